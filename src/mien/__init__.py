@@ -1,0 +1,39 @@
+"""mien reads facial expressions from photos.
+
+    from mien import Reader
+    reading = Reader().read("photo.jpg")
+
+Importing this package is free: no torch, no download, no model. ``Reader`` is
+resolved on first use (PEP 562).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Box", "Face", "MienError", "ReadFailure", "Reader", "Reading", "__version__"]
+
+if TYPE_CHECKING:
+    from mien.errors import MienError
+    from mien.reading.reader import Reader
+    from mien.results import Box, Face, ReadFailure, Reading
+
+_HOMES = {
+    "Reader": "mien.reading.reader",
+    "Box": "mien.results",
+    "Face": "mien.results",
+    "Reading": "mien.results",
+    "ReadFailure": "mien.results",
+    "MienError": "mien.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mien' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

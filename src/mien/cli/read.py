@@ -1,0 +1,200 @@
+"""``mien read``: pictures in, expressions out. Thin: options, progress and exit status; the work is in ``reading``."""
+
+import os
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.reading.inputs import Stream
+    from mien.reading.outputs import Writer
+    from mien.reading.pictures import PictureFolder
+    from mien.reading.reader import Reader
+
+
+class Format(StrEnum):
+    jsonl = "jsonl"
+    csv = "csv"
+    parquet = "parquet"
+
+
+class DetectorName(StrEnum):
+    centerface = "centerface"
+    none = "none"
+
+
+OUT, FACES, SPEED = "Output", "Faces and model", "Speed and limits"
+
+
+def read(
+    paths: list[str] = typer.Argument(
+        metavar="PATH...",
+        help="Pictures, directories (recursive), quoted globs, Parquet files with an [bold]image[/bold] column, "
+        "or [bold]-[/bold] for a list of paths on stdin.",
+        show_default=False,
+    ),
+    output: str | None = typer.Option(
+        None,
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Write here instead of to stdout; the suffix .jsonl, .csv or .parquet gives the format. "
+        "The file appears when all is done, whole.",
+        rich_help_panel=OUT,
+    ),
+    format: Format | None = typer.Option(
+        None,
+        "--format",
+        help="jsonl: an object a picture. csv, parquet: a row a face. \\[default: by the suffix of -o, else jsonl]",
+        show_default=False,
+        rich_help_panel=OUT,
+    ),
+    annotate: str | None = typer.Option(
+        None,
+        "--annotate",
+        metavar="DIR",
+        help="Save a copy of each picture there, faces boxed, named and with bars of probabilities.",
+        rich_help_panel=OUT,
+    ),
+    quiet: bool = typer.Option(
+        False, "--quiet", "-q", help="No progress, notes or summary on stderr.", rich_help_panel=OUT
+    ),
+    detector: DetectorName = typer.Option(
+        DetectorName.centerface,
+        "--detector",
+        help="How faces are found; none takes each picture as one face crop.",
+        rich_help_panel=FACES,
+    ),
+    detect_size: int | None = typer.Option(
+        None,
+        "--detect-size",
+        metavar="PIXELS",
+        help="Longer side at which faces are searched: larger finds smaller ones. \\[default: chosen for each picture]",
+        rich_help_panel=FACES,
+    ),
+    model: str = typer.Option(
+        "compact",
+        "--model",
+        metavar="NAME|FILE.onnx",
+        help="compact (accurate), nano (fast), or a file made by mien export.",
+        rich_help_panel=FACES,
+    ),
+    tta: bool = typer.Option(
+        False,
+        "--tta",
+        help="Mean over ten crops of each face: somewhat better, ten times slower.",
+        rich_help_panel=FACES,
+    ),
+    min_confidence: float = typer.Option(
+        0.0,
+        "--min-confidence",
+        metavar="P",
+        help="Below this probability, 0-1, the expression is null.",
+        rich_help_panel=FACES,
+    ),
+    threads: int | None = typer.Option(
+        None,
+        "--threads",
+        metavar="N",
+        help="Processor threads. \\[default: all cores]",
+        show_default=False,
+        rich_help_panel=SPEED,
+    ),
+    batch_size: int = typer.Option(
+        64, "--batch-size", metavar="N", help="Faces of one run of the network, across pictures.", rich_help_panel=SPEED
+    ),
+    max_pixels: int = typer.Option(
+        100_000_000,
+        "--max-pixels",
+        metavar="N",
+        help="Larger pictures (width × height) are refused before they are decoded.",
+        rich_help_panel=SPEED,
+    ),
+) -> None:
+    """Read the expressions of all faces in pictures.
+
+    Data goes to stdout (JSON Lines by default), all talk to stderr.
+    A picture that cannot be read gets an error record, the others go on.
+    Exit status: 0 all read, 1 some inputs failed, 2 wrong usage.
+
+    [bold]Examples[/bold]
+
+    One photo, and a copy with boxes and bars:
+      [cyan]mien read photo.jpg --annotate seen[/cyan]
+
+    A folder into a table:
+      [cyan]mien read photos/ -o faces.csv[/cyan]
+
+    Face crops of a data set, ten crops each:
+      [cyan]mien read crops.parquet --detector none --tta -o out.parquet[/cyan]
+
+    From a list, only what is at least 60 % sure:
+      [cyan]find . -name '*.jpg' | mien read - --min-confidence 0.6[/cyan]
+    """
+    from mien.reading import outputs
+
+    output = None if output == "-" else output
+    chosen = outputs.choose_format(format.value if format else None, output)
+
+    from mien.reading.inputs import expand
+    from mien.reading.reader import Reader
+
+    reader = Reader(
+        model,
+        detector=detector.value,
+        threads=threads,
+        detect_size=detect_size,
+        tta=tta,
+        min_confidence=min_confidence,
+        max_pixels=max_pixels,
+        batch_size=batch_size,
+    )
+    pictures = None
+    if annotate is not None:
+        from mien.reading.pictures import PictureFolder, refuse_overwriting
+
+        for path in paths:
+            if os.path.exists(path):
+                refuse_overwriting(path, annotate)
+        pictures = PictureFolder(annotate)
+    items = expand(paths, stdin=sys.stdin.buffer, exclude=[annotate] if annotate else [])
+    with outputs.open_writer(chosen, output=output, labels=reader.labels, stdout=sys.stdout.buffer) as writer:
+        failed = _run(reader, items, paths, writer=writer, pictures=pictures, quiet=quiet)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _run(
+    reader: "Reader",
+    items: "Stream",
+    paths: list[str],
+    *,
+    writer: "Writer",
+    pictures: "PictureFolder | None",
+    quiet: bool,
+) -> int:
+    """Read, write, annotate and report; returns how many inputs failed."""
+    from mien.cli.progress import Progress
+    from mien.results import ReadFailure
+
+    single = len(paths) == 1 and os.path.isfile(paths[0]) and not paths[0].lower().endswith((".parquet", ".pq"))
+    with Progress(paths, shown=not quiet and not single) as progress:
+        for result in reader.stream(
+            items, keep_pictures=pictures is not None, on_note=None if quiet else progress.note
+        ):
+            try:
+                writer.write(result.reading)
+            except BrokenPipeError:  # | head has seen enough
+                from mien.cli.app import silence_stdout
+
+                silence_stdout()
+                break
+            if isinstance(result.reading, ReadFailure):
+                progress.failure(result.reading, tell=not quiet)
+                continue
+            progress.advance(len(result.reading.faces))
+            if pictures is not None and result.picture is not None and result.item is not None:
+                pictures.save(result.picture, result.reading, result.item)
+    return progress.failed

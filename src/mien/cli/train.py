@@ -1,0 +1,48 @@
+"""``mien train``: recipe + store → run directory."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe.")],
+    data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store from [bold]mien data build[/bold].")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The run directory to write.")],
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. optimizer.lr=0.05. May repeat."
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where RUN stopped; equals an unbroken run.")] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of torch.")] = None,
+) -> None:
+    """Train a network by a recipe.
+
+    RUN then holds recipe.yaml, log.csv, TensorBoard curves, best.ckpt, last.ckpt and meta.json. A run that was killed
+    goes on with --resume from the end of its last whole epoch.
+
+    Example: mien train compact --data stores/fer2013 -o runs/compact --set epochs=3 --set data.limit=2000
+    """
+    from mien.cli.extras import require
+    from mien.errors import UsageError
+
+    require("torch", "lightning", "sklearn", "yaml", extra="train")
+    if device not in ("auto", "cpu", "gpu"):
+        raise UsageError(f"--device: expected auto, cpu or gpu; got {device!r}")
+    from mien.data.store import Store
+    from mien.training.recipe import load_recipe, parse_overrides
+
+    chosen = load_recipe(recipe, overrides=parse_overrides(sets or []))
+    store = Store.open(data)
+    print(f"{chosen.name}: {chosen.model.name}, {chosen.epochs} epochs on {data}", file=sys.stderr)
+    from mien.training.run import train as train_run
+
+    meta = train_run(chosen, store, out, resume=resume, accelerator=device, threads=threads)
+    best = meta["result"]["best_valid_accuracy"]
+    print(f"{out}: best {chosen.data.validation} accuracy {best:.2%}", file=sys.stderr)
+    print(f"next: mien export {out} --data {data} -o {chosen.name}.onnx", file=sys.stderr)

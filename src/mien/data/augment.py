@@ -1,0 +1,110 @@
+"""Augmentation in batches, on the training device.
+
+One affine warp does flip, rotation, scale and shift in a single interpolation; then brightness and contrast,
+random erasing (Zhong et al. 2017, arXiv 1708.04896) and mixup (Zhang et al. 2017, arXiv 1710.09412). Every draw
+comes from one generator that is seeded by (seed, step), so that a resumed run sees the very same batches, and so
+that an optimiser that looks at a batch twice (SAM) sees the same pictures both times.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentSettings:
+    """Strengths; 0 (or scale (1, 1)) turns a change off.
+
+    flip: probability of mirroring. rotate: degrees either way. scale: range of the zoom factor. shift: share of the
+    side either way. brightness, contrast: relative range either way. erase: probability; erase_area: share of the
+    picture. mixup: alpha of its Beta distribution.
+    """
+
+    flip: float = 0.5
+    rotate: float = 15.0
+    scale: tuple[float, float] = (0.85, 1.2)
+    shift: float = 0.08
+    brightness: float = 0.2
+    contrast: float = 0.2
+    erase: float = 0.5
+    erase_area: tuple[float, float] = (0.02, 0.2)
+    mixup: float = 0.2
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """A CPU generator for one step; (seed, step) pairs do not share a stream in practice."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step * 7_919 + 17) & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+def augment(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+    """Geometric and photometric changes. images: float N×C×S×S in 0-1 → the same shape and range."""
+    images = warp(images, affine_matrices(len(images), settings, generator))
+    images = jitter(images, settings, generator)
+    return erase(images, settings, generator)
+
+
+def affine_matrices(n: int, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+    """float32 N×2×3: output → input coordinates in [-1, 1], as ``affine_grid`` wants them."""
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(n, generator=generator)
+
+    angle = uniform(-settings.rotate, settings.rotate) * math.pi / 180
+    zoom = torch.exp(uniform(math.log(settings.scale[0]), math.log(settings.scale[1])))
+    mirror = torch.where(torch.rand(n, generator=generator) < settings.flip, -1.0, 1.0)
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    reach = 2 * settings.shift
+    dx, dy = uniform(-reach, reach), uniform(-reach, reach)
+    return torch.stack([torch.stack([cos * mirror, -sin, dx], 1), torch.stack([sin * mirror, cos, dy], 1)], 1)
+
+
+def warp(images: Tensor, matrices: Tensor) -> Tensor:
+    """Bilinear resampling by N×2×3 matrices; beyond the border the picture is mirrored."""
+    grid = F.affine_grid(matrices.to(images), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def jitter(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+    """Contrast about the picture's mean, then brightness; clamped to 0-1."""
+    if settings.brightness == 0 and settings.contrast == 0:
+        return images
+    n = len(images)
+    draws = (torch.rand(2, n, 1, 1, 1, generator=generator) * 2 - 1).to(images)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = (images - mean) * (1 + settings.contrast * draws[0]) + mean * (1 + settings.brightness * draws[1])
+    return images.clamp(0, 1)
+
+
+def erase(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+    """A random rectangle of each chosen picture is filled with uniform noise."""
+    if settings.erase == 0:
+        return images
+    n, _, height, width = images.shape
+    chosen, area, aspect, top, left = torch.rand(5, n, generator=generator)
+    area = settings.erase_area[0] + (settings.erase_area[1] - settings.erase_area[0]) * area
+    ratio = torch.exp((aspect * 2 - 1) * math.log(10 / 3))  # 0.3 … 3.3, as in the paper
+    h = (torch.sqrt(area * ratio) * height).clamp(1, height).round()
+    w = (torch.sqrt(area / ratio) * width).clamp(1, width).round()
+    h = torch.where(chosen < settings.erase, h, torch.zeros_like(h))
+    y0, x0 = (top * (height - h + 1)).floor(), (left * (width - w + 1)).floor()
+    rows, columns = torch.arange(height), torch.arange(width)
+    inside_y = (rows >= y0[:, None]) & (rows < (y0 + h)[:, None])  # N×H
+    inside_x = (columns >= x0[:, None]) & (columns < (x0 + w)[:, None])  # N×W
+    mask = (inside_y[:, :, None] & inside_x[:, None, :])[:, None].to(images.device)  # N×1×H×W
+    noise = torch.rand(images.shape, generator=generator).to(images)
+    return torch.where(mask, noise, images)
+
+
+def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Convex mixture of the batch with a shuffled copy of itself; images N×C×S×S, targets N×K (rows sum to 1)."""
+    if alpha == 0:
+        return images, targets
+    # Beta(a, a) from two gammas of our own generator: torch's Beta cannot take one.
+    gammas = torch._standard_gamma(torch.full((2,), alpha, dtype=torch.float64), generator=generator)
+    share = float(gammas[0] / gammas.sum()) if float(gammas.sum()) > 0 else 1.0
+    share = max(share, 1 - share)
+    order = torch.randperm(len(images), generator=generator).to(images.device)
+    return torch.lerp(images[order], images, share), torch.lerp(targets[order], targets, share)

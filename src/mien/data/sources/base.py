@@ -1,0 +1,79 @@
+"""What every data source gives: a stream of samples and of counted drops, and what it knows of itself.
+
+A source reads one public data set as it lies on a disk and says nothing about stores, splits
+beyond its own, or networks. It streams, so that memory stays bounded whatever its size.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: The ten columns of FER+ votes, in FER+'s own order. Everything that stores or reads votes uses it.
+VOTE_NAMES: tuple[str, ...] = (
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "not_face",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image. path: its name within the source. pixels: uint8 H×W (grey) or H×W×3 (RGB).
+
+    label: a name of ``mien.labels``, or None where the source holds it back. votes: ten counts in the order
+    of :data:`VOTE_NAMES`, or None. group: what must not cross splits (a subject), or None.
+    """
+
+    path: str
+    pixels: NDArray[np.uint8]
+    label: str | None
+    split: str
+    votes: tuple[int, ...] | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """One image or row that is left out. reason: a short fixed phrase to count by. detail: what came instead."""
+
+    where: str
+    reason: str
+    detail: str = ""
+
+
+#: split → label name (or ``"unlabelled"``) → number of images.
+Counts = Mapping[str, Mapping[str, int]]
+
+
+class Source(Protocol):
+    """A data set found on the disk. ``stream`` may be called again; each call starts afresh."""
+
+    name: str
+    layout: str
+    files: tuple[Path, ...]
+    warnings: tuple[str, ...]
+    licence: str
+
+    def total(self) -> int | None:
+        """How many items ``stream`` will give, where that is known without reading everything."""
+
+    def stream(self) -> Iterator[Sample | Drop]:
+        """Every image of the source, in a fixed order. Raises DataError where the source itself is broken."""
+
+    def differences(self, counts: Counts) -> list[str]:
+        """What differs from the counts that are published for this data set, one sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a detection looked for and found: the material of a good error message."""
+
+    root: Path
+    wanted: tuple[str, ...]
+    found: tuple[str, ...] = field(default=())
+
+    def text(self) -> str:
+        found = ", ".join(self.found[:8]) + (f" and {len(self.found) - 8} more" if len(self.found) > 8 else "")
+        return f"expected one of [{'; '.join(self.wanted)}] in {self.root}, found {found or 'nothing'}"

@@ -1,0 +1,331 @@
+"""The readers behind ``fer2013.py``: one generator a layout, each giving samples and counted drops.
+
+A drop's reason is one of the phrases below, so that drops can be counted across layouts.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mien.data.sources.base import VOTE_NAMES, Drop, Sample
+from mien.errors import DataError
+from mien.labels import SEVEN, canonical
+
+SIDE = 48
+FERPLUS_COLUMNS = ("usage", "image name", *(name if name != "not_face" else "nf" for name in VOTE_NAMES))
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+
+PIXELS = "wrong number of pixels"
+VALUE = "pixel value out of 0-255"
+EMOTION = "emotion out of 0-6"
+USAGE = "unknown usage"
+ROW = "malformed row"
+UNREADABLE = "unreadable image"
+NOT_AN_IMAGE = "not an image file"
+
+_USAGES = {"training": "training", "publictest": "public_test", "privatetest": "private_test"}
+_FOLDERS = {
+    "train": "training", "training": "training", "test": "test", "validation": "validation", "valid": "validation",
+    "val": "validation", "publictest": "public_test", "privatetest": "private_test",
+}  # fmt: skip
+
+
+def usage_split(usage: str) -> str | None:
+    """``"PublicTest"``, ``"public_test"``, … → the split's name; None where it is none of FER2013's three."""
+    return _USAGES.get(usage.strip().lower().replace("_", ""))
+
+
+# --- CSV -----------------------------------------------------------------------------------------------------------
+
+
+def csv_columns(path: Path) -> list[str]:
+    """The header's names, stripped and in lower case (icml_face_data.csv has `` Usage``). Raises DataError."""
+    try:
+        with _opened(path) as file:
+            return [name.strip().lower() for name in next(csv.reader(file), [])]
+    except csv.Error as error:
+        raise DataError(f"expected a CSV file, cannot read {path}: {error}") from error
+
+
+def require_columns(path: Path, wanted: tuple[str, ...]) -> None:
+    """Raises DataError where a column is missing."""
+    columns = csv_columns(path)
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        shown = ", ".join(name[:20] for name in columns[:12]) or "nothing"
+        raise DataError(
+            f"expected the columns {', '.join(wanted)} in {path}, found {shown}; missing {', '.join(missing)}"
+        )
+
+
+def read_csv(path: Path, *, votes: Path | None) -> Iterator[Sample | Drop]:
+    """fer2013.csv and its kin. votes: a row-aligned fer2013new.csv.
+
+    A file without ``Usage`` is Kaggle's: with labels it is Training, without them the mixed ``test``. Images are named
+    by split and number within it (``training_00000.png``). An empty ``emotion`` is a label held back.
+    """
+    columns = csv_columns(path)
+    where = {name: columns.index(name) for name in ("emotion", "pixels", "usage") if name in columns}
+    default = None if "usage" in where else "training" if "emotion" in where else "test"
+    numbers: dict[str, int] = {}
+    joined = _aligned(path, _csv_rows(path), votes)
+    for line, row, line_votes in joined:
+        place = f"{path.name}:{line}"
+        if isinstance(row, str):
+            yield Drop(place, ROW, row)
+            continue
+        if len(row) <= max(where.values()):
+            yield Drop(place, ROW, f"{len(row)} of {len(columns)} columns")
+            continue
+        split = default or usage_split(row[where["usage"]])
+        if split is None:
+            yield Drop(place, USAGE, row[where["usage"]][:40])
+            continue
+        number = numbers[split] = numbers.get(split, -1) + 1  # a dropped row keeps its number
+        emotion = row[where["emotion"]] if "emotion" in where else ""
+        label = _label(emotion) if emotion.strip() else None
+        pixels = _pixels(row[where["pixels"]])
+        if isinstance(label, Drop):
+            yield Drop(place, label.reason, label.detail)
+        elif isinstance(pixels, Drop):
+            yield Drop(place, pixels.reason, pixels.detail)
+        else:
+            usage = row[where["usage"]] if "usage" in where else split
+            found = _votes(line_votes, usage=usage, place=place) if votes else None
+            yield Sample(f"{split}_{number:05d}.png", pixels, label, split, found)
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return path.open(encoding="utf-8-sig", errors="replace", newline="")
+    except OSError as error:
+        raise DataError(f"expected a CSV file, cannot read {path}: {error}") from error
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"expected a folder, cannot read {folder}: {error}") from error
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str] | str]]:
+    """(line number, fields, or what is wrong with the line) for every row after the header; blank lines left out."""
+    with _opened(path) as file:
+        reader = csv.reader(file)
+        next(reader, None)
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield reader.line_num, str(error)
+                continue
+            if row:
+                yield reader.line_num, row
+
+
+def _aligned(
+    path: Path, rows: Iterator[tuple[int, list[str] | str]], votes: Path | None
+) -> Iterator[tuple[int, list[str] | str, dict[str, str] | None]]:
+    """Each row with FER+'s row of the same number. Raises DataError where one file ends before the other."""
+    if votes is None:
+        for line, row in rows:
+            yield line, row, None
+        return
+    names = csv_columns(votes)
+    for ours, theirs in zip_longest(rows, _csv_rows(votes)):
+        if ours is None or theirs is None:
+            short, long = (path, votes) if ours is None else (votes, path)
+            raise DataError(
+                f"expected a row of {votes.name} for each row of {path.name}, {short.name} ends before {long.name}",
+                hint=f"complete the copy, or move {votes.name} away to build without votes",
+            )
+        yield *ours, dict(zip(names, theirs[1], strict=False)) if isinstance(theirs[1], list) else {}
+
+
+def _votes(row: dict[str, str] | None, *, usage: str, place: str) -> tuple[int, ...] | None:
+    """FER+'s ten counts of one row; None where nobody voted. Raises DataError where the row is of another data set."""
+    row = row or {}
+    if usage_split(row.get("usage", "")) != usage_split(usage):
+        raise DataError(
+            f"expected FER+'s rows in the order of the images, at {place} it has {row.get('usage')!r}, not {usage!r}",
+            hint="the two files are of different copies; move fer2013new.csv away to build without votes",
+        )
+    try:
+        counts = tuple(int(row[name] or 0) for name in FERPLUS_COLUMNS[2:])
+    except (ValueError, KeyError) as error:
+        raise DataError(f"expected ten whole numbers of votes for {place}, got {error}") from error
+    if min(counts) < 0 or max(counts) > 1000:
+        raise DataError(f"expected counts of votes for {place}, got {counts}")
+    return counts if any(counts) else None
+
+
+def _label(text: Any) -> str | Drop:
+    try:
+        code = int(text)
+    except (TypeError, ValueError):
+        return Drop("", EMOTION, str(text)[:40])
+    return SEVEN[code] if 0 <= code < len(SEVEN) else Drop("", EMOTION, str(code))
+
+
+def _pixels(text: str) -> NDArray[np.uint8] | Drop:
+    try:
+        values = bytes(map(int, text.split()))
+    except ValueError as error:  # not a number, or a number that is no byte
+        return Drop("", VALUE, str(error)[:80])
+    if len(values) != SIDE * SIDE:
+        return Drop("", PIXELS, f"{len(values)} values, expected {SIDE * SIDE}")
+    return np.frombuffer(values, np.uint8).reshape(SIDE, SIDE)
+
+
+# --- image files -----------------------------------------------------------------------------------------------------
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """split → folder, for each folder of ``root`` that is named after a split and holds folders."""
+    found: dict[str, Path] = {}
+    for child in _children(root) if root.is_dir() else ():
+        split = _FOLDERS.get(child.name.lower().replace("_", ""))
+        if split and child.is_dir() and any(grandchild.is_dir() for grandchild in child.iterdir()):
+            if split in found:
+                raise DataError(
+                    f"expected one folder for {split} in {root}, found {found[split].name} and {child.name}"
+                )
+            found[split] = child
+    return found
+
+
+def class_folders(folder: Path) -> dict[str, Path]:
+    """expression → folder. Raises DataError where a name is no expression of FER2013 or one of the seven is missing."""
+    found: dict[str, Path] = {}
+    for child in _children(folder):
+        if not child.is_dir() or child.name.startswith((".", "__MACOSX")):
+            continue
+        try:
+            name = canonical(child.name)
+        except DataError:
+            name = ""
+        if name not in SEVEN or name in found:
+            problem = f"a second folder for {name}" if name in found else "no expression of FER2013"
+            raise DataError(
+                f"expected class folders named {', '.join(SEVEN)} in {folder}, found {child.name!r}: {problem}",
+                hint="numbers are not taken for classes, because copies number them differently; rename the folders",
+            )
+        found[name] = child
+    missing = [name for name in SEVEN if name not in found]
+    if missing:
+        have = ", ".join(path.name for path in found.values()) or "none"
+        raise DataError(
+            f"expected class folders {', '.join(SEVEN)} in {folder}, found {have}; missing {', '.join(missing)}",
+            hint="the copy looks incomplete; make an empty folder for a class that has no image",
+        )
+    return found
+
+
+def read_folders(root: Path, classes: dict[str, dict[str, Path]]) -> Iterator[Sample | Drop]:
+    """classes: folder's split → expression → folder. Files in order of split, class code and name."""
+    for split, folders in classes.items():
+        for label in SEVEN:
+            for file in _children(folders[label]):
+                if file.name.startswith(".") or file.name in ("Thumbs.db", "desktop.ini"):
+                    continue
+                place = file.relative_to(root).as_posix()
+                if not file.is_file() or file.suffix.lower() not in IMAGE_SUFFIXES:
+                    yield Drop(place, NOT_AN_IMAGE, file.suffix)
+                    continue
+                pixels = _image(file)
+                if isinstance(pixels, Drop):
+                    yield Drop(place, pixels.reason, pixels.detail)
+                else:
+                    yield Sample(place, pixels, label, usage_split(file.name.partition("_")[0]) or split)
+
+
+def _image(source: Path | bytes | None) -> NDArray[np.uint8] | Drop:
+    """An image file or its bytes → uint8 48×48 grey."""
+    if source is None:
+        return Drop("", UNREADABLE, "no bytes")
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if image.size != (SIDE, SIDE):  # before decoding: a bomb is never unpacked
+                return Drop("", PIXELS, f"{image.width}×{image.height}, expected {SIDE}×{SIDE}")
+            if image.mode not in ("L", "1", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"):
+                return Drop("", UNREADABLE, f"mode {image.mode}")
+            return np.asarray(image.convert("L"))
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        return Drop("", UNREADABLE, str(error).partition(" <")[0][:80])
+
+
+# --- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+def parquet_rows(path: Path) -> int:
+    """The number of rows. Raises DataError where the file is broken or has no ``image`` struct with ``bytes``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"expected a Parquet file, cannot read {path}: {error}", hint="the copy may be incomplete"
+        ) from error
+    image = schema.field("image").type if "image" in schema.names else None
+    if image is None or not pa.types.is_struct(image) or image.get_field_index("bytes") < 0:
+        raise DataError(f"expected an image column {{bytes, path}} in {path}, found {', '.join(schema.names)}")
+    return int(rows)
+
+
+def _broken(path: Path, error: Exception) -> DataError:
+    return DataError(f"expected a Parquet file, cannot read {path}: {error}", hint="the copy may be incomplete")
+
+
+def read_parquet(path: Path) -> Iterator[Sample | Drop]:
+    """``image`` {bytes, path}, and where they are there ``emotion`` 0-6, ``usage``, ``ferplus_votes``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    stem = usage_split(path.stem)
+    number = -1
+    try:
+        with pq.ParquetFile(path) as file:
+            wanted = [c for c in ("image", "emotion", "usage", "ferplus_votes") if c in file.schema_arrow.names]
+            if stem is None and "usage" not in wanted:
+                raise DataError(
+                    f"expected a usage column, or a file named {', '.join(_USAGES.values())}.parquet, got {path}"
+                )
+            for batch in file.iter_batches(batch_size=1024, columns=wanted):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield _parquet_sample(row, place=f"{path.name}:{number}", number=number, stem=stem)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"expected a Parquet file, cannot read {path} on: {error}", hint="the copy may be incomplete"
+        ) from error
+
+
+def _parquet_sample(row: dict[str, Any], *, place: str, number: int, stem: str | None) -> Sample | Drop:
+    split = usage_split(str(row["usage"])) if row.get("usage") is not None else stem
+    if split is None:
+        return Drop(place, USAGE, str(row.get("usage"))[:40])
+    image = row["image"] or {}
+    label = None if row.get("emotion") is None else _label(row["emotion"])
+    if isinstance(label, Drop):
+        return Drop(place, label.reason, label.detail)
+    pixels = _image(image.get("bytes"))
+    if isinstance(pixels, Drop):
+        return Drop(place, pixels.reason, pixels.detail)
+    counts = row.get("ferplus_votes")
+    if counts is not None and (len(counts) != len(VOTE_NAMES) or min(counts) < 0):
+        raise DataError(f"expected ten counts of votes at {place}, got {counts}")
+    path = image.get("path") or f"{split}_{number:05d}.png"
+    return Sample(path, pixels, label, split, tuple(counts) if counts and any(counts) else None)

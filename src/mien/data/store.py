@@ -1,0 +1,201 @@
+"""The store: what every data set becomes before a network sees it.
+
+A directory of Parquet shards, ``data/<split>-00000-of-00001.parquet``, which pandas, DuckDB and
+``datasets.load_dataset(directory)`` open without our code, beside a ``summary.json`` (sources, counts, drops,
+differences from the published counts) and, where something was dropped, ``dropped.csv``. This file is the reading side;
+``build.py`` writes. Columns of a shard:
+
+    image           struct{bytes: PNG, path: the image's name within its source}
+    label           name of the expression, null where the source holds it back
+    label_code      int8 code of ``mien.labels``, or null
+    source, split   where the image comes from
+    votes           ten FER+ counts in the order of ``sources.VOTE_NAMES``, or null
+    group           what must not cross splits (a subject), or null
+    near_duplicate  whether a Training image is nearly the same (``duplicates.py``); null in Training itself
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import DataError
+
+FORMAT = 1
+SUMMARY = "summary.json"
+#: Splits whose images a network may have learned by heart; ``near_duplicate`` refers to them.
+TRAINING_SPLITS = ("training", "train")
+_AGAIN = "build it again"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """One split in memory, row by row in the store's order.
+
+    paths: N names. images: uint8 N×S×S, or N×S×S×3 for RGB. labels: int64 N, codes of ``mien.labels``, −1 where held
+    back. votes: float32 N×10 FER+ counts, rows of NaN where there are none. leak: bool N, True where Training holds a
+    near-duplicate; None where that is not known: in the training split itself, and in a store without one.
+    """
+
+    name: str
+    paths: list[str]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    votes: NDArray[np.float32]
+    leak: NDArray[np.bool_] | None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Store:
+    """A built store. ``summary`` is the content of its ``summary.json``."""
+
+    path: Path
+    summary: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Store":
+        """Raises DataError where there is no store of ours, or one whose shards are not all there."""
+        path = Path(path)
+        file = path / SUMMARY
+        if not file.is_file():
+            raise DataError(
+                f"expected a store ({SUMMARY} and data/*.parquet) at {path}, {_found(path)}", hint=_hint(path)
+            )
+        try:
+            summary = json.loads(file.read_text(encoding="utf-8"))
+            version = summary["mien_store"]
+            shards = [path / name for split in summary["splits"].values() for name in split["files"]]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"expected a store's summary in {file}, got something else", hint="build it again"
+            ) from error
+        if version != FORMAT:
+            raise DataError(f"expected store format {FORMAT}, got {version!r} in {file}", hint="build it again")
+        missing = [shard.name for shard in shards if not shard.is_file()]
+        if missing:
+            raise DataError(
+                f"expected {len(shards)} shards in {path}, missing {', '.join(missing)}", hint="build it again"
+            )
+        return cls(path, summary)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.summary["splits"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label set of the store: names in the order of their codes."""
+        return tuple(self.summary["labels"])
+
+    @property
+    def fingerprint(self) -> str:
+        """The first 16 hex digits of the SHA-256 over all shards: the same build, the same bytes, the same mark."""
+        digest = hashlib.sha256()
+        for split in self.splits:
+            for shard in self.shards(split):
+                digest.update(shard.read_bytes())
+        return digest.hexdigest()[:16]
+
+    def shards(self, split: str) -> list[Path]:
+        """The Parquet files of a split, in order. Raises DataError for a split that the store does not have."""
+        if split not in self.splits:
+            raise DataError(f"expected a split of {self.path} ({', '.join(self.splits)}), got {split!r}")
+        return [self.path / name for name in self.summary["splits"][split]["files"]]
+
+    def read(self, split: str) -> Split:
+        """The whole split, decoded once: about 2,304 bytes an image for FER2013.
+
+        Raises DataError for an unknown split, a broken shard, or images of several sizes.
+        """
+        paths: list[str] = []
+        images: list[NDArray[np.uint8]] = []
+        labels: list[NDArray[np.int64]] = []
+        votes: list[NDArray[np.float32]] = []
+        leak: list[NDArray[np.bool_]] = []
+        known = True
+        for batch in self._batches(split, ["image", "label_code", "votes", "near_duplicate"]):
+            image = batch.column("image")
+            names = image.field("path").to_pylist()
+            for name, data in zip(names, image.field("bytes").to_pylist(), strict=True):
+                images.append(_decoded(data, name=name, like=images[0] if images else None, store=self.path))
+            paths += names
+            labels.append(batch.column("label_code").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
+            votes.append(_votes(batch.column("votes")))
+            near = batch.column("near_duplicate")
+            known = known and near.null_count == 0
+            leak.append(near.fill_null(False).to_numpy(zero_copy_only=False))
+        if not images:
+            raise DataError(f"expected images in split {split!r} of {self.path}, got none")
+        return Split(
+            name=split,
+            paths=paths,
+            images=np.stack(images),
+            labels=np.concatenate(labels),
+            votes=np.concatenate(votes),
+            leak=np.concatenate(leak) if known else None,
+        )
+
+    def _batches(self, split: str, columns: list[str]) -> Iterator[Any]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for shard in self.shards(split):
+            try:
+                with pq.ParquetFile(shard) as file:
+                    yield from file.iter_batches(batch_size=4096, columns=columns)
+            except (pa.ArrowException, OSError, KeyError) as error:
+                raise DataError(f"expected a shard of ours, cannot read {shard}: {error}", hint=_AGAIN) from error
+
+
+def _decoded(data: bytes, *, name: str, like: NDArray[np.uint8] | None, store: Path) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels = np.asarray(image)
+    except (OSError, ValueError, SyntaxError, TypeError) as error:  # Pillow's ways to say that a PNG is broken
+        raise DataError(
+            f"expected a PNG for {name} in {store}, cannot read it: {error}", hint="build it again"
+        ) from error
+    if like is not None and pixels.shape != like.shape:
+        raise DataError(f"expected every image of {store} to be {like.shape}, got {pixels.shape} for {name}")
+    return pixels
+
+
+def _votes(column: Any) -> NDArray[np.float32]:
+    """A list column → float32 N×10, rows of NaN for null."""
+    votes = np.full((len(column), 10), np.nan, np.float32)
+    present = column.is_valid().to_numpy(zero_copy_only=False)
+    votes[present] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, 10)
+    return votes
+
+
+def _found(path: Path) -> str:
+    if not path.exists():
+        return "found nothing there"
+    if path.is_file():
+        return "found a file"
+    names = sorted(child.name for child in path.iterdir())
+    return f"found {', '.join(names[:6])}{' …' if len(names) > 6 else ''}" if names else "found an empty directory"
+
+
+def _hint(path: Path) -> str:
+    """The next step, where it can be guessed: a data set given in place of a store is the usual slip."""
+    from mien.data.sources import SOURCES, open_source
+
+    for name in SOURCES:
+        try:
+            open_source(name, path)
+        except DataError:
+            continue
+        return f"this is a {name} source; run: mien data build --source {name}={path} -o STORE"
+    return "make one with: mien data build --source NAME=PATH -o STORE"

@@ -1,0 +1,79 @@
+"""The error tree. Each message says what was expected, what came, and what to do.
+
+    MienError
+    ├── UsageError      a call or option that cannot work           (exit status 2)
+    ├── ImageError      one input cannot be read; the others go on  (error record, exit status 1)
+    ├── ModelError      an ONNX file that is broken or not ours
+    ├── DataError       a data set, store or table that is wrong
+    ├── RecipeError     a recipe with a wrong key or value
+    ├── OutputError     a result that cannot be written
+    ├── ExportError     a network that did not pass the parity gate
+    └── MissingExtra    a package of an optional extra is not installed
+
+``type`` is the machine-readable word that stands in an error record.
+"""
+
+
+class MienError(Exception):
+    """Base of every error that mien raises on purpose.
+
+    message: one line, "expected …, got …". hint: what to do about it, appended after a semicolon.
+    """
+
+    type: str = "error"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        self.message = " ".join(message.split())
+        self.hint = " ".join(hint.split()) if hint else None
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class UsageError(MienError):
+    type = "usage"
+
+
+class ImageError(MienError):
+    """One input that cannot be read.
+
+    kind is one of ``IMAGE_ERROR_KINDS`` and becomes ``type`` of the error record.
+    """
+
+    IMAGE_ERROR_KINDS = ("missing", "empty", "unreadable", "truncated", "too_large", "unsupported")
+
+    def __init__(self, message: str, *, kind: str, hint: str | None = None) -> None:
+        assert kind in self.IMAGE_ERROR_KINDS, kind
+        self.type = kind
+        super().__init__(message, hint=hint)
+
+
+class ModelError(MienError):
+    type = "model"
+
+
+class DataError(MienError):
+    type = "data"
+
+
+class RecipeError(MienError):
+    type = "recipe"
+
+
+class OutputError(MienError):
+    type = "output"
+
+
+class ExportError(MienError):
+    type = "export"
+
+
+class MissingExtra(MienError):
+    type = "missing_extra"
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"this command needs the package {package!r}, which is not installed",
+            hint=f"install it with: pip install 'mien[{extra}]'",
+        )

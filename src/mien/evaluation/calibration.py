@@ -1,0 +1,62 @@
+"""Temperature scaling (Guo et al. 2017, arXiv 1706.04599): one number that makes probabilities mean what they say.
+
+Logits come as N×V×K: V views of each image (1, or 10 with test-time augmentation). Probabilities are
+``mean over views of softmax(logits / T)``. The temperature that ships is fitted on the whole validation split; what
+is *reported* comes from cross-fitting: each half is scored with the temperature of the other half, and images that
+are duplicates of each other always lie in the same half.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import DataError
+
+Float = NDArray[np.float32]
+Int = NDArray[np.int64]
+
+RANGE = (0.05, 20.0)
+
+
+def probabilities(logits: Float, temperature: float) -> Float:
+    """float N×V×K logits → float32 N×K probabilities: softmax of each view at this temperature, then their mean."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    scaled -= scaled.max(axis=2, keepdims=True)
+    weights = np.exp(scaled)
+    return (weights / weights.sum(axis=2, keepdims=True)).mean(axis=1).astype(np.float32)
+
+
+def fit_temperature(logits: Float, labels: Int) -> float:
+    """The temperature in 0.05-20 with the least negative log-likelihood. Raises DataError without labelled rows."""
+    from scipy.optimize import minimize_scalar
+
+    if not len(labels) or labels.min() < 0:
+        raise DataError(f"expected labelled rows to fit a temperature on, got {len(labels)}")
+
+    def loss(log_temperature: float) -> float:
+        chosen = probabilities(logits, float(np.exp(log_temperature)))[np.arange(len(labels)), labels]
+        return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded", options={"xatol": 1e-5})
+    return float(np.exp(found.x))
+
+
+def halves(groups: Int, *, seed: int = 0) -> NDArray[np.bool_]:
+    """bool N: a random half of the images; whole groups stay together."""
+    names, membership = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(membership)
+    order = np.random.default_rng(seed).permutation(len(names))
+    chosen = np.zeros(len(names), bool)
+    chosen[order[np.cumsum(sizes[order]) <= len(groups) / 2]] = True
+    return chosen[membership]
+
+
+def cross_fit(logits: Float, labels: Int, groups: Int, *, seed: int = 0) -> tuple[Float, tuple[float, float]]:
+    """Held-out probabilities float32 N×K, and the two temperatures that made them."""
+    first = halves(groups, seed=seed)
+    result = np.empty((logits.shape[0], logits.shape[2]), np.float32)
+    temperatures = []
+    for part in (first, ~first):
+        temperature = fit_temperature(logits[~part], labels[~part])
+        result[part] = probabilities(logits[part], temperature)
+        temperatures.append(temperature)
+    return result, (temperatures[0], temperatures[1])

@@ -1,0 +1,166 @@
+"""The pictures of an evaluation: a confusion matrix and a reliability diagram, fit for a paper.
+
+Drawn on matplotlib ``Figure`` objects with the Agg canvas: no pyplot, no global state, no display. Class order is
+the label order, everywhere. Colours are safe for the colour-blind, and text keeps its contrast on every cell.
+"""
+
+import os
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mien.errors import DataError, MissingExtra, OutputError
+from mien.evaluation.metrics import BINS, Reliability, reliability, wilson
+
+DPI = 150
+FAILURE = "no face"
+_BLUE, _GREY = "#0072B2", "#555555"  # Okabe & Ito 2008
+
+
+def confusion_png(
+    matrix: NDArray[np.integer[Any]], labels: Sequence[str], path: str | Path, *, title: str = "Confusion matrix"
+) -> None:
+    """Write the confusion matrix: colour and large figures are shares of the true class (rows), small figures counts.
+
+    matrix: K×K, or K×(K+1) with the failures as the last column, which is drawn where there are any.
+    Raises DataError where the sizes do not fit, OutputError where the file cannot be written.
+    """
+    k = len(labels)
+    if matrix.shape not in ((k, k), (k, k + 1)):
+        raise DataError(f"expected a confusion matrix of {k}×{k} or {k}×{k + 1} for {k} labels, got {matrix.shape}")
+    columns = list(labels)
+    if matrix.shape[1] == k + 1:
+        if matrix[:, k].any():
+            columns.append(FAILURE)
+        else:
+            matrix = matrix[:, :k]
+    support = matrix.sum(1, keepdims=True)
+    share = np.divide(matrix, support, out=np.zeros(matrix.shape), where=support > 0)
+    n, right = int(matrix.sum()), int(np.trace(matrix[:, :k]))
+
+    figure = _figure(2.5 + 0.72 * max(len(columns), 4), 1.5 + 0.72 * max(k, 4))
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    for i in range(k):
+        for j in range(len(columns)):
+            color = _ink(image.cmap(image.norm(share[i, j])))
+            axes.text(j, i - 0.10, _percent(share[i, j]), ha="center", va="center", color=color, fontsize=11)
+            axes.text(j, i + 0.24, f"{matrix[i, j]:,}", ha="center", va="center", color=color, fontsize=7)
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(k), [f"{name} ({int(s):,})" for name, s in zip(labels, support[:, 0], strict=True)])
+    axes.set_xlabel("answer")
+    axes.set_ylabel("true expression (images)")
+    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.035, 1)), format=lambda value, _: f"{value:.0%}")
+    bar.set_label("share of the true expression")
+    bar.outline.set_visible(False)
+    facts = f"n = {n:,}, accuracy {right / max(n, 1):.1%}\nin the cells: % of the row, images"
+    _headline(axes, title, facts, width=max(8 * len(columns), 32))
+    _save(figure, Path(path))
+
+
+def reliability_png(
+    y: ArrayLike, p: ArrayLike, path: str | Path, *, title: str = "Reliability", bins: int = BINS
+) -> None:
+    """Write the reliability diagram of the top probability: share right by bin above, number of images below.
+
+    y, p: as in ``metrics``; failures are left out, and the title says how many. Errors as :func:`confusion_png`.
+    """
+    table = reliability(y, p, bins=bins)
+    figure = _figure(5.2, 5.8)
+    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1]})
+    _draw_calibration(upper, table)
+    width = np.diff(table.edges)
+    lower.bar(table.edges[:-1], table.count, width=width, align="edge", color=_BLUE, edgecolor="white", linewidth=0.8)
+    lower.set_ylabel("images")
+    lower.set_xlabel("top probability")
+    lower.set_xlim(0, 1)
+    lower.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    lower.yaxis.set_major_locator(_locator(3))
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+    left_out = len(np.asarray(y)) - int(table.count.sum())
+    without = f" ({left_out:,} without an answer left out)" if left_out else ""
+    facts = f"n = {table.count.sum():,}{without}\nECE {table.ece:.3f} in {bins} bins"
+    _headline(upper, title, facts, width=52)
+    handles, names = upper.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, columnspacing=1.4)
+    _save(figure, Path(path))
+
+
+def _draw_calibration(axes: Any, table: Reliability) -> None:
+    filled = table.count > 0
+    left, width = table.edges[:-1][filled], np.diff(table.edges)[filled]
+    share, confidence = table.accuracy[filled], table.confidence[filled]
+    axes.bar(left, share, width=width, align="edge", color="#9ecae1", edgecolor="white", linewidth=0.8)
+    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--", label="perfect calibration")
+    intervals = np.array([wilson(round(a * n), int(n)) for a, n in zip(share, table.count[filled], strict=True)])
+    axes.vlines(confidence, *intervals.reshape(-1, 2).T, color=_BLUE, linewidth=1.2, label="95 % interval")
+    axes.plot(confidence, share, "o", color=_BLUE, markersize=4.5, clip_on=False, label="share right")
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_ylabel("share right")
+
+
+def _headline(axes: Any, title: str, facts: str, *, width: int) -> None:
+    """The title, wrapped at ``width`` letters so that a long one is not cut, above the facts."""
+    lines = textwrap.wrap(title, width) or [""]
+    axes.set_title("\n".join([*lines, facts]), fontsize=11, loc="left", linespacing=1.35)
+
+
+def _ink(cell: tuple[float, float, float, float]) -> str:
+    """Black or white, whichever has the higher contrast on this sRGB colour (WCAG 2.1 relative luminance)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in cell[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "black" if luminance > 0.179 else "white"
+
+
+def _percent(share: float) -> str:
+    """Whole per cent, without the sign (the colour bar has it); ``"<1"`` for a little, blank for none,
+    ``">99"`` for nearly all."""
+    if share == 0:
+        return ""
+    if share < 0.005 or 0.995 <= share < 1:
+        return "<1" if share < 0.5 else ">99"
+    return f"{max(1, 100 * share):.0f}"
+
+
+def _figure(width: float, height: float) -> Any:
+    """A Figure of this size in inches, with a layout that keeps labels apart."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra("matplotlib", "train") from error
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _locator(bins: int) -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=bins, integer=True)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Written under a temporary name and moved, without a date inside: the same figures give the same bytes."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.png")
+    try:
+        figure.savefig(
+            temporary, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.12
+        )
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"expected to write {path}, failed: {error}") from error

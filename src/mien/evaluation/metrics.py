@@ -1,0 +1,328 @@
+"""What a set of predictions is worth: pure functions over arrays, each figure with its 95 % interval.
+
+Conventions, everywhere in mien:
+
+- ``y``: int64 N, codes 0 … K−1. ``p``: float N×K, probabilities; rows are renormalised to 1 (float32 rounding).
+  The answer is the most probable class, the first of equal ones.
+- A *failure*, a picture without an answer (no face found), is a row of NaN. It is wrong: it stays in the denominator
+  of accuracy, recall and F1, lowers no precision, and is the last column of the confusion matrix. NLL, Brier and
+  ECE cannot be computed for it: they are over the scored rows, whose number is stated.
+- A ratio without a denominator (the precision of a class that was never answered) is 0. Macro averages are over the
+  classes that occur in ``y``; weighted averages weigh by support, so that weighted recall is accuracy.
+- NLL is in nats, probabilities clipped at 1e-7. Brier is the sum over classes of squared differences: 0 … 2.
+- ECE: 15 equal-width bins of the top probability, right edges inclusive, (0, 1/15] … (14/15, 1]; mean over images
+  of |share right − mean top probability| of the bin.
+- Intervals: Wilson's for a share of images (accuracy, recall, precision); for the others the 2.5 and 97.5
+  percentiles of 2,000 bootstrap resamples of images. ECE's resamples are shifted so that their median is the measured
+  value, because resampling by itself adds miscalibration. Resampling is over images: it says nothing about
+  another training run.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mien.errors import DataError, MissingExtra
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+BINS = 15
+RESAMPLES = 2000
+_CLIP = 1e-7
+#: Two-sided 95 % of the normal distribution.
+_Z = 1.959963984540054
+#: Resampled weights are drawn in parts of about this many numbers (8 bytes each).
+_PART = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """By bin of the top probability: how many images, their mean top probability, the share that is right.
+
+    edges: float B+1. count: int64 B. confidence, accuracy: float B, NaN in empty bins.
+    """
+
+    edges: Float
+    count: Int
+    confidence: Float
+    accuracy: Float
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error, 0-1; NaN where nothing was scored."""
+        total = self.count.sum()
+        gap = np.nan_to_num(np.abs(self.accuracy - self.confidence))
+        return float((gap * self.count).sum() / total) if total else float("nan")
+
+
+def checked(y: ArrayLike, p: ArrayLike) -> tuple[Int, Float]:
+    """The two arrays in our types, rows renormalised. Raises DataError where they are no labels or no probabilities."""
+    labels, probabilities = np.asarray(y), np.array(p, np.float64)
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
+        shapes = f"{labels.shape} and {probabilities.shape}"
+        raise DataError(f"expected N labels and N×K probabilities, N > 0, got {shapes}")
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= probabilities.shape[1]:
+        raise DataError(
+            f"expected label codes 0 to {probabilities.shape[1] - 1}, "
+            f"got {labels.dtype} {labels.min()} to {labels.max()}",
+            hint="images whose label is held back (−1) cannot be scored",
+        )
+    scored = ~np.isnan(probabilities).any(1)
+    probabilities[~scored] = np.nan
+    rows = probabilities[scored]
+    total = rows.sum(1, keepdims=True)
+    if (rows < 0).any() or (np.abs(total - 1) > 1e-3).any():
+        raise DataError("expected probabilities of 0 to 1 that sum to 1, got other numbers", hint="are these logits?")
+    probabilities[scored] = rows / total
+    return labels.astype(np.int64), probabilities
+
+
+def predicted(p: ArrayLike) -> Int:
+    """int64 N: the answers; K where there is none."""
+    p = np.asarray(p, np.float64)
+    failed = np.isnan(p).any(1)
+    return np.where(failed, p.shape[1], np.where(failed[:, None], 0, p).argmax(1)).astype(np.int64)
+
+
+def accuracy(y: ArrayLike, p: ArrayLike) -> float:
+    """Share of images whose answer is right, 0-1."""
+    labels, probabilities = checked(y, p)
+    return float(_sklearn().accuracy_score(labels, predicted(probabilities)))
+
+
+def confusion(y: ArrayLike, p: ArrayLike) -> Int:
+    """int64 K×(K+1): true class by answer, counts; the last column holds the failures."""
+    labels, probabilities = checked(y, p)
+    k = probabilities.shape[1]
+    matrix: Int = _sklearn().confusion_matrix(labels, predicted(probabilities), labels=range(k + 1))[:k]
+    return matrix.astype(np.int64)
+
+
+def per_class(y: ArrayLike, p: ArrayLike) -> tuple[Float, Float, Float, Int]:
+    """Precision, recall, F1 (float K, 0-1) and support (int64 K)."""
+    labels, probabilities = checked(y, p)
+    precision, recall, f1, support = _sklearn().precision_recall_fscore_support(
+        labels, predicted(probabilities), labels=range(probabilities.shape[1]), zero_division=0
+    )
+    return precision, recall, f1, support.astype(np.int64)
+
+
+def averages(y: ArrayLike, p: ArrayLike) -> dict[str, float]:
+    """``macro_f1``, ``balanced_accuracy`` (macro recall), ``weighted_`` ``precision``, ``recall`` and ``f1``."""
+    labels, probabilities = checked(y, p)
+    answers, present = predicted(probabilities), np.unique(labels)
+    score = _sklearn().precision_recall_fscore_support
+    _, recall, f1, _ = score(labels, answers, labels=present, average="macro", zero_division=0)
+    weighted = score(labels, answers, labels=present, average="weighted", zero_division=0)
+    return {
+        "macro_f1": float(f1),
+        "balanced_accuracy": float(recall),
+        "weighted_precision": float(weighted[0]),
+        "weighted_recall": float(weighted[1]),
+        "weighted_f1": float(weighted[2]),
+    }
+
+
+def nll(y: ArrayLike, p: ArrayLike) -> float:
+    """Mean negative log-likelihood of the scored rows, in nats; NaN where there is none."""
+    return _mean(_nll_rows(*_scored(y, p)))
+
+
+def brier(y: ArrayLike, p: ArrayLike) -> float:
+    """Mean Brier score of the scored rows, 0-2; NaN where there is none."""
+    return _mean(_brier_rows(*_scored(y, p)))
+
+
+def ece(y: ArrayLike, p: ArrayLike, *, bins: int = BINS) -> float:
+    """Expected calibration error of the scored rows, 0-1; NaN where there is none."""
+    return reliability(y, p, bins=bins).ece
+
+
+def reliability(y: ArrayLike, p: ArrayLike, *, bins: int = BINS) -> Reliability:
+    """The bins behind :func:`ece`, over the scored rows."""
+    labels, probabilities = _scored(y, p)
+    edges = np.linspace(0, 1, bins + 1)
+    where, top, right = _binned(labels, probabilities, edges)
+    count = np.bincount(where, minlength=bins).astype(np.int64)
+    with np.errstate(invalid="ignore"):  # 0/0 of an empty bin is the NaN that we want
+        confidence = np.bincount(where, top, minlength=bins) / count
+        share = np.bincount(where, right, minlength=bins) / count
+    return Reliability(edges, count, confidence, share)
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share; (0, 1) where n is 0."""
+    if not n:
+        return 0.0, 1.0
+    share = successes / n
+    centre = share + _Z**2 / (2 * n)
+    half = _Z * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    scale = 1 + _Z**2 / n
+    return max(0.0, float((centre - half) / scale)), min(1.0, float((centre + half) / scale))
+
+
+def from_confusion(matrix: NDArray[np.integer[Any]]) -> dict[str, Float]:
+    """Every figure that depends on the confusion matrix alone, for one matrix or many at once.
+
+    matrix: …×K×(K+1) → arrays … (averages, ``accuracy``) or …×K (``precision``, ``recall``, ``f1``), by the conventions
+    above. The same figures as :func:`averages` and :func:`per_class`, which scikit-learn computes; this form runs over
+    thousands of resamples at once.
+    """
+    counts = matrix.astype(np.float64)
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    support, answered = counts.sum(-1), counts[..., :-1].sum(-2)
+    f1 = _ratio(2 * right, support + answered)
+    precision, recall = _ratio(right, answered), _ratio(right, support)
+    total, present = support.sum(-1), (support > 0)
+    return {
+        "accuracy": right.sum(-1) / total,
+        "macro_f1": (f1 * present).sum(-1) / present.sum(-1),
+        "balanced_accuracy": (recall * present).sum(-1) / present.sum(-1),
+        "weighted_precision": (precision * support).sum(-1) / total,
+        "weighted_recall": (recall * support).sum(-1) / total,
+        "weighted_f1": (f1 * support).sum(-1) / total,
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+    }
+
+
+def resampled_confusions(matrix: Int, *, resamples: int = RESAMPLES, seed: int = 0) -> Int:
+    """int64 R×K×(K+1): confusion matrices of bootstrap resamples.
+
+    Drawing N images with replacement and counting them is drawing the counts from a multinomial distribution, so no
+    image need be touched.
+    """
+    n = int(matrix.sum())
+    drawn = np.random.default_rng(seed).multinomial(n, matrix.ravel() / n, size=resamples)
+    return drawn.reshape(resamples, *matrix.shape).astype(np.int64)
+
+
+def bootstrap(rows: Float, statistic: Callable[[Float], Float], *, resamples: int = RESAMPLES, seed: int = 0) -> Float:
+    """``statistic`` of R resampled means. rows: float N×F, one an image; statistic: R×F means → R×…, row by row."""
+    n = len(rows)
+    rng = np.random.default_rng(seed)
+    part = max(1, min(resamples, _PART // n))
+    results = []
+    for start in range(0, resamples, part):
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=min(part, resamples - start))
+        results.append(statistic(weights @ rows / n))
+    return np.concatenate(results)
+
+
+def summary(
+    y: ArrayLike, p: ArrayLike, labels: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """All figures with their 95 % intervals, ready for JSON: ``{"value", "low", "high"}`` each (None where undefined).
+
+    labels: the K names in code order. Raises DataError as :func:`checked` does, MissingExtra without scikit-learn.
+    """
+    truth, probabilities = checked(y, p)
+    if len(labels) != probabilities.shape[1]:
+        raise DataError(
+            f"expected {len(labels)} probabilities a row ({', '.join(labels)}), got {probabilities.shape[1]}"
+        )
+    matrix = confusion(truth, probabilities)
+    drawn = from_confusion(resampled_confusions(matrix, resamples=resamples, seed=seed))
+    n, failures = len(truth), int(matrix[:, -1].sum())
+    right = int(np.trace(matrix))
+    figures: dict[str, Any] = {"accuracy": _share(right, n)}
+    for name, value in averages(truth, probabilities).items():
+        # weighted recall is accuracy: one figure, one interval
+        figures[name] = _share(right, n) if name == "weighted_recall" else _with_percentiles(value, drawn[name])
+    figures |= _probability_figures(truth, probabilities, resamples=resamples, seed=seed)
+    f1, support = per_class(truth, probabilities)[2:]
+    return {
+        "n": n,
+        "failures": failures,
+        "scored": n - failures,
+        **figures,
+        "per_class": {
+            name: {
+                "support": int(support[i]),
+                "precision": _share(int(matrix[i, i]), int(matrix[:, i].sum())),
+                "recall": _share(int(matrix[i, i]), int(support[i])),
+                "f1": _with_percentiles(float(f1[i]), drawn["f1"][:, i]),
+            }
+            for i, name in enumerate(labels)
+        },
+        "labels": list(labels),
+        "confusion": matrix.tolist(),
+    }
+
+
+def _probability_figures(y: Int, p: Float, *, resamples: int, seed: int) -> dict[str, Any]:
+    """NLL, Brier and ECE with their bootstrap intervals."""
+    y, p = _scored(y, p)
+    if not len(y):
+        return {name: {"value": None, "low": None, "high": None} for name in ("nll", "brier", "ece")}
+    edges = np.linspace(0, 1, BINS + 1)
+    where, top, right = _binned(y, p, edges)
+    gaps = np.zeros((len(y), BINS))
+    gaps[np.arange(len(y)), where] = right - top  # ECE is the sum over bins of |mean over images of this column|
+    rows = np.column_stack([_nll_rows(y, p), _brier_rows(y, p), gaps])
+    drawn = bootstrap(
+        rows,
+        lambda means: np.column_stack([means[:, :2], np.abs(means[:, 2:]).sum(1)]),
+        resamples=resamples,
+        seed=seed,
+    )
+    value = ece(y, p)
+    return {
+        "nll": _with_percentiles(_mean(rows[:, 0]), drawn[:, 0]),
+        "brier": _with_percentiles(_mean(rows[:, 1]), drawn[:, 1]),
+        "ece": _with_percentiles(value, np.maximum(drawn[:, 2] - np.median(drawn[:, 2]) + value, 0)),
+    }
+
+
+def _scored(y: ArrayLike, p: ArrayLike) -> tuple[Int, Float]:
+    labels, probabilities = checked(y, p)
+    scored = ~np.isnan(probabilities).any(1)
+    return labels[scored], probabilities[scored]
+
+
+def _nll_rows(y: Int, p: Float) -> Float:
+    return -np.log(np.maximum(p[np.arange(len(y)), y], _CLIP))
+
+
+def _brier_rows(y: Int, p: Float) -> Float:
+    return np.square(p - np.eye(p.shape[1])[y]).sum(1)
+
+
+def _binned(y: Int, p: Float, edges: Float) -> tuple[Int, Float, Float]:
+    """Bin, top probability and rightness (0 or 1) of each row."""
+    top = p.max(1, initial=0)
+    where = np.digitize(top, edges[1:-1], right=True).astype(np.int64)
+    right: Float = (p.argmax(1) == y).astype(np.float64)
+    return where, top, right
+
+
+def _ratio(a: Float, b: Float) -> Float:
+    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
+
+
+def _mean(rows: Float) -> float:
+    return float(rows.mean()) if len(rows) else float("nan")
+
+
+def _share(successes: int, n: int) -> dict[str, float]:
+    low, high = wilson(successes, n)
+    return {"value": successes / n if n else 0.0, "low": low, "high": high}
+
+
+def _with_percentiles(value: float, drawn: Float) -> dict[str, float]:
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return {"value": value, "low": float(low), "high": float(high)}
+
+
+def _sklearn() -> Any:
+    """scikit-learn's metrics, imported on use: a second of start-up, and only in the extra ``train``."""
+    try:
+        import sklearn.metrics
+    except ImportError as error:
+        raise MissingExtra("scikit-learn", "train") from error
+    return sklearn.metrics

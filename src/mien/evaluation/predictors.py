@@ -1,0 +1,110 @@
+"""One face for everything that can be evaluated: a run directory (torch) or an ONNX file (ONNX Runtime).
+
+Both give logits N×V×K of uint8 crops, with V = 1 view or the ten crops of ``Preprocess.ten_crops``, so that one
+evaluation path serves both and their difference can be measured.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import DataError, UsageError
+from mien.preprocess import Preprocess
+
+Float32 = NDArray[np.float32]
+Uint8 = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+BATCH = 128
+
+
+class Predictor(Protocol):
+    """``describe`` goes into the report. temperature, temperature_tta: what the model would use when it reads."""
+
+    name: str
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+    temperature: float
+    temperature_tta: float
+
+    def run(self, batch: Float32) -> Float32:
+        """Normalised crops float32 N×C×S×S → logits float32 N×K."""
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+class OnnxPredictor:
+    """An exported file, or a shipped reader by name; run by the very class that ``mien read`` uses."""
+
+    def __init__(self, model: str, *, threads: int | None = None) -> None:
+        from mien.reading.classifier import Classifier
+
+        self.path = model
+        self._classifier = Classifier.load(model, threads=threads)
+        meta = self._classifier.meta
+        self.name, self.labels, self.preprocess = meta.name, meta.labels, meta.preprocess
+        self.temperature, self.temperature_tta = meta.temperature, meta.temperature_tta
+        self._provenance = dict(meta.provenance)
+
+    def run(self, batch: Float32) -> Float32:
+        return self._classifier.logits(batch)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "onnx", "name": self.name, "provenance": self._provenance}
+
+
+class RunPredictor:
+    """A run directory's best weights, in torch on the CPU in single precision."""
+
+    def __init__(self, run: str | Path) -> None:
+        from mien.training.run import load_network
+
+        self._network, recipe, self.preprocess, self._meta = load_network(run)
+        self.name, self.validation = recipe.name, recipe.data.validation
+        self.labels = tuple(self._meta["labels"]) if "labels" in self._meta else _seven()
+        self.temperature = self.temperature_tta = 1.0  # fitted on export
+
+    def run(self, batch: Float32) -> Float32:
+        import torch
+
+        with torch.no_grad():
+            logits = self._network(torch.from_numpy(np.ascontiguousarray(batch)))
+        return logits.float().numpy()
+
+    def describe(self) -> dict[str, Any]:
+        kept = ("model", "parameters", "commit", "torch", "result", "device")
+        return {"kind": "run", "name": self.name} | {key: self._meta[key] for key in kept if key in self._meta}
+
+
+def load_predictor(model: str, *, threads: int | None = None) -> Predictor:
+    """A run directory, an ONNX file or a shipped reader's name. Raises UsageError or ModelError."""
+    path = Path(model)
+    if path.is_dir():
+        if not (path / "recipe.yaml").is_file():
+            raise DataError(f"expected a run directory (recipe.yaml, best.ckpt), got {path}")
+        return RunPredictor(path)
+    if path.suffix == ".ckpt":
+        raise UsageError(f"expected a run directory or an ONNX file, got {path}", hint=f"give {path.parent}")
+    return OnnxPredictor(model, threads=threads)
+
+
+def all_logits(predictor: Predictor, pixels: Uint8, *, tta: bool, progress: Progress | None = None) -> Float32:
+    """uint8 N×C×S×S → logits float32 N×V×K, V = 10 with ``tta``, else 1. progress is called with (done, total)."""
+    views, rows = (10, BATCH // 4) if tta else (1, BATCH)
+    parts = []
+    for start in range(0, len(pixels), rows):
+        batch = predictor.preprocess.normalise(pixels[start : start + rows])
+        if tta:
+            batch = predictor.preprocess.ten_crops(batch)
+        parts.append(predictor.run(batch).reshape(-1, views, len(predictor.labels)))
+        if progress:
+            progress(min(start + rows, len(pixels)), len(pixels))
+    return np.concatenate(parts) if parts else np.zeros((0, views, len(predictor.labels)), np.float32)
+
+
+def _seven() -> tuple[str, ...]:
+    from mien.labels import SEVEN
+
+    return SEVEN

@@ -1,0 +1,222 @@
+"""From a run directory to an ONNX file that carries its meaning, or to no file.
+
+Inside the file: labels, preprocess, temperatures, provenance (recipe, data, commit). The parity gate compares torch
+and ONNX Runtime on several batch sizes; a file that does not pass is never moved into place.
+
+    input  crops   float32 [N, C, S, S]   normalised by the preprocess inside
+    output logits  float32 [N, K]         probabilities = softmax(logits / temperature)
+"""
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+import mien
+from mien.errors import ExportError, OutputError
+from mien.labels import SEVEN
+from mien.preprocess import Preprocess
+
+FORMAT = "1"
+#: Largest difference of a probability between torch and the file, by how the weights are stored.
+TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3}
+
+
+def export_onnx(
+    network: nn.Module,
+    path: Path,
+    *,
+    name: str,
+    labels: tuple[str, ...],
+    preprocess: Preprocess,
+    temperature: float = 1.0,
+    temperature_tta: float | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    weights: str = "fp32",
+) -> dict[str, float]:
+    """Write ``path`` and return what the gate measured.
+
+    weights: "fp32", or "fp16": weights are *stored* in half precision (half the file) and computed with in single.
+    Raises ExportError where the gate fails, OutputError where the file cannot be written.
+    """
+    network = network.eval()
+    # A batch of two is the smallest that does not make the exporter fix the dimension.
+    model = _to_onnx(network, torch.zeros(2, preprocess.channels, preprocess.size, preprocess.size))
+    if weights == "fp16":
+        store_weights_as_half(model)
+    metadata = {
+        "mien.format": FORMAT,
+        "mien.name": name,
+        "mien.labels": json.dumps(list(labels)),
+        "mien.preprocess": preprocess.to_json(),
+        "mien.temperature": repr(float(temperature)),
+        "mien.provenance": json.dumps(dict(provenance or {}), ensure_ascii=False, sort_keys=True),
+    }
+    if temperature_tta is not None:
+        metadata["mien.temperature_tta"] = repr(float(temperature_tta))
+    del model.metadata_props[:]
+    helper.set_model_props(model, metadata)
+    model.producer_name, model.producer_version = "mien", mien.__version__
+    model.doc_string = "Reads apparent facial expression from a face crop. See the model card."
+
+    path = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise OutputError(f"expected a writable place for {path}, got: {error.strerror}") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(model.SerializeToString())
+        measured = parity(network, Path(temporary), preprocess, tolerance=TOLERANCE[weights])
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return measured | {"bytes": float(path.stat().st_size)}
+
+
+def export_run(
+    run: Path,
+    path: Path,
+    *,
+    name: str | None,
+    temperature: float,
+    temperature_tta: float,
+    half: bool,
+    calibrated: bool,
+) -> dict[str, float]:
+    """Export the best weights of a run directory, with its recipe, data and commit as provenance.
+
+    Returns what the gate measured. Raises DataError where ``run`` is no run, otherwise as :func:`export_onnx`.
+    """
+    from mien.training.run import load_network
+
+    network, recipe, preprocess, meta = load_network(run)
+    if not meta:
+        print(f"note: {run} has no meta.json (is it still training?); provenance is incomplete", file=sys.stderr)
+    provenance = {
+        "recipe": recipe.model_dump(mode="json"),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "valid_accuracy": meta.get("result", {}).get("best_valid_accuracy"),
+        "data": {key: meta.get("data", {}).get(key) for key in ("store", "train", "images")},
+        "commit": meta.get("commit"),
+        "device": meta.get("device"),
+        "mien": mien.__version__,
+        "weights_stored_as": "fp16" if half else "fp32",
+        "temperature_fitted_on": recipe.data.validation if calibrated else None,
+    }
+    return export_onnx(
+        network,
+        path,
+        name=name or recipe.name,
+        labels=tuple(meta.get("labels", SEVEN)),
+        preprocess=preprocess,
+        temperature=temperature,
+        temperature_tta=temperature_tta,
+        provenance=provenance,
+        weights="fp16" if half else "fp32",
+    )
+
+
+def parity(network: nn.Module, path: Path, preprocess: Preprocess, *, tolerance: float) -> dict[str, float]:
+    """Largest differences of logits and probabilities between torch and ONNX Runtime, over batches of 1, 3 and 16.
+
+    Raises ExportError where a probability differs by more than ``tolerance``, a class changes although its margin
+    is wide, or a row's answer depends on its batch.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    crops = preprocess.normalise(sample_crops(16, preprocess))
+    with torch.no_grad():
+        expected = network(torch.from_numpy(crops)).float().numpy()
+    got = {
+        n: np.concatenate([session.run(None, {"crops": crops[i : i + n]})[0] for i in range(0, 16, n)])
+        for n in (1, 3, 16)
+    }
+    logit = max(float(np.abs(g - expected).max()) for g in got.values())
+    probability = max(float(np.abs(_softmax(g) - _softmax(expected)).max()) for g in got.values())
+    batch = float(np.abs(got[1] - got[16]).max())
+    if not probability <= tolerance or not batch <= 1e-3:
+        raise ExportError(
+            f"parity gate: expected probabilities within {tolerance} of torch's and rows independent of their batch, "
+            f"got {probability:.2g} and {batch:.2g}",
+            hint="no file was written",
+        )
+    return {"max_logit_difference": logit, "max_probability_difference": probability, "max_batch_difference": batch}
+
+
+def sample_crops(n: int, preprocess: Preprocess) -> NDArray[np.uint8]:
+    """Seeded uint8 N×C×S×S pictures for the gate: smooth blobs at random contrast, closer to faces than white noise."""
+    random = np.random.default_rng(0)
+    coarse = random.uniform(0, 255, (n, preprocess.channels, 6, 6))
+    steps = np.linspace(0, 5, preprocess.size)
+    spread = np.maximum(0, 1 - np.abs(steps[:, None] - np.arange(6)))  # S×6 linear interpolation
+    smooth = spread @ coarse @ spread.T
+    return np.clip(smooth + random.normal(0, 12, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def store_weights_as_half(model: onnx.ModelProto, *, smallest: int = 1024) -> None:
+    """Keep float32 weights of at least ``smallest`` numbers as float16, cast back in the graph (folded when loaded)."""
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if tensor.data_type != TensorProto.FLOAT or values.size < smallest or np.abs(values).max() > 6e4:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name=f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT, name=f"{name}.cast"))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _to_onnx(network: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+    noisy = logging.getLogger("torch.onnx")
+    level = noisy.level
+    noisy.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own deprecations
+            program = torch.onnx.export(
+                network,
+                (example,),
+                input_names=["crops"],
+                output_names=["logits"],
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:
+        raise ExportError(f"expected a network that torch can export, got: {error}") from error
+    finally:
+        noisy.setLevel(level)
+    assert program is not None
+    model = program.model_proto
+    del model.graph.value_info[:]  # stale names and torch's traces: half of a small file
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.graph.metadata_props[:]
+    del model.functions[:]
+    return model
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)

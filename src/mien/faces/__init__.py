@@ -1,0 +1,12 @@
+"""Finding faces and cutting them out as the readers want them.
+
+    detector = make_detector("centerface")
+    crops = [align_crop(image, face, size=48, geometry=CropGeometry.default()) for face in detector.detect(image)]
+
+Importing this package loads no network and no ONNX Runtime; ``make_detector`` does.
+"""
+
+from mien.faces.align import CropGeometry, align_crop
+from mien.faces.detector import DETECTORS, Detection, Detector, make_detector
+
+__all__ = ["DETECTORS", "CropGeometry", "Detection", "Detector", "align_crop", "make_detector"]

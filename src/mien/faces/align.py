@@ -1,0 +1,143 @@
+"""From a found face to the square crop that a reader sees: level eyes, and the margin that its training data had.
+
+A reader trained on FER2013 expects FER2013's framing. Where its image borders lie relative to the detector's box was
+measured (``benchmarks/face_geometry.py``) and stands in ``geometry.json`` beside this file; :class:`CropGeometry`
+carries those numbers, and :func:`align_crop` applies them to any picture.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from math import atan2, ceil, cos, floor, hypot, pi, sin
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mien.errors import ModelError, UsageError
+from mien.faces.detector import Detection, picture_size
+
+Uint8 = NDArray[np.uint8]
+
+MAX_ROLL = pi / 4  # a face is turned back by 45 degrees at most; FER2013's 99th percentile is 35
+MIN_EYE_DISTANCE = 0.2  # in box widths; nearer eyes mean a profile, whose line of eyes tells no roll
+_OVERSAMPLING = 3
+_MARGIN = 3  # pixels around what the interpolation reads
+
+
+@dataclass(frozen=True, slots=True)
+class CropGeometry:
+    """The crop relative to the detector's box, in units of the box's height.
+
+    side: of the square. right, down: from the box's centre to the crop's centre, along the face's own axes
+    (the eyes' line and its perpendicular).
+    tight, loose: a picture cut tightly around a face makes the detector draw a smaller box than the same face gets
+    in a photo. Where the picture is ``loose`` box heights tall or taller, ``side`` holds; where it is ``tight`` of
+    them, the picture itself is the crop; the side is interpolated between. None: ``side`` holds for all.
+    """
+
+    side: float
+    right: float = 0.0
+    down: float = 0.0
+    tight: float | None = None
+    loose: float = 1.4
+
+    def __post_init__(self) -> None:
+        if not 0.2 <= self.side <= 5 or abs(self.right) > 1 or abs(self.down) > 1:
+            raise ModelError(f"expected a crop of 0.2-5 box heights, shifted by up to 1, got {self}")
+        if self.tight is not None and not self.side <= self.tight < self.loose:
+            raise ModelError(f"expected side <= tight < loose, got {self}")
+
+    @classmethod
+    @cache
+    def default(cls) -> "CropGeometry":
+        """As measured on FER2013 with the detector ``centerface``."""
+        values = json.loads(files("mien.faces").joinpath("geometry.json").read_text("utf-8"))["geometry"]
+        return cls(**values)
+
+    def side_in(self, picture_height: int, picture_width: int, box_height: float) -> float:
+        """The side of the crop in pixels, for a box of that height in a picture of that size."""
+        if self.tight is None:
+            return self.side * box_height
+        tall = picture_height / box_height
+        looseness = min(max((tall - self.tight) / (self.loose - self.tight), 0), 1)
+        side = (self.tight + (self.side - self.tight) * looseness) * box_height
+        return min(side, float(max(picture_height, picture_width)))
+
+
+def roll(detection: Detection) -> float:
+    """The angle of the eyes' line in radians, clockwise on the screen, within ±MAX_ROLL; 0 where it is not known."""
+    if detection.is_crop or detection.landmarks is None:
+        return 0.0
+    dx, dy = (float(v) for v in detection.landmarks[1] - detection.landmarks[0])
+    if hypot(dx, dy) < MIN_EYE_DISTANCE * detection.box.w:
+        return 0.0
+    return min(max(atan2(dy, dx), -MAX_ROLL), MAX_ROLL)
+
+
+def align_crop(image: Uint8, detection: Detection, *, size: int, geometry: CropGeometry) -> Uint8:
+    """One face as a square: turned so that the eyes are level, antialiased where it shrinks.
+
+    image: uint8 H×W×3 RGB, the picture in which the face was found. size: side of the result in pixels.
+    Where the crop reaches beyond the picture, the picture's border pixels are repeated. A detection that is a crop
+    already (``is_crop``) is only resized, as ``Preprocess.pixels`` does it.
+    Returns uint8 size×size×3. Raises UsageError for another kind of array or a size below 1.
+    """
+    height, width = picture_size(image)
+    if size < 1:
+        raise UsageError(f"expected a crop size of at least 1 pixel, got {size}")
+    if detection.is_crop:
+        whole = Image.fromarray(image)
+        return np.array(whole.resize((size, size), Image.Resampling.BILINEAR))
+
+    box = detection.box
+    side = geometry.side_in(height, width, box.h)
+    turn = roll(detection)
+    along, across = cos(turn), sin(turn)
+    right, down = geometry.right * box.h, geometry.down * box.h
+    x = box.x + box.w / 2 + right * along - down * across
+    y = box.y + box.h / 2 + right * across + down * along
+
+    # Three steps keep it both sharp and fast: average whole pixels down to at most three times the size, turn and
+    # place by interpolation at a multiple of the size, average that multiple away.
+    factor = max(1, ceil(side / (_OVERSAMPLING * size)))
+    reach = side / 2 * (along + abs(across))  # half of the turned square's extent
+    patch, left, top = _patch(image, x - reach, y - reach, x + reach, y + reach, factor=factor)
+    multiple = max(1, ceil(side / factor / size - 1e-6))
+    step = side / (size * multiple)  # picture pixels a rendered pixel
+    a, b = step * along / factor, -step * across / factor
+    c = (x - left - side / 2 * (along - across)) / factor
+    f = (y - top - side / 2 * (across + along)) / factor
+    rendered = patch.transform(
+        (size * multiple, size * multiple),
+        Image.Transform.AFFINE,
+        (a, b, c, -b, a, f),
+        resample=Image.Resampling.BICUBIC if side < size else Image.Resampling.BILINEAR,
+    )
+    return np.array(rendered.reduce(multiple) if multiple > 1 else rendered)  # a copy, because that can be written
+
+
+def _patch(
+    image: Uint8, left: float, top: float, right: float, bottom: float, *, factor: int
+) -> tuple[Image.Image, float, float]:
+    """A rectangle of the picture, averaged in factor×factor blocks, its border pixels repeated where it sticks out.
+
+    left … bottom: in picture pixels, may lie outside. Returns the patch, somewhat wider than asked for, and the
+    picture coordinates of its left and top edge.
+    """
+    height, width, _ = image.shape
+    first_x, columns = _blocks(left, right, width, factor)
+    first_y, rows = _blocks(top, bottom, height, factor)
+    x0, x1 = columns[0] * factor, min((columns[-1] + 1) * factor, width)
+    y0, y1 = rows[0] * factor, min((rows[-1] + 1) * factor, height)
+    inside = Image.fromarray(image[y0:y1, x0:x1])
+    blocks = np.asarray(inside.reduce(factor) if factor > 1 else inside)
+    repeated = blocks[(rows - rows[0])[:, None], columns - columns[0]]
+    return Image.fromarray(repeated), first_x * factor, first_y * factor
+
+
+def _blocks(low: float, high: float, length: int, factor: int) -> tuple[int, NDArray[np.intp]]:
+    """The first block that covers low…high with a margin; for each block on, the one inside 0…length to take."""
+    first, last = floor(low / factor) - _MARGIN, ceil(high / factor) + _MARGIN
+    return first, np.clip(np.arange(first, last), 0, ceil(length / factor) - 1)

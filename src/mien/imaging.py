@@ -1,0 +1,300 @@
+"""Any picture → upright RGB uint8 H×W×3, or an ImageError that says what is wrong with it.
+
+The one door through which pictures enter, for reading and for data sets alike: whatever a camera, a scanner
+or a broken download left in a file is settled here, so that nothing behind this module knows about EXIF,
+palettes, sixteen bits or Pillow's many ways to fail. The pixel limit is checked on the header, before decoding.
+"""
+
+import errno
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Callable
+from io import BytesIO
+from typing import IO, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mien.errors import ImageError
+
+Uint8 = NDArray[np.uint8]
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[Any]
+OnNote = Callable[[str], None]
+
+MAX_PIXELS = 100_000_000  # a 100 MP medium-format photo still passes; decoded it is 300 MB
+# fmt: off
+IMAGE_SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif",
+    ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".mpo", ".heic", ".heif",
+))
+VIDEO_SUFFIXES = frozenset((
+    ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".mts", ".m2ts", ".ogv",
+))
+# fmt: on
+
+# Only decoders of picture formats: Pillow's list also holds EPS (which starts Ghostscript) and scientific ones.
+# The first five are the cheap ones that Pillow imports anyway. MPO, which phones write, comes through JPEG.
+_FORMATS = [
+    "JPEG",
+    "PNG",
+    "GIF",
+    "BMP",
+    "PPM",
+    "WEBP",
+    "TIFF",
+    "AVIF",
+    "JPEG2000",
+    "ICO",
+    "DIB",
+]  # MPO comes through JPEG
+_ANIMATED = {"GIF": "frame", "WEBP": "frame", "PNG": "frame", "AVIF": "frame", "TIFF": "page"}
+# What a complete file of a kind ends with; used only to tell a truncated file from a corrupt one.
+_ENDINGS = {
+    b"\xff\xd8\xff": b"\xff\xd9",
+    b"\x89PNG\r\n\x1a\n": b"IEND",
+    b"GIF8": b"\x3b",
+    b"\0\0\0\x0cjP  ": b"\xff\xd9",
+}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+
+
+def load_rgb(source: Source, *, max_pixels: int = MAX_PIXELS, on_note: OnNote | None = None) -> Uint8:
+    """One picture as upright RGB.
+
+    source: a path; the bytes of a file; a PIL image; or an array: H×W, H×W×1, H×W×3 or H×W×4 of uint8, bool,
+    uint16 (0-65535) or float (0-1). Transparency is laid on white; of an animation the first frame is taken.
+    max_pixels: width × height that is still decoded. on_note: called with one line about what was left out.
+
+    Returns uint8 H×W×3, contiguous. Raises ImageError, whose ``type`` is missing, empty, unreadable, truncated,
+    too_large or unsupported.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        _check_size(source.size, max_pixels)
+        return _decode(lambda: source, b"", b"", on_note)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_stream(BytesIO(bytes(source)), len(source), max_pixels, on_note)
+    if isinstance(source, (str, os.PathLike)):
+        return _from_path(os.fspath(source), max_pixels, on_note)
+    raise ImageError(
+        f"expected a path, bytes, a PIL image or a NumPy array, got {type(source).__name__}", kind="unsupported"
+    )
+
+
+def _from_path(path: str, max_pixels: int, on_note: OnNote | None) -> Uint8:
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError("expected a picture, got a directory", kind="unsupported")
+        if stat.S_ISREG(status.st_mode):
+            if status.st_size == 0:
+                raise ImageError("the file is empty (0 bytes)", kind="empty")
+            if os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES:
+                raise ImageError("this is a video file; mien reads pictures so far", kind="unsupported")
+            with open(path, "rb") as stream:
+                return _from_stream(stream, status.st_size, max_pixels, on_note)
+        if stat.S_ISFIFO(status.st_mode):  # <(command) of a shell; Pillow must seek, so it is taken as a whole
+            with open(path, "rb") as stream:
+                data = stream.read()
+            return _from_stream(BytesIO(data), len(data), max_pixels, on_note)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
+        raise ImageError("no such file", kind="missing") from error
+    except OSError as error:
+        kind = "missing" if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else "unreadable"
+        raise ImageError(error.strerror or str(error), kind=kind) from error
+    raise ImageError("expected a regular file, got a device or socket", kind="unsupported")
+
+
+def _from_stream(stream: IO[bytes], size: int, max_pixels: int, on_note: OnNote | None) -> Uint8:
+    if size == 0:
+        raise ImageError("there are no bytes in it", kind="empty")
+    head = stream.read(32)
+    stream.seek(max(0, size - 64))
+    tail = stream.read(64)
+    stream.seek(0)
+    if head[4:8] == b"ftyp" and head[8:11] in (b"iso", b"mp4", b"avc", b"M4V", b"qt ", b"3gp"):
+        raise ImageError("this is a video file; mien reads pictures so far", kind="unsupported")
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
+        raise ImageError("HEIC pictures are not supported", kind="unsupported", hint="convert it to JPEG first")
+    riff = int.from_bytes(head[4:8], "little") + 8 if head[:4] == b"RIFF" else 0  # WebP states its length,
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    directory = int.from_bytes(head[4:8], order) if head[:4] in (b"II*\0", b"MM\0*") else 0  # TIFF its directory
+    if size < riff or 0 < size <= directory:
+        raise ImageError("the file ends before the picture does", kind="truncated")
+
+    def open_checked() -> Image.Image:
+        image = Image.open(stream, formats=_FORMATS)
+        _check_size(image.size, max_pixels)
+        return image
+
+    return _decode(open_checked, head, tail, on_note)
+
+
+def _decode(open_image: Callable[[], Image.Image], head: bytes, tail: bytes, on_note: OnNote | None) -> Uint8:
+    """Run Pillow and turn whatever it throws into an ImageError. head, tail: the file's first and last bytes."""
+    try:
+        with _quiet_pillow:
+            image = open_image()
+            frames = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
+            if frames > 1 and image.tell() != 0:
+                image.seek(0)
+            image.load()
+            word = _ANIMATED.get(image.format or "")
+            rgb = _upright(_to_rgb(image), _orientation(image))
+    except ImageError:
+        raise
+    except (MemoryError, Image.DecompressionBombError) as error:
+        raise ImageError("the picture does not fit into memory", kind="too_large") from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
+        raise _explain(error, head, tail) from error
+    if frames > 1 and on_note is not None:
+        on_note(f"has {frames} {word}s; only the first is read")
+    return np.ascontiguousarray(np.asarray(rgb))
+
+
+def _explain(error: Exception, head: bytes, tail: bytes) -> ImageError:
+    """Which kind of damage: Pillow's own words first, then whether a known kind of file lacks its end."""
+    known = next((ending for magic, ending in _ENDINGS.items() if head.startswith(magic)), None)
+    text = str(error)
+    cut = "truncated" in text.lower() or isinstance(error, EOFError) or (known is not None and known not in tail)
+    if cut:
+        return ImageError("the file ends before the picture does", kind="truncated")
+    if isinstance(error, Image.UnidentifiedImageError):
+        if known is None and not head[:12].strip(b"\0"):
+            return ImageError("the file holds only zero bytes", kind="unreadable")
+        what = "a picture whose header is damaged" if known is not None else "something that is no picture we know"
+        return ImageError(f"expected a picture (JPEG, PNG, WebP, TIFF, …), got {what}", kind="unreadable")
+    return ImageError(f"the picture is corrupt ({type(error).__name__}: {text[:120]})", kind="unreadable")
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageError(f"expected a picture with pixels, got {width}×{height}", kind="empty")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"expected at most {max_pixels:,} pixels, got {width}×{height} = {width * height:,}",
+            kind="too_large",
+            hint="raise the limit with --max-pixels (max_pixels= in Python) if you trust it",
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """A loaded image of any mode → mode RGB."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_to_eight_bits(np.asarray(image))).convert("RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode == "LAB":  # Pillow needs colour profiles for this one; lightness is what a face reader uses
+        return image.getchannel("L").convert("RGB")
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        ground = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(ground, picture).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_eight_bits(values: NDArray[Any]) -> Uint8:
+    """16-bit, 32-bit or float grey → uint8 over its nominal range (never clipped at 255).
+
+    Integers span 0-65535; floats 0-1, 0-255 or 0-65535, the smallest that holds them; what exceeds its span
+    is scaled by its own maximum, since no file says more.
+    """
+    floats = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    top = float(floats.max(initial=0.0))
+    spans = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
+    span = next((s for s in spans if top <= s), top)
+    return np.rint(np.clip(floats / span, 0, 1) * 255).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a damaged EXIF block must not cost the picture
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def _from_array(array: NDArray[Any]) -> Uint8:
+    shape, kind = array.shape, array.dtype
+    plausible = array.ndim == 2 or (array.ndim == 3 and shape[2] in (1, 3, 4))
+    if not plausible:
+        raise ImageError(
+            f"expected an array H×W, H×W×1, H×W×3 or H×W×4, got shape {shape}",
+            kind="unsupported",
+            hint="channels come last" if array.ndim == 3 and shape[0] in (1, 3, 4) else None,
+        )
+    if 0 in shape:
+        raise ImageError(f"expected an array with pixels, got shape {shape}", kind="empty")
+    if kind == np.uint8:
+        pixels = array
+    elif kind == np.bool_:
+        pixels = array.astype(np.uint8) * np.uint8(255)
+    elif kind == np.uint16:
+        pixels = np.rint(array.astype(np.float32) / 257).astype(np.uint8)
+    elif kind.kind == "f":
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0 and high <= 1):  # also refuses NaN
+            raise ImageError(f"expected float values 0-1, got {low:g} to {high:g}", kind="unsupported")
+        pixels = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
+    else:
+        raise ImageError(f"expected dtype uint8, bool, uint16 or float, got {kind}", kind="unsupported")
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    elif pixels.shape[2] == 4:
+        alpha = pixels[..., 3:].astype(np.uint16)
+        pixels = ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels)
+
+
+class _QuietPillow:
+    """While any thread decodes, Pillow neither warns nor applies its own pixel limit (ours comes first).
+
+    ``warnings.catch_warnings`` alone is not safe with threads: it is entered by the first and left by the last.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._saved: tuple[warnings.catch_warnings[None], int | None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._depth == 0:
+                catcher = warnings.catch_warnings()
+                catcher.__enter__()
+                warnings.simplefilter("ignore")
+                self._saved = (catcher, Image.MAX_IMAGE_PIXELS)
+                Image.MAX_IMAGE_PIXELS = None
+            self._depth += 1
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0 and self._saved is not None:
+                catcher, Image.MAX_IMAGE_PIXELS = self._saved
+                catcher.__exit__(None, None, None)
+                self._saved = None
+
+
+_quiet_pillow = _QuietPillow()

@@ -1,0 +1,99 @@
+"""The one definition of how a face crop becomes a network's input.
+
+Training, evaluation, export and reading all go through this class; it travels as JSON
+inside each ONNX file, so that weights and preprocessing cannot drift apart. No torch here:
+training normalises its uint8 batches with the same ``mean`` and ``std`` numbers.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mien.errors import ModelError
+
+Uint8 = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """Resize to size × size, grey or RGB, scaled to 0-1, then (x − mean) / std, channels first.
+
+    size: side in pixels. color: "grey" (ITU-R 601 luma) or "rgb". mean, std: one number a channel,
+    in units of 0-1. tta_crop: side of the ten crops as a share of ``size`` (four corners and the centre,
+    each also mirrored; each resized back to ``size``).
+    """
+
+    size: int = 48
+    color: str = "grey"
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
+    tta_crop: float = 44 / 48
+
+    def __post_init__(self) -> None:
+        if self.color not in ("grey", "rgb"):
+            raise ModelError(f"expected color 'grey' or 'rgb', got {self.color!r}")
+        if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
+            raise ModelError(f"expected {self.channels} mean and positive std values, got {self.mean}, {self.std}")
+        if not 8 <= self.size <= 1024 or not 0.5 <= self.tta_crop <= 1:
+            raise ModelError(f"expected size 8-1024 and tta_crop 0.5-1, got size {self.size}, tta_crop {self.tta_crop}")
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.color == "grey" else 3
+
+    def pixels(self, crop: Image.Image | Uint8) -> Uint8:
+        """A face crop (PIL image, or uint8 H×W or H×W×3) as uint8 C×size×size; this is what a loader keeps in memory."""
+        image = Image.fromarray(crop) if isinstance(crop, np.ndarray) else crop
+        image = image.convert("L" if self.color == "grey" else "RGB")
+        if image.size != (self.size, self.size):
+            image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)  # antialiased when it shrinks
+        array = np.asarray(image)
+        return array[None] if self.channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+    def normalise(self, pixels: Uint8 | Float32) -> Float32:
+        """uint8 or float (0-255) N×C×S×S → float32 N×C×S×S, as the network expects it."""
+        mean = np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)
+        std = np.asarray(self.std, np.float32).reshape(1, -1, 1, 1)
+        return (pixels.astype(np.float32) * np.float32(1 / 255) - mean) / std
+
+    def ten_crops(self, batch: Float32) -> Float32:
+        """float32 N×C×S×S → 10N×C×S×S: crops of one image stand together, centre first, mirrored copies last."""
+        n, c, s, _ = batch.shape
+        k = max(1, round(s * self.tta_crop))
+        far = s - k
+        spread = _linear_resize_matrix(k, s)  # S×k: resizes by two matrix products, exactly the same everywhere
+        views = []
+        for top, left in ((far // 2, far // 2), (0, 0), (0, far), (far, 0), (far, far)):
+            views.append(spread @ batch[:, :, top : top + k, left : left + k] @ spread.T)
+        crops = np.stack(views, 1)  # N×5×C×S×S
+        return np.concatenate([crops, crops[..., ::-1]], 1).reshape(n * 10, c, s, s).astype(np.float32)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Preprocess":
+        """Raises ModelError where the text is not a preprocess of ours."""
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            raw["mean"], raw["std"] = tuple(raw["mean"]), tuple(raw["std"])
+            return cls(**raw)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelError(f"expected a preprocess description in the model file, got {text[:80]!r}") from error
+
+
+def _linear_resize_matrix(source: int, target: int) -> Float32:
+    """target×source matrix of linear interpolation with half-pixel centres, clamped at the borders."""
+    position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    low = np.floor(position).astype(int)
+    high = np.minimum(low + 1, source - 1)
+    share = (position - low).astype(np.float32)
+    matrix = np.zeros((target, source), np.float32)
+    np.add.at(matrix, (np.arange(target), low), 1 - share)
+    np.add.at(matrix, (np.arange(target), high), share)
+    return matrix

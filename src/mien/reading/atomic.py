@@ -1,0 +1,67 @@
+"""A file that appears whole or not at all: written under a temporary name beside it, then moved into place.
+
+Used for every file that reading writes; whatever ends the process before the move leaves the old file as it was.
+"""
+
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from typing import IO
+
+from mien.errors import OutputError
+
+
+class AtomicFile:
+    """``stream`` is open for writing bytes; ``commit`` moves the file into place, ``discard`` takes it away.
+
+    What exists and is no regular file (``/dev/null``, a pipe) is written directly. A symbolic link is followed.
+    sync: on the disk before it is moved, so that not even a power cut leaves it empty.
+    Raises OutputError where the file cannot be written, on opening, before any work is done.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, sync: bool = True) -> None:
+        self._sync = sync
+        self.path = os.path.realpath(path)
+        self._shown = os.fspath(path)
+        self._direct = os.path.exists(self.path) and not os.path.isfile(self.path) and not os.path.isdir(self.path)
+        folder, name = os.path.split(self.path)
+        self._temporary = os.path.join(folder, f".{name[:80]}.{secrets.token_hex(4)}.tmp")
+        try:
+            if os.path.isdir(self.path):
+                raise OutputError(f"cannot write {self._shown!r}: it is a directory", hint="give the name of a file")
+            if os.path.exists(self.path) and not os.access(self.path, os.W_OK):
+                raise OutputError(f"cannot write {self._shown!r}: it is write-protected")
+            self.stream: IO[bytes] = open(self.path if self._direct else self._temporary, "wb")  # noqa: SIM115
+        except (OSError, ValueError) as error:
+            raise self.failed(error) from error
+
+    def commit(self) -> None:
+        try:
+            self.stream.flush()
+            if self._direct:
+                self.stream.close()
+                return
+            if self._sync:
+                os.fsync(self.stream.fileno())
+            self.stream.close()
+            if os.path.exists(self.path):
+                shutil.copymode(self.path, self._temporary)
+            os.replace(self._temporary, self.path)
+        except OSError as error:
+            self.discard()
+            raise self.failed(error) from error
+
+    def discard(self) -> None:
+        """Forget what was written. Never raises."""
+        with suppress(OSError):  # a full disk fails again on closing
+            self.stream.close()
+        if not self._direct:
+            with suppress(OSError):  # already moved or gone
+                os.unlink(self._temporary)
+
+    def failed(self, error: Exception) -> OutputError:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        folder = os.path.dirname(self.path)
+        hint = None if os.path.isdir(folder) else f"the directory {folder!r} does not exist; make it first"
+        return OutputError(f"cannot write {self._shown!r}: {reason}", hint=hint)

@@ -1,0 +1,196 @@
+"""A face reader in an ONNX file: pixels of crops → calibrated probabilities.
+
+The file carries its own meaning (labels, preprocessing, temperature, provenance) in its metadata; whatever is
+missing or does not fit is refused on loading, in one line, instead of giving wrong numbers later.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import ModelError, UsageError
+from mien.preprocess import Preprocess
+from mien.results import table_columns
+
+Uint8 = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
+
+SHIPPED: dict[str, str] = {
+    "compact": "the default: the most accurate",
+    "nano": "the fastest",
+}
+DEFAULT_MODEL = "compact"
+FORMAT = "1"
+_REQUIRED = ("mien.format", "mien.labels", "mien.preprocess", "mien.temperature")
+
+
+def default_threads() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMeta:
+    """What a model file says about itself. temperature, temperature_tta: divide the logits, > 0."""
+
+    name: str
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+    temperature: float
+    temperature_tta: float
+    provenance: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, str], *, where: str) -> "ModelMeta":
+        """From the metadata map of an ONNX file. Raises ModelError that says what is missing or wrong."""
+        missing = [key for key in _REQUIRED if key not in raw]
+        if missing:
+            came = ", ".join(sorted(raw)) or "none"
+            raise ModelError(
+                f"{where}: expected a model exported by mien with metadata {', '.join(_REQUIRED)}; got {came}",
+                hint="make one with: mien export RUN -o FILE.onnx",
+            )
+        if raw["mien.format"] != FORMAT:
+            raise ModelError(
+                f"{where}: expected model format {FORMAT}, got {raw['mien.format']!r}",
+                hint="it was written by another version of mien; export it again",
+            )
+        try:
+            labels = tuple(json.loads(raw["mien.labels"]))
+            provenance = json.loads(raw.get("mien.provenance", "{}"))
+            temperature = float(raw["mien.temperature"])
+            temperature_tta = float(raw.get("mien.temperature_tta", temperature))
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"{where}: expected readable metadata, got {error}") from error
+        reserved = set(table_columns(()))
+        if (
+            len(labels) < 2
+            or len(set(labels)) != len(labels)
+            or not all(isinstance(x, str) and x and x not in reserved for x in labels)
+        ):
+            raise ModelError(f"{where}: expected two or more distinct labels, got {raw['mien.labels'][:120]}")
+        for value in (temperature, temperature_tta):
+            if not (math.isfinite(value) and value > 0):
+                raise ModelError(f"{where}: expected a positive temperature, got {value}")
+        preprocess = Preprocess.from_json(raw["mien.preprocess"])
+        name = raw.get("mien.name", where)
+        return cls(name, labels, preprocess, temperature, temperature_tta, provenance)
+
+
+class Classifier:
+    """An ONNX Runtime session with its metadata. Safe to share between threads."""
+
+    def __init__(self, session: Any, meta: ModelMeta) -> None:
+        self._session = session
+        self.meta = meta
+
+    @classmethod
+    def load(cls, name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, *, threads: int | None = None) -> "Classifier":
+        """A shipped model by name, or any model file that mien exported.
+
+        threads: for one run; None takes all cores of the process. Raises UsageError for an unknown name,
+        ModelError for a file that is broken or not ours.
+        """
+        path, where = _locate(name_or_path)
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or default_threads()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong comes as an exception, not as a line on stderr
+        try:
+            session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+            raw = dict(session.get_modelmeta().custom_metadata_map)
+        except OSError as error:
+            raise ModelError(f"{where}: cannot read the model file ({error.strerror})") from error
+        except Exception as error:  # ONNX Runtime's exceptions share no public base
+            reason = str(error).split(" : ")[-1][:160]
+            raise ModelError(
+                f"{where}: expected an ONNX model, got something ONNX Runtime refuses: {reason}"
+            ) from error
+        meta = ModelMeta.parse(raw, where=where)
+        _check_graph(session, meta, where)
+        return cls(session, meta)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.meta.labels
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.meta.preprocess
+
+    def logits(self, batch: Float32) -> Float32:
+        """Normalised crops float32 N×C×S×S → float32 N×K."""
+        result: Float32 = self._session.run(["logits"], {"crops": np.ascontiguousarray(batch, np.float32)})[0]
+        return result
+
+    def probabilities(self, pixels: Uint8, *, tta: bool = False) -> Float32:
+        """Crops uint8 N×C×S×S (as ``Preprocess.pixels`` gives them) → calibrated probabilities float32 N×K.
+
+        tta: the mean over ten crops of each, at the temperature that was fitted for it.
+        """
+        if len(pixels) == 0:
+            return np.zeros((0, len(self.labels)), np.float32)
+        batch = self.preprocess.normalise(pixels)
+        if not tta:
+            return softmax(self.logits(batch), temperature=self.meta.temperature)
+        ten = softmax(self.logits(self.preprocess.ten_crops(batch)), temperature=self.meta.temperature_tta)
+        return ten.reshape(len(pixels), 10, -1).mean(axis=1)  # N×10×K → N×K
+
+
+def softmax(logits: Float32, *, temperature: float) -> Float32:
+    """float32 N×K → probabilities N×K that sum to 1 along K; computed in float64, so that rows sum exactly enough."""
+    scaled = logits.astype(np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _locate(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
+    text = os.fspath(name_or_path)
+    if text in SHIPPED:
+        path = Path(str(resources.files("mien.weights") / f"{text}.onnx"))
+        if not path.is_file():
+            raise ModelError(
+                f"the shipped model {text!r} is not in this installation (expected {path})",
+                hint="reinstall mien, or give a file with --model FILE.onnx",
+            )
+        return path, text
+    path = Path(text)
+    if path.is_file():
+        return path, text
+    names = ", ".join(SHIPPED)
+    if path.suffix.lower() == ".onnx" or path.parent != Path("."):
+        raise UsageError(f"no model file {text!r}", hint=f"shipped models: {names}")
+    raise UsageError(f"unknown model {text!r}", hint=f"give one of {names}, or a FILE.onnx")
+
+
+def _check_graph(session: Any, meta: ModelMeta, where: str) -> None:
+    inputs = {value.name: value.shape for value in session.get_inputs()}
+    outputs = {value.name: value.shape for value in session.get_outputs()}
+    channels, size, count = meta.preprocess.channels, meta.preprocess.size, len(meta.labels)
+    wanted = (channels, size, size)
+    crops, logits = inputs.get("crops"), outputs.get("logits")
+    fits = (
+        set(inputs) == {"crops"}
+        and crops is not None
+        and logits is not None
+        and len(crops) == 4
+        and not isinstance(crops[0], int)
+        and all(not isinstance(got, int) or got == want for got, want in zip(crops[1:], wanted, strict=True))
+        and len(logits) == 2
+        and (not isinstance(logits[1], int) or logits[1] == count)
+    )
+    if not fits:
+        raise ModelError(
+            f"{where}: expected input crops [N, {channels}, {size}, {size}] and output logits [N, {count}], "
+            f"got inputs {inputs} and outputs {outputs}"
+        )

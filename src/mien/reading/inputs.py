@@ -1,0 +1,170 @@
+"""What stands on the command line → a lazy stream of items, one a picture.
+
+A PATH is a file, a directory, a glob, a table with an ``image`` column, or ``-`` for a list of paths on stdin.
+Nothing is decoded here and nothing is held: a million files stream through. What cannot be an input becomes an
+item that carries its failure, so that it gets its record in its place and the others go on.
+"""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from mien.imaging import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
+from mien.reading import stdin_lines
+from mien.results import ReadFailure
+
+TABLE_SUFFIXES = frozenset((".parquet", ".pq"))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture to be read.
+
+    source: its name in the output. data: what ``imaging.load_rgb`` takes; None where ``failure`` says why there is
+    nothing to read. relative: where an annotated copy of it belongs, a path without suffix below the output folder.
+    """
+
+    source: str
+    data: Source | None
+    failure: ReadFailure | None = None
+    relative: str = "picture"
+
+
+class Pause:
+    """Stands in the stream where the next item may be long in coming: whoever batches should finish what it holds."""
+
+
+PAUSE = Pause()
+Stream = Iterator[Item | Pause]
+
+
+def expand(paths: Iterable[str], *, stdin: IO[bytes] | None = None, exclude: Iterable[str] = ()) -> Stream:
+    """All items of all paths, in order.
+
+    stdin: where ``-`` reads its paths, one a line. exclude: directories that a walk leaves out (where output goes).
+    A path that exists is taken literally, even if it reads like a glob.
+    """
+    hidden = frozenset(os.path.realpath(path) for path in exclude)
+    for path in paths:
+        if path == "-" and stdin is not None:
+            for line in stdin_lines.read(stdin):
+                if line is None:
+                    yield PAUSE
+                else:
+                    yield from _one(line, hidden)
+        else:
+            yield from _one(path, hidden)
+
+
+def count(paths: Iterable[str], *, limit: int = 200_000) -> int | None:
+    """How many items there will be, or None where that cannot be known cheaply (stdin, tables, very many files)."""
+    total = 0
+    for path in paths:
+        if path == "-" or (not os.path.isfile(path) and not os.path.isdir(path)) or _suffix(path) in TABLE_SUFFIXES:
+            return None
+        if os.path.isfile(path):
+            total += 1
+            continue
+        for _, folders, names in os.walk(path):
+            folders[:] = [name for name in folders if name[0] != "."]
+            if any(_suffix(name) in TABLE_SUFFIXES for name in names):
+                return None
+            total += sum(_suffix(name) in IMAGE_SUFFIXES | VIDEO_SUFFIXES for name in names if name[0] != ".")
+            if total > limit:
+                return None
+    return total
+
+
+def failed(source: str, kind: str, message: str) -> Item:
+    return Item(source, None, ReadFailure(source, kind, message))
+
+
+def _one(path: str, hidden: frozenset[str]) -> Iterator[Item]:
+    if not os.path.lexists(path) and path.startswith("~"):
+        path = os.path.expanduser(path)  # a quoted pattern; the shell leaves it alone
+    if os.path.isdir(path):
+        yield from _directory(path, hidden)
+    elif os.path.lexists(path):
+        yield from _file(path, os.path.basename(path))
+    elif glob.has_magic(path):
+        yield from _pattern(path, hidden)
+    elif "://" in path:
+        yield failed(path, "unsupported", "expected a local file, got a URL; download it first")
+    else:
+        yield failed(path, "missing", "no such file or directory")
+
+
+def _file(path: str, relative: str) -> Iterator[Item]:
+    if _suffix(path) in TABLE_SUFFIXES and os.path.isfile(path):
+        from mien.reading import tables
+
+        yield from tables.items(path)
+    else:
+        yield Item(path, path, relative=os.path.splitext(relative)[0])
+
+
+def _directory(root: str, hidden: frozenset[str]) -> Iterator[Item]:
+    """Pictures, tables and (as failures) videos below root, sorted; hidden files and other kinds are left out."""
+    found = False
+    skipped_tables: list[Item] = []
+    problems: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=problems.append):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(os.path.join(folder, name)) not in hidden
+        )
+        for name in sorted(names):
+            path, suffix = os.path.join(folder, name), _suffix(name)
+            if name.startswith(".") or suffix not in IMAGE_SUFFIXES | VIDEO_SUFFIXES | TABLE_SUFFIXES:
+                continue
+            if suffix in TABLE_SUFFIXES:
+                from mien.reading import tables
+
+                reason = tables.refusal(path)
+                if reason is not None and reason.failure is not None and reason.failure.type == "data":
+                    skipped_tables.append(reason)  # a result or store beside the pictures; told only if all is such
+                    continue
+            found = True
+            yield from _file(path, os.path.relpath(path, root))
+    for problem in problems:
+        found = True
+        yield failed(problem.filename or root, "unreadable", problem.strerror or "cannot list the directory")
+    if not found and skipped_tables:
+        yield from skipped_tables
+    elif not found:
+        yield failed(
+            root, "empty", "no pictures in this directory (looked for .jpg, .png, .webp, .tif, … and .parquet)"
+        )
+
+
+def _pattern(pattern: str, hidden: frozenset[str]) -> Iterator[Item]:
+    """What a glob matches: known kinds of files, or whatever it matches where none is of a known kind."""
+    matches = sorted(glob.iglob(pattern, recursive=True))
+    files = [path for path in matches if not os.path.isdir(path)]
+    known = [path for path in files if _suffix(path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES | TABLE_SUFFIXES]
+    below = f"{os.sep}**" in f"{os.sep}{pattern}"
+    folders = [] if below else [path for path in matches if os.path.isdir(path)]
+    chosen = known or ([] if folders else files)
+    if not chosen and not folders:
+        yield failed(pattern, "missing", "no file matches this pattern")
+        return
+    root = _fixed_part(pattern)
+    for path in sorted(chosen + folders):
+        if os.path.isdir(path):
+            yield from _directory(path, hidden)
+        else:
+            yield from _file(path, os.path.relpath(path, root))
+
+
+def _fixed_part(pattern: str) -> str:
+    """The directory above the first wildcard: annotated copies mirror what lies below it."""
+    parts = pattern.split(os.sep)
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    return os.sep.join(parts[:fixed]) or (os.sep if pattern.startswith(os.sep) else ".")
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()

@@ -1,0 +1,196 @@
+"""Readings → JSON Lines, CSV or Parquet, on stdout or in a file that appears whole or not at all.
+
+All three are made from ``to_dict`` and ``to_rows`` of the results, so that they cannot disagree. JSON Lines and CSV
+stream, a line at a time. A file name that is no UTF-8 is written with escapes (``\\udcff``), which JSON readers turn
+back into the same name.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import StringIO
+from typing import IO, Any, Protocol
+
+from mien.errors import UsageError
+from mien.reading.atomic import AtomicFile
+from mien.results import ReadFailure, Reading, table_columns
+
+FORMATS = ("jsonl", "csv", "parquet")
+_BY_SUFFIX = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+ROWS_A_GROUP = 8192
+
+Result = Reading | ReadFailure
+
+
+class Writer(Protocol):
+    def write(self, result: Result) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def choose_format(given: str | None, output: str | None) -> str:
+    """The format asked for, else the one of the file's suffix, else jsonl. Raises UsageError."""
+    if given is not None and given not in FORMATS:
+        raise UsageError(f"expected a format of {', '.join(FORMATS)}, got {given!r}")
+    chosen = given or _BY_SUFFIX.get(os.path.splitext(output or "")[1].lower(), "jsonl")
+    if chosen == "parquet" and output is None:
+        raise UsageError("Parquet cannot be written to stdout", hint="give a file with -o FILE.parquet")
+    return chosen
+
+
+@contextmanager
+def open_writer(chosen: str, *, output: str | None, labels: tuple[str, ...], stdout: IO[bytes]) -> Iterator[Writer]:
+    """A writer of a format. output: a file, or None for stdout. labels: of the model, in order.
+
+    The file is in place when the block ends well, and untouched when it ends in an exception. Raises OutputError
+    before the block starts where it cannot be written, or later where the disk is full.
+    """
+    if output is None:
+        writer = _make(chosen, stdout, labels, flush=True)
+        yield writer
+        writer.finish()
+        return
+    target = AtomicFile(output)
+    guarded = None
+    try:
+        guarded = _Guarded(chosen, target, labels)
+        yield guarded
+        guarded.finish()
+        target.commit()
+    except BaseException:
+        if guarded is not None:
+            guarded.abandon()
+        target.discard()
+        raise
+
+
+class _Guarded:
+    """A writer into a file whose failures (a full disk) are OutputErrors; other OSErrors of the block pass it by."""
+
+    def __init__(self, chosen: str, target: AtomicFile, labels: tuple[str, ...]) -> None:
+        self._target = target
+        try:
+            self._writer = _make(chosen, target.stream, labels, flush=False)
+        except OSError as error:
+            raise target.failed(error) from error
+
+    def write(self, result: Result) -> None:
+        try:
+            self._writer.write(result)
+        except OSError as error:
+            raise self._target.failed(error) from error
+
+    def finish(self) -> None:
+        try:
+            self._writer.finish()
+        except OSError as error:
+            raise self._target.failed(error) from error
+
+    def abandon(self) -> None:
+        """Close what stays open on an error; whatever it still writes is discarded with the file."""
+        if isinstance(self._writer, _Parquet):
+            with suppress(Exception):
+                self._writer.close()
+
+
+def _make(chosen: str, stream: IO[bytes], labels: tuple[str, ...], *, flush: bool) -> Writer:
+    if chosen == "csv":
+        return _Csv(stream, labels, flush=flush)
+    if chosen == "parquet":
+        return _Parquet(stream, labels)
+    return _JsonLines(stream, flush=flush)
+
+
+class _JsonLines:
+    def __init__(self, stream: IO[bytes], *, flush: bool) -> None:
+        import json
+
+        self._stream, self._flush = stream, flush
+        self._encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+    def write(self, result: Result) -> None:
+        self._stream.write(_utf8(self._encode(result.to_dict()) + "\n"))
+        if self._flush:
+            self._stream.flush()
+
+    def finish(self) -> None:
+        self._stream.flush()
+
+
+class _Csv:
+    def __init__(self, stream: IO[bytes], labels: tuple[str, ...], *, flush: bool) -> None:
+        import csv
+
+        self._stream, self._flush = stream, flush
+        self._text = StringIO(newline="")
+        self._rows = csv.DictWriter(self._text, table_columns(labels), restval="", lineterminator="\n")
+        self._rows.writeheader()
+        self._drain()
+
+    def write(self, result: Result) -> None:
+        self._rows.writerows(result.to_rows())
+        self._drain()
+
+    def finish(self) -> None:
+        self._stream.flush()
+
+    def _drain(self) -> None:
+        self._stream.write(_utf8(self._text.getvalue()))
+        self._text.seek(0)
+        self._text.truncate()
+        if self._flush:
+            self._stream.flush()
+
+
+class _Parquet:
+    """One schema whatever the rows hold: a file whose first thousand inputs failed still has typed columns."""
+
+    def __init__(self, stream: IO[bytes], labels: tuple[str, ...]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kinds: dict[str, Any] = {
+            "source": pa.string(),
+            "face": pa.int32(),
+            "expression": pa.string(),
+            "track": pa.int64(),
+            "error": pa.string(),
+        }
+        self._schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in table_columns(labels)])
+        self._table = pa.Table
+        self._writer = pq.ParquetWriter(stream, self._schema, compression="zstd")
+        self._rows: list[dict[str, Any]] = []
+
+    def write(self, result: Result) -> None:
+        self._rows.extend(result.to_rows())
+        if len(self._rows) >= ROWS_A_GROUP:
+            self._drain()
+
+    def finish(self) -> None:
+        self._drain()
+        self.close()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _drain(self) -> None:
+        if not self._rows:
+            return
+        for row in self._rows:
+            for name in ("source", "error"):
+                if isinstance(row.get(name), str):
+                    row[name] = _utf8(row[name]).decode()
+        # from_pylist takes absent keys as null, and the schema decides each type
+        self._writer.write_table(self._table.from_pylist(self._rows, schema=self._schema))
+        self._rows.clear()
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", errors="backslashreplace")

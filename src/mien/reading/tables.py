@@ -1,0 +1,107 @@
+"""Pictures in Parquet: a column ``image`` as Hugging Face writes it, as plain bytes, or as paths.
+
+pyarrow is imported here and nowhere on the way of a plain photo (it costs 120 ms). Rows stream by small record
+batches, so that a table of any size is read in bounded memory.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from mien.results import ReadFailure
+
+if TYPE_CHECKING:
+    from mien.reading.inputs import Item
+
+COLUMN = "image"
+ROWS_A_BATCH = 256
+
+
+def refusal(path: str) -> "Item | None":
+    """Why a table cannot be read at all, as an item that carries the failure; None where it can."""
+    from mien.reading.inputs import Item
+
+    problem = _problem(path)
+    return None if problem is None else Item(path, None, ReadFailure(path, *problem))
+
+
+def _problem(path: str) -> tuple[str, str] | None:
+    """(type, message) of what is wrong with a table, seen from its footer alone."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if os.path.getsize(path) == 0:
+            return "empty", "the file is empty (0 bytes)"
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        return "unreadable", f"expected a Parquet file: {_short(error)}"
+    if COLUMN not in schema.names:
+        return "data", f"expected a column 'image', got columns {', '.join(schema.names) or '(none)'}"
+    kind = schema.field(COLUMN).type
+    if isinstance(kind, pa.DictionaryType):
+        kind = kind.value_type
+    plain = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string, pa.types.is_large_string)
+    structured = pa.types.is_struct(kind) and any(
+        kind.field(i).name in ("bytes", "path") for i in range(kind.num_fields)
+    )
+    if not structured and not any(test(kind) for test in plain):
+        return "data", f"expected column 'image' to hold bytes, paths or {{bytes, path}}, got {kind}"
+    return None
+
+
+def items(path: str) -> Iterator["Item"]:
+    """One item a row. Its source is the row's own path where the row has one, else ``FILE.parquet#ROW``."""
+    from mien.reading.inputs import failed
+
+    refused = refusal(path)
+    if refused is not None:
+        yield refused
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    row = 0
+    try:
+        with pq.ParquetFile(path) as table:
+            names = set(table.schema_arrow.names)
+            wanted = [COLUMN] + [name for name in ("path",) if name in names]
+            for batch in table.iter_batches(batch_size=ROWS_A_BATCH, columns=wanted):
+                images = batch.column(COLUMN).to_pylist()
+                paths = batch.column("path").to_pylist() if "path" in wanted else [None] * len(images)
+                for image, own in zip(images, paths, strict=True):
+                    yield _item(path, row, image, own if isinstance(own, str) else None)
+                    row += 1
+    except (pa.ArrowException, OSError) as error:
+        yield failed(path, "unreadable", f"the table breaks off after row {row}: {_short(error)}")
+        return
+    if row == 0:
+        yield failed(path, "empty", "the table has no rows")
+
+
+def _item(table: str, row: int, image: Any, own: str | None) -> "Item":
+    from mien.reading.inputs import Item
+
+    data = image
+    if isinstance(image, dict):
+        own = image.get("path") or own
+        data = image.get("bytes") or image.get("path")
+    elif isinstance(image, str):
+        own = image
+    source = own or f"{table}#{row}"
+    if data is None or data == "":
+        return Item(source, None, ReadFailure(source, "empty", f"row {row} of {table} holds no image"))
+    if isinstance(data, str) and not os.path.isabs(data) and not os.path.exists(data):
+        data = os.path.join(os.path.dirname(table), data)  # paths are often written relative to their table
+    stem = (
+        os.path.splitext(os.path.basename(own))[0] if own else f"{os.path.splitext(os.path.basename(table))[0]}-{row}"
+    )
+    return Item(source, data, relative=stem)
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160]

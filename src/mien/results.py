@@ -1,0 +1,124 @@
+"""What reading returns: frozen, validated records with one spelling in every output format.
+
+``Reading`` is one picture (or video frame) with its faces; ``ReadFailure`` one input
+that could not be read. Both turn into a JSON object (``to_dict``) and into table rows
+(``to_rows``), as the command contract fixes them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+from mien.labels import SEVEN
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A face's rectangle in pixels of the upright picture: left, top, width, height (width, height > 0)."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+    def __post_init__(self) -> None:
+        if not all(isfinite(v) for v in (self.x, self.y, self.w, self.h)) or self.w <= 0 or self.h <= 0:
+            raise ValueError(f"expected finite x, y and positive w, h; got {(self.x, self.y, self.w, self.h)}")
+
+    def to_list(self) -> list[float]:
+        return [round(v, 2) for v in (self.x, self.y, self.w, self.h)]
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face: where it is, how sure the detector is, and what its expression looks like.
+
+    score: the detector's confidence, 0-1. probabilities: calibrated, by label, summing to 1.
+    expression: the most probable label, or None where it is below the reader's ``min_confidence``.
+    """
+
+    box: Box
+    score: float
+    expression: str | None
+    confidence: float
+    probabilities: Mapping[str, float]
+    track: int | None = None
+
+    def __post_init__(self) -> None:
+        total = sum(self.probabilities.values())
+        if not abs(total - 1) < 1e-3 or min(self.probabilities.values()) < 0:
+            raise ValueError(f"expected probabilities that sum to 1, got a sum of {total}")
+
+    @property
+    def top(self) -> str:
+        """The most probable label, whatever the confidence."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "box": self.box.to_list(),
+            "score": round(self.score, 4),
+            "expression": self.expression,
+            "confidence": round(self.confidence, 4),
+            "probabilities": {name: round(p, 4) for name, p in self.probabilities.items()},
+            "track": self.track,
+        }
+
+
+def table_columns(labels: tuple[str, ...] = SEVEN) -> tuple[str, ...]:
+    """The columns of CSV and Parquet output, in order, for a model with these labels."""
+    head = ("source", "time_s", "face", "x", "y", "w", "h", "score", "expression", "confidence")
+    return (*head, *labels, "track", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One picture and its faces, largest first. width, height: pixels after EXIF rotation. time_s: video only."""
+
+    source: str
+    width: int
+    height: int
+    faces: tuple[Face, ...] = field(default=())
+    time_s: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "width": self.width,
+            "height": self.height,
+            "time_s": self.time_s,
+            "faces": [face.to_dict() for face in self.faces],
+        }
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One row a face; a picture without a face keeps one row whose ``face`` is empty."""
+        if not self.faces:
+            return [{"source": self.source, "time_s": self.time_s}]
+        rows = []
+        for number, face in enumerate(self.faces):
+            flat = face.to_dict()
+            x, y, w, h = flat.pop("box")
+            probabilities = flat.pop("probabilities")
+            rows.append(
+                {"source": self.source, "time_s": self.time_s, "face": number}
+                | {"x": x, "y": y, "w": w, "h": h}
+                | flat
+                | probabilities
+            )
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFailure:
+    """One input that could not be read; ``type`` is a word of :class:`mien.errors.ImageError`."""
+
+    source: str
+    type: str
+    message: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"source": self.source, "error": {"type": self.type, "message": self.message}}
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        return [{"source": self.source, "error": f"{self.type}: {self.message}"}]

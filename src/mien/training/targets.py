@@ -1,0 +1,54 @@
+"""What a network is asked to learn: soft targets from the data set's label and, if wished, the FER+ votes.
+
+FER+ (Barsoum et al. 2016, arXiv 1608.01041) asked ten people about each FER2013 image. Their answers are less noisy
+than FER2013's single label but follow another convention (more *neutral*), so that copying them would teach the
+wrong question. We ask instead what the votes say *about FER2013's label*: a multinomial regression P(label | votes),
+fitted on the training split, and mix it with the label itself.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import DataError
+
+Float32 = NDArray[np.float32]
+
+
+def one_hot(labels: NDArray[np.int64], classes: int) -> Float32:
+    """int64 N in 0…classes−1 → float32 N×classes. Raises DataError for a label out of range (held back, say)."""
+    if len(labels) and (labels.min() < 0 or labels.max() >= classes):
+        raise DataError(
+            f"expected labels 0-{classes - 1} to learn from, got {int(labels.min())}…{int(labels.max())}",
+            hint="choose a split whose labels are known",
+        )
+    return np.eye(classes, dtype=np.float32)[labels]
+
+
+def soft_targets(
+    labels: NDArray[np.int64], votes: Float32 | None, *, classes: int, smoothing: float, votes_weight: float
+) -> Float32:
+    """float32 N×classes, rows sum to 1.
+
+    votes: float32 N×10 counts, NaN rows where an image has none (its label then stands alone).
+    smoothing: share that is spread evenly over the classes.
+    """
+    targets = one_hot(labels, classes)
+    if votes_weight > 0:
+        if votes is None or np.isnan(votes).all():
+            raise DataError("targets.votes: this store holds no FER+ votes", hint="set targets.votes to 0")
+        known = ~np.isnan(votes).any(axis=1)
+        posterior = label_given_votes(labels[known], votes[known], classes=classes)
+        targets[known] = (1 - votes_weight) * targets[known] + votes_weight * posterior
+    return (1 - smoothing) * targets + np.float32(smoothing / classes)
+
+
+def label_given_votes(labels: NDArray[np.int64], votes: Float32, *, classes: int) -> Float32:
+    """P(label | votes) by multinomial logistic regression on vote shares and their square roots; float32 N×classes."""
+    from sklearn.linear_model import LogisticRegression
+
+    share = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
+    features = np.concatenate([share, np.sqrt(share)], axis=1)
+    model = LogisticRegression(C=10.0, max_iter=2000).fit(features, labels)
+    posterior = np.zeros((len(labels), classes), np.float32)
+    posterior[:, model.classes_] = model.predict_proba(features)
+    return posterior

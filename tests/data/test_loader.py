@@ -1,0 +1,40 @@
+"""Batches: every row once an epoch, an order that (seed, epoch) alone decides."""
+
+import numpy as np
+import torch
+
+from mien.data.loader import BatchSampler, CropDataset, make_loader
+
+
+def dataset(n: int = 10) -> CropDataset:
+    images = np.arange(n, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 4, 4), np.uint8)
+    return CropDataset(images, np.eye(7, dtype=np.float32)[np.arange(n) % 7], np.arange(n) % 7)
+
+
+def test_rows_stay_together() -> None:
+    for batch in make_loader(dataset(), 4, train=True, seed=1):
+        assert batch["images"].shape == (4, 1, 4, 4)
+        assert torch.equal(batch["images"][:, 0, 0, 0].long(), batch["index"])
+        assert torch.equal(batch["targets"].argmax(1), batch["labels"])
+
+
+def test_training_drops_the_ragged_end_and_validation_does_not() -> None:
+    assert len(list(make_loader(dataset(), 4, train=True))) == 2
+    seen = torch.cat([b["index"] for b in make_loader(dataset(), 4, train=False)])
+    assert torch.equal(seen, torch.arange(10))
+
+
+def test_the_order_depends_on_seed_and_epoch_only() -> None:
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        sampler = BatchSampler(10, 5, shuffle=True, seed=seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert order(1, 3) == order(1, 3)
+    assert order(1, 3) != order(1, 4)
+    assert order(1, 3) != order(2, 3)
+    assert sorted(row for rows in order(1, 3) for row in rows) == list(range(10))
+
+
+def test_a_batch_larger_than_the_data_is_the_data() -> None:
+    assert [len(b["index"]) for b in make_loader(dataset(3), 128, train=True)] == [3]

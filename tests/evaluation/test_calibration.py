@@ -1,0 +1,62 @@
+"""Temperature scaling: a temperature that is known, and a cross-fit that does not look at its own half."""
+
+import numpy as np
+import pytest
+
+from mien.errors import DataError
+from mien.evaluation import metrics
+from mien.evaluation.calibration import cross_fit, fit_temperature, halves, probabilities
+
+
+def drawn(n: int, *, temperature: float, views: int = 1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Labels drawn from softmax(z), and logits that are z × temperature: the right answer is ``temperature``."""
+    random = np.random.default_rng(seed)
+    z = random.normal(0, 2, (n, 1, 7))
+    p = probabilities(z, 1.0)
+    labels = (p.cumsum(1) < random.random((n, 1))).sum(1)
+    return np.repeat(z * temperature, views, axis=1).astype(np.float32), labels.astype(np.int64)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_known_temperature_is_found(temperature: float) -> None:
+    logits, labels = drawn(40_000, temperature=temperature)
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.03)
+
+
+def test_equal_views_change_nothing() -> None:
+    single, labels = drawn(500, temperature=2)
+    ten, _ = drawn(500, temperature=2, views=10)
+    np.testing.assert_allclose(probabilities(ten, 1.3), probabilities(single, 1.3), atol=1e-6)
+    assert fit_temperature(ten, labels) == pytest.approx(fit_temperature(single, labels), rel=1e-3)
+
+
+def test_scaling_lowers_the_ece_and_keeps_the_answers() -> None:
+    logits, labels = drawn(4000, temperature=3)
+    before = probabilities(logits, 1.0)
+    after, temperatures = cross_fit(logits, labels, np.arange(4000))
+    assert (before.argmax(1) == after.argmax(1)).all()
+    assert metrics.ece(labels, before) > 0.1  # the negative control: it was wrong before
+    assert metrics.ece(labels, after) < 0.03
+    assert temperatures[0] != temperatures[1]
+
+
+def test_groups_are_never_split() -> None:
+    groups = np.random.default_rng(0).integers(0, 300, 1000)
+    first = halves(groups, seed=1)
+    assert 0.4 < first.mean() < 0.6
+    assert not set(groups[first]) & set(groups[~first])
+    assert not np.array_equal(first, halves(groups, seed=2))
+
+
+def test_each_half_is_scored_with_the_others_temperature() -> None:
+    logits, labels = drawn(2000, temperature=1)
+    first = halves(np.arange(2000), seed=0)
+    logits[first] *= 4  # this half needs T = 4, the other T = 1
+    scored, (t_first, t_second) = cross_fit(logits, labels, np.arange(2000), seed=0)
+    assert (t_first, t_second) == (pytest.approx(1, rel=0.2), pytest.approx(4, rel=0.2))
+    np.testing.assert_allclose(scored[first], probabilities(logits[first], t_first), atol=1e-6)
+
+
+def test_unlabelled_rows_are_refused() -> None:
+    with pytest.raises(DataError):
+        fit_temperature(np.zeros((2, 1, 7), np.float32), np.array([-1, 2]))

@@ -1,0 +1,151 @@
+"""Figures: written whole, with every text inside the picture and none over another, and no global state."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.errors import DataError, OutputError
+from mien.evaluation import figures
+from mien.evaluation.metrics import confusion
+from mien.labels import EIGHT, SEVEN
+
+
+def case(k: int, failures: int = 0, n: int = 400):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, k, n)
+    p = rng.dirichlet(np.ones(k) * 0.3, n)
+    p[np.arange(n), y] += 0.7
+    p /= p.sum(1, keepdims=True)
+    p[:failures] = np.nan
+    return y, p
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The Figure objects that are saved, to look at their texts."""
+    saved = []
+    save = figures._save
+
+    def keep(figure, path):
+        saved.append(figure)
+        save(figure, path)
+
+    monkeypatch.setattr(figures, "_save", keep)
+    return saved
+
+
+def texts(figure) -> list[str]:
+    from matplotlib.text import Text
+
+    return [t.get_text() for t in figure.findobj(Text) if t.get_text()]
+
+
+def overlaps(figure) -> list[tuple[str, str]]:
+    """Pairs of visible texts whose boxes cross by more than a pixel."""
+    from matplotlib.text import Text
+
+    figure.canvas.draw()
+    hidden = set()  # ticks beyond the limits keep their labels, but these are not drawn
+    for axes in figure.axes:
+        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            beyond = [t for t in axis.get_major_ticks() if not min(low, high) <= t.get_loc() <= max(low, high)]
+            hidden |= {label for t in beyond for label in (t.label1, t.label2)}
+    # rotated tick labels have bounding boxes that cross although their letters do not
+    shown = [t for t in figure.findobj(Text) if t.get_text() and t.get_visible() and not t.get_rotation() % 90]
+    shown = [t for t in shown if t not in hidden]
+    boxes = [(t.get_text(), t.get_window_extent()) for t in shown]
+    return [
+        (a, b)
+        for i, (a, box_a) in enumerate(boxes)
+        for b, box_b in boxes[i + 1 :]
+        if min(box_a.x1, box_b.x1) - max(box_a.x0, box_b.x0) > 1
+        and min(box_a.y1, box_b.y1) - max(box_a.y0, box_b.y0) > 1
+    ]
+
+
+@pytest.mark.parametrize(("labels", "failures"), [(SEVEN, 0), (SEVEN, 25), (EIGHT, 25)])
+def test_confusion_matrix(tmp_path, drawn, labels, failures):
+    matrix = confusion(*case(len(labels), failures))
+    figures.confusion_png(matrix, labels, tmp_path / "c.png", title="a reader on a split, " * 6)
+    words = texts(drawn[0])
+    assert ("no face" in words) == bool(failures)
+    accuracy = np.trace(matrix) / 400
+    assert any(f"n = 400, accuracy {accuracy:.1%}" in word for word in words)
+    assert [t.get_text() for t in drawn[0].axes[0].get_xticklabels()][: len(labels)] == list(labels)
+    assert overlaps(drawn[0]) == []
+    with Image.open(tmp_path / "c.png") as image:
+        assert image.info["dpi"] == pytest.approx((150, 150), abs=0.5)
+        pixels = np.asarray(image.convert("L"))
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    assert (border == 255).all()  # nothing is cut off
+    assert [p.name for p in tmp_path.iterdir()] == ["c.png"]
+
+
+@pytest.mark.parametrize("failures", [0, 30])
+def test_reliability_diagram(tmp_path, drawn, failures):
+    y, p = case(7, failures)
+    figures.reliability_png(y, p, tmp_path / "r.png", title="compact on PublicTest")
+    words = texts(drawn[0])
+    assert any("ECE 0." in word and "15 bins" in word for word in words)
+    assert any(f"{failures} without an answer left out" in word for word in words) == bool(failures)
+    assert overlaps(drawn[0]) == []
+    with Image.open(tmp_path / "r.png") as image:
+        pixels = np.asarray(image.convert("L"))
+    assert (np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]) == 255).all()
+
+
+def test_the_check_for_overlaps_can_fail():
+    figure = figures._figure(2, 2)
+    figure.text(0.5, 0.5, "one")
+    figure.text(0.5, 0.5, "two")
+    assert overlaps(figure) == [("one", "two")]
+
+
+def test_text_keeps_its_contrast_on_every_colour():
+    """WCAG 2.1 asks 4.5 : 1; black or white, the better one, always reaches it."""
+    import matplotlib
+
+    def luminance(color):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
+        return np.dot((0.2126, 0.7152, 0.0722), linear)
+
+    for value in np.linspace(0, 1, 101):
+        cell = matplotlib.colormaps["Blues"](value)
+        ink = 0.0 if figures._ink(cell) == "black" else 1.0
+        lighter, darker = max(ink, luminance(cell)), min(ink, luminance(cell))
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
+def test_percent():
+    assert [figures._percent(v) for v in (0, 0.001, 0.0049, 0.005, 0.126, 0.996, 1)] == [
+        "",
+        "<1",
+        "<1",
+        "1",
+        "13",
+        ">99",
+        "100",
+    ]
+
+
+def test_empty_class_and_wrong_sizes(tmp_path):
+    matrix = np.diag([3, 0, 2])
+    figures.confusion_png(matrix, ("a", "b", "c"), tmp_path / "c.png")
+    assert (tmp_path / "c.png").stat().st_size > 1000
+    with pytest.raises(DataError, match="3×3 or 3×4"):
+        figures.confusion_png(np.eye(2, dtype=int), ("a", "b", "c"), tmp_path / "d.png")
+
+
+def test_unwritable(tmp_path):
+    with pytest.raises(OutputError, match="expected to write"):
+        figures.confusion_png(np.eye(2, dtype=int), ("a", "b"), tmp_path / "absent/c.png")
+
+
+def test_same_figures_same_bytes_and_no_pyplot(tmp_path):
+    y, p = case(7)
+    for name in ("a", "b"):
+        figures.confusion_png(confusion(y, p), SEVEN, tmp_path / f"{name}.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()

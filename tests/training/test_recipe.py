@@ -1,0 +1,79 @@
+"""Recipes: every shipped one is valid, every slip is named."""
+
+from pathlib import Path
+
+import pytest
+
+from mien.errors import RecipeError
+from mien.models import registry
+from mien.training.recipe import load_recipe, parse_overrides, parse_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+GOOD = {"name": "x", "model": {"name": "nano"}, "epochs": 1}
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda f: f.stem)
+def test_shipped_recipes_are_valid_and_documented(file: Path) -> None:
+    recipe = load_recipe(file)
+    registry.build(recipe.model.name, recipe.model.args)
+    head = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    assert any("mien train" in line for line in head)
+    assert recipe == load_recipe(file.stem)  # by name as well
+
+
+def test_a_recipe_survives_its_own_yaml() -> None:
+    import yaml
+
+    recipe = load_recipe("nano")
+    assert parse_recipe(yaml.safe_load(recipe.to_yaml()), origin="copy") == recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epoch": 3}, r"epoch: no such key; expected one of name, model"),
+        (
+            {"optimizer": {"lr": 0.1, "moment": 1}},
+            r"optimizer\.moment: no such key; expected one of name, lr, momentum",
+        ),
+        ({"ema": {"dekay": 0.9}}, r"ema\.dekay: no such key; expected one of decay"),
+        ({"epochs": 0}, r"epochs: .*greater than or equal to 1, got 0"),
+        ({"optimizer": {"name": "adam"}}, r"optimizer\.name: .*'sgd' or 'adamw', got 'adam'"),
+        ({"augment": {"flip": 2}}, r"augment\.flip: .*less than or equal to 1, got 2"),
+        ({"name": "a b"}, r"name: .*got 'a b'"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(change: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(GOOD | change, origin="r.yaml")
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(RecipeError, match=r"r\.yaml: model: this key is required; epochs: this key is required"):
+        parse_recipe({"name": "x"}, origin="r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- 1\n- 2\n", "expected keys and values, got list"), ("a: [1\n", "expected YAML"), ("", "got NoneType")],
+)
+def test_a_file_that_is_no_recipe(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(file)
+
+
+def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
+    with pytest.raises(RecipeError, match=r"expected a recipe file or one of compact, nano; got 'compakt'"):
+        load_recipe("compakt")
+
+
+def test_overrides() -> None:
+    changed = load_recipe("compact", overrides=parse_overrides(["epochs=3", "optimizer.lr=0.5", "ema=null"]))
+    assert (changed.epochs, changed.optimizer.lr, changed.ema) == (3, 0.5, None)
+    assert load_recipe("compact", overrides={"distill.runs": "[a, b]"}).distill is not None
+    with pytest.raises(RecipeError, match=r"--set: expected key=value, got 'epochs'"):
+        parse_overrides(["epochs"])
+    with pytest.raises(RecipeError, match="epochs holds a value, not a section"):
+        load_recipe("compact", overrides={"epochs.x": "1"})

@@ -1,0 +1,164 @@
+"""Training for real, small: it learns, it resumes to the bit, it refuses what cannot work."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mien.data.store import Store
+from mien.errors import DataError, UsageError
+from mien.models import registry
+from mien.preprocess import Preprocess
+from mien.training.module import FerModule
+from mien.training.run import load_network, train
+from small_run import small_recipe
+
+
+def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(run / f"{name}.ckpt", weights_only=True)
+    return {**checkpoint["state_dict"], **{f"now.{k}": v for k, v in checkpoint["current_model_state"].items()}}
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run / "log.csv").read_text().splitlines()))
+
+
+def test_a_run_learns_and_leaves_its_papers(trained_run: Path, small_store: Path) -> None:
+    meta = json.loads((trained_run / "meta.json").read_text())
+    rows = rows_of(trained_run)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    assert meta["result"]["best_valid_accuracy"] == pytest.approx(
+        max(float(r["valid_accuracy"]) for r in rows), abs=1e-5
+    )
+    assert meta["result"]["best_valid_accuracy"] > 0.5  # chance is 1/7
+    assert meta["data"]["store"] == Store.open(small_store).fingerprint
+    assert (trained_run / "recipe.yaml").is_file()
+    assert any((trained_run / "tensorboard").iterdir())
+
+
+def test_a_loaded_network_gives_the_accuracy_that_the_log_says(trained_run: Path, small_store: Path) -> None:
+    network, recipe, preprocess, meta = load_network(trained_run)
+    split = Store.open(small_store).read(recipe.data.validation)
+    with torch.no_grad():
+        answers = network(torch.from_numpy(preprocess.normalise(split.images[:, None]))).argmax(1).numpy()
+    assert (answers == split.labels).mean() == pytest.approx(meta["result"]["best_valid_accuracy"], abs=1e-6)
+
+
+def test_resumed_equals_uninterrupted_to_the_bit(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
+    """Killed for real (SIGKILL) after its second epoch, resumed, and compared with the run that was left alone."""
+    run = tmp_path / "killed"
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
+        "from small_run import small_recipe\n"
+        "from mien.data.store import Store\n"
+        "from mien.training.run import train\n"
+        "train(small_recipe(), Store.open(sys.argv[1]), Path(sys.argv[2]), accelerator='cpu', threads=1)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(small_store), str(run), str(Path(__file__).parents[1])],
+        stderr=subprocess.DEVNULL,
+    )
+    log, deadline = run / "log.csv", time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if log.is_file() and len(log.read_text().splitlines()) > 2 and (run / "last.ckpt").is_file():
+            break
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = torch.load(run / "last.ckpt", weights_only=True)["epoch"] + 1
+    if done >= 4:
+        pytest.skip("the machine was too slow to catch the run before its end")
+    train(small_recipe(), Store.open(small_store), run, resume=True, accelerator="cpu", threads=1)
+
+    expected, got = weights(trained_run), weights(run)
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    assert [r["epoch"] for r in rows_of(run)] == ["1", "2", "3", "4"]
+
+    # The comparison can fail: another seed is another run.
+    other = tmp_path / "other"
+    train(small_recipe(seed=1), Store.open(small_store), other, accelerator="cpu", threads=1)
+    assert not all(torch.equal(expected[name], weights(other)[name]) for name in expected)
+
+
+def test_resume_under_another_recipe_and_a_full_directory_are_refused(trained_run: Path, small_store: Path) -> None:
+    store = Store.open(small_store)
+    with pytest.raises(UsageError, match=r"optimizer differ"):
+        train(small_recipe(optimizer={"lr": 0.2}), store, trained_run, resume=True)
+    with pytest.raises(UsageError, match="expected a new or empty run directory"):
+        train(small_recipe(), store, trained_run)
+
+
+def test_a_split_without_labels_cannot_be_learnt_from(small_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a split"):
+        train(small_recipe(data={"train": "nothing"}), Store.open(small_store), tmp_path / "r")
+
+
+def test_loading_what_is_no_run(tmp_path: Path, trained_run: Path) -> None:
+    with pytest.raises(DataError, match=r"expected a run directory with recipe\.yaml and best\.ckpt"):
+        load_network(tmp_path)
+    (tmp_path / "recipe.yaml").write_text((trained_run / "recipe.yaml").read_text())
+    (tmp_path / "best.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(DataError, match="expected a checkpoint of nano"):
+        load_network(tmp_path)
+
+
+def test_distillation_from_a_run(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(distill={"runs": [str(trained_run)], "weight": 1.0, "temperature": 2.0}, epochs=1)
+    train(recipe, Store.open(small_store), tmp_path / "student", accelerator="cpu", threads=1)
+    student = torch.load(tmp_path / "student" / "last.ckpt", weights_only=True)["state_dict"]
+    assert not any("teacher" in name for name in student)
+
+
+def test_the_distillation_loss_is_zero_for_equal_networks_and_positive_otherwise() -> None:
+    recipe = small_recipe(distill={"runs": ["unused"], "weight": 0.5, "temperature": 2.0})
+    network = registry.build("nano").eval()
+    module = FerModule(network, recipe, Preprocess(), total_steps=10, teachers=[network, network])
+    x = torch.randn(4, 1, 48, 48)
+    with torch.no_grad():
+        logits = network(x)
+    assert float(module.distillation(x, logits)) == pytest.approx(0, abs=1e-6)
+    assert float(module.distillation(x, logits + torch.randn_like(logits))) > 0.05
+
+
+def test_both_passes_over_a_step_see_the_same_batch_and_training_equals_reading() -> None:
+    module = FerModule(registry.build("nano"), small_recipe(), Preprocess(), total_steps=10)
+    images = torch.randint(0, 256, (6, 1, 48, 48), dtype=torch.uint8)
+    batch = {"images": images, "targets": torch.eye(7)[:6]}
+    first, second = module.draw(batch, 5), module.draw(batch, 5)
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert not torch.equal(first[0], module.draw(batch, 6)[0])
+    np.testing.assert_allclose(
+        module.normalise(images.float() / 255).numpy(), Preprocess().normalise(images.numpy()), atol=1e-6
+    )
+
+
+def test_schedule_closed_form() -> None:
+    module = FerModule(
+        registry.build("nano"),
+        small_recipe(schedule={"name": "cosine", "warmup": 0.1, "final": 0.01}),
+        Preprocess(),
+        total_steps=1000,
+    )
+    assert module.lr_factor(0) == pytest.approx(1 / 101)
+    assert module.lr_factor(100) == pytest.approx(1)
+    assert module.lr_factor(550) == pytest.approx(0.01 + 0.99 * 0.5)
+    assert module.lr_factor(1000) == pytest.approx(0.01)
+
+
+def test_biases_and_batch_norms_are_not_decayed() -> None:
+    module = FerModule(registry.build("nano"), small_recipe(), Preprocess(), total_steps=10)
+    decayed, plain = module.configure_optimizers()["optimizer"].param_groups
+    assert decayed["weight_decay"] > 0 == plain["weight_decay"]
+    assert {p.ndim for p in decayed["params"]} == {2, 4}
+    assert {p.ndim for p in plain["params"]} == {1}
