@@ -31,7 +31,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
 	@touch $@
 
 demo: $(VENV)/.base
-	$(PY) benchmarks/demo.py demo-out
+	$(PY) scripts/demo.py demo-out
 
 test: $(VENV)/.dev
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash scripts/check

@@ -1,7 +1,7 @@
 """From a run directory to an ONNX file that carries its meaning, or to no file.
 
 Inside the file: labels, preprocess, temperatures, provenance (recipe, data, commit). The parity gate compares torch
-and ONNX Runtime on several batch sizes; a file that does not pass is never moved into place.
+and ONNX Runtime on several batch sizes; what does not pass is never written.
 
     input  crops   float32 [N, C, S, S]   normalised by the preprocess inside
     output logits  float32 [N, K]         probabilities = softmax(logits / temperature)
@@ -9,9 +9,7 @@ and ONNX Runtime on several batch sizes; a file that does not pass is never move
 
 import json
 import logging
-import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import mien
-from mien.errors import ExportError, OutputError
+from mien.atomic import write_bytes
+from mien.errors import ExportError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 
@@ -71,20 +70,10 @@ def export_onnx(
     model.producer_name, model.producer_version = "mien", mien.__version__
     model.doc_string = "Reads apparent facial expression from a face crop. See the model card."
 
-    path = Path(path)
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise OutputError(f"expected a writable place for {path}, got: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(model.SerializeToString())
-        measured = parity(network, Path(temporary), preprocess, tolerance=TOLERANCE[weights])
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return measured | {"bytes": float(path.stat().st_size)}
+    content = model.SerializeToString()
+    measured = parity(network, content, preprocess, tolerance=TOLERANCE[weights])
+    write_bytes(path, content)
+    return measured | {"bytes": float(len(content))}
 
 
 def export_run(
@@ -130,7 +119,7 @@ def export_run(
     )
 
 
-def parity(network: nn.Module, path: Path, preprocess: Preprocess, *, tolerance: float) -> dict[str, float]:
+def parity(network: nn.Module, content: bytes, preprocess: Preprocess, *, tolerance: float) -> dict[str, float]:
     """Largest differences of logits and probabilities between torch and ONNX Runtime, over batches of 1, 3 and 16.
 
     Raises ExportError where a probability differs by more than ``tolerance``, a class changes although its margin
@@ -140,7 +129,7 @@ def parity(network: nn.Module, path: Path, preprocess: Preprocess, *, tolerance:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     crops = preprocess.normalise(sample_crops(16, preprocess))
     with torch.no_grad():
         expected = network(torch.from_numpy(crops)).float().numpy()

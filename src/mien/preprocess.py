@@ -47,7 +47,7 @@ class Preprocess:
         return 1 if self.color == "grey" else 3
 
     def pixels(self, crop: Image.Image | Uint8) -> Uint8:
-        """A face crop (PIL image, or uint8 H×W or H×W×3) as uint8 C×size×size; this is what a loader keeps in memory."""
+        """A face crop (PIL image, or uint8 H×W or H×W×3) as uint8 C×size×size, which is what a loader keeps."""
         image = Image.fromarray(crop) if isinstance(crop, np.ndarray) else crop
         image = image.convert("L" if self.color == "grey" else "RGB")
         if image.size != (self.size, self.size):

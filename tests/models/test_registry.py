@@ -84,7 +84,7 @@ def test_export_parity(entry: registry.ModelSpec, weights: str, tmp_path: Path) 
 
     # The gate is able to fail: another network's weights, against this file.
     with pytest.raises(ExportError, match="parity gate"):
-        parity(randomised(entry.build(num_classes=7)).eval(), file, preprocess, tolerance=1e-4)
+        parity(randomised(entry.build(num_classes=7)).eval(), file.read_bytes(), preprocess, tolerance=1e-4)
 
 
 def test_a_failed_gate_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

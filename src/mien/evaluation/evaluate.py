@@ -10,6 +10,7 @@ pipeline is measured: it has to find the face first, and an image without a foun
 """
 
 import csv
+import io
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mien
+from mien.atomic import write_bytes, write_text
 from mien.data.duplicates import groups_within
 from mien.data.store import Split, Store
 from mien.errors import DataError, OutputError, UsageError
@@ -115,7 +117,7 @@ def evaluate(
         figures.reliability_png(labels, found.probabilities, out / "reliability.png", title=title)
     else:
         report["figures"] = None  # labels held back: predicted blind
-    _write_text(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     return report
 
 
@@ -215,20 +217,12 @@ def _write_predictions(out: Path, split: Split, rows: slice, names: tuple[str, .
     for number, name in enumerate(names):
         columns[name] = pa.array(probabilities[:, number], pa.float32(), from_pandas=True)  # NaN → null
     columns["near_duplicate"] = pa.array([None] * len(labels) if split.leak is None else split.leak[rows], pa.bool_())
-    try:
-        pq.write_table(pa.table(columns), out / ".predictions.tmp")
-        os.replace(out / ".predictions.tmp", out / "predictions.parquet")
-        with (out / ".predictions.tmp").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", *names])
-            for path, row in zip(split.paths[rows], probabilities, strict=True):
-                writer.writerow([path, *("" if np.isnan(p) else f"{p:.6f}" for p in row)])
-        os.replace(out / ".predictions.tmp", out / "predictions.csv")
-    except OSError as error:
-        raise OutputError(f"expected a writable directory, got {out}: {error.strerror}") from error
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    table = io.BytesIO()
+    pq.write_table(pa.table(columns), table)
+    write_bytes(out / "predictions.parquet", table.getvalue())
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", *names])
+    for path, row in zip(split.paths[rows], probabilities, strict=True):
+        writer.writerow([path, *("" if np.isnan(p) else f"{p:.6f}" for p in row)])
+    write_text(out / "predictions.csv", text.getvalue())

@@ -96,7 +96,7 @@ def build(name: str, args: Mapping[str, Any] | None = None, *, num_classes: int 
 
 
 def measure(entry: ModelSpec) -> tuple[int, int]:
-    """Parameters, and multiply-accumulates of one forward pass at the default input size; counted on the meta device."""
+    """Parameters, and multiply-accumulates of a forward pass at the default input size; on the meta device."""
     from torch.utils.flop_counter import FlopCounterMode
 
     size = entry.input_sizes[0]

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from io import StringIO
 from typing import IO, Any, Protocol
 
+from mien.atomic import AtomicFile
 from mien.errors import UsageError
-from mien.reading.atomic import AtomicFile
 from mien.results import ReadFailure, Reading, table_columns
 
 FORMATS = ("jsonl", "csv", "parquet")

@@ -6,9 +6,9 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.atomic import AtomicFile
 from mien.errors import OutputError, UsageError
 from mien.reading.annotate import annotate
-from mien.reading.atomic import AtomicFile
 from mien.reading.inputs import Item
 from mien.results import Reading
 

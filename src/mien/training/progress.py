@@ -1,6 +1,7 @@
 """What a run says while it works: a bar on a terminal, a line an epoch elsewhere (both on stderr), and ``log.csv``."""
 
 import csv
+import io
 import sys
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
+from mien.atomic import write_text
 from mien.training.module import FerModule
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds")
@@ -40,12 +42,11 @@ class EpochLog(Callback):
         }
         row |= {k: f"{measured[k]:.5f}" for k in COLUMNS if k in measured}
         self._rows = [r for r in self._rows if int(r["epoch"]) < epoch] + [row]
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(self._rows)
-        temporary.replace(self.path)
+        table = io.StringIO()
+        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path, table.getvalue())
         for logger in trainer.loggers:
             logger.log_metrics({k: measured[k] for k in COLUMNS if k in measured}, step=epoch)
         self._best = max(float(r.get("valid_accuracy") or 0) for r in self._rows)

@@ -10,7 +10,6 @@ a resumed run needs. They are read with ``weights_only=True``.
 
 import json
 import logging
-import os
 import platform
 import subprocess
 import time
@@ -26,6 +25,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 import mien
+from mien.atomic import write_text
 from mien.data.loader import CropDataset, make_loader
 from mien.data.store import Split, Store
 from mien.errors import DataError, OutputError, UsageError
@@ -60,7 +60,7 @@ def train(
         _check_same_recipe(run, recipe)
     try:
         run.mkdir(parents=True, exist_ok=True)
-        _write(run / "recipe.yaml", recipe.to_yaml())
+        write_text(run / "recipe.yaml", recipe.to_yaml())
     except OSError as error:
         raise OutputError(f"expected a writable run directory, got {run}: {error.strerror}") from error
 
@@ -109,7 +109,7 @@ def train(
         "epochs": trainer.current_epoch,
         "seconds_of_last_start": round(time.perf_counter() - started, 1),
     }
-    _write(run / "meta.json", json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
+    write_text(run / "meta.json", json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
     return meta
 
 
@@ -207,12 +207,6 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return shown.stdout.strip() or None
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 class _quiet(warnings.catch_warnings):

@@ -1,6 +1,6 @@
 """A file that appears whole or not at all: written under a temporary name beside it, then moved into place.
 
-Used for every file that reading writes; whatever ends the process before the move leaves the old file as it was.
+Used for every file that mien writes; whatever ends the process before the move leaves the old file as it was.
 """
 
 import os
@@ -65,3 +65,19 @@ class AtomicFile:
         folder = os.path.dirname(self.path)
         hint = None if os.path.isdir(folder) else f"the directory {folder!r} does not exist; make it first"
         return OutputError(f"cannot write {self._shown!r}: {reason}", hint=hint)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """The whole file at once. Raises OutputError."""
+    file = AtomicFile(path)
+    try:
+        file.stream.write(data)
+    except OSError as error:
+        file.discard()
+        raise file.failed(error) from error
+    file.commit()
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """The whole file at once, as UTF-8. Raises OutputError."""
+    write_bytes(path, text.encode("utf-8"))

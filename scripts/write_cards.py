@@ -1,0 +1,171 @@
+"""Model cards and the README's table, written from the reports: no figure is typed by hand.
+
+    python scripts/write_cards.py          writes src/mien/weights/<reader>.md and README.md's table
+    python scripts/write_cards.py --check  exit status 1 where one of them is not up to date (a test runs this)
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from mien.reading.classifier import SHIPPED, Classifier
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- figures: begin (scripts/write_cards.py) -->", "<!-- figures: end -->"
+Report = dict[str, Any]
+
+
+def report(reader: str, what: str) -> Report:
+    return json.loads((ROOT / "results" / "fer2013" / reader / what / "report.json").read_text("utf-8"))
+
+
+def bench() -> Report:
+    return json.loads((ROOT / "results" / "bench.json").read_text("utf-8"))
+
+
+def share(figure: dict[str, float]) -> str:
+    """A share with its 95 % interval, in per cent."""
+    return f"{figure['value'] * 100:.2f} % | {figure['low'] * 100:.1f} – {figure['high'] * 100:.1f}"
+
+
+def number(figure: dict[str, float]) -> str:
+    return f"{figure['value']:.3f} | {figure['low']:.3f} – {figure['high']:.3f}"
+
+
+def card(name: str) -> str:
+    meta = Classifier.load(name, threads=1).meta
+    origin = meta.provenance
+    single, ten, whole = (report(name, f"public_test{kind}") for kind in ("", "-tta", "-pipeline"))
+    everything, clean = single["figures"]["all"], single["figures"]["leak_free"]
+    held, held_ten = (r["calibration"]["held_out"]["all"] for r in (single, ten))
+    speed = bench()["faces_per_second"][name]
+    size = (ROOT / "src" / "mien" / "weights" / f"{name}.onnx").stat().st_size
+    recipe = origin["recipe"]
+    lines = [
+        f"# Model card: `{name}`",
+        "",
+        f"{SHIPPED[name].capitalize()}. A residual network of our own design (`src/mien/models/compact.py`): "
+        f"{origin['parameters']:,} parameters, {size / 1e6:.2f} MB (weights stored in 16 bits), input one grey face "
+        f"crop of {meta.preprocess.size}×{meta.preprocess.size} pixels, output probabilities of "
+        f"{', '.join(meta.labels)}.",
+        "",
+        "It reads *apparent expression*: what a face looks like to human raters of photos. It does not know what a "
+        "person feels, wants or is.",
+        "",
+        "## Training",
+        "",
+        f"- **Data**: FER2013 Training, {origin['data']['images']:,} crops from image search (Goodfellow et al. 2013, "
+        "released for research), nothing else. Store fingerprint `" + str(origin["data"]["store"]) + "`.",
+        f"- **With FER+ votes**: {recipe['targets']['votes']:.0%} of each target is P(label | FER+ votes), fitted on "
+        "Training (`src/mien/training/targets.py`).",
+    ]
+    if recipe["distill"]:
+        lines.append(
+            f"- **Distilled** from `compact`: {recipe['distill']['weight']:.0%} of the loss, "
+            f"temperature {recipe['distill']['temperature']}."
+        )
+    lines += [
+        f"- **Recipe**: `recipes/{name}.yaml`, {recipe['epochs']} epochs, seed {recipe['seed']}, {origin['device']}, "
+        f"commit `{origin['commit']}`. One seed: another would differ by about half a point.",
+        "- **Selection**: the epoch with the best PublicTest accuracy; the figures below are therefore slightly "
+        "optimistic. PrivateTest was predicted blind (`results/fer2013/private_test/`), its labels were never seen.",
+        "",
+        "## Figures on PublicTest (3,589 images)",
+        "",
+        f"`{single['command']}`, {single['date']}, {single['hardware']}. Intervals are 95 % (Wilson for shares of "
+        "images, bootstrap otherwise). *Leak-free* leaves out images with a near-duplicate in Training.",
+        "",
+        "| figure | value | 95 % interval |",
+        "|---|---|---|",
+        f"| accuracy, single crop | {share(everything['accuracy'])} |",
+        f"| accuracy, single crop, leak-free ({clean['n']:,} images) | {share(clean['accuracy'])} |",
+        f"| accuracy, ten crops (`--tta`) | {share(ten['figures']['all']['accuracy'])} |",
+        f"| accuracy, ten crops, leak-free | {share(ten['figures']['leak_free']['accuracy'])} |",
+        f"| accuracy, whole pipeline (face found by CenterFace; {whole['figures']['all']['failures']} not found count "
+        f"as wrong) | {share(whole['figures']['all']['accuracy'])} |",
+        f"| macro F1, single crop | {share(everything['macro_f1'])} |",
+        f"| weighted precision | {share(everything['weighted_precision'])} |",
+        f"| weighted recall | {share(everything['weighted_recall'])} |",
+        f"| weighted F1 | {share(everything['weighted_f1'])} |",
+        f"| ECE, 15 bins, cross-fitted | {number(held['ece'])} |",
+        f"| ECE, 15 bins, cross-fitted, ten crops | {number(held_ten['ece'])} |",
+        f"| NLL (nats), cross-fitted | {number(held['nll'])} |",
+        "",
+        "| expression | images | recall | 95 % interval | precision |",
+        "|---|---|---|---|---|",
+    ]
+    for label, values in everything["per_class"].items():
+        precision = values["precision"]["value"] * 100
+        lines.append(f"| {label} | {values['support']} | {share(values['recall'])} | {precision:.1f} % |")
+    lines += [
+        "",
+        f"![confusion matrix](../../../results/fer2013/{name}/public_test/confusion.png)",
+        "",
+        f"**Calibration**: temperature {meta.temperature:.3f} (ten crops {meta.temperature_tta:.3f}), fitted on all of "
+        "PublicTest; the ECE above is of halves that their temperature was not fitted on, duplicates kept together.",
+        "",
+        f"**Speed**: {speed['median']:,} faces/s (rounds {speed['lowest']:,} – {speed['highest']:,}), one thread, batch "
+        f"1, crop to probabilities: `{bench()['command']}`, {bench()['date']}.",
+        "",
+        "## Limits",
+        "",
+        "- FER2013's labels are noisy (a little over half of its images reach 8 of 10 FER+ votes) and follow web search "
+        "words. Fear, sad and angry are confused most; disgust had 436 training images.",
+        "- Posed and strong expressions of frontal faces are read best. Profiles, masks, hands before the mouth, "
+        "infants, drawings and strong blur were seldom seen in training.",
+        "- **Not measured**: differences between age groups, genders or skin colours (FER2013 has no such labels); "
+        "video; other data sets; PrivateTest, whose labels are held back.",
+        "",
+        "## Uses that are ruled out",
+        "",
+        "Inferring emotions of people at work or in education is prohibited in the EU since February 2025 (AI Act, "
+        "Art. 5(1)(f)), save for medical and safety reasons. Do not use it to judge, select, diagnose, police or "
+        "identify people, or as a lie detector. It runs locally, identifies nobody and keeps nothing.",
+        "",
+        "Licence of the weights: Apache-2.0, like the code; the training data were released for research.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def table() -> str:
+    """The README's figures: both readers, and what was measured beside them."""
+    speed = bench()["faces_per_second"]
+    rows = [
+        "| reader | size | PublicTest, single crop | leak-free | ten crops | whole pipeline | ECE, cross-fitted | faces/s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in SHIPPED:
+        single, ten, whole = (report(name, f"public_test{kind}") for kind in ("", "-tta", "-pipeline"))
+        size = (ROOT / "src" / "mien" / "weights" / f"{name}.onnx").stat().st_size
+        accuracies = [
+            single["figures"]["all"]["accuracy"],
+            single["figures"]["leak_free"]["accuracy"],
+            ten["figures"]["all"]["accuracy"],
+            whole["figures"]["all"]["accuracy"],
+        ]
+        cells = [f"{a['value'] * 100:.2f} % [{a['low'] * 100:.1f}, {a['high'] * 100:.1f}]" for a in accuracies]
+        ece = single["calibration"]["held_out"]["all"]["ece"]
+        cells.append(f"{ece['value']:.3f} [{ece['low']:.3f}, {ece['high']:.3f}]")
+        rows.append(f"| `{name}` | {size / 1e6:.2f} MB | {' | '.join(cells)} | {speed[name]['median']:,} |")
+    if "fer" in speed:
+        rows.append(f"| `fer` 25.10.3 (PyPI), same run, same core | – | – | – | – | – | – | {speed['fer']['median']:,} |")
+    return "\n".join(rows)
+
+
+def main() -> int:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    head, rest = readme.split(BEGIN)
+    tail = rest.split(END)[1]
+    wanted = {ROOT / "README.md": f"{head}{BEGIN}\n{table()}\n{END}{tail}"}
+    wanted |= {ROOT / "src" / "mien" / "weights" / f"{name}.md": card(name) for name in SHIPPED}
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text("utf-8") != text]
+    for path in stale:
+        print(path.relative_to(ROOT), file=sys.stderr)
+        if "--check" not in sys.argv:
+            path.write_text(wanted[path], "utf-8")
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

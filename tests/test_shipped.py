@@ -1,0 +1,98 @@
+"""The readers that ship: small, documented, trained by our recipes, and able to read real faces."""
+
+import re
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien import Reader
+from mien.labels import SEVEN
+from mien.reading.classifier import SHIPPED, Classifier
+
+WEIGHTS = resources.files("mien.weights")
+
+
+def test_both_fit_in_eight_megabytes() -> None:
+    sizes = [len((WEIGHTS / f"{name}.onnx").read_bytes()) for name in SHIPPED]
+    assert sum(sizes) <= 8_000_000
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_provenance_and_card(name: str) -> None:
+    meta = Classifier.load(name, threads=1).meta
+    assert meta.labels == SEVEN
+    assert meta.temperature != 1
+    assert meta.provenance["temperature_fitted_on"] == "public_test"
+    assert meta.provenance["data"]["images"] == 28_709
+    card = (WEIGHTS / f"{name}.md").read_text("utf-8")
+    for part in ("FER2013", "FER+", "apparent expression", "95 %", "leak-free", "Not measured", "AI Act"):
+        assert part in card, part
+    best = meta.provenance["valid_accuracy"]
+    assert best > 0.6
+    recipe = meta.provenance["recipe"]
+    assert recipe["name"] == name
+    assert recipe["data"]["train"] == "training"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_smiling_face_is_happy(name: str, astronaut: Path) -> None:
+    (face,) = Reader(name, threads=1).read(astronaut).faces
+    assert face.expression == "happy"
+    assert face.confidence > 0.5
+
+
+def test_a_smile_stays_a_smile_when_the_picture_changes(astronaut: Path) -> None:
+    from PIL import Image
+
+    picture = Image.open(astronaut).convert("RGB")
+    reader = Reader(threads=1)
+    for changed in (picture.rotate(15), picture.resize((300, 300)), picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)):
+        (face,) = reader.read(changed).faces
+        assert face.expression == "happy"
+
+
+@pytest.mark.fer2013
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_card_tells_the_truth(name: str, fer2013_dir: Path) -> None:
+    """Accuracy on PublicTest, computed here with ``classify`` alone, against the card's own figures."""
+    import io
+
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    table = pq.read_table(fer2013_dir / "public_test.parquet")
+    crops = [np.asarray(Image.open(io.BytesIO(row["bytes"]))) for row in table["image"].to_pylist()]
+    probabilities = Reader(name, detector="none", threads=2).classify(crops)
+    right = probabilities.argmax(1) == np.array(table["emotion"])
+    card = (WEIGHTS / f"{name}.md").read_text("utf-8")
+    match = re.search(r"\| accuracy, single crop \| ([\d.]+) %", card)
+    assert match is not None
+    assert right.mean() * 100 == pytest.approx(float(match[1]), abs=0.006)
+    # The negative control: the labels of the row before.
+    assert (probabilities.argmax(1)[1:] == np.array(table["emotion"])[:-1]).mean() < 0.3
+
+
+@pytest.mark.fer2013
+def test_the_blind_predictions_are_those_of_the_shipped_readers(fer2013_dir: Path) -> None:
+    """Every PrivateTest path once, in each file; the first rows are recomputed."""
+    import csv
+    import io
+
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    table = pq.read_table(fer2013_dir / "private_test.parquet")
+    images = table["image"].to_pylist()
+    folder = Path(__file__).parents[1] / "results" / "fer2013" / "private_test"
+    for name in SHIPPED:
+        for tta in (False, True):
+            file = folder / f"{name}{'-tta' if tta else ''}.csv"
+            rows = list(csv.DictReader(file.read_text().splitlines()))
+            assert list(rows[0]) == ["path", *SEVEN]
+            assert [row["path"] for row in rows] == [image["path"] for image in images]
+            crops = [np.asarray(Image.open(io.BytesIO(image["bytes"]))) for image in images[:40]]
+            expected = Reader(name, detector="none", tta=tta, threads=1).classify(crops)
+            got = np.array([[float(row[label]) for label in SEVEN] for row in rows[:40]])
+            np.testing.assert_allclose(got, expected, atol=2e-3)
