@@ -1,7 +1,7 @@
 """Model cards and the README's table, written from the reports: no figure is typed by hand.
 
-    python scripts/write_cards.py          writes src/mien/weights/<reader>.md and README.md's table
-    python scripts/write_cards.py --check  exit status 1 where one of them is not up to date (a test runs this)
+python scripts/write_cards.py          writes src/mien/weights/<reader>.md and README.md's table
+python scripts/write_cards.py --check  exit status 1 where one of them is not up to date (a test runs this)
 """
 
 import json
@@ -105,13 +105,13 @@ def card(name: str) -> str:
         f"**Calibration**: temperature {meta.temperature:.3f} (ten crops {meta.temperature_tta:.3f}), fitted on all of "
         "PublicTest; the ECE above is of halves that their temperature was not fitted on, duplicates kept together.",
         "",
-        f"**Speed**: {speed['median']:,} faces/s (rounds {speed['lowest']:,} – {speed['highest']:,}), one thread, batch "
-        f"1, crop to probabilities: `{bench()['command']}`, {bench()['date']}.",
+        f"**Speed**: {speed['median']:,} faces/s (rounds {speed['lowest']:,} – {speed['highest']:,}), one thread, "
+        f"batch 1, crop to probabilities: `{bench()['command']}`, {bench()['date']}.",
         "",
         "## Limits",
         "",
-        "- FER2013's labels are noisy (a little over half of its images reach 8 of 10 FER+ votes) and follow web search "
-        "words. Fear, sad and angry are confused most; disgust had 436 training images.",
+        "- FER2013's labels are noisy (a little over half of its images reach 8 of 10 FER+ votes) and follow web "
+        "search words. Fear, sad and angry are confused most; disgust had 436 training images.",
         "- Posed and strong expressions of frontal faces are read best. Profiles, masks, hands before the mouth, "
         "infants, drawings and strong blur were seldom seen in training.",
         "- **Not measured**: differences between age groups, genders or skin colours (FER2013 has no such labels); "
@@ -132,7 +132,8 @@ def table() -> str:
     """The README's figures: both readers, and what was measured beside them."""
     speed = bench()["faces_per_second"]
     rows = [
-        "| reader | size | PublicTest, single crop | leak-free | ten crops | whole pipeline | ECE, cross-fitted | faces/s |",
+        "| reader | size | PublicTest, single crop | leak-free | ten crops | whole pipeline | ECE, cross-fitted "
+        "| faces/s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in SHIPPED:
@@ -149,7 +150,9 @@ def table() -> str:
         cells.append(f"{ece['value']:.3f} [{ece['low']:.3f}, {ece['high']:.3f}]")
         rows.append(f"| `{name}` | {size / 1e6:.2f} MB | {' | '.join(cells)} | {speed[name]['median']:,} |")
     if "fer" in speed:
-        rows.append(f"| `fer` 25.10.3 (PyPI), same run, same core | – | – | – | – | – | – | {speed['fer']['median']:,} |")
+        rows.append(
+            f"| `fer` 25.10.3 (PyPI), same run, same core | – | – | – | – | – | – | {speed['fer']['median']:,} |"
+        )
     return "\n".join(rows)
 
 
