@@ -92,7 +92,7 @@ def compact(
 @register(
     "nano",
     source="ours",
-    summary="residual net, 32-64-128 channels at 24-12-6 pixels; the shipped reader for speed",
+    summary="residual net, 32-48-128 channels at 24-12-6 pixels; the shipped reader for speed",
     color="grey",
     input_sizes=(48, 40),
 )
@@ -101,8 +101,8 @@ def nano(
     num_classes: int = 7,
     in_channels: int = 1,
     stem: tuple[int, ...] = (32,),
-    widths: tuple[int, ...] = (64, 128),
-    depths: tuple[int, ...] = (1, 1),
+    widths: tuple[int, ...] = (48, 128),
+    depths: tuple[int, ...] = (2, 1),
     dropout: float = 0.0,
 ) -> nn.Module:
     """0.3 M parameters, about 20 MMAC at 48×48."""
