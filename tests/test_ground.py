@@ -71,7 +71,17 @@ def test_ten_crops_against_torchs_interpolation() -> None:
 def test_preprocess_travels_as_json() -> None:
     one = Preprocess(size=64, mean=(0.45,), std=(0.3,), tta_crop=0.9)
     assert Preprocess.from_json(one.to_json()) == one
-    for text in ("", "[]", '{"size": 48}', one.to_json().replace("grey", "sepia"), one.to_json().replace("64", "5")):
+    bad = one.to_json().replace("0.45", '"a"')
+    nan = one.to_json().replace("0.45", "NaN")
+    for text in (
+        "",
+        "[]",
+        '{"size": 48}',
+        one.to_json().replace("grey", "sepia"),
+        one.to_json().replace("64", "5"),
+        bad,
+        nan,
+    ):
         with pytest.raises(ModelError):
             Preprocess.from_json(text)
 

@@ -4,10 +4,15 @@
     reading = Reader().read("photo.jpg")
 
 Importing this package is free: no torch, no download, no model. ``Reader`` is
-resolved on first use (PEP 562).
+resolved on first use (PEP 562). The one thing it does is to turn off the telemetry
+of ONNX Runtime, whose official builds (seen in 1.32) report to Microsoft and keep a device
+identifier in ~/.cache unless this is set before they are loaded.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = ["Box", "Face", "MienError", "ReadFailure", "Reader", "Reading", "__version__"]

@@ -7,6 +7,7 @@ palettes, sixteen bits or Pillow's many ways to fail. The pixel limit is checked
 
 import errno
 import os
+import select
 import stat
 import threading
 import warnings
@@ -25,6 +26,8 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image |
 OnNote = Callable[[str], None]
 
 MAX_PIXELS = 100_000_000  # a 100 MP medium-format photo still passes; decoded it is 300 MB
+FLOAT_SLACK = 0.01  # of float arrays beyond 0-1: what resizing or rounding left
+PIPE_WAIT_S = 2.0  # for the first byte of a named pipe; a folder may hold one that nobody will ever write to
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif",
@@ -106,9 +109,8 @@ def _from_path(path: str, max_pixels: int, on_note: OnNote | None) -> Uint8:
                 raise ImageError("this is a video file; mien reads pictures so far", kind="unsupported")
             with open(path, "rb") as stream:
                 return _from_stream(stream, status.st_size, max_pixels, on_note)
-        if stat.S_ISFIFO(status.st_mode):  # <(command) of a shell; Pillow must seek, so it is taken as a whole
-            with open(path, "rb") as stream:
-                data = stream.read()
+        if stat.S_ISFIFO(status.st_mode):  # Pillow must seek, so a pipe is taken as a whole
+            data = _from_pipe(path)
             return _from_stream(BytesIO(data), len(data), max_pixels, on_note)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
         raise ImageError("no such file", kind="missing") from error
@@ -116,6 +118,17 @@ def _from_path(path: str, max_pixels: int, on_note: OnNote | None) -> Uint8:
         kind = "missing" if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else "unreadable"
         raise ImageError(error.strerror or str(error), kind=kind) from error
     raise ImageError("expected a regular file, got a device or socket", kind="unsupported")
+
+
+def _from_pipe(path: str) -> bytes:
+    """All that comes through a pipe: the shell's ``<(command)`` and /dev/stdin, or a named one that has a writer."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # blocking, this would wait for a writer for ever
+    with open(handle, "rb") as stream:
+        ours = os.path.realpath(path).startswith(("/proc/", "/dev/"))  # a descriptor of this process has a writer
+        if not ours and not select.select([handle], [], [], PIPE_WAIT_S)[0]:
+            raise ImageError("expected a picture from this pipe, got nothing: no one writes to it", kind="unreadable")
+        os.set_blocking(handle, True)
+        return stream.read()
 
 
 def _from_stream(stream: IO[bytes], size: int, max_pixels: int, on_note: OnNote | None) -> Uint8:
@@ -212,12 +225,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _to_eight_bits(values: NDArray[Any]) -> Uint8:
     """16-bit, 32-bit or float grey → uint8 over its nominal range (never clipped at 255).
 
-    Integers span 0-65535; floats 0-1, 0-255 or 0-65535, the smallest that holds them; what exceeds its span
-    is scaled by its own maximum, since no file says more.
+    Integers span 0-255, 0-4095 (12-bit cameras) or 0-65535, floats 0-1, 0-255 or 0-65535: the smallest that holds
+    them; what exceeds its span is scaled by its own maximum, since no file says more.
     """
     floats = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     top = float(floats.max(initial=0.0))
-    spans = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
+    spans = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 4095.0, 65535.0)
     span = next((s for s in spans if top <= s), top)
     return np.rint(np.clip(floats / span, 0, 1) * 255).astype(np.uint8)
 
@@ -252,9 +265,9 @@ def _from_array(array: NDArray[Any]) -> Uint8:
         pixels = np.rint(array.astype(np.float32) / 257).astype(np.uint8)
     elif kind.kind == "f":
         low, high = float(array.min()), float(array.max())
-        if not (low >= 0 and high <= 1):  # also refuses NaN
+        if not (low >= -FLOAT_SLACK and high <= 1 + FLOAT_SLACK):  # also refuses NaN
             raise ImageError(f"expected float values 0-1, got {low:g} to {high:g}", kind="unsupported")
-        pixels = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
+        pixels = np.rint(np.clip(array.astype(np.float32), 0, 1) * 255).astype(np.uint8)
     else:
         raise ImageError(f"expected dtype uint8, bool, uint16 or float, got {kind}", kind="unsupported")
     if pixels.ndim == 2:

@@ -7,6 +7,7 @@ training normalises its uint8 batches with the same ``mean`` and ``std`` numbers
 
 import json
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,10 @@ class Preprocess:
     def __post_init__(self) -> None:
         if self.color not in ("grey", "rgb"):
             raise ModelError(f"expected color 'grey' or 'rgb', got {self.color!r}")
-        if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
+        numbers = all(isinstance(v, int | float) and isfinite(v) for v in (*self.mean, *self.std, self.tta_crop))
+        if not numbers or {len(self.mean), len(self.std)} != {self.channels} or min(self.std) <= 0:
             raise ModelError(f"expected {self.channels} mean and positive std values, got {self.mean}, {self.std}")
-        if not 8 <= self.size <= 1024 or not 0.5 <= self.tta_crop <= 1:
+        if not isinstance(self.size, int) or not 8 <= self.size <= 1024 or not 0.5 <= self.tta_crop <= 1:
             raise ModelError(f"expected size 8-1024 and tta_crop 0.5-1, got size {self.size}, tta_crop {self.tta_crop}")
 
     @property

@@ -151,3 +151,36 @@ def test_end_to_end_on_two_real_photos(tiny_model: Path, grace_hopper: Path, ast
     assert "2 pictures read, 2 faces in" in result.stderr
     assert len((tmp_path / "f.csv").read_text().splitlines()) == 3
     assert sorted(os.listdir(tmp_path / "seen")) == ["astronaut.png", "grace_hopper.jpg"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    ("words", "streams", "status", "out", "err"),
+    [
+        ("read nope", ">/dev/full", 2, "", "error: cannot write to stdout: No space left on device"),
+        ("read nope", ">&-", 2, "", "error: cannot write to stdout: Bad file descriptor"),
+        ("--version", ">/dev/full", 2, "", "error: No space left on device"),
+        ("read nope", "2>&-", 1, '{"source":"nope"', ""),
+        ("read nope", "2>/dev/full", 1, '{"source":"nope"', ""),
+        ("raed", "2>&-", 2, "", ""),
+        ("read -", "<&-", 0, "", "0 pictures read"),
+    ],
+)
+def test_closed_and_full_streams(tiny_model: Path, words: str, streams: str, status: int, out: str, err: str) -> None:
+    if words.startswith("read"):
+        words += f" --detector none --model {tiny_model}"
+    command = f"{' '.join(MIEN)} {words} {streams}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert result.returncode == status
+    assert result.stdout[: len(out) or None] == out
+    assert result.stderr.startswith(err)
+    assert result.stderr.count("\n") == bool(err)
+
+
+def test_onnx_runtime_reports_to_nobody(tiny_model: Path, grace_hopper: Path, tmp_path: Path) -> None:
+    """Its telemetry would leave a device identifier and a queue of events below the home."""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    words = ("read", grace_hopper, "--detector", "none", "--model", tiny_model)
+    assert mien(*words, env=environment).returncode == 0
+    assert not list(tmp_path.rglob("*"))

@@ -1,5 +1,6 @@
 """A model file: numbers against a closed form, and a one-line refusal of whatever is not ours."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,3 +127,17 @@ def test_metadata_that_does_not_fit(make_model: MakeModel, changes: dict[str, st
     error = refusal(make_model(labels=SEVEN, **changes))
     assert isinstance(error, ModelError)
     assert words in str(error)
+
+
+def test_not_a_number_is_refused(make_model: MakeModel) -> None:
+    preprocess = json.loads(Preprocess().to_json()) | {"mean": [float("nan")]}
+    classifier = Classifier.load(make_model(mien__preprocess=json.dumps(preprocess)), threads=1)
+    with pytest.raises(ModelError, match="finite"):
+        classifier.probabilities(PIXELS)
+
+
+def test_labels_are_a_list_and_errors_name_the_file(make_model: MakeModel) -> None:
+    with pytest.raises(ModelError, match="labels"):
+        Classifier.load(make_model(mien__labels='"abcdefg"'))
+    with pytest.raises(ModelError, match=r"tiny\.onnx: expected a preprocess"):
+        Classifier.load(make_model(mien__preprocess="[]"))

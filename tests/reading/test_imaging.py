@@ -1,6 +1,7 @@
 """Every kind of picture becomes upright RGB; every kind of damage becomes one ImageError of the right kind."""
 
 import contextlib
+import os
 import threading
 import warnings
 from io import BytesIO
@@ -297,3 +298,29 @@ def test_threads_leave_the_warning_filters_as_they_were() -> None:
     for thread in threads:
         thread.join()
     assert list(warnings.filters) == before
+
+
+@pytest.mark.parametrize(("top", "mode"), [(255, "I"), (255, "I;16"), (4095, "I;16")])
+def test_lesser_depths_in_wide_integers_are_not_black(top: int, mode: str) -> None:
+    """A grey picture converted to a wide mode, and a 12-bit camera's TIFF."""
+    values = np.rint(RAMP / 255 * top).astype(np.uint16 if mode == "I;16" else np.int32)
+    np.testing.assert_allclose(load_rgb(Image.fromarray(values))[..., 0], RAMP, atol=1)
+    np.testing.assert_allclose(load_rgb(encode(values, "TIFF"))[..., 0], RAMP, atol=1)
+
+
+def test_float_arrays_may_overshoot_a_little() -> None:
+    """As resizing and rounding leave them."""
+    assert load_rgb(np.asarray([[-1e-7, 1 + 1e-7]])).tolist() == [[[0] * 3, [255] * 3]]
+    assert error_of(np.asarray([[0.0, 1.5]])).type == "unsupported"
+
+
+def test_a_pipe_without_a_writer_does_not_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.imaging.PIPE_WAIT_S", 0.05)
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    assert error_of(pipe).type == "unreadable"
+    monkeypatch.setattr("mien.imaging.PIPE_WAIT_S", 30)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(encode(GREY, "PNG")))
+    writer.start()
+    assert np.array_equal(load_rgb(pipe)[..., 0], GREY)
+    writer.join()

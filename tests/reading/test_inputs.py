@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mien.errors import UsageError
 from mien.reading.inputs import PAUSE, Item, Pause, count, expand
 
 
@@ -211,3 +212,49 @@ def test_a_table_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     next(stream)
     assert seen == [2]
     assert len(list(stream)) == 9
+
+
+def test_recursive_glob_does_not_follow_links_in_circles(tree: Path) -> None:
+    (tree / "sub" / "up").symlink_to("..")
+    (tree / "sub" / "again").symlink_to("../sub")
+    assert sources("photos/**/*.webp") == sources("**/*.webp") == ["photos/sub/c.webp"]
+    assert sources(f"{tree}/**/c.*") == [f"{tree}/sub/c.webp"]
+    assert sources("photos/**") == sorted(sources("photos"))
+    assert sources("photos/**/sub/*.webp") == ["photos/sub/c.webp"]
+
+
+def test_brackets_of_a_folder_that_exists_are_no_pattern(tree: Path) -> None:
+    tree.rename("trip [2]")
+    assert sources("trip [2]/*.PNG") == ["trip [2]/a.PNG"]
+    assert [item.relative for item in items("trip [2]/s*/*")] == ["sub/c", "sub/film"]
+    Path("trip [2]").rename("trip 2")
+    assert sources("trip [2]/*.PNG") == ["trip 2/a.PNG"]
+
+
+def test_paths_on_stdin_may_end_in_nul(tree: Path, tmp_path: Path) -> None:
+    """``find -print0``: the only way to give a name that holds a line break."""
+    (tree / "new\nline.jpg").touch()
+    names = ["photos/new\nline.jpg", "photos/b.jpg"]
+    (tmp_path / "list").write_bytes(b"".join(name.encode() + b"\0" for name in names))
+    with (tmp_path / "list").open("rb") as stream:
+        assert sources("-", stdin=stream) == names
+
+
+def test_a_nul_within_a_path_is_a_missing_file(tree: Path) -> None:
+    assert failure_of("photos/b.jpg\0")[0] == "missing"
+
+
+def test_a_picture_instead_of_paths_on_stdin(tmp_path: Path) -> None:
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    with (tmp_path / "a.png").open("rb") as stream, pytest.raises(UsageError, match="expected paths on stdin"):
+        sources("-", stdin=stream)
+
+
+def test_tables_with_two_image_columns_or_none_to_fill(tmp_path: Path) -> None:
+    path = str(tmp_path / "t.parquet")
+    pq.write_table(pa.Table.from_arrays([pa.array([b"x"])] * 2, names=["image", "image"]), path)
+    assert failure_of(path)[0] == "data"
+    pq.write_table(pa.table({"image": pa.array([b"xy"], pa.binary(2))}), path)
+    assert [item.data for item in items(path)] == [b"xy"]
+    pq.write_table(pa.table({"image": pa.array([b""])}), path)
+    assert failure_of(path) == ("empty", f"row 0 of {path} holds no image")

@@ -202,3 +202,14 @@ def test_format_refusals() -> None:
         choose_format("parquet", None)
     with pytest.raises(UsageError, match="xml"):
         choose_format("xml", None)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("chosen", ["jsonl", "csv"])
+def test_a_full_disk_behind_stdout(chosen: str) -> None:
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        pytest.raises(OutputError, match="cannot write to stdout: No space"),
+        open_writer(chosen, output=None, labels=SEVEN, stdout=full) as writer,
+    ):
+        writer.write(RESULTS[0])

@@ -13,6 +13,7 @@ from mien.errors import ImageError, ModelError, UsageError
 from mien.faces.detector import Detection
 from mien.labels import SEVEN
 from mien.reading import reader as reader_module
+from mien.reading.classifier import Classifier, default_threads
 from mien.reading.inputs import PAUSE, Item
 from mien.results import Box, ReadFailure, Reading
 
@@ -223,3 +224,16 @@ def test_fer2013_streams(tiny_model: Path, fer2013_dir: Path) -> None:
     results = list(islice(reader.read_many(items), 300))
     assert [result.source for result in results[:2]] == ["public_test_00000.png", "public_test_00001.png"]
     assert all(isinstance(result, Reading) and len(result.faces) == 1 for result in results)
+
+
+def test_never_more_threads_than_cores(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    load = Classifier.load
+
+    def spy(model: str, *, threads: int) -> Classifier:
+        asked.append(threads)
+        return load(model, threads=1)
+
+    monkeypatch.setattr(Classifier, "load", spy)
+    Reader(str(tiny_model), detector="none", threads=100_000)
+    assert asked == [default_threads()]

@@ -46,6 +46,7 @@ class _Group(TyperGroup):
             logging.getLogger("mien").setLevel(logging.DEBUG)
         try:
             status = super().main(words, prog_name or "mien", complete_var, False, windows_expand_args, **extra)
+            sys.stdout.flush()
         except SystemExit:
             raise
         except KeyboardInterrupt:
@@ -78,6 +79,8 @@ def _explain(error: BaseException, group: TyperGroup) -> tuple[str, int]:
         return _usage_line(error, " ".join(str(format_message()).split()), group), int(getattr(error, "exit_code", 2))
     if type(error).__name__ == "Abort":
         return "aborted", 1
+    if isinstance(error, OSError) and error.strerror:  # a full disk, a lost mount: the world's fault, not ours
+        return error.strerror + (f": {error.filename}" if error.filename else ""), 2
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return f"this should not happen: {what[:300]}; run again with --debug and report the traceback", 1
 
@@ -109,7 +112,12 @@ def _guess(typed: str, known: list[str]) -> str:
 
 
 def _leave(message: str, status: int) -> NoReturn:
-    print(f"error: {message}" if status != 130 else message, file=sys.stderr)
+    with suppress(OSError):  # stderr on a full disk
+        print(f"error: {message}" if status != 130 else message, file=sys.stderr, flush=True)
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):  # it would fail once more at exit, with a status of its own
+        silence_stdout()
     sys.exit(status)
 
 
@@ -117,6 +125,22 @@ def silence_stdout() -> None:
     """After a broken pipe (``| head``): what is still buffered goes nowhere, instead of a second error at exit."""
     with suppress(OSError, ValueError, AttributeError):  # a test's stdout is no file and flushes nothing
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_closed_streams() -> None:
+    """A stream again for ``<&-``, ``>&-`` and ``2>&-``: Python has None there, and ``print(file=None)`` means stdout.
+
+    stdin becomes empty, stderr is lost, and writing to stdout fails, so that no data is lost in silence.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        handle = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+        if handle != number:  # nothing that is opened later may pass for the stream
+            os.dup2(handle, number)
+            os.close(handle)
+        mode = "r" if name == "stdin" else "w"
+        setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - open to the end
 
 
 app = typer.Typer(
@@ -164,6 +188,7 @@ def main() -> None:
     """Entry point of the console script."""
     import signal
 
+    _open_closed_streams()
     # as an exception, so that half-written files are taken away
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     app()

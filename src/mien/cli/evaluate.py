@@ -24,8 +24,8 @@ def evaluate(
 ) -> None:
     """Measure a model, with 95 % intervals, on all images and on those without a near-duplicate in Training.
 
-    DIR gets predictions.parquet, predictions.csv, report.json, confusion.png and reliability.png. A split whose
-    labels are held back is predicted blind.
+    DIR gets predictions.parquet, predictions.csv, report.json, confusion.png and reliability.png.
+    A split whose labels are held back is predicted blind.
 
     Example: mien evaluate compact --data stores/fer2013 --split public_test -o out/compact
     """

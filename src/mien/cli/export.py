@@ -19,7 +19,8 @@ def export(
 ) -> None:
     """Write a trained network as ONNX: labels, preprocess, temperatures and provenance travel inside.
 
-    torch and ONNX Runtime must agree on it, or no file is written. Without --data probabilities stay uncalibrated.
+    torch and ONNX Runtime must agree on it, or no file is written.
+    Without --data probabilities stay uncalibrated.
 
     Example: mien export runs/compact --data stores/fer2013 --half -o compact.onnx
     """

@@ -6,7 +6,10 @@ import typer
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
-    """List the shipped readers and, where the train extra is installed, the networks that recipes can name."""
+    """List the shipped readers and, where the train extra is installed, the networks that recipes can name.
+
+    Example: mien models --json
+    """
     import json
     from importlib.util import find_spec
 

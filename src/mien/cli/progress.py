@@ -6,6 +6,7 @@ rich is imported only for the bar (40 ms): a terminal, and more than one input.
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -85,7 +86,8 @@ class Progress:
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            with suppress(OSError):  # a lost stderr costs no result
+                print(text, file=sys.stderr, flush=True)
 
 
 def _count(number: int, noun: str) -> str:

@@ -23,8 +23,8 @@ def train(
 ) -> None:
     """Train a network by a recipe.
 
-    RUN then holds recipe.yaml, log.csv, TensorBoard curves, best.ckpt, last.ckpt and meta.json. A run that was killed
-    goes on with --resume from the end of its last whole epoch.
+    RUN then holds recipe.yaml, log.csv, TensorBoard curves, best.ckpt, last.ckpt and meta.json.
+    A run that was killed goes on with --resume from the end of its last whole epoch.
 
     Example: mien train compact --data stores/fer2013 -o runs/compact --set epochs=3 --set data.limit=2000
     """

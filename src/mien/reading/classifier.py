@@ -64,7 +64,8 @@ class ModelMeta:
                 hint="it was written by another version of mien; export it again",
             )
         try:
-            labels = tuple(json.loads(raw["mien.labels"]))
+            labels = json.loads(raw["mien.labels"])
+            labels = tuple(labels) if isinstance(labels, list) else ()
             provenance = json.loads(raw.get("mien.provenance", "{}"))
             temperature = float(raw["mien.temperature"])
             temperature_tta = float(raw.get("mien.temperature_tta", temperature))
@@ -80,7 +81,10 @@ class ModelMeta:
         for value in (temperature, temperature_tta):
             if not (math.isfinite(value) and value > 0):
                 raise ModelError(f"{where}: expected a positive temperature, got {value}")
-        preprocess = Preprocess.from_json(raw["mien.preprocess"])
+        try:
+            preprocess = Preprocess.from_json(raw["mien.preprocess"])
+        except ModelError as error:
+            raise ModelError(f"{where}: {error.message}", hint=error.hint) from error
         name = raw.get("mien.name", where)
         return cls(name, labels, preprocess, temperature, temperature_tta, provenance)
 
@@ -131,6 +135,8 @@ class Classifier:
     def logits(self, batch: Float32) -> Float32:
         """Normalised crops float32 N×C×S×S → float32 N×K."""
         result: Float32 = self._session.run(["logits"], {"crops": np.ascontiguousarray(batch, np.float32)})[0]
+        if not np.isfinite(result).all():
+            raise ModelError(f"{self.meta.name}: expected finite numbers from the network, got NaN or infinity")
         return result
 
     def probabilities(self, pixels: Uint8, *, tta: bool = False) -> Float32:

@@ -82,6 +82,9 @@ def failed(source: str, kind: str, message: str) -> Item:
 
 
 def _one(path: str, hidden: frozenset[str]) -> Iterator[Item]:
+    if "\0" in path:  # from stdin; the system's calls refuse it
+        yield failed(path, "missing", "no such file or directory")
+        return
     if not os.path.lexists(path) and path.startswith("~"):
         path = os.path.expanduser(path)  # a quoted pattern; the shell leaves it alone
     if os.path.isdir(path):
@@ -142,7 +145,8 @@ def _directory(root: str, hidden: frozenset[str]) -> Iterator[Item]:
 
 def _pattern(pattern: str, hidden: frozenset[str]) -> Iterator[Item]:
     """What a glob matches: known kinds of files, or whatever it matches where none is of a known kind."""
-    matches = sorted(glob.iglob(pattern, recursive=True))
+    root = _literal_part(pattern)
+    matches = sorted(set(_matches(glob.escape(root) + pattern[len(root) :])) or set(_matches(pattern)))
     files = [path for path in matches if not os.path.isdir(path)]
     known = [path for path in files if _suffix(path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES | TABLE_SUFFIXES]
     below = f"{os.sep}**" in f"{os.sep}{pattern}"
@@ -151,19 +155,41 @@ def _pattern(pattern: str, hidden: frozenset[str]) -> Iterator[Item]:
     if not chosen and not folders:
         yield failed(pattern, "missing", "no file matches this pattern")
         return
-    root = _fixed_part(pattern)
     for path in sorted(chosen + folders):
         if os.path.isdir(path):
             yield from _directory(path, hidden)
         else:
-            yield from _file(path, os.path.relpath(path, root))
+            yield from _file(path, os.path.relpath(path, root or os.curdir))
 
 
-def _fixed_part(pattern: str) -> str:
-    """The directory above the first wildcard: annotated copies mirror what lies below it."""
-    parts = pattern.split(os.sep)
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    return os.sep.join(parts[:fixed]) or (os.sep if pattern.startswith(os.sep) else ".")
+def _literal_part(pattern: str) -> str:
+    """What stands before the first wildcard, up to a separator: annotated copies mirror what lies below it.
+
+    A folder that exists under a name like ``trip [2]`` is no wildcard.
+    """
+    end = 0
+    while (slash := pattern.find(os.sep, end)) >= 0:
+        if glob.has_magic(pattern[end:slash]) and not os.path.isdir(pattern[:slash]):
+            break
+        end = slash + 1
+    return pattern[:end]
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """The paths that a glob matches. As our walk, ``**`` enters no linked folders; they can circle, and glob's does."""
+    if pattern == "**" or pattern.endswith(f"{os.sep}**"):
+        pattern += f"{os.sep}*"
+    head, star, tail = f"{os.sep}{pattern}".partition(f"{os.sep}**{os.sep}")
+    if not star:
+        yield from glob.iglob(pattern)
+        return
+    head = head[1:]
+    for base in glob.iglob(head + os.sep) if head else [os.sep if pattern.startswith(os.sep) else ""]:
+        for folder, folders, _ in os.walk(base or os.curdir):
+            folders[:] = [name for name in folders if name[0] != "."]
+            below = folder if base else os.path.relpath(folder)
+            prefix = "" if below == os.curdir else os.path.join(glob.escape(below), "")
+            yield from _matches(prefix + tail)
 
 
 def _suffix(path: str) -> str:

@@ -6,13 +6,13 @@ back into the same name.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import StringIO
 from typing import IO, Any, Protocol
 
 from mien.atomic import AtomicFile
-from mien.errors import UsageError
+from mien.errors import OutputError, UsageError
 from mien.results import ReadFailure, Reading, table_columns
 
 FORMATS = ("jsonl", "csv", "parquet")
@@ -50,17 +50,18 @@ def open_writer(chosen: str, *, output: str | None, labels: tuple[str, ...], std
     """A writer of a format. output: a file, or None for stdout. labels: of the model, in order.
 
     The file is in place when the block ends well, and untouched when it ends in an exception. Raises OutputError
-    before the block starts where it cannot be written, or later where the disk is full.
+    before the block starts where it cannot be written, or later where the disk is full; BrokenPipeError where nobody
+    reads stdout any more.
     """
     if output is None:
-        writer = _make(chosen, stdout, labels, flush=True)
+        writer = _Guarded(lambda: _make(chosen, stdout, labels, flush=True), _stdout_failed)
         yield writer
         writer.finish()
         return
     target = AtomicFile(output)
     guarded = None
     try:
-        guarded = _Guarded(chosen, target, labels)
+        guarded = _Guarded(lambda: _make(chosen, target.stream, labels, flush=False), target.failed)
         yield guarded
         guarded.finish()
         target.commit()
@@ -72,32 +73,39 @@ def open_writer(chosen: str, *, output: str | None, labels: tuple[str, ...], std
 
 
 class _Guarded:
-    """A writer into a file whose failures (a full disk) are OutputErrors; other OSErrors of the block pass it by."""
+    """A writer whose own failures (a full disk) are OutputErrors; other OSErrors of the block pass it by."""
 
-    def __init__(self, chosen: str, target: AtomicFile, labels: tuple[str, ...]) -> None:
-        self._target = target
-        try:
-            self._writer = _make(chosen, target.stream, labels, flush=False)
-        except OSError as error:
-            raise target.failed(error) from error
+    def __init__(self, make: Callable[[], Writer], failed: Callable[[OSError], Exception]) -> None:
+        self._failed = failed
+        with self._told():
+            self._writer = make()
 
     def write(self, result: Result) -> None:
-        try:
+        with self._told():
             self._writer.write(result)
-        except OSError as error:
-            raise self._target.failed(error) from error
 
     def finish(self) -> None:
-        try:
+        with self._told():
             self._writer.finish()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise self._target.failed(error) from error
+            raise self._failed(error) from error
 
     def abandon(self) -> None:
         """Close what stays open on an error; whatever it still writes is discarded with the file."""
         if isinstance(self._writer, _Parquet):
             with suppress(Exception):
                 self._writer.close()
+
+
+def _stdout_failed(error: OSError) -> Exception:
+    if isinstance(error, BrokenPipeError):
+        return error
+    return OutputError(f"cannot write to stdout: {error.strerror or error}")
 
 
 def _make(chosen: str, stream: IO[bytes], labels: tuple[str, ...], *, flush: bool) -> Writer:

@@ -61,10 +61,10 @@ class Reader:
     """Finds the faces of a picture and reads their expressions, offline.
 
     model: ``"compact"``, ``"nano"``, or the path of an ONNX file that mien exported. detector: ``"centerface"``,
-    ``"none"`` (each picture is one face crop), or an object with ``detect(rgb)``. threads: of each network; None takes
-    all cores of the process. detect_size: longest side in pixels at which faces are searched; None chooses for the
-    picture. tta: mean over ten crops of each face. min_confidence: below it, 0-1, ``expression`` is None. max_pixels:
-    limit of width × height of a picture. batch_size: face crops of one run of the network.
+    ``"none"`` (each picture is one face crop), or an object with ``detect(rgb)``. threads: of each network, at most
+    one a core; None takes all cores of the process. detect_size: longest side in pixels at which faces are searched;
+    None chooses for the picture. tta: mean over ten crops of each face. min_confidence: below it, 0-1, ``expression``
+    is None. max_pixels: limit of width × height of a picture. batch_size: face crops of one run of the network.
 
     ``labels`` are the model's expressions in the order of its probabilities. Raises UsageError, ModelError.
     """
@@ -86,7 +86,8 @@ class Reader:
         _at_least("batch_size", batch_size, 1)
         if not 0 <= min_confidence <= 1:
             raise UsageError(f"expected min_confidence 0-1, got {min_confidence}")
-        threads = threads or default_threads()
+        # more threads than cores only wait for each other, and thousands of them take all memory
+        threads = min(threads or default_threads(), default_threads())
         self._classifier = Classifier.load(model, threads=threads)
         if isinstance(detector, str):
             from mien.faces.detector import make_detector

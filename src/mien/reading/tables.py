@@ -36,16 +36,18 @@ def _problem(path: str) -> tuple[str, str] | None:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         return "unreadable", f"expected a Parquet file: {_short(error)}"
-    if COLUMN not in schema.names:
-        return "data", f"expected a column 'image', got columns {', '.join(schema.names) or '(none)'}"
+    if schema.names.count(COLUMN) != 1:
+        which = "one column" if COLUMN in schema.names else "a column"
+        return "data", f"expected {which} 'image', got columns {', '.join(schema.names) or '(none)'}"
     kind = schema.field(COLUMN).type
     if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
-    plain = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string, pa.types.is_large_string)
+    # by name, because older releases of pyarrow lack the views
+    plain = {"binary", "large_binary", "fixed_size_binary", "binary_view", "string", "large_string", "string_view"}
     structured = pa.types.is_struct(kind) and any(
         kind.field(i).name in ("bytes", "path") for i in range(kind.num_fields)
     )
-    if not structured and not any(test(kind) for test in plain):
+    if not structured and str(kind).split("[")[0] not in plain:
         return "data", f"expected column 'image' to hold bytes, paths or {{bytes, path}}, got {kind}"
     return None
 
@@ -64,8 +66,7 @@ def items(path: str) -> Iterator["Item"]:
     row = 0
     try:
         with pq.ParquetFile(path) as table:
-            names = set(table.schema_arrow.names)
-            wanted = [COLUMN] + [name for name in ("path",) if name in names]
+            wanted = [COLUMN] + ["path"] * (table.schema_arrow.names.count("path") == 1)
             for batch in table.iter_batches(batch_size=ROWS_A_BATCH, columns=wanted):
                 images = batch.column(COLUMN).to_pylist()
                 paths = batch.column("path").to_pylist() if "path" in wanted else [None] * len(images)
@@ -89,18 +90,12 @@ def _item(table: str, row: int, image: Any, own: str | None) -> "Item":
     elif isinstance(image, str):
         own = image
     source = own or f"{table}#{row}"
-    if data is None or data == "":
+    if not data:
         return Item(source, None, ReadFailure(source, "empty", f"row {row} of {table} holds no image"))
     if isinstance(data, str) and not os.path.isabs(data) and not os.path.exists(data):
         data = os.path.join(os.path.dirname(table), data)  # paths are often written relative to their table
-    stem = (
-        os.path.splitext(os.path.basename(own))[0] if own else f"{os.path.splitext(os.path.basename(table))[0]}-{row}"
-    )
-    return Item(source, data, relative=stem)
-
-
-def _stem(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
+    stem = os.path.splitext(os.path.basename(own or table))[0]
+    return Item(source, data, relative=stem if own else f"{stem}-{row}")
 
 
 def _short(error: BaseException) -> str:
