@@ -40,9 +40,10 @@ def main(out: Path) -> int:
             print(f"  face at x={x:.0f} y={y:.0f}, {w:.0f}×{h:.0f} px: {face['expression']} ({face['confidence']:.0%})")
             for name, p in sorted(face["probabilities"].items(), key=lambda item: -item[1]):
                 print(f"    {name:9}{p:7.1%} {'█' * round(p * 40)}")
-    print("\nannotated pictures:")
-    for file in sorted(out.iterdir()):
-        print(f"  {file.resolve()}")
+    if done.returncode == 0:
+        print("\nannotated pictures:")
+        for photo in photos():
+            print(f"  {(out / photo.name).resolve()}")
     return done.returncode
 
 

@@ -67,7 +67,7 @@ def card(name: str) -> str:
         )
     lines += [
         f"- **Recipe**: `recipes/{name}.yaml`, {recipe['epochs']} epochs, seed {recipe['seed']}, {origin['device']}, "
-        f"commit `{origin['commit']}`. One seed: another would differ by about half a point.",
+        f"commit `{origin['commit']}`. One seed; the spread between seeds was not measured.",
         "- **Selection**: the epoch with the best PublicTest accuracy; the figures below are therefore slightly "
         "optimistic. PrivateTest was predicted blind (`results/fer2013/private_test/`), its labels were never seen.",
         "",

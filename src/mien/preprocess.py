@@ -57,6 +57,12 @@ class Preprocess:
         array = np.asarray(image)
         return array[None] if self.channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
+    def stack(self, images: Uint8) -> Uint8:
+        """Pictures of one size, uint8 N×H×W or N×H×W×3 → uint8 N×C×size×size; a view where nothing has to change."""
+        if images.ndim == 3 and images.shape[1:] == (self.size, self.size) and self.channels == 1:
+            return images[:, None]
+        return np.stack([self.pixels(image) for image in images])
+
     def normalise(self, pixels: Uint8 | Float32) -> Float32:
         """uint8 or float (0-255) N×C×S×S → float32 N×C×S×S, as the network expects it."""
         mean = np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)

@@ -58,6 +58,12 @@ def test_the_report_agrees_with_its_own_predictions(exported: Path, small_store:
     assert report["figures"]["leak_free"]["accuracy"]["value"] == pytest.approx(right[clean].mean())
 
 
+def test_a_single_image_is_scored_without_a_cross_fit(exported: Path, small_store: Path, tmp_path: Path) -> None:
+    report = evaluate(load_predictor(str(exported)), Store.open(small_store), "public_test", tmp_path, limit=1)
+    assert report["figures"]["all"]["n"] == 1
+    assert "calibration" not in report
+
+
 def test_ten_crops_are_ten_views(exported: Path, small_store: Path) -> None:
     predictor = load_predictor(str(exported))
     split = Store.open(small_store).read("public_test")

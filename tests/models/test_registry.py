@@ -112,6 +112,6 @@ def test_unknown_network_and_argument() -> None:
 
 
 def test_grey_and_rgb_inputs_and_more_classes() -> None:
-    network = registry.build("nano", {"in_channels": 3}, num_classes=8)
+    network = registry.spec("nano").build(in_channels=3, num_classes=8)
     assert network(torch.zeros(2, 3, 48, 48)).shape == (2, 8)
     assert np.isfinite(network(torch.zeros(2, 3, 48, 48)).detach().numpy()).all()

@@ -40,6 +40,8 @@ def test_a_recipe_survives_its_own_yaml() -> None:
         ({"epochs": 0}, r"epochs: .*greater than or equal to 1, got 0"),
         ({"optimizer": {"name": "adam"}}, r"optimizer\.name: .*'sgd' or 'adamw', got 'adam'"),
         ({"augment": {"flip": 2}}, r"augment\.flip: .*less than or equal to 1, got 2"),
+        ({"augment": {"scale": [1.2, 0.8]}}, r"augment\.scale: .*the lower one first"),
+        ({"optimizer": {"lr": float("inf")}}, r"optimizer\.lr: .*finite"),
         ({"name": "a b"}, r"name: .*got 'a b'"),
     ],
 )

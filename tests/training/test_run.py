@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from mien.data.store import Store
-from mien.errors import DataError, UsageError
+from mien.errors import DataError, RecipeError, UsageError
 from mien.models import registry
 from mien.preprocess import Preprocess
+from mien.training.averaging import MovingAverage
 from mien.training.module import FerModule
 from mien.training.run import load_network, train
 from small_run import small_recipe
@@ -43,6 +46,8 @@ def test_a_run_learns_and_leaves_its_papers(trained_run: Path, small_store: Path
     assert meta["data"]["store"] == Store.open(small_store).fingerprint
     assert (trained_run / "recipe.yaml").is_file()
     assert any((trained_run / "tensorboard").iterdir())
+    # The last checkpoint is of the last epoch, also where an earlier one was the best.
+    assert torch.load(trained_run / "last.ckpt", weights_only=True)["epoch"] == 3
 
 
 def test_a_loaded_network_gives_the_accuracy_that_the_log_says(trained_run: Path, small_store: Path) -> None:
@@ -96,6 +101,60 @@ def test_resume_under_another_recipe_and_a_full_directory_are_refused(trained_ru
         train(small_recipe(optimizer={"lr": 0.2}), store, trained_run, resume=True)
     with pytest.raises(UsageError, match="expected a new or empty run directory"):
         train(small_recipe(), store, trained_run)
+
+
+def test_resume_with_other_data_or_a_torn_checkpoint_is_refused(
+    trained_run: Path, small_store: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    store = Store.open(small_store)
+    meta = json.loads((run / "meta.json").read_text())
+    meta["data"]["store"] = "another"
+    (run / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(UsageError, match="was started with store another"):
+        train(small_recipe(), store, run, resume=True)
+    (run / "meta.json").unlink()
+    (run / "last.ckpt").write_bytes((run / "last.ckpt").read_bytes()[:5000])
+    with pytest.raises(DataError, match="expected a whole checkpoint"):
+        train(small_recipe(), store, run, resume=True)
+
+
+def test_a_start_that_fails_leaves_nothing_in_the_way(small_store: Path, tmp_path: Path) -> None:
+    store, run = Store.open(small_store), tmp_path / "run"
+    for broken in (
+        {"data": {"train": "trainig"}},
+        {"data": {"mean": [0.5, 0.5, 0.5]}},
+        {"model": {"name": "nano", "args": {"widths": 5}}},
+        {"model": {"name": "nano", "args": {"dropout": 2}}},
+        {"distill": {"runs": [str(tmp_path / "nowhere")]}},
+    ):
+        with pytest.raises((RecipeError, DataError)):
+            train(small_recipe(**broken), store, run, accelerator="cpu")
+        assert not run.exists()
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="torch finds no CUDA device"):
+            train(small_recipe(), store, run, accelerator="gpu")
+
+
+def test_a_loss_that_explodes_ends_the_run_with_advice(small_store: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(
+        optimizer={"lr": 1e30, "weight_decay": 0}, schedule={"name": "constant", "warmup": 0}, ema=None
+    )
+    with pytest.raises(RecipeError, match=r"the training loss became .* lower optimizer\.lr"):
+        train(recipe, Store.open(small_store), tmp_path / "run", accelerator="cpu", threads=1)
+
+
+def test_the_moving_average_closed_form() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    averaged = AveragedModel(network, avg_fn=MovingAverage(decay=0.5, device=torch.device("cpu"))._kwargs["avg_fn"])
+    expected, seen = 0.0, [1.0, 5.0, -2.0, 7.0, 3.0, 4.0, 9.0, 1.0, 0.0, 2.0, 6.0]
+    for n, value in enumerate(seen):
+        network.weight.data.fill_(value)
+        averaged.update_parameters(network)
+        share = 1 - min(0.5, (1 + n) / (10 + n))
+        expected = value if n == 0 else expected + share * (value - expected)
+    assert float(averaged.module.weight.detach()) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_split_without_labels_cannot_be_learnt_from(small_store: Path, tmp_path: Path) -> None:

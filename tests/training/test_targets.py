@@ -42,6 +42,13 @@ def test_rows_without_votes_keep_their_label() -> None:
     assert (targets[:30].max(1) < 1).all()
 
 
+def test_one_class_alone_needs_no_regression() -> None:
+    labels = np.full(5, 3, np.int64)
+    votes = np.ones((5, 10), np.float32)
+    targets = soft_targets(labels, votes, classes=7, smoothing=0, votes_weight=0.5)
+    np.testing.assert_array_equal(targets, one_hot(labels, 7))
+
+
 def test_votes_asked_for_but_absent() -> None:
     with pytest.raises(DataError, match=r"this store holds no FER\+ votes"):
         soft_targets(LABELS, np.full((4, 10), np.nan, np.float32), classes=7, smoothing=0, votes_weight=0.5)

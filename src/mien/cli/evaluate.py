@@ -35,8 +35,9 @@ def evaluate(
     from mien.data.store import Store
     from mien.evaluation.evaluate import evaluate as run
     from mien.evaluation.predictors import load_predictor
+    from mien.reading.classifier import SHIPPED
 
-    if Path(model).is_dir():
+    if Path(model).is_dir() and model not in SHIPPED:
         require("torch", "lightning", "yaml", extra="train")
     store = Store.open(data)
     predictor = load_predictor(model, threads=threads)

@@ -29,11 +29,8 @@ def train(
     Example: mien train compact --data stores/fer2013 -o runs/compact --set epochs=3 --set data.limit=2000
     """
     from mien.cli.extras import require
-    from mien.errors import UsageError
 
     require("torch", "lightning", "sklearn", "yaml", extra="train")
-    if device not in ("auto", "cpu", "gpu"):
-        raise UsageError(f"--device: expected auto, cpu or gpu; got {device!r}")
     from mien.data.store import Store
     from mien.training.recipe import load_recipe, parse_overrides
 
@@ -44,5 +41,6 @@ def train(
 
     meta = train_run(chosen, store, out, resume=resume, accelerator=device, threads=threads)
     best = meta["result"]["best_valid_accuracy"]
-    print(f"{out}: best {chosen.data.validation} accuracy {best:.2%}", file=sys.stderr)
+    if best is not None:
+        print(f"{out}: best {chosen.data.validation} accuracy {best:.2%}", file=sys.stderr)
     print(f"next: mien export {out} --data {data} -o {chosen.name}.onnx", file=sys.stderr)

@@ -47,6 +47,8 @@ def halves(groups: Int, *, seed: int = 0) -> NDArray[np.bool_]:
     order = np.random.default_rng(seed).permutation(len(names))
     chosen = np.zeros(len(names), bool)
     chosen[order[np.cumsum(sizes[order]) <= len(groups) / 2]] = True
+    if not chosen.any():  # one group is more than half of all
+        chosen[order[0]] = True
     return chosen[membership]
 
 

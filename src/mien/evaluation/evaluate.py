@@ -109,8 +109,9 @@ def evaluate(
     _write_predictions(out, split, rows, predictor.labels, found.probabilities)
     if (labels >= 0).all():
         report["figures"] = _figures(found.probabilities, labels, leak, predictor.labels, seed=seed)
-        if found.logits is not None:
-            report["calibration"] = _calibration(found.logits, images, labels, leak, predictor.labels, seed=seed)
+        groups = groups_within(images)
+        if found.logits is not None and len(np.unique(groups)) > 1:  # two halves to cross-fit on
+            report["calibration"] = _calibration(found.logits, groups, labels, leak, predictor.labels, seed=seed)
         title = f"{predictor.name} on {split_name}" + (", ten crops" if tta else "")
         matrix = np.array(report["figures"]["all"]["confusion"])
         figures.confusion_png(matrix, predictor.labels, out / "confusion.png", title=title)
@@ -125,7 +126,7 @@ def predict_crops(
     predictor: Predictor, images: NDArray[np.uint8], *, tta: bool = False, progress: Progress | None = None
 ) -> Predictions:
     """Each image is one face crop: uint8 N×S×S or N×S×S×3."""
-    logits = all_logits(predictor, crop_pixels(predictor, images), tta=tta, progress=progress)
+    logits = all_logits(predictor, predictor.preprocess.stack(images), tta=tta, progress=progress)
     temperature = predictor.temperature_tta if tta else predictor.temperature
     return Predictions(calibration.probabilities(logits, temperature), logits, temperature)
 
@@ -155,14 +156,9 @@ def predict_pictures(
     return Predictions(result, None, predictor.temperature_tta if tta else predictor.temperature)
 
 
-def crop_pixels(predictor: Predictor, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A store's images as the network's pixels, uint8 N×C×S×S."""
-    return np.stack([predictor.preprocess.pixels(image) for image in images])
-
-
 def fit_temperatures(predictor: Predictor, split: Split, *, progress: Progress | None = None) -> tuple[float, float]:
     """The temperatures that ship: fitted on the whole split, for a single crop and for ten."""
-    pixels = crop_pixels(predictor, split.images)
+    pixels = predictor.preprocess.stack(split.images)
     single, ten = (all_logits(predictor, pixels, tta=tta, progress=progress) for tta in (False, True))
     return calibration.fit_temperature(single, split.labels), calibration.fit_temperature(ten, split.labels)
 
@@ -176,14 +172,14 @@ def _figures(
     seed: int,
 ) -> dict[str, Any]:
     result = {"all": metrics.summary(labels, probabilities, names, seed=seed)}
-    if leak is not None:
+    if leak is not None and not leak.all():
         result["leak_free"] = metrics.summary(labels[~leak], probabilities[~leak], names, seed=seed)
     return result
 
 
 def _calibration(
     logits: Float32,
-    images: NDArray[np.uint8],
+    groups: NDArray[np.int64],
     labels: NDArray[np.int64],
     leak: NDArray[np.bool_] | None,
     names: tuple[str, ...],
@@ -191,7 +187,7 @@ def _calibration(
     seed: int,
 ) -> dict[str, Any]:
     """What the calibration is worth on images that it was not fitted on."""
-    held_out, temperatures = calibration.cross_fit(logits, labels, groups_within(images), seed=seed)
+    held_out, temperatures = calibration.cross_fit(logits, labels, groups, seed=seed)
     kept = ("n", "ece", "nll", "brier")
     scored = _figures(held_out, labels, leak, names, seed=seed)
     return {

@@ -80,8 +80,10 @@ class RunPredictor:
 
 def load_predictor(model: str, *, threads: int | None = None) -> Predictor:
     """A run directory, an ONNX file or a shipped reader's name. Raises UsageError or ModelError."""
+    from mien.reading.classifier import SHIPPED
+
     path = Path(model)
-    if path.is_dir():
+    if path.is_dir() and model not in SHIPPED:
         if not (path / "recipe.yaml").is_file():
             raise DataError(f"expected a run directory (recipe.yaml, best.ckpt), got {path}")
         return RunPredictor(path)

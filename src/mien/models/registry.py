@@ -88,11 +88,16 @@ def build(name: str, args: Mapping[str, Any] | None = None, *, num_classes: int 
     Raises RecipeError for an unknown network or an argument that its builder does not have.
     """
     entry = spec(name)
-    known = [p for p in inspect.signature(entry.build).parameters if p != "num_classes"]
+    known = [p for p in inspect.signature(entry.build).parameters if p not in ("num_classes", "in_channels")]
     for key in args or {}:
         if key not in known:
             raise RecipeError(f"model.args.{key}: {name} takes {', '.join(known)}", hint="check the spelling")
-    return entry.build(num_classes=num_classes, **(args or {}))
+    try:
+        return entry.build(num_classes=num_classes, **(args or {}))
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise RecipeError(
+            f"model.args: expected values that {name} can be built with, got {dict(args or {})}: {error}"
+        ) from error
 
 
 def measure(entry: ModelSpec) -> tuple[int, int]:

@@ -48,8 +48,9 @@ class FerModule(L.LightningModule):
         return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 N×C×S×S → float32 logits N×K."""
-        return self.network(self.normalise(images.float() / 255)).float()
+        """uint8 N×C×S×S → float32 logits N×K, in single precision: what is selected is what evaluation will see."""
+        with torch.autocast(images.device.type, enabled=False):
+            return self.network(self.normalise(images.float() / 255))
 
     def draw(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """The augmented, mixed and normalised batch of a step, with its targets; a function of (seed, step) alone."""
@@ -59,7 +60,12 @@ class FerModule(L.LightningModule):
             images, targets = augment.mixup(images, batch["targets"], self.augmentation.mixup, generator)
             return self.normalise(images), targets
 
+    def on_fit_start(self) -> None:
+        for teacher in self.teachers:  # no parameters of ours, so Lightning does not move them
+            teacher.to(self.device)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)  # dropout, too, follows (seed, step)
         images, targets = self.draw(batch, self.global_step)
         logits = self.network(images).float()
         loss = torch.sum(-targets * F.log_softmax(logits, dim=1), dim=1).mean()

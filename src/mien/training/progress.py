@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
 from mien.atomic import write_text
+from mien.errors import RecipeError
 from mien.training.module import FerModule
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds")
@@ -33,6 +35,11 @@ class EpochLog(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, FerModule)
         measured = {k: float(v) for k, v in trainer.callback_metrics.items()} | pl_module.epoch_figures()
+        if not math.isfinite(measured["train_loss"]):
+            raise RecipeError(
+                f"the training loss became {measured['train_loss']} in epoch {trainer.current_epoch + 1}",
+                hint="lower optimizer.lr, or set optimizer.clip_norm",
+            )
         epoch = trainer.current_epoch + 1
         row: dict[str, Any] = {
             "epoch": epoch,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from mien.data.augment import AugmentSettings
 from mien.errors import RecipeError
@@ -18,8 +18,17 @@ from mien.preprocess import Preprocess
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < pair[0] <= pair[1]:
+        raise ValueError("expected two numbers above 0, the lower one first")
+    return pair
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+
+
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSection(Section):
@@ -44,12 +53,12 @@ class DataSection(Section):
 class AugmentSection(Section):
     flip: Share = 0.5
     rotate: float = Field(default=15.0, ge=0, le=180)
-    scale: tuple[float, float] = (0.85, 1.2)
+    scale: Range = (0.85, 1.2)
     shift: Share = 0.08
     brightness: Share = 0.2
     contrast: Share = 0.2
     erase: Share = 0.5
-    erase_area: tuple[Share, Share] = (0.02, 0.2)
+    erase_area: Range = (0.02, 0.2)
     mixup: float = Field(default=0.2, ge=0)
 
     def settings(self) -> AugmentSettings:
@@ -111,7 +120,7 @@ class Recipe(Section):
     epochs: int = Field(ge=1)
     batch_size: int = Field(default=128, ge=2)
     precision: Literal["fp32", "bf16"] = "bf16"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
     def preprocess(self, color: str) -> Preprocess:
         return Preprocess(size=self.data.size, color=color, mean=self.data.mean, std=self.data.std)

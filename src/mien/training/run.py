@@ -20,7 +20,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
@@ -28,13 +28,14 @@ import mien
 from mien.atomic import write_text
 from mien.data.loader import CropDataset, make_loader
 from mien.data.store import Split, Store
-from mien.errors import DataError, OutputError, UsageError
+from mien.errors import DataError, MienError, OutputError, RecipeError, UsageError
 from mien.labels import SEVEN
 from mien.models import registry
 from mien.preprocess import Preprocess
+from mien.training.averaging import MovingAverage
 from mien.training.module import FerModule
 from mien.training.progress import EpochLog, progress_bar
-from mien.training.recipe import Recipe, parse_recipe
+from mien.training.recipe import Recipe, load_recipe
 from mien.training.targets import one_hot, soft_targets
 
 
@@ -49,25 +50,20 @@ def train(
 ) -> dict[str, Any]:
     """Train and return the run's ``meta.json``.
 
-    resume: go on from ``last.ckpt``; the result equals an uninterrupted run. accelerator: Lightning's ("cpu", "gpu").
+    resume: go on from ``last.ckpt``; with as many threads, the result equals an uninterrupted run. accelerator: "cpu",
+    "gpu" (CUDA), or "auto": CUDA where there is one. Nothing is written before everything has been checked.
     Raises UsageError where ``run`` holds another run, RecipeError and DataError for what they name.
     """
     run = Path(run)
     last = run / "last.ckpt"
+    device = choose_device(accelerator)
     if run.exists() and any(run.iterdir()) and not resume:
         raise UsageError(f"expected a new or empty run directory, got {run}", hint="add --resume, or choose another")
     if resume:
-        _check_same_recipe(run, recipe)
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        write_text(run / "recipe.yaml", recipe.to_yaml())
-    except OSError as error:
-        raise OutputError(f"expected a writable run directory, got {run}: {error.strerror}") from error
-
+        _check_same_run(run, recipe, store)
     if threads:
         torch.set_num_threads(threads)
-    spec = registry.spec(recipe.model.name)
-    preprocess = recipe.preprocess(spec.color)
+    preprocess = recipe_preprocess(recipe)
     train_set = crop_dataset(store.read(recipe.data.train), recipe, preprocess, train=True)
     valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False)
     train_loader = make_loader(train_set, recipe.batch_size, train=True, seed=recipe.seed)
@@ -75,18 +71,28 @@ def train(
 
     L.seed_everything(recipe.seed, verbose=False)
     network = registry.build(recipe.model.name, recipe.model.args, num_classes=len(SEVEN))
-    teachers = [load_network(path)[0] for path in recipe.distill.runs] if recipe.distill else []
+    teachers = [_teacher(path, preprocess) for path in recipe.distill.runs] if recipe.distill else []
     module = FerModule(network, recipe, preprocess, total_steps=recipe.epochs * len(train_loader), teachers=teachers)
-    meta = _meta(recipe, store, network, images=len(train_set))
-    checkpoints = ModelCheckpoint(
-        dirpath=run, filename="best", monitor="valid_accuracy", mode="max", save_last=True, enable_version_counter=False
+    meta = _meta(recipe, store, network, images=len(train_set), device=device)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"expected a writable run directory, got {run}: {error.strerror}") from error
+    write_text(run / "recipe.yaml", recipe.to_yaml())
+    write_text(run / "meta.json", _as_json(meta))
+    best = ModelCheckpoint(
+        dirpath=run, filename="best", monitor="valid_accuracy", mode="max", enable_version_counter=False
     )
-    callbacks: list[Callback] = [checkpoints, EpochLog(run / "log.csv"), *progress_bar()]
+    # A callback of its own: ``save_last`` writes only in epochs that are the best so far.
+    each_epoch = ModelCheckpoint(
+        dirpath=run, filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    callbacks: list[Callback] = [best, EpochLog(run / "log.csv"), each_epoch, *progress_bar()]
     if recipe.ema:
-        callbacks.insert(0, EMAWeightAveraging(decay=recipe.ema.decay))
+        callbacks.insert(0, MovingAverage(decay=recipe.ema.decay, device=device))
     with _quiet():
         trainer = L.Trainer(
-            accelerator=accelerator,
+            accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
             max_epochs=recipe.epochs,
             precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
@@ -103,20 +109,39 @@ def train(
         go_on = str(last) if resume and last.is_file() else None
         started = time.perf_counter()
         trainer.fit(module, train_loader, valid_loader, ckpt_path=go_on, weights_only=True if go_on else None)
-    best = checkpoints.best_model_score
+    score = best.best_model_score
     meta["result"] = {
-        "best_valid_accuracy": None if best is None else round(float(best), 6),
+        "best_valid_accuracy": None if score is None else round(float(score), 6),
         "epochs": trainer.current_epoch,
         "seconds_of_last_start": round(time.perf_counter() - started, 1),
     }
-    write_text(run / "meta.json", json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
+    write_text(run / "meta.json", _as_json(meta))
     return meta
+
+
+def choose_device(accelerator: str) -> torch.device:
+    """ "auto", "cpu" or "gpu" → the device. Raises UsageError for another word, or "gpu" without CUDA."""
+    if accelerator not in ("auto", "cpu", "gpu"):
+        raise UsageError(f"--device: expected auto, cpu or gpu; got {accelerator!r}")
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise UsageError("--device gpu: torch finds no CUDA device here", hint="use --device cpu")
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def recipe_preprocess(recipe: Recipe) -> Preprocess:
+    """What the recipe's network is fed with. Raises RecipeError where the numbers do not fit it."""
+    try:
+        return recipe.preprocess(registry.spec(recipe.model.name).color)
+    except RecipeError:
+        raise
+    except MienError as error:
+        raise RecipeError(f"data.size, data.mean or data.std: {error}") from error
 
 
 def crop_dataset(split: Split, recipe: Recipe, preprocess: Preprocess, *, train: bool) -> CropDataset:
     """A store's split as the loader wants it: sized, in the network's colour, with its targets."""
     rows = slice(recipe.data.limit)
-    images = stack_pixels(split.images[rows], preprocess)
+    images = preprocess.stack(split.images[rows])
     labels = np.asarray(split.labels[rows])
     if not len(labels):
         raise DataError(f"expected images in split {split.name!r}, got none")
@@ -132,13 +157,6 @@ def crop_dataset(split: Split, recipe: Recipe, preprocess: Preprocess, *, train:
     return CropDataset(images, targets, labels)
 
 
-def stack_pixels(images: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """uint8 N×S×S or N×S×S×3 → uint8 N×C×size×size; a copy-free view where nothing has to change."""
-    if images.ndim == 3 and images.shape[1:] == (preprocess.size, preprocess.size) and preprocess.channels == 1:
-        return images[:, None]
-    return np.stack([preprocess.pixels(image) for image in images])
-
-
 def load_network(run: str | Path, *, checkpoint: str = "best") -> tuple[nn.Module, Recipe, Preprocess, dict[str, Any]]:
     """A finished run's network in eval mode, its recipe, preprocess and ``meta.json``. Raises DataError.
 
@@ -148,39 +166,65 @@ def load_network(run: str | Path, *, checkpoint: str = "best") -> tuple[nn.Modul
     file = run / f"{checkpoint}.ckpt"
     if not file.is_file() or not (run / "recipe.yaml").is_file():
         raise DataError(f"expected a run directory with recipe.yaml and {checkpoint}.ckpt, got {run}")
-    import yaml
-
-    recipe = parse_recipe(yaml.safe_load((run / "recipe.yaml").read_text("utf-8")), origin=str(run / "recipe.yaml"))
+    recipe = load_recipe(run / "recipe.yaml")
     network = registry.build(recipe.model.name, recipe.model.args, num_classes=len(SEVEN))
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
         network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
     except Exception as error:
         raise DataError(f"expected a checkpoint of {recipe.model.name} in {file}, got: {error}") from error
-    meta_file = run / "meta.json"
-    meta = json.loads(meta_file.read_text("utf-8")) if meta_file.is_file() else {}
-    return network.eval(), recipe, recipe.preprocess(registry.spec(recipe.model.name).color), meta
+    return network.eval(), recipe, recipe_preprocess(recipe), _read_meta(run)
 
 
-def _check_same_recipe(run: Path, recipe: Recipe) -> None:
-    """A run goes on under the recipe it began with, or not at all."""
-    file = run / "recipe.yaml"
-    if not file.is_file():
-        if (run / "last.ckpt").is_file():
+def _teacher(run: Path, preprocess: Preprocess) -> nn.Module:
+    """A finished run as teacher. Raises RecipeError where it looks at pictures in another way than its student."""
+    network, _, its_own, _ = load_network(run)
+    if its_own != preprocess:
+        raise RecipeError(f"distill.runs: {run} was trained with {its_own}, this recipe has {preprocess}")
+    return network
+
+
+def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
+    """A run goes on under the recipe and with the data that it began with, from a checkpoint that is whole."""
+    last = run / "last.ckpt"
+    if not (run / "recipe.yaml").is_file():
+        if last.is_file():
             raise UsageError(f"expected recipe.yaml beside last.ckpt in {run}", hint="this is no run directory of mien")
         return
-    import yaml
-
-    before = parse_recipe(yaml.safe_load(file.read_text("utf-8")), origin=str(file)).model_dump()
-    now = recipe.model_dump()
+    before, now = load_recipe(run / "recipe.yaml").model_dump(), recipe.model_dump()
     changed = [key for key in now if now[key] != before[key]]
     if changed:
         raise UsageError(
             f"--resume: {run} was started with another recipe; {', '.join(changed)} differ", hint="resume with the same"
         )
+    data = _read_meta(run).get("data", {}).get("store")
+    if data not in (None, store.fingerprint):
+        raise UsageError(f"--resume: {run} was started with store {data}, got {store.fingerprint} ({store.path})")
+    if last.is_file():
+        try:
+            torch.load(last, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise DataError(
+                f"expected a whole checkpoint, cannot read {last}", hint="delete it to start again"
+            ) from error
 
 
-def _meta(recipe: Recipe, store: Store, network: nn.Module, *, images: int) -> dict[str, Any]:
+def _read_meta(run: Path) -> dict[str, Any]:
+    file = run / "meta.json"
+    if not file.is_file():
+        return {}
+    try:
+        meta = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"expected JSON in {file}, got something else") from error
+    return meta if isinstance(meta, dict) else {}
+
+
+def _as_json(meta: dict[str, Any]) -> str:
+    return json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
+
+
+def _meta(recipe: Recipe, store: Store, network: nn.Module, *, images: int, device: torch.device) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "model": recipe.model.name,
@@ -192,17 +236,25 @@ def _meta(recipe: Recipe, store: Store, network: nn.Module, *, images: int) -> d
         "torch": torch.__version__,
         "python": platform.python_version(),
         "cpu_threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu ({platform.machine()})",
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({platform.machine()})",
     }
 
 
 def _commit() -> str | None:
-    """The checkout's commit, "+" appended where files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
+    """The checkout's commit, "+" appended where files differ from it; None outside a checkout of mien."""
+    here = Path(__file__)
     try:
+        # An installed mien may lie in a virtual environment inside somebody's repository: that commit is not ours.
+        subprocess.run(
+            ["git", "ls-files", "--error-unmatch", here.name],
+            cwd=here.parent,
+            capture_output=True,
+            timeout=10,
+            check=True,
+        )
         shown = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, timeout=10, check=True,
+            cwd=here.parent, capture_output=True, text=True, timeout=10, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None

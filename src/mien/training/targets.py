@@ -44,6 +44,8 @@ def soft_targets(
 
 def label_given_votes(labels: NDArray[np.int64], votes: Float32, *, classes: int) -> Float32:
     """P(label | votes) by multinomial logistic regression on vote shares and their square roots; float32 N×classes."""
+    if len(np.unique(labels)) < 2:
+        return one_hot(labels, classes)
     from sklearn.linear_model import LogisticRegression
 
     share = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
