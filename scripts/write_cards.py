@@ -65,6 +65,8 @@ def card(name: str) -> str:
             f"- **Distilled** from `compact`: {recipe['distill']['weight']:.0%} of the loss, "
             f"temperature {recipe['distill']['temperature']}."
         )
+    if recipe["model"].get("init", "scratch") != "scratch":
+        lines.append(f"- **Started** from the weights of `{recipe['model']['init']}` (its own recipe of that name).")
     lines += [
         f"- **Recipe**: `recipes/{name}.yaml`, {recipe['epochs']} epochs, seed {recipe['seed']}, {origin['device']}, "
         f"commit `{origin['commit']}`. One seed; the spread between seeds was not measured.",

@@ -67,7 +67,7 @@ def test_a_file_that_is_no_recipe(text: str, message: str, tmp_path: Path) -> No
 
 
 def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
-    with pytest.raises(RecipeError, match=r"expected a recipe file or one of compact, nano; got 'compakt'"):
+    with pytest.raises(RecipeError, match=r"expected a recipe file or one of compact, nano, nano-base; got 'compakt'"):
         load_recipe("compakt")
 
 

@@ -171,6 +171,17 @@ def test_loading_what_is_no_run(tmp_path: Path, trained_run: Path) -> None:
         load_network(tmp_path)
 
 
+def test_a_run_can_start_from_another_ones_weights(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
+    model = small_recipe().model.model_dump() | {"init": f"run:{trained_run}"}
+    gentle = {"optimizer": {"lr": 1e-9, "weight_decay": 0}, "epochs": 1, "ema": None}
+    train(small_recipe(model=model, **gentle), Store.open(small_store), tmp_path / "on", accelerator="cpu", threads=1)
+    before, after = load_network(trained_run)[0], load_network(tmp_path / "on")[0]
+    torch.testing.assert_close(before.classifier.weight, after.classifier.weight, atol=1e-6, rtol=0)
+    other = {"name": "nano", "args": {"stem": [8]}, "init": f"run:{trained_run}"}
+    with pytest.raises(RecipeError, match=r"model\.init: .* holds"):
+        train(small_recipe(model=other), Store.open(small_store), tmp_path / "no", accelerator="cpu")
+
+
 def test_distillation_from_a_run(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
     recipe = small_recipe(distill={"runs": [str(trained_run)], "weight": 1.0, "temperature": 2.0}, epochs=1)
     train(recipe, Store.open(small_store), tmp_path / "student", accelerator="cpu", threads=1)

@@ -32,11 +32,14 @@ class Section(BaseModel):
 
 
 class ModelSection(Section):
-    """Which network, and its builder's arguments (see ``mien models``). init: only "scratch" so far."""
+    """Which network, and its builder's arguments (see ``mien models``).
+
+    init: "scratch", or "run:DIR": the best weights of a finished run of the same network.
+    """
 
     name: str
     args: dict[str, Any] = {}
-    init: Literal["scratch"] = "scratch"
+    init: str = Field(default="scratch", pattern=r"^(scratch|run:.+)$")
 
 
 class DataSection(Section):

@@ -71,6 +71,8 @@ def train(
 
     L.seed_everything(recipe.seed, verbose=False)
     network = registry.build(recipe.model.name, recipe.model.args, num_classes=len(SEVEN))
+    if recipe.model.init != "scratch":
+        _start_from(Path(recipe.model.init.removeprefix("run:")), network, recipe)
     teachers = [_teacher(path, preprocess) for path in recipe.distill.runs] if recipe.distill else []
     module = FerModule(network, recipe, preprocess, total_steps=recipe.epochs * len(train_loader), teachers=teachers)
     meta = _meta(recipe, store, network, images=len(train_set), device=device)
@@ -174,6 +176,14 @@ def load_network(run: str | Path, *, checkpoint: str = "best") -> tuple[nn.Modul
     except Exception as error:
         raise DataError(f"expected a checkpoint of {recipe.model.name} in {file}, got: {error}") from error
     return network.eval(), recipe, recipe_preprocess(recipe), _read_meta(run)
+
+
+def _start_from(run: Path, network: nn.Module, recipe: Recipe) -> None:
+    """Copy a finished run's best weights. Raises RecipeError where that run's network is another one."""
+    other, its_recipe, _, _ = load_network(run)
+    if (its_recipe.model.name, its_recipe.model.args) != (recipe.model.name, recipe.model.args):
+        raise RecipeError(f"model.init: {run} holds {its_recipe.model}, this recipe has {recipe.model}")
+    network.load_state_dict(other.state_dict())
 
 
 def _teacher(run: Path, preprocess: Preprocess) -> nn.Module:
