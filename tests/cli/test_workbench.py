@@ -13,9 +13,19 @@ from typer.testing import CliRunner
 from mien.cli.app import app
 
 runner = CliRunner()
-SMALL = ["--set", "model.args={stem: [8], widths: [16, 32], depths: [1, 1]}", "--set", "distill=null"]
-SMALL += ["--set", "targets.votes=0", "--set", "epochs=2", "--set", "ema.decay=0.5", "--set", "precision=fp32"]
-SMALL += ["--set", "batch_size=20", "--set", "augment.flip=0", "--threads", "1", "--device", "cpu"]
+CHANGES = {
+    "model.args": "{stem: [8], widths: [16, 32], depths: [1, 1]}",
+    "model.init": "scratch",
+    "distill": "null",
+    "targets.votes": "0",
+    "epochs": "2",
+    "ema.decay": "0.5",
+    "precision": "fp32",
+    "batch_size": "20",
+    "augment.flip": "0",
+}
+SMALL = [word for key, value in CHANGES.items() for word in ("--set", f"{key}={value}")]
+SMALL += ["--threads", "1", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
