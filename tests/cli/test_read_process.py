@@ -71,14 +71,19 @@ def test_a_kill_leaves_no_half_file(tiny_model: Path, many: Path, tmp_path: Path
     out.parent.mkdir()
     out.write_text("the old file")
     process = subprocess.Popen(
-        [*MIEN, "read", str(many), "--detector", "none", "--model", str(tiny_model), "-o", str(out)],
+        [*MIEN, "read", "-", "--detector", "none", "--model", str(tiny_model), "-o", str(out)],
+        stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
+        # The list stays open, so that it cannot be done before it is killed, however fast the machine is.
+        assert process.stdin is not None
+        process.stdin.write("".join(f"{path}\n" for path in sorted(many.iterdir())))
+        process.stdin.flush()
         deadline = time.monotonic() + 30
         while not any(p.stat().st_size > 200 for p in out.parent.iterdir() if p.name.startswith(".")):
-            assert process.poll() is None, "it was done before it could be killed"
+            assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(number)
