@@ -57,8 +57,8 @@ def test_a_loaded_network_gives_the_accuracy_that_the_log_says(trained_run: Path
 
 
 def test_resumed_equals_uninterrupted_to_the_bit(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
-    """Killed for real (SIGKILL) in the middle of its third epoch, resumed, and compared with the run that was left alone."""
-    run, log = tmp_path / "killed", tmp_path / "killed" / "log.csv"
+    """Killed for real (SIGKILL) in its third epoch, resumed, and compared with the run that was left alone."""
+    run = tmp_path / "killed"
     code = (
         "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
         "from small_run import small_recipe\n"
