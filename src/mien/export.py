@@ -27,6 +27,7 @@ from mien.atomic import write_bytes
 from mien.errors import ExportError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
+from mien.reading.classifier import softmax
 
 FORMAT = "1"
 #: Largest difference of a probability between torch and the file, by how the weights are stored.
@@ -143,7 +144,9 @@ def parity(network: nn.Module, content: bytes, preprocess: Preprocess, *, tolera
         for n in (1, 3, 16)
     }
     logit = max(float(np.abs(g - expected).max()) for g in got.values())
-    probability = max(float(np.abs(_softmax(g) - _softmax(expected)).max()) for g in got.values())
+    probability = max(
+        float(np.abs(softmax(g, temperature=1) - softmax(expected, temperature=1)).max()) for g in got.values()
+    )
     batch = float(np.abs(got[1] - got[16]).max())
     if not probability <= tolerance or not batch <= 1e-3:
         raise ExportError(
@@ -209,8 +212,3 @@ def _to_onnx(network: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
     del model.graph.metadata_props[:]
     del model.functions[:]
     return model
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
