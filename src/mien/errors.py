@@ -6,6 +6,7 @@
     ├── ModelError      an ONNX file that is broken or not ours
     ├── DataError       a data set, store or table that is wrong
     ├── RecipeError     a recipe with a wrong key or value
+    ├── WeightsError    pretrained weights that cannot be had
     ├── OutputError     a result that cannot be written
     ├── ExportError     a network that did not pass the parity gate
     └── MissingExtra    a package of an optional extra is not installed
@@ -59,6 +60,10 @@ class DataError(MienError):
 
 class RecipeError(MienError):
     type = "recipe"
+
+
+class WeightsError(MienError):
+    type = "weights"
 
 
 class OutputError(MienError):

@@ -1,12 +1,14 @@
 """Every network by name: what it is, where it comes from, what it takes.
 
-A network is a plain ``torch.nn.Module``: ``forward(images: float32 N×C×S×S) -> logits float32 N×K``.
-A module registers a builder with keyword-only arguments:
+A network is a plain ``torch.nn.Module``: ``forward(images: float32 N×C×S×S) -> logits float32 N×K``. One with losses
+of its own declares them as ``models/auxiliary.py`` says. A module registers a builder with keyword-only arguments:
 
     @register("compact", source="ours", summary="…", color="grey", input_sizes=(48,))
     def compact(*, num_classes: int = 7, in_channels: int = 1, …) -> nn.Module: …
 
-Adding a network means one new file and its import in ``_MODULES``.
+Two arguments have a meaning here: ``image_size`` (for networks that depend on the side; filled from the recipe's
+``data.size``) and ``pretrained`` (for networks with ImageNet weights in timm; set by ``model.init: imagenet``).
+Adding a network means one new file and its name in ``_MODULES``; any of timm's is there as ``timm/<name>``.
 """
 
 import inspect
@@ -18,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mien.errors import RecipeError
+from mien.errors import MienError, RecipeError
 
 _MODULES = ("mien.models.compact",)
 
@@ -29,6 +31,7 @@ class ModelSpec:
 
     source: paper with arXiv id, or "ours". color: "grey" or "rgb". input_sizes: sides in pixels at which the
     contract suite runs it, the default first. unused_parameters: parameter name → why it gets no gradient.
+    reduced: builder arguments of a small network with every part of the whole one, for slow tests and smoke runs.
     """
 
     name: str
@@ -38,6 +41,11 @@ class ModelSpec:
     color: str
     input_sizes: tuple[int, ...]
     unused_parameters: Mapping[str, str] = field(default_factory=dict)
+    reduced: Mapping[str, Any] = field(default_factory=dict)
+
+    def takes(self, argument: str) -> bool:
+        """Whether the builder has a keyword of that name."""
+        return argument in inspect.signature(self.build).parameters
 
     @property
     def channels(self) -> int:
@@ -55,13 +63,16 @@ def register(
     color: str,
     input_sizes: tuple[int, ...],
     unused_parameters: Mapping[str, str] | None = None,
+    reduced: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Decorator that puts a builder under ``name``; a name that is taken is a programming error."""
 
     def wrap(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         if name in _REGISTRY:
             raise ValueError(f"two networks are called {name!r}")
-        _REGISTRY[name] = ModelSpec(name, build, source, summary, color, input_sizes, unused_parameters or {})
+        _REGISTRY[name] = ModelSpec(
+            name, build, source, summary, color, input_sizes, unused_parameters or {}, reduced or {}
+        )
         return build
 
     return wrap
@@ -75,39 +86,72 @@ def all_specs() -> list[ModelSpec]:
 
 
 def spec(name: str) -> ModelSpec:
-    """The entry of one network. Raises RecipeError for an unknown name."""
+    """The entry of one network, ``timm/<name>`` included. Raises RecipeError for an unknown name."""
+    if name.startswith("timm/"):
+        from mien.models.timm_any import timm_spec
+
+        return timm_spec(name)
     names = [entry.name for entry in all_specs()]
     if name not in names:
-        raise RecipeError(f"model.name: expected one of {', '.join(names)}; got {name!r}", hint="see: mien models")
+        raise RecipeError(
+            f"model.name: expected one of {', '.join(names)} or timm/<name>; got {name!r}", hint="see: mien models"
+        )
     return _REGISTRY[name]
 
 
-def build(name: str, args: Mapping[str, Any] | None = None, *, num_classes: int = 7) -> nn.Module:
-    """A freshly initialised network (in train mode) with ``num_classes`` logits.
+def build(
+    name: str,
+    args: Mapping[str, Any] | None = None,
+    *,
+    num_classes: int = 7,
+    image_size: int | None = None,
+    pretrained: bool = False,
+) -> nn.Module:
+    """A network (in train mode) with ``num_classes`` logits, freshly initialised or with ImageNet weights.
 
-    Raises RecipeError for an unknown network or an argument that its builder does not have.
+    image_size: side in pixels, for networks that depend on it (their own default where None); the others ignore it.
+    Raises RecipeError for an unknown network, an argument that its builder does not have, or ImageNet weights that it
+    does not have; WeightsError where they cannot be fetched.
     """
     entry = spec(name)
-    known = [p for p in inspect.signature(entry.build).parameters if p not in ("num_classes", "in_channels")]
+    own = ("num_classes", "in_channels", "image_size", "pretrained")
+    known = [p for p in inspect.signature(entry.build).parameters if p not in own]
     for key in args or {}:
         if key not in known:
-            raise RecipeError(f"model.args.{key}: {name} takes {', '.join(known)}", hint="check the spelling")
+            raise RecipeError(
+                f"model.args.{key}: {name} takes {', '.join(known) or 'no arguments'}", hint="check the spelling"
+            )
+    filled: dict[str, Any] = dict(args or {})
+    if pretrained:
+        if not entry.takes("pretrained"):
+            raise RecipeError(
+                f"model.init: there are no ImageNet weights for {name}", hint="use model.init: scratch instead"
+            )
+        filled["pretrained"] = True
+    if image_size is not None and entry.takes("image_size"):
+        filled["image_size"] = image_size
     try:
-        return entry.build(num_classes=num_classes, **(args or {}))
-    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        return entry.build(num_classes=num_classes, **filled)
+    except MienError:
+        raise
+    except (TypeError, ValueError, IndexError, RuntimeError, AssertionError) as error:
         raise RecipeError(
-            f"model.args: expected values that {name} can be built with, got {dict(args or {})}: {error}"
+            f"model.args: expected values that {name} can be built with, got {filled}: {error}"
         ) from error
 
 
-def measure(entry: ModelSpec) -> tuple[int, int]:
-    """Parameters, and multiply-accumulates of a forward pass at the default input size; on the meta device."""
+def measure(entry: ModelSpec, args: Mapping[str, Any] | None = None, *, size: int | None = None) -> tuple[int, int]:
+    """Parameters, and multiply-accumulates of a forward pass of one image; on the meta device, nothing is computed.
+
+    args: the builder's, where not its defaults. size: side in pixels, the default input size where None.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
-    size = entry.input_sizes[0]
+    side = size or entry.input_sizes[0]
+    filled = dict(args or {}) | ({"image_size": side} if entry.takes("image_size") else {})
     with torch.device("meta"):
-        network = entry.build().eval()
-        example = torch.empty(1, entry.channels, size, size)
+        network = entry.build(**filled).eval()
+        example = torch.empty(1, entry.channels, side, side)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(example)
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2

@@ -1,0 +1,71 @@
+"""Backbones from timm, with ImageNet weights where the machine can reach them.
+
+One place turns timm's and the hub's many ways to fail into one line that names the way out.
+"""
+
+import logging
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from torch import nn
+
+from mien.errors import RecipeError, UsageError, WeightsError
+
+
+def timm_model(name: str, *, pretrained: bool = False, options: Mapping[str, Any] | None = None) -> nn.Module:
+    """``timm.create_model``; options are its keyword arguments (in_chans, num_classes, img_size, …).
+
+    Raises WeightsError where ImageNet weights cannot be fetched, RecipeError for a name that timm does not know,
+    UsageError where timm does not load.
+    """
+    timm = timm_knowing(name)
+    if not pretrained:
+        return timm.create_model(name, **(options or {}))
+    try:
+        with _cached_only_when_offline():
+            return timm.create_model(name, pretrained=True, **(options or {}))
+    except Exception as error:  # the hub's client, requests, the file system and timm share no base
+        raise WeightsError(
+            f"model.init: imagenet: expected to fetch timm's weights of {name}, got {type(error).__name__}",
+            hint="use model.init: scratch, or run once where huggingface.co can be reached",
+        ) from error
+
+
+def timm_knowing(name: str) -> Any:
+    """The package timm, once it is sure to have a network of that name. Raises as :func:`timm_model`."""
+    logging.getLogger("timm").setLevel(logging.ERROR)
+    try:
+        import timm
+    except (ImportError, RuntimeError, OSError) as error:  # torchvision of another torch: RuntimeError
+        raise UsageError(
+            f"expected timm and torchvision to load, got: {error}",
+            hint="install them together with torch: pip install --upgrade torch torchvision timm",
+        ) from error
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:6]
+        raise RecipeError(
+            f"model.name: expected a network that timm {timm.__version__} knows, got {name!r}",
+            hint=f"for example {', '.join(near)}" if near else "list them with timm.list_models()",
+        )
+    return timm
+
+
+@contextmanager
+def _cached_only_when_offline() -> Iterator[None]:
+    """The hub's client tries for most of a minute where no name resolves; then only its cache is asked."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    try:
+        if not getproxies():
+            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
