@@ -1,0 +1,214 @@
+"""Swin-T, and Swin-T with squeeze-and-excitation.
+
+Vats & Chadha 2023, arXiv 2301.10906: Swin-T (Liu et al. 2021, arXiv 2103.14030) and an SE layer. The trunk is timm's
+swin_tiny_patch4_window7_224 with its module names, so timm's state dicts load; the SE is ours (``layers/se.py``).
+
+Where the SE stands, the paper says twice: §3.5 on top of the encoder, on the vector that is classified, excitation
+alone (``se_position="head"``, our default: the pooled vector after the last LayerNorm); §3 and Fig. 1 before the Swin
+transformer (``se_position="stem"``: squeeze and excitation of the patch embedding's channels). Swin has no class
+token; the pooled vector stands for it. Silent in the paper: the reduction (16, as in Hu et al.), stochastic depth (0.1,
+timm's default), dropout (none).
+
+Ours: sizes are arguments, so that small patches fit 48-pixel faces; and ``masked_features`` for pretraining
+(``masked_image.py``): tokens are replaced right after the patch embedding, before an SE at the stem could squeeze
+hidden pixels into its gate.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mien.models.layers.se import Excitation, SqueezeExcitation
+from mien.models.masked_image import spread
+from mien.models.registry import register
+from mien.models.trunks import timm_model
+
+_TIMM = "swin_tiny_patch4_window7_224"
+_TINY = {"embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24)}
+_REDUCED = {"embed_dim": 32, "depths": (2, 2), "num_heads": (2, 4), "drop_path": 0.0}
+
+
+class SwinSE(nn.Module):
+    """timm's Swin, its modules under their own names, with or without an SE.
+
+    trunk: timm's SwinTransformer; its modules become this network's.
+    """
+
+    head_parameters = ("head.", "se_head.")
+    optional_parameters = ("se_stem.",)
+
+    def __init__(self, trunk: Any, *, image_size: int, se_position: str | None, reduction: int) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.embedding_stride = trunk.patch_embed.patch_size[0]
+        self.embedding_channels = trunk.embed_dim
+        self.feature_stride = self.embedding_stride * 2 ** (trunk.num_layers - 1)
+        self.feature_channels = trunk.num_features
+
+        self.patch_embed = trunk.patch_embed
+        self.se_stem = (
+            SqueezeExcitation(self.embedding_channels, reduction=reduction, channels_last=True)
+            if se_position == "stem"
+            else nn.Identity()
+        )
+        self.layers = trunk.layers
+        self.norm = trunk.norm
+        self.se_head = (
+            Excitation(self.feature_channels, reduction=reduction) if se_position == "head" else nn.Identity()
+        )
+        self.head = trunk.head  # timm's: global_pool, drop, fc
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x)  # N×C×S×S → N×H×W×D, H = W = S / patch
+        x = self.norm(self.layers(self.se_stem(x)))  # → N×h×w×F, F = 8 D and h = H / 8 after four stages
+        v = self.se_head(self.head.global_pool(x))  # → N×F
+        return self.head.fc(self.head.drop(v))
+
+    def masked_features(self, images: Tensor, mask: Tensor, mask_token: Tensor) -> Tensor:
+        """images N×C×S×S, mask bool N×s×s, mask_token D → N×F×h×w; as ``MaskedEncoder`` says."""
+        x = self.patch_embed(images)  # N×H×W×D
+        hidden = spread(mask, x.shape[1])[..., None]  # N×H×W×1
+        x = torch.where(hidden, mask_token.to(x.dtype), x)
+        x = self.norm(self.layers(self.se_stem(x)))  # N×h×w×F
+        return x.permute(0, 3, 1, 2)
+
+
+@register(
+    "swin_t",
+    source="Liu & … 2021, arXiv 2103.14030; as Vats & Chadha 2023, arXiv 2301.10906, fine-tune it",
+    summary="Swin-T, the first arm of Vats & Chadha's table",
+    color="rgb",
+    input_sizes=(224, 56),
+    reduced=_REDUCED,
+)
+def swin_t(
+    *,
+    num_classes: int = 7,
+    in_channels: int = 3,
+    image_size: int = 224,
+    pretrained: bool = False,
+    patch_size: int = 4,
+    window_size: int = 7,
+    embed_dim: int = 96,
+    depths: tuple[int, ...] = (2, 2, 6, 2),
+    num_heads: tuple[int, ...] = (3, 6, 12, 24),
+    drop_path: float = 0.1,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """27.5 M parameters, 4.5 GMAC at 224×224.
+
+    embed_dim: width after the patch embedding, doubled by each stage after the first. window_size: of the attention,
+    in tokens; where a stage has fewer, all of them. drop_path: stochastic depth of the last block, growing linearly
+    from 0. dropout: on the vector before the classifier. pretrained: ImageNet-1K weights; other patches and windows
+    than 4 and 7 have them interpolated.
+    """
+    return _swin(
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+        pretrained=pretrained,
+        patch_size=patch_size,
+        window_size=window_size,
+        embed_dim=embed_dim,
+        depths=tuple(depths),
+        num_heads=tuple(num_heads),
+        drop_path=drop_path,
+        dropout=dropout,
+        se_position=None,
+        reduction=16,
+    )
+
+
+@register(
+    "swin_t_se",
+    source="Vats & Chadha 2023, arXiv 2301.10906",
+    summary="Swin-T with squeeze-and-excitation before the classifier (or after the patch embedding)",
+    color="rgb",
+    input_sizes=(224, 56),
+    reduced=_REDUCED | {"reduction": 4},
+)
+def swin_t_se(
+    *,
+    num_classes: int = 7,
+    in_channels: int = 3,
+    image_size: int = 224,
+    pretrained: bool = False,
+    se_position: str = "head",
+    reduction: int = 16,
+    patch_size: int = 4,
+    window_size: int = 7,
+    embed_dim: int = 96,
+    depths: tuple[int, ...] = (2, 2, 6, 2),
+    num_heads: tuple[int, ...] = (3, 6, 12, 24),
+    drop_path: float = 0.1,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """27.6 M parameters, 4.5 GMAC at 224×224. se_position: "head" or "stem"; the rest as for swin_t."""
+    if se_position not in ("head", "stem"):
+        raise ValueError(f"se_position: expected head or stem, got {se_position!r}")
+    return _swin(
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+        pretrained=pretrained,
+        patch_size=patch_size,
+        window_size=window_size,
+        embed_dim=embed_dim,
+        depths=tuple(depths),
+        num_heads=tuple(num_heads),
+        drop_path=drop_path,
+        dropout=dropout,
+        se_position=se_position,
+        reduction=reduction,
+    )
+
+
+def _swin(
+    *,
+    num_classes: int,
+    in_channels: int,
+    image_size: int,
+    pretrained: bool,
+    patch_size: int,
+    window_size: int,
+    embed_dim: int,
+    depths: tuple[int, ...],
+    num_heads: tuple[int, ...],
+    drop_path: float,
+    dropout: float,
+    se_position: str | None,
+    reduction: int,
+) -> SwinSE:
+    if not depths or len(depths) != len(num_heads) or min(*depths, *num_heads) < 1:
+        raise ValueError(f"expected depths and num_heads of one length, all at least 1; got {depths} and {num_heads}")
+    if patch_size < 1 or image_size % patch_size:
+        raise ValueError(f"image_size: expected a multiple of patch_size {patch_size}, got {image_size}")
+    smallest = patch_size * 2 ** (len(depths) - 1)
+    if image_size < smallest:
+        raise ValueError(f"image_size: expected at least {smallest} for {len(depths)} stages, got {image_size}")
+    if window_size < 1:
+        raise ValueError(f"window_size: expected at least 1, got {window_size}")
+    for stage, heads in enumerate(num_heads):
+        if embed_dim * 2**stage % heads:
+            raise ValueError(
+                f"num_heads: expected a divisor of {embed_dim * 2**stage}, stage {stage + 1}'s width, got {heads}"
+            )
+    sizes = {"embed_dim": embed_dim, "depths": depths, "num_heads": num_heads}
+    if pretrained and sizes != _TINY:
+        raise ValueError(f"expected {_TINY}, the sizes that have ImageNet weights; got {sizes}")
+    trunk = timm_model(
+        _TIMM,
+        pretrained=pretrained,
+        options={
+            "num_classes": num_classes,
+            "in_chans": in_channels,
+            "img_size": image_size,
+            "patch_size": patch_size,
+            "window_size": window_size,
+            "drop_path_rate": drop_path,
+            "drop_rate": dropout,
+            **sizes,
+        },
+    )
+    return SwinSE(trunk, image_size=image_size, se_position=se_position, reduction=reduction)
