@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from mien.models import registry
 from mien.models.masked_image import MaskedImageModel, load_encoder, spread
 from mien.models.vit_hybrid_se import ViTHybridSE
+from mien.training.recipe import load_recipe
 
 SWIN: dict[str, Any] = {
     "embed_dim": 16,
@@ -286,3 +287,29 @@ def test_an_encoder_that_does_not_fit_is_refused_and_nothing_is_copied() -> None
     with pytest.raises(ValueError, match=r"patch_embed\.proj\.weight"):
         load_encoder(network, encoder("vit_hybrid_se").state_dict())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("pretraining", "start"),
+    [("swin_t/pretrain", "swin_t_se/scratch-ssl"), ("vit_hybrid_se/pretrain", "vit_hybrid_se/scratch")],
+)
+def test_the_shipped_recipes_fit_together(pretraining: str, start: str) -> None:
+    """What the pretraining recipe makes loads into the network of the recipe that names it."""
+    first, second = load_recipe(pretraining), load_recipe(start)
+    assert first.task == "masked_image"
+    with torch.device("meta"):
+        encoder = registry.build(first.model.name, first.model.args, image_size=first.data.size)
+        network = registry.build(second.model.name, second.model.args, image_size=second.data.size)
+        masked = MaskedImageModel(encoder, in_channels=3, patch=first.masking.patch, ratio=first.masking.ratio)
+        fresh = load_encoder(network, masked.encoder.state_dict())
+    assert {name.split(".")[0] for name in fresh} == {"head", "se_head"}
+
+
+def test_the_papers_arms_differ_in_one_setting_each() -> None:
+    arms = {name: load_recipe(name).model_dump() for name in ("swin_t/paper", "swin_t_se/paper", "swin_t_se/paper-sam")}
+    for arm in arms.values():
+        del arm["name"]
+    plain, se, sam = arms.values()
+    assert {key for key in se if se[key] != plain[key]} == {"model"}
+    assert {key for key in sam if sam[key] != se[key]} == {"optimizer"}
+    assert sam["optimizer"] == se["optimizer"] | {"sam": {"rho": 0.05, "adaptive": False, "ascent": "global"}}
