@@ -1,0 +1,117 @@
+"""EmoNeXt: ConvNeXt with a spatial transformer in front, SE between the stages, and an attention regulariser.
+
+El Boudouri & Bohi 2023 (IEEE MMSP, DOI 10.1109/MMSP59012.2023.10337732; preprint 2025, arXiv 2501.08199); public
+code: yelboudouri/EmoNeXt. ConvNeXt: Liu et al. 2022, arXiv 2201.03545; SE: Hu et al. 2017, arXiv 1709.01507.
+
+    picture → spatial transformer → 4×4 patches → stage 1 → [down, SE → stage] × 3 → mean → norm → classifier
+    training only: self-attention among the batch's pooled vectors; the spread of its weights is added to the loss
+
+Where paper and code differ, or are silent:
+- SE. The paper puts one after each stage; the code puts it behind the 2×2 convolution of each of the three
+  down-samplings, so that it acts on the doubled channels, and there is none after the last stage. The code's: with it
+  were the published weights and figures made. Reduction 16, no biases (the paper gives neither).
+- The regulariser. Its attention runs between the pictures of a batch (the pooled vectors are its only sequence), so
+  its size depends on the batch's; its output is discarded, and a reading does not compute it. Scores are scaled by
+  D^-1/4 in the code. The paper writes a weight λ; the code adds the term as it is: ``attention_weight`` 1. It is
+  small: at most (N - 1) / N², 0.015 for a batch of 64.
+- Parameters that the code has and that can never learn are left out: the values' projection, the keys' bias, and
+  biases of the transformer's convolutions (a batch norm follows).
+- The spatial transformer starts as the identity (its last layer's weights are zero), as in the code. It fixes the
+  input's side: ``image_size``.
+- Stochastic depth: 0 at the first block to 0.1 at the last in every variant (code; the paper names no rate).
+- Weights to start from: ImageNet-22k without the later ImageNet-1k tuning, as paper and code have it (xlarge has no
+  other). Label smoothing 0.2 belongs to the recipe.
+
+The last layer of the original is freshly made by torch's default; the added layers start from a normal of 0.02, as
+ConvNeXt's own.
+"""
+
+from torch import Tensor, nn
+
+from mien.models.auxiliary import Targets
+from mien.models.layers.batch_attention import BatchAttentionSpread
+from mien.models.layers.spatial_transformer import SpatialTransformer
+from mien.models.registry import register
+from mien.models.trunks import timm_model
+
+VARIANTS = ("tiny", "small", "base", "large", "xlarge")
+
+
+class EmoNeXt(nn.Module):
+    """trunk: a ConvNeXt without classifier, N×C×S×S → N×features. transformer: N×C×S×S → the same."""
+
+    def __init__(
+        self, *, transformer: nn.Module, trunk: nn.Module, features: int, num_classes: int, attention_weight: float
+    ) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.trunk = trunk
+        self.attention = BatchAttentionSpread(features)
+        self.attention_weight = attention_weight
+        self.classifier = nn.Linear(features, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.features(images))
+
+    def forward_with_losses(self, images: Tensor, targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits N×K and ``attention``, the weighted spread of the batch's attention. No target is looked at."""
+        x = self.features(images)
+        return self.classifier(x), {"attention": self.attention_weight * self.attention(x)}
+
+    def features(self, images: Tensor) -> Tensor:
+        """N×C×S×S → pooled and normalised N×features."""
+        return self.trunk(self.transformer(images))
+
+
+@register(
+    "emonext",
+    source="El Boudouri & Bohi 2023, arXiv 2501.08199",
+    summary="ConvNeXt with a spatial transformer in front, SE in the down-samplings, an attention regulariser",
+    color="rgb",
+    input_sizes=(224, 48),
+    reduced={"depths": (1, 1, 2, 1), "dims": (16, 32, 64, 128), "drop_path": 0.0},
+)
+def emonext(
+    *,
+    num_classes: int = 7,
+    in_channels: int = 3,
+    image_size: int = 224,
+    pretrained: bool = False,
+    variant: str = "tiny",
+    depths: tuple[int, ...] | None = None,
+    dims: tuple[int, ...] | None = None,
+    drop_path: float = 0.1,
+    attention_weight: float = 1.0,
+) -> nn.Module:
+    """tiny … xlarge: 30.0, 51.6, 90.7, 202, 358 M parameters; 4.5, 8.8, 15.4, 34.4, 61.0 GMAC at 224×224.
+
+    depths, dims: blocks and channels of the four stages, the variant's where None. Raises ValueError for an unknown
+    variant, stages that are not four, a side below 32, or ImageNet weights for other sizes than the variant's own.
+    """
+    from timm.layers import SEModule
+
+    if variant not in VARIANTS:
+        raise ValueError(f"expected variant to be one of {', '.join(VARIANTS)}, got {variant!r}")
+    own = {"depths": depths, "dims": dims}
+    changed = {name: tuple(value) for name, value in own.items() if value is not None}
+    for name, value in changed.items():
+        if len(value) != 4 or min(value) < (16 if name == "dims" else 1):
+            raise ValueError(f"expected {name} to be four numbers (channels from 16), got {value}")
+    if changed and pretrained:
+        raise ValueError(f"expected no {' or '.join(changed)} with ImageNet weights, got {changed}")
+    options = {"in_chans": in_channels, "num_classes": 0, "drop_path_rate": drop_path, **changed}
+    transformer = SpatialTransformer(in_channels=in_channels, image_size=image_size)
+    trunk = timm_model(f"convnext_{variant}.fb_in22k", pretrained=pretrained, options=options)
+    for stage in list(trunk.stages)[1:]:  # type: ignore[arg-type]
+        channels = stage.downsample[1].out_channels
+        excite = SEModule(channels, rd_channels=channels // 16, bias=False)
+        for layer in (excite.fc1, excite.fc2):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+        stage.downsample = nn.Sequential(*stage.downsample, excite)
+    return EmoNeXt(
+        transformer=transformer,
+        trunk=trunk,
+        features=int(trunk.num_features),  # type: ignore[arg-type]
+        num_classes=num_classes,
+        attention_weight=attention_weight,
+    )
