@@ -53,7 +53,7 @@ def export_onnx(
     """
     network = network.eval()
     # A batch of two is the smallest that does not make the exporter fix the dimension.
-    model = _to_onnx(network, torch.zeros(2, preprocess.channels, preprocess.size, preprocess.size))
+    model = _to_onnx(network, torch.zeros(2, preprocess.channels, preprocess.input_size, preprocess.input_size))
     if weights == "fp16":
         store_weights_as_half(model)
     metadata = {
@@ -91,7 +91,7 @@ def export_run(
 
     Returns what the gate measured. Raises DataError where ``run`` is no run, otherwise as :func:`export_onnx`.
     """
-    from mien.training.run import load_network
+    from mien.training.networks import load_network
 
     network, recipe, preprocess, meta = load_network(run)
     if not meta:
@@ -136,7 +136,7 @@ def parity(network: nn.Module, content: bytes, preprocess: Preprocess, *, tolera
         raise ExportError(
             f"expected a graph that ONNX Runtime can run, got: {error}", hint="no file was written"
         ) from error
-    crops = preprocess.normalise(sample_crops(16, preprocess))
+    crops = preprocess.views(preprocess.normalise(sample_crops(16, preprocess)), tta=False)
     with torch.no_grad():
         expected = network(torch.from_numpy(crops)).float().numpy()
     got = {

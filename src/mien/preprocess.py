@@ -26,7 +26,8 @@ class Preprocess:
 
     size: side in pixels. color: "grey" (ITU-R 601 luma) or "rgb". mean, std: one number a channel,
     in units of 0-1. tta_crop: side of the ten crops as a share of ``size`` (four corners and the centre,
-    each also mirrored; each resized back to ``size``).
+    each also mirrored; each resized back to ``size``). window: side of the part that the network takes, where it does
+    not take the whole picture (VGGNet sees 40×40 of 48×48): the centre of it, or ten windows, never resized.
     """
 
     size: int = 48
@@ -34,6 +35,7 @@ class Preprocess:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
     tta_crop: float = 44 / 48
+    window: int | None = None
 
     def __post_init__(self) -> None:
         if self.color not in ("grey", "rgb"):
@@ -44,9 +46,17 @@ class Preprocess:
         if not isinstance(self.size, int) or not 8 <= self.size <= 1024 or not 0.5 <= self.tta_crop <= 1:
             raise ModelError(f"expected size 8-1024 and tta_crop 0.5-1, got size {self.size}, tta_crop {self.tta_crop}")
 
+        if self.window is not None and not (isinstance(self.window, int) and 8 <= self.window <= self.size):
+            raise ModelError(f"expected a window of 8-{self.size} pixels, got {self.window}")
+
     @property
     def channels(self) -> int:
         return 1 if self.color == "grey" else 3
+
+    @property
+    def input_size(self) -> int:
+        """Side of what the network takes, in pixels."""
+        return self.window or self.size
 
     def pixels(self, crop: Image.Image | Uint8) -> Uint8:
         """A face crop (PIL image, or uint8 H×W or H×W×3) as uint8 C×size×size, which is what a loader keeps."""
@@ -69,17 +79,29 @@ class Preprocess:
         std = np.asarray(self.std, np.float32).reshape(1, -1, 1, 1)
         return (pixels.astype(np.float32) * np.float32(1 / 255) - mean) / std
 
+    def views(self, batch: Float32, *, tta: bool) -> Float32:
+        """What the network is shown of normalised pictures N×C×S×S: one view of each, or its ten crops in a row."""
+        return self.ten_crops(batch) if tta else self.centre(batch)
+
+    def centre(self, batch: Any) -> Any:
+        """An array or tensor N×C×S×S → its middle N×C×input×input; the batch itself where there is no window."""
+        if self.window is None:
+            return batch
+        start = (self.size - self.window) // 2
+        return batch[:, :, start : start + self.window, start : start + self.window]
+
     def ten_crops(self, batch: Float32) -> Float32:
-        """float32 N×C×S×S → 10N×C×S×S: crops of one image stand together, centre first, mirrored copies last."""
+        """float32 N×C×S×S → 10N×C×input×input: crops of one image stand together, centre first, mirrored last."""
         n, c, s, _ = batch.shape
-        k = max(1, round(s * self.tta_crop))
+        k, out = self.window or max(1, round(s * self.tta_crop)), self.input_size
         far = s - k
-        spread = _linear_resize_matrix(k, s)  # S×k: resizes by two matrix products, exactly the same everywhere
+        spread = _linear_resize_matrix(k, out)  # out×k: resizes by two matrix products, exactly the same everywhere
         views = []
         for top, left in ((far // 2, far // 2), (0, 0), (0, far), (far, 0), (far, far)):
-            views.append(spread @ batch[:, :, top : top + k, left : left + k] @ spread.T)
-        crops = np.stack(views, 1)  # N×5×C×S×S
-        return np.concatenate([crops, crops[..., ::-1]], 1).reshape(n * 10, c, s, s).astype(np.float32)
+            view = batch[:, :, top : top + k, left : left + k]
+            views.append(view if k == out else spread @ view @ spread.T)
+        crops = np.stack(views, 1)  # N×5×C×out×out
+        return np.concatenate([crops, crops[..., ::-1]], 1).reshape(n * 10, c, out, out).astype(np.float32)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage
 
 from mien.data.augment import AugmentSettings, affine_matrices, augment, erase, jitter, mixup, step_generator, warp
+from mien.preprocess import Preprocess
 
 OFF = AugmentSettings(
     flip=0, rotate=0, scale=(1, 1), shift=0, brightness=0, contrast=0, erase=0, mixup=0
@@ -86,7 +87,8 @@ def test_erasing_covers_the_stated_share() -> None:
 
 def test_mixup_is_one_convex_mixture_of_images_and_targets() -> None:
     x = torch.eye(8).reshape(8, 1, 2, 4)
-    images, targets = mixup(x, torch.eye(8), 1.0, step_generator(0, 4))
+    mixed = mixup({"images": x, "targets": torch.eye(8)}, 1.0, step_generator(0, 4))
+    images, targets = mixed["images"], mixed["targets"]
     assert torch.equal(images.reshape(8, 8), targets)
     torch.testing.assert_close(targets.sum(1), torch.ones(8))
     assert (targets.max(1).values >= 0.5).all()
@@ -96,6 +98,33 @@ def test_mixup_is_one_convex_mixture_of_images_and_targets() -> None:
 @pytest.mark.parametrize("alpha", [0.0, 0.2])
 def test_mixup_zero_changes_nothing(alpha: float) -> None:
     x, t = pictures(), torch.eye(4)
-    images, targets = mixup(x, t, alpha, step_generator(0, 4))
-    assert torch.equal(images, x) == (alpha == 0)
-    assert torch.equal(targets, t) == (alpha == 0)
+    mixed = mixup({"images": x, "targets": t}, alpha, step_generator(0, 4))
+    assert torch.equal(mixed["images"], x) == (alpha == 0)
+    assert torch.equal(mixed["targets"], t) == (alpha == 0)
+
+
+def test_a_target_that_is_missing_stays_missing_in_a_mixture() -> None:
+    affect = torch.full((4, 2), float("nan"))
+    mixed = mixup({"images": pictures(), "affect": affect}, 0.5, step_generator(0, 4))
+    assert mixed["affect"].isnan().all()
+
+
+def test_resizing_in_the_warp_is_the_preprocess() -> None:
+    """Training pictures grow on the device; validation pictures grow in ``Preprocess``. Both are bilinear."""
+    small = (pictures(3) * 255).round()
+    grown = augment(small / 255, OFF, step_generator(0, 0), size=112)[:, 0] * 255
+    expected = Preprocess(size=112).stack(small[:, 0].to(torch.uint8).numpy())[:, 0]
+    assert (grown - torch.from_numpy(expected)).abs().max() < 1.01  # the preprocess rounds twice to whole grey levels
+    off_by_one = augment((small / 255).roll(1, -1), OFF, step_generator(0, 0), size=112)[:, 0] * 255
+    assert (off_by_one - torch.from_numpy(expected)).abs().max() > 2
+
+
+def test_a_window_is_a_part_of_the_picture_at_a_random_place() -> None:
+    ramp = torch.linspace(0, 1, 48).repeat(200, 1, 48, 1)  # each row rises from 0 to 1
+    seen = augment(ramp, OFF, step_generator(0, 6), size=40, window=40 / 48)
+    assert seen.shape == (200, 1, 40, 40)
+    torch.testing.assert_close(seen[..., -1] - seen[..., 0], torch.full((200, 1, 40), 39 / 47), atol=1e-4, rtol=0)
+    left = seen[:, 0, 0, 0] * 47  # where each window begins, in pixels
+    assert 0 <= left.min() < 0.3
+    assert 7.7 < left.max() <= 8
+    assert abs(float(left.mean()) - 4) < 0.5

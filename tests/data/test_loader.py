@@ -15,7 +15,7 @@ def test_rows_stay_together() -> None:
     for batch in make_loader(dataset(), 4, train=True, seed=1):
         assert batch["images"].shape == (4, 1, 4, 4)
         assert torch.equal(batch["images"][:, 0, 0, 0].long(), batch["index"])
-        assert torch.equal(batch["targets"].argmax(1), batch["labels"])
+        assert torch.equal(batch["expression"].argmax(1), batch["labels"])
 
 
 def test_training_drops_the_ragged_end_and_validation_does_not() -> None:
@@ -38,3 +38,22 @@ def test_the_order_depends_on_seed_and_epoch_only() -> None:
 
 def test_a_batch_larger_than_the_data_is_the_data() -> None:
     assert [len(b["index"]) for b in make_loader(dataset(3), 128, train=True)] == [3]
+
+
+def test_several_processes_share_each_batch_of_one() -> None:
+    alone = [b["index"].tolist() for b in make_loader(dataset(), 4, train=True, seed=1)]
+    shares = [make_loader(dataset(), 4, train=True, seed=1, rank=rank, world=2) for rank in range(2)]
+    together = [a["index"].tolist() + b["index"].tolist() for a, b in zip(*shares, strict=True)]
+    assert together == alone
+    ragged = [make_loader(dataset(), 4, train=False, rank=rank, world=3) for rank in range(3)]
+    assert len({len(list(share)) for share in ragged}) == 1  # as many batches for each, or they would wait forever
+    assert sorted(row for share in ragged for b in share for row in b["index"].tolist()) == list(range(10))
+
+
+def test_valence_and_arousal_travel_along() -> None:
+    affect = np.full((10, 2), np.nan, np.float32)
+    affect[3] = 0.5, -0.25
+    data = CropDataset(np.zeros((10, 1, 4, 4), np.uint8), np.eye(10, 7, dtype=np.float32), np.arange(10), affect)
+    assert torch.equal(data[[3]]["valence_arousal"], torch.tensor([[0.5, -0.25]]))
+    assert data[[4]]["valence_arousal"].isnan().all()
+    assert "valence_arousal" not in dataset()[[0]]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from mien.data.store import Store
@@ -19,7 +20,8 @@ from mien.models import registry
 from mien.preprocess import Preprocess
 from mien.training.averaging import MovingAverage
 from mien.training.module import FerModule
-from mien.training.run import load_network, train
+from mien.training.networks import load_network
+from mien.training.run import train
 from small_run import small_recipe
 
 
@@ -186,43 +188,39 @@ def test_distillation_from_a_run(trained_run: Path, small_store: Path, tmp_path:
 def test_the_distillation_loss_is_zero_for_equal_networks_and_positive_otherwise() -> None:
     recipe = small_recipe(distill={"runs": ["unused"], "weight": 0.5, "temperature": 2.0})
     network = registry.build("nano").eval()
-    module = FerModule(network, recipe, Preprocess(), total_steps=10, teachers=[network, network])
-    x = torch.randn(4, 1, 48, 48)
+    module = FerModule(network, recipe, Preprocess(), steps_per_epoch=10, teachers=[network, network])
+    batch = {"images": torch.randint(0, 256, (4, 1, 48, 48), dtype=torch.uint8), "expression": torch.eye(7)[:4]}
+    drawn = module.objective.draw(batch, step=0)
+
+    def without_labels(student: torch.nn.Module) -> float:
+        whole = float(module.objective.loss(student, drawn)[0])
+        labels = float(F.cross_entropy(student(drawn["images"]), drawn["expression"]))
+        return (whole - 0.5 * labels) / 0.5
+
+    other = registry.build("nano").eval()
     with torch.no_grad():
-        logits = network(x)
-    assert float(module.distillation(x, logits)) == pytest.approx(0, abs=1e-6)
-    assert float(module.distillation(x, logits + torch.randn_like(logits))) > 0.05
+        p = F.softmax(network(drawn["images"]) / 2, dim=1)
+        q = F.softmax(other(drawn["images"]) / 2, dim=1)
+        assert without_labels(network) == pytest.approx(0, abs=1e-5)
+        assert without_labels(other) == pytest.approx(4 * float((p * (p / q).log()).sum(1).mean()), rel=1e-3)
+        assert without_labels(other) > 1e-4
 
 
 def test_both_passes_over_a_step_see_the_same_batch_and_training_equals_reading() -> None:
-    module = FerModule(registry.build("nano"), small_recipe(), Preprocess(), total_steps=10)
+    module = FerModule(registry.build("nano"), small_recipe(), Preprocess(), steps_per_epoch=10)
     images = torch.randint(0, 256, (6, 1, 48, 48), dtype=torch.uint8)
-    batch = {"images": images, "targets": torch.eye(7)[:6]}
-    first, second = module.draw(batch, 5), module.draw(batch, 5)
-    assert torch.equal(first[0], second[0])
-    assert torch.equal(first[1], second[1])
-    assert not torch.equal(first[0], module.draw(batch, 6)[0])
-    np.testing.assert_allclose(
-        module.normalise(images.float() / 255).numpy(), Preprocess().normalise(images.numpy()), atol=1e-6
-    )
+    batch = {"images": images, "expression": torch.eye(7)[:6]}
+    first, second, other = (module.objective.draw(batch, step=step) for step in (5, 5, 6))
+    assert torch.equal(first["images"], second["images"])
+    assert torch.equal(first["expression"], second["expression"])
+    assert not torch.equal(first["images"], other["images"])
+    assert not torch.equal(first["images"], module.objective.draw(batch, step=5, rank=1)["images"])
+    np.testing.assert_allclose(module.objective.plain(batch).numpy(), Preprocess().normalise(images.numpy()), atol=1e-6)
 
 
-def test_schedule_closed_form() -> None:
-    module = FerModule(
-        registry.build("nano"),
-        small_recipe(schedule={"name": "cosine", "warmup": 0.1, "final": 0.01}),
-        Preprocess(),
-        total_steps=1000,
-    )
-    assert module.lr_factor(0) == pytest.approx(1 / 101)
-    assert module.lr_factor(100) == pytest.approx(1)
-    assert module.lr_factor(550) == pytest.approx(0.01 + 0.99 * 0.5)
-    assert module.lr_factor(1000) == pytest.approx(0.01)
-
-
-def test_biases_and_batch_norms_are_not_decayed() -> None:
-    module = FerModule(registry.build("nano"), small_recipe(), Preprocess(), total_steps=10)
-    decayed, plain = module.configure_optimizers()["optimizer"].param_groups
-    assert decayed["weight_decay"] > 0 == plain["weight_decay"]
-    assert {p.ndim for p in decayed["params"]} == {2, 4}
-    assert {p.ndim for p in plain["params"]} == {1}
+def test_a_run_that_was_moved_still_knows_its_best(small_store: Path, tmp_path: Path) -> None:
+    store = Store.open(small_store)
+    first = train(small_recipe(epochs=3), store, tmp_path / "here", accelerator="cpu", threads=1)
+    (tmp_path / "here").rename(tmp_path / "there")
+    again = train(small_recipe(epochs=3), store, tmp_path / "there", accelerator="cpu", threads=1, resume=True)
+    assert again["result"]["best_valid_accuracy"] == first["result"]["best_valid_accuracy"]

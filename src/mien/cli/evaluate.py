@@ -38,7 +38,7 @@ def evaluate(
     from mien.reading.classifier import SHIPPED
 
     if Path(model).is_dir() and model not in SHIPPED:
-        require("torch", "lightning", "yaml", extra="train")
+        require("torch", "timm", "lightning", "yaml", extra="train")
     store = Store.open(data)
     predictor = load_predictor(model, threads=threads)
     with _bar() as advance:

@@ -26,7 +26,7 @@ def export(
     """
     from mien.cli.extras import require
 
-    require("torch", "lightning", "onnxscript", "yaml", extra="train")
+    require("torch", "timm", "lightning", "onnxscript", "yaml", extra="train")
     from mien.data.store import Store
     from mien.evaluation.evaluate import fit_temperatures
     from mien.evaluation.predictors import RunPredictor

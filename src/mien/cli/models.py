@@ -29,7 +29,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
             | {key: meta.provenance[key] for key in ("parameters", "valid_accuracy") if key in meta.provenance}
         )
     networks: list[dict[str, Any]] = []
-    if find_spec("torch") is not None:
+    if find_spec("torch") is not None and find_spec("timm") is not None:
         from mien.models.registry import all_specs, measure
 
         for spec in all_specs():

@@ -19,6 +19,7 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where RUN stopped; equals an unbroken run.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Processes (GPUs) that share each batch.")] = 1,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of torch.")] = None,
 ) -> None:
     """Train a network by a recipe.
@@ -30,7 +31,7 @@ def train(
     """
     from mien.cli.extras import require
 
-    require("torch", "lightning", "sklearn", "yaml", extra="train")
+    require("torch", "timm", "torchvision", "lightning", "sklearn", "yaml", extra="train")
     from mien.data.store import Store
     from mien.training.recipe import load_recipe, parse_overrides
 
@@ -39,8 +40,11 @@ def train(
     print(f"{chosen.name}: {chosen.model.name}, {chosen.epochs} epochs on {data}", file=sys.stderr)
     from mien.training.run import train as train_run
 
-    meta = train_run(chosen, store, out, resume=resume, accelerator=device, threads=threads)
-    best = meta["result"]["best_valid_accuracy"]
-    if best is not None:
-        print(f"{out}: best {chosen.data.validation} accuracy {best:.2%}", file=sys.stderr)
-    print(f"next: mien export {out} --data {data} -o {chosen.name}.onnx", file=sys.stderr)
+    meta = train_run(chosen, store, out, resume=resume, accelerator=device, devices=devices, threads=threads)
+    figures = {key: value for key, value in meta["result"].items() if key.startswith("best_") and value is not None}
+    for key, value in figures.items():
+        print(f"{out}: {key} {value} on {chosen.data.validation}", file=sys.stderr)
+    if chosen.task == "expression":
+        print(f"next: mien export {out} --data {data} -o {chosen.name}.onnx", file=sys.stderr)
+    else:
+        print(f"next: a recipe of {chosen.model.name} with model.init: ssl:{out}", file=sys.stderr)

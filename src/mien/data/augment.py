@@ -34,14 +34,30 @@ class AugmentSettings:
     mixup: float = 0.2
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """A CPU generator for one step; (seed, step) pairs do not share a stream in practice."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step * 7_919 + 17) & 0x7FFF_FFFF_FFFF_FFFF)
+def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
+    """A CPU generator for one step of one process; no two triples share a stream in practice."""
+    state = seed * 1_000_003 + step * 7_919 + rank * 15_485_863 + 17
+    return torch.Generator().manual_seed(state & 0x7FFF_FFFF_FFFF_FFFF)
 
 
-def augment(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
-    """Geometric and photometric changes. images: float N×C×S×S in 0-1 → the same shape and range."""
-    images = warp(images, affine_matrices(len(images), settings, generator))
+def augment(
+    images: Tensor,
+    settings: AugmentSettings,
+    generator: torch.Generator,
+    *,
+    size: int | None = None,
+    window: float = 1.0,
+) -> Tensor:
+    """Geometric and photometric changes. images: float N×C×S×S in 0-1 → N×C×size×size in the same range.
+
+    size: side of the result, the pictures' own where None; resizing costs no interpolation of its own. window: share
+    of the picture's side that the result shows, from a random place.
+    """
+    matrices = affine_matrices(len(images), settings, generator)
+    if window < 1:
+        places = (torch.rand(len(images), 2, generator=generator) * 2 - 1) * (1 - window)
+        matrices = torch.cat([matrices[:, :, :2] * window, matrices[:, :, 2:] + places[:, :, None]], 2)
+    images = warp(images, matrices, size=size)
     images = jitter(images, settings, generator)
     return erase(images, settings, generator)
 
@@ -61,9 +77,10 @@ def affine_matrices(n: int, settings: AugmentSettings, generator: torch.Generato
     return torch.stack([torch.stack([cos * mirror, -sin, dx], 1), torch.stack([sin * mirror, cos, dy], 1)], 1)
 
 
-def warp(images: Tensor, matrices: Tensor) -> Tensor:
-    """Bilinear resampling by N×2×3 matrices; beyond the border the picture is mirrored."""
-    grid = F.affine_grid(matrices.to(images), list(images.shape), align_corners=False)
+def warp(images: Tensor, matrices: Tensor, *, size: int | None = None) -> Tensor:
+    """Bilinear resampling by N×2×3 matrices, to side ``size``; beyond the border the picture is mirrored."""
+    n, c, height, width = images.shape
+    grid = F.affine_grid(matrices.to(images), [n, c, size or height, size or width], align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
@@ -98,13 +115,16 @@ def erase(images: Tensor, settings: AugmentSettings, generator: torch.Generator)
     return torch.where(mask, noise, images)
 
 
-def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Convex mixture of the batch with a shuffled copy of itself; images N×C×S×S, targets N×K (rows sum to 1)."""
+def mixup(batch: dict[str, Tensor], alpha: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """Convex mixture of the batch with a shuffled copy of itself, the same for every tensor: images and all targets.
+
+    A NaN (a target that an image has not got) stays NaN in every mixture.
+    """
     if alpha == 0:
-        return images, targets
+        return batch
     # Beta(a, a) from two gammas of our own generator: torch's Beta cannot take one.
     gammas = torch._standard_gamma(torch.full((2,), alpha, dtype=torch.float64), generator=generator)
     share = float(gammas[0] / gammas.sum()) if float(gammas.sum()) > 0 else 1.0
     share = max(share, 1 - share)
-    order = torch.randperm(len(images), generator=generator).to(images.device)
-    return torch.lerp(images[order], images, share), torch.lerp(targets[order], targets, share)
+    order = torch.randperm(len(next(iter(batch.values()))), generator=generator)
+    return {name: torch.lerp(values[order.to(values.device)], values, share) for name, values in batch.items()}

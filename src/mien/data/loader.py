@@ -5,6 +5,7 @@ decoding per epoch; whatever changes per step (augmentation) happens on the devi
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,39 +19,51 @@ Batch = dict[str, Tensor]
 class CropDataset(Dataset[Batch]):
     """Crops and targets, indexed by a list: ``dataset[[3, 1, 2]]`` is a batch.
 
-    images: uint8 N×C×S×S. targets: float32 N×K (rows sum to 1). labels: int64 N. Items: ``images`` (uint8),
-    ``targets``, ``labels``, ``index`` (int64).
+    images: uint8 N×C×S×S. expression: float32 N×K targets (rows sum to 1). labels: int64 N. valence_arousal: float32
+    N×2, NaN where unknown. Items hold them by these names, and ``index`` (int64).
     """
 
-    def __init__(self, images: NDArray[np.uint8], targets: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        if not len(images) == len(targets) == len(labels):
-            raise ValueError(f"lengths differ: {len(images)} images, {len(targets)} targets, {len(labels)} labels")
-        self.images = torch.from_numpy(np.ascontiguousarray(images))
-        self.targets = torch.from_numpy(np.ascontiguousarray(targets, dtype=np.float32))
-        self.labels = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        expression: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        valence_arousal: NDArray[np.float32] | None = None,
+    ) -> None:
+        columns: dict[str, NDArray[Any]] = {"images": images, "expression": expression, "labels": labels}
+        columns |= {"valence_arousal": valence_arousal} if valence_arousal is not None else {}
+        if len({len(column) for column in columns.values()}) != 1:
+            raise ValueError(f"lengths differ: { {name: len(column) for name, column in columns.items()} }")
+        self.columns = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.columns["images"])
 
     def __getitem__(self, rows: list[int]) -> Batch:
         index = torch.as_tensor(rows, dtype=torch.int64)
-        return {
-            "images": self.images[index],
-            "targets": self.targets[index],
-            "labels": self.labels[index],
-            "index": index,
-        }
+        return {name: column[index] for name, column in self.columns.items()} | {"index": index}
 
 
 class BatchSampler(Sampler[list[int]]):
     """Lists of row numbers. Shuffled by (seed, epoch) alone, so that a resumed run draws the same order.
 
-    Lightning calls ``set_epoch`` at the start of each epoch. drop_last: batch norm wants full batches.
+    Lightning calls ``set_epoch`` at the start of each epoch. drop_last: batch norm wants full batches. rank, world:
+    with several processes each takes its own rows of every batch; together they take the rows that one alone would.
     """
 
-    def __init__(self, n: int, batch_size: int, *, shuffle: bool, seed: int = 0, drop_last: bool = False) -> None:
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
         self.n, self.batch_size, self.shuffle, self.seed = n, min(batch_size, n), shuffle, seed
-        self.drop_last, self.epoch = drop_last, 0
+        self.drop_last, self.epoch, self.rank, self.world = drop_last, 0, rank, world
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -63,10 +76,13 @@ class BatchSampler(Sampler[list[int]]):
         if self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
         for batch in range(len(self)):
-            yield order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield np.array_split(rows, self.world)[self.rank].tolist()
 
 
-def make_loader(dataset: CropDataset, batch_size: int, *, train: bool, seed: int = 0) -> DataLoader[Batch]:
+def make_loader(
+    dataset: CropDataset, batch_size: int, *, train: bool, seed: int = 0, rank: int = 0, world: int = 1
+) -> DataLoader[Batch]:
     """A torch DataLoader whose items are whole batches; shuffled and full batches only for training."""
-    sampler = BatchSampler(len(dataset), batch_size, shuffle=train, seed=seed, drop_last=train)
+    sampler = BatchSampler(len(dataset), batch_size, shuffle=train, seed=seed, drop_last=train, rank=rank, world=world)
     return DataLoader(dataset, batch_size=None, sampler=sampler)

@@ -12,6 +12,7 @@ differences from the published counts) and, where something was dropped, ``dropp
     votes           ten FER+ counts in the order of ``sources.VOTE_NAMES``, or null
     group           what must not cross splits (a subject), or null
     near_duplicate  whether a Training image is nearly the same (``duplicates.py``); null in Training itself
+    valence, arousal  float in -1…1, or null; only in stores of sources that have them
 """
 
 import hashlib
@@ -41,6 +42,7 @@ class Split:
     paths: N names. images: uint8 N×S×S, or N×S×S×3 for RGB. labels: int64 N, codes of ``mien.labels``, −1 where held
     back. votes: float32 N×10 FER+ counts, rows of NaN where there are none. leak: bool N, True where Training holds a
     near-duplicate; None where that is not known: in the training split itself, and in a store without one.
+    valence_arousal: float32 N×2 in -1…1, NaN where an image has none; None where the store has none at all.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Split:
     labels: NDArray[np.int64]
     votes: NDArray[np.float32]
     leak: NDArray[np.bool_] | None
+    valence_arousal: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -121,8 +124,9 @@ class Store:
         labels: list[NDArray[np.int64]] = []
         votes: list[NDArray[np.float32]] = []
         leak: list[NDArray[np.bool_]] = []
+        affect: list[NDArray[np.float32]] = []
         known = True
-        for batch in self._batches(split, ["image", "label_code", "votes", "near_duplicate"]):
+        for batch in self._batches(split, ["image", "label_code", "votes", "near_duplicate", "valence", "arousal"]):
             image = batch.column("image")
             names = image.field("path").to_pylist()
             for name, data in zip(names, image.field("bytes").to_pylist(), strict=True):
@@ -133,6 +137,9 @@ class Store:
             near = batch.column("near_duplicate")
             known = known and near.null_count == 0
             leak.append(near.fill_null(False).to_numpy(zero_copy_only=False))
+            if "valence" in batch.schema.names:
+                pair = [batch.column(name).to_numpy(zero_copy_only=False) for name in ("valence", "arousal")]
+                affect.append(np.stack(pair, 1).astype(np.float32))  # null → NaN
         if not images:
             raise DataError(f"expected images in split {split!r} of {self.path}, got none")
         return Split(
@@ -142,6 +149,7 @@ class Store:
             labels=np.concatenate(labels),
             votes=np.concatenate(votes),
             leak=np.concatenate(leak) if known else None,
+            valence_arousal=np.concatenate(affect) if affect else None,
         )
 
     def _batches(self, split: str, columns: list[str]) -> Iterator[Any]:
@@ -151,7 +159,8 @@ class Store:
         for shard in self.shards(split):
             try:
                 with pq.ParquetFile(shard) as file:
-                    yield from file.iter_batches(batch_size=4096, columns=columns)
+                    there = [name for name in columns if name in file.schema_arrow.names]
+                    yield from file.iter_batches(batch_size=4096, columns=there)
             except (pa.ArrowException, OSError, KeyError) as error:
                 raise DataError(f"expected a shard of ours, cannot read {shard}: {error}", hint=_AGAIN) from error
 

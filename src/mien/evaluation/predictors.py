@@ -59,7 +59,7 @@ class RunPredictor:
     """A run directory's best weights, in torch on the CPU in single precision."""
 
     def __init__(self, run: str | Path) -> None:
-        from mien.training.run import load_network
+        from mien.training.networks import load_network
 
         self._network, recipe, self.preprocess, self._meta = load_network(run)
         self.name, self.validation = recipe.name, recipe.data.validation
@@ -98,8 +98,7 @@ def all_logits(predictor: Predictor, pixels: Uint8, *, tta: bool, progress: Prog
     parts = []
     for start in range(0, len(pixels), rows):
         batch = predictor.preprocess.normalise(pixels[start : start + rows])
-        if tta:
-            batch = predictor.preprocess.ten_crops(batch)
+        batch = predictor.preprocess.views(batch, tta=tta)
         parts.append(predictor.run(batch).reshape(-1, views, len(predictor.labels)))
         if progress:
             progress(min(start + rows, len(pixels)), len(pixels))

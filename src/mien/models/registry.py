@@ -22,7 +22,20 @@ from torch import nn
 
 from mien.errors import MienError, RecipeError
 
-_MODULES = ("mien.models.compact",)
+_MODULES = (
+    "mien.models.baselines.cbam_resnet50",
+    "mien.models.baselines.dan",
+    "mien.models.baselines.efficientnet_b2_multitask",
+    "mien.models.baselines.emonext",
+    "mien.models.baselines.lhcnet",
+    "mien.models.baselines.resmaskingnet",
+    "mien.models.baselines.vgg_spinalnet",
+    "mien.models.baselines.vggnet",
+    "mien.models.compact",
+    "mien.models.resnet_unet_eca",
+    "mien.models.swin_se",
+    "mien.models.vit_hybrid_se",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,8 +148,9 @@ class Classifier:
             return np.zeros((0, len(self.labels)), np.float32)
         batch = self.preprocess.normalise(pixels)
         if not tta:
-            return softmax(self.logits(batch), temperature=self.meta.temperature)
-        ten = softmax(self.logits(self.preprocess.ten_crops(batch)), temperature=self.meta.temperature_tta)
+            return softmax(self.logits(self.preprocess.views(batch, tta=False)), temperature=self.meta.temperature)
+        views = self.preprocess.views(batch, tta=True)
+        ten = softmax(self.logits(views), temperature=self.meta.temperature_tta)
         return ten.reshape(len(pixels), 10, -1).mean(axis=1)  # N×10×K → N×K
 
 
@@ -182,7 +183,7 @@ def _locate(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
 def _check_graph(session: Any, meta: ModelMeta, where: str) -> None:
     inputs = {value.name: value.shape for value in session.get_inputs()}
     outputs = {value.name: value.shape for value in session.get_outputs()}
-    channels, size, count = meta.preprocess.channels, meta.preprocess.size, len(meta.labels)
+    channels, size, count = meta.preprocess.channels, meta.preprocess.input_size, len(meta.labels)
     wanted = (channels, size, size)
     crops, logits = inputs.get("crops"), outputs.get("logits")
     fits = (

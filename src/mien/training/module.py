@@ -1,26 +1,41 @@
 """The one training step of the project, as a Lightning module.
 
-A batch of uint8 crops goes to the device, is augmented and mixed there, and meets its soft targets. All draws of a
-step come from (seed, step): a resumed run repeats an uninterrupted one to the bit on the same CPU.
+A batch of uint8 crops goes to the device and is drawn (augmented, mixed, normalised) once; the optimiser gets a
+closure that computes loss and gradients of it, and may call that twice (SAM). All draws of a step come from
+(seed, step): a resumed run repeats an uninterrupted one to the bit on the same CPU.
+
+Optimisation is Lightning's "manual" kind, for every optimiser alike: with the automatic one a closure that is called
+twice draws twice, and under accumulation it perturbs along a part of the gradient. Autocast is opened here, for the
+forward pass only: its cache of bf16 weights must not outlive the pass, or SAM's second one would see the first one's.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from mien.data import augment
 from mien.data.loader import Batch
 from mien.preprocess import Preprocess
+from mien.training.objectives import Drawn, build_objective
+from mien.training.optimizers import build_optimizer, build_schedule
 from mien.training.recipe import Recipe
+from mien.training.sam import frozen_statistics
+
+#: Images of the first validation batch on which a network that has masks describes them.
+DESCRIBED = 64
 
 
 class FerModule(L.LightningModule):
-    """network: images float32 N×C×S×S (normalised) → logits N×K. teachers: frozen networks of the same shape."""
+    """network: images float32 N×C×S×S (normalised) → logits N×K, or a masked-image model, as the recipe's task says.
+
+    teachers: frozen networks that take the same crops. steps_per_epoch: optimiser steps.
+    """
 
     def __init__(
         self,
@@ -28,109 +43,139 @@ class FerModule(L.LightningModule):
         recipe: Recipe,
         preprocess: Preprocess,
         *,
-        total_steps: int,
+        steps_per_epoch: int,
         teachers: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.recipe, self.preprocess, self.total_steps = recipe, preprocess, total_steps
-        self.augmentation = recipe.augment.settings()
-        # In a tuple, so that they are no parameters of ours: not trained, averaged or saved.
-        self.teachers = tuple(t.eval().requires_grad_(False).to(memory_format=torch.channels_last) for t in teachers)  # type: ignore[call-overload]
+        self.automatic_optimization = False
+        self.network = network.to(memory_format=torch.channels_last)
+        self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
+        # The objective is no module: teachers inside it are not trained, averaged or saved.
+        self.objective = build_objective(recipe, preprocess, network, teachers=teachers)
         # Sums stay tensors on the device until an epoch ends: a step never waits for the host.
-        self._train_loss, self._train_hits, self._train_count = _zero(), _zero(), 0
-        self._valid_loss, self._valid_hits, self._valid_count = _zero(), _zero(), 0
+        self._train, self._valid = _Sums(), _Sums()
+        self._described: dict[str, float] = {}
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """float N×C×S×S in 0-1 → the network's input; the same numbers as ``Preprocess.normalise``."""
-        mean = torch.tensor(self.preprocess.mean, device=images.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.preprocess.std, device=images.device).view(1, -1, 1, 1)
-        return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        step = self.global_step
+        drawn = self.objective.draw(batch, step=step, rank=self.global_rank)
+        optimizer: Any = self.optimizers()
+        passes = 0
 
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 N×C×S×S → float32 logits N×K, in single precision: what is selected is what evaluation will see."""
-        with torch.autocast(images.device.type, enabled=False):
-            return self.network(self.normalise(images.float() / 255))
+        def gradients() -> Tensor:
+            nonlocal passes
+            torch.manual_seed(self.recipe.seed * 1_000_003 + step + self.global_rank * 7_368_787)  # dropout: both alike
+            optimizer.zero_grad()
+            loss, figures = self.backward_in_parts(drawn)
+            if self.recipe.optimizer.clip_norm:
+                nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.clip_norm)
+            if passes == 0:  # SAM comes twice; a batch counts once, as it was at the unperturbed weights
+                self._train.add(figures, len(drawn["images"]))
+            passes += 1
+            return loss
 
-    def draw(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """The augmented, mixed and normalised batch of a step, with its targets; a function of (seed, step) alone."""
-        generator = augment.step_generator(self.recipe.seed, step)
-        with torch.autocast(batch["images"].device.type, enabled=False):  # bf16 coordinates would blur the warp
-            images = augment.augment(batch["images"].float() / 255, self.augmentation, generator)
-            images, targets = augment.mixup(images, batch["targets"], self.augmentation.mixup, generator)
-            return self.normalise(images), targets
+        optimizer.step(closure=gradients)
+        schedule: Any = self.lr_schedulers()
+        if not isinstance(schedule, ReduceLROnPlateau):
+            schedule.step()
 
-    def on_fit_start(self) -> None:
-        for teacher in self.teachers:  # no parameters of ours, so Lightning does not move them
-            teacher.to(self.device)
+    def backward_in_parts(self, drawn: Drawn) -> tuple[Tensor, dict[str, Tensor]]:
+        """Gradients of the mean loss over the whole batch, computed in ``accumulate`` equal parts."""
+        parts = [dict(zip(drawn, rows, strict=True)) for rows in zip(*map(self._chunks, drawn.values()), strict=True)]
+        total, sums = torch.zeros((), device=self.device), dict[str, Tensor]()
+        for number, part in enumerate(parts):
+            enabled = self.recipe.precision == "bf16"
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
+                loss, figures = self.objective.loss(self.network, part)
+            share = len(part["images"]) / len(drawn["images"])
+            with self._unsynced() if number < len(parts) - 1 else nullcontext():
+                self.manual_backward(loss * share)
+            total += loss.detach() * share
+            for name, value in figures.items():
+                sums[name] = sums.get(name, 0) + value * share
+        return total, {name: value * len(drawn["images"]) for name, value in sums.items()}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.global_step)  # dropout, too, follows (seed, step)
-        images, targets = self.draw(batch, self.global_step)
-        logits = self.network(images).float()
-        loss = torch.sum(-targets * F.log_softmax(logits, dim=1), dim=1).mean()
-        if self.teachers and self.recipe.distill:
-            share = self.recipe.distill.weight
-            loss = (1 - share) * loss + share * self.distillation(images, logits)
-        self._train_loss += loss.detach() * len(logits)
-        self._train_hits += (logits.argmax(1) == targets.argmax(1)).sum()
-        self._train_count += len(logits)
-        return loss
+    def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return rows.chunk(self.recipe.accumulate)
 
-    def distillation(self, images: Tensor, logits: Tensor) -> Tensor:
-        """T² · KL(mean of the teachers ‖ student), both softened by T (Hinton et al. 2015, arXiv 1503.02531)."""
-        assert self.recipe.distill is not None
-        soft = self.recipe.distill.temperature
-        with torch.no_grad():
-            answers = [F.softmax(teacher(images).float() / soft, dim=1) for teacher in self.teachers]
-            target = torch.stack(answers).mean(0)
-        return soft**2 * F.kl_div(F.log_softmax(logits / soft, dim=1), target, reduction="batchmean")
+    @contextmanager
+    def _unsynced(self) -> Iterator[None]:
+        """Within, gradients of several processes are not averaged."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DDPStrategy):
+            with strategy.block_backward_sync():
+                yield
+        else:
+            yield
+
+    def _ascent(self) -> AbstractContextManager[None]:
+        local = self.recipe.optimizer.sam is not None and self.recipe.optimizer.sam.ascent == "local"
+        return self._unsynced() if local else nullcontext()
 
     def on_train_epoch_start(self) -> None:
-        self._train_loss, self._train_hits, self._train_count = _zero(self.device), _zero(self.device), 0
+        self._train.clear()
 
     def on_validation_epoch_start(self) -> None:
-        self._valid_loss, self._valid_hits, self._valid_count = _zero(self.device), _zero(self.device), 0
+        self._valid.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self(batch["images"])
-        self._valid_loss += F.cross_entropy(logits, batch["labels"], reduction="sum")
-        self._valid_hits += (logits.argmax(1) == batch["labels"]).sum()
-        self._valid_count += len(logits)
+        """In single precision: what is selected is what evaluation will see."""
+        with torch.autocast(self.device.type, enabled=False):
+            rows = len(batch["images"])
+            if rows:
+                self._valid.add(self.objective.validate(self.network, batch, number=batch_idx), rows)
+            describe = getattr(self.network, "mask_statistics", None)
+            if describe and batch_idx == 0:
+                self._described = describe(self.objective.plain({"images": batch["images"][:DESCRIBED]}))
 
     def on_validation_epoch_end(self) -> None:
-        n = max(self._valid_count, 1)
-        self.log_dict({"valid_accuracy": self._valid_hits / n, "valid_loss": self._valid_loss / n})
+        means = self._valid.means(self.trainer.strategy.reduce if self.trainer.world_size > 1 else None)
+        self.log_dict(means)
+        schedule: Any = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(means[self.objective.monitor])
 
     def epoch_figures(self) -> dict[str, float]:
-        """Training loss and accuracy of the epoch so far (augmented, mixed images: lower than on clean ones)."""
-        n = max(self._train_count, 1)
-        return {"train_loss": float(self._train_loss) / n, "train_accuracy": float(self._train_hits) / n}
+        """Training figures of the epoch so far (augmented, mixed images: lower than on clean ones), and of masks."""
+        reduce = self.trainer.strategy.reduce if self.trainer.world_size > 1 else None
+        return {name: float(value) for name, value in self._train.means(reduce).items()} | self._described
 
     def configure_optimizers(self) -> Any:
-        recipe = self.recipe.optimizer
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimizer: torch.optim.Optimizer
-        if recipe.name == "sgd":
-            nesterov = recipe.nesterov and recipe.momentum > 0
-            optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov)
-        else:
-            optimizer = torch.optim.AdamW(groups, lr=recipe.lr)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.lr_factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def lr_factor(self, step: int) -> float:
-        """Learning rate of a step as a share of the recipe's: warm-up, then decay to ``schedule.final``."""
-        schedule = self.recipe.schedule
-        warmup = schedule.warmup * self.total_steps
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        progress = min(1.0, (step - warmup) / max(1.0, self.total_steps - warmup))
-        shape = {"cosine": 0.5 * (1 + math.cos(math.pi * progress)), "linear": 1 - progress, "constant": 1.0}
-        return schedule.final + (1 - schedule.final) * shape[schedule.name]
+        optimizer = build_optimizer(
+            self.recipe.optimizer,
+            self.network,
+            ascent_pass=self._ascent,
+            descent_pass=partial(frozen_statistics, self.network),
+        )
+        schedule = build_schedule(
+            self.recipe.schedule,
+            optimizer,
+            total_steps=self.recipe.epochs * self.steps_per_epoch,
+            steps_per_epoch=self.steps_per_epoch,
+            mode=self.objective.mode,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
-def _zero(device: torch.device | str = "cpu") -> Tensor:
-    return torch.zeros((), device=device)
+class _Sums:
+    """Running sums by name and the number of rows behind them."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._rows = 0
+
+    def clear(self) -> None:
+        self._sums, self._rows = {}, 0
+
+    def add(self, sums: dict[str, Tensor], rows: int) -> None:
+        for name, value in sums.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        self._rows += rows
+
+    def means(self, reduce: Any = None) -> dict[str, Tensor]:
+        """reduce: a strategy's, where several processes have each seen a part."""
+        rows = torch.tensor(float(self._rows))
+        if reduce:
+            rows = reduce(rows.to(next(iter(self._sums.values())).device), reduce_op="sum")
+        total = {name: reduce(value, reduce_op="sum") if reduce else value for name, value in self._sums.items()}
+        return {name: value / max(float(rows), 1.0) for name, value in total.items()}

@@ -22,7 +22,7 @@ class EpochLog(Callback):
     """One row an epoch into ``log.csv``; rows that a resumed run repeats are replaced, not doubled."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._rows, self._started, self._best = path, list[dict[str, Any]](), 0.0, 0.0
+        self.path, self._rows, self._started = path, list[dict[str, Any]](), 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.path.is_file():
@@ -47,24 +47,31 @@ class EpochLog(Callback):
             "lr": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
             "seconds": f"{time.perf_counter() - self._started:.1f}",
         }
-        row |= {k: f"{measured[k]:.5f}" for k in COLUMNS if k in measured}
+        row |= {name: f"{value:.5f}" for name, value in measured.items()}
         self._rows = [r for r in self._rows if int(r["epoch"]) < epoch] + [row]
+        if not trainer.is_global_zero:
+            return
+        columns = [name for name in COLUMNS if name in row] + [name for name in row if name not in COLUMNS]
         table = io.StringIO()
-        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(table, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(self._rows)
         write_text(self.path, table.getvalue())
         for logger in trainer.loggers:
-            logger.log_metrics({k: measured[k] for k in COLUMNS if k in measured}, step=epoch)
-        self._best = max(float(r.get("valid_accuracy") or 0) for r in self._rows)
+            logger.log_metrics(measured, step=epoch)
         left = (trainer.max_epochs or epoch) - epoch
         print(
-            f"epoch {epoch}/{trainer.max_epochs}  loss {row.get('train_loss')}"
-            f"  valid {measured.get('valid_accuracy', 0):.2%}  best {self._best:.2%}"
+            f"epoch {epoch}/{trainer.max_epochs}  loss {row.get('train_loss')}  {self._validated(pl_module, measured)}"
             f"  {row['seconds']} s  (about {left * float(row['seconds']) / 60:.0f} min left)",
             file=sys.stderr,
             flush=True,
         )
+
+    def _validated(self, module: FerModule, measured: dict[str, float]) -> str:
+        """The figure that selects the best epoch, now and at its best so far."""
+        name, better = module.objective.monitor, max if module.objective.mode == "max" else min
+        best = better(float(row[name]) for row in self._rows if row.get(name))
+        return f"{name} {measured[name]:.4f}  best {best:.4f}"
 
 
 def progress_bar() -> list[Callback]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mien.data.augment import AugmentSettings
 from mien.errors import RecipeError
@@ -34,20 +34,25 @@ class Section(BaseModel):
 class ModelSection(Section):
     """Which network, and its builder's arguments (see ``mien models``).
 
-    init: "scratch", or "run:DIR": the best weights of a finished run of the same network.
+    init: "scratch"; "imagenet": timm's weights of the trunk, where the machine can reach them; "run:DIR": the best
+    weights of a finished run of the same network; "ssl:DIR": the encoder of a finished masked-image run.
     """
 
     name: str
     args: dict[str, Any] = {}
-    init: str = Field(default="scratch", pattern=r"^(scratch|run:.+)$")
+    init: str = Field(default="scratch", pattern=r"^(scratch|imagenet|run:.+|ssl:.+)$")
 
 
 class DataSection(Section):
-    """Splits of the store. Training learns from ``train``; ``validation`` selects the best epoch."""
+    """Splits of the store. Training learns from ``train``; ``validation`` selects the best epoch.
+
+    size: side in pixels that pictures are brought to. window: side of the part that the network takes, where not all.
+    """
 
     train: str = "training"
     validation: str = "public_test"
-    size: int = Field(default=48, ge=8, le=1024, description="side of the crops in pixels")
+    size: int = Field(default=48, ge=8, le=1024)
+    window: int | None = Field(default=None, ge=8)
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
     limit: int | None = Field(default=None, ge=1, description="only the first N rows of each split (smoke runs)")
@@ -75,23 +80,58 @@ class TargetSection(Section):
     votes: Share = 0.0
 
 
-class OptimizerSection(Section):
-    """SGD or AdamW. Biases and batch-norm weights are never decayed."""
+class SamSection(Section):
+    """Sharpness-aware minimisation around the optimiser; see ``training/sam.py``. adaptive: ASAM.
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    ascent: "global" climbs along the whole batch's gradient; "local" along each process's own (m-sharpness), which is
+    the same with one process.
+    """
+
+    rho: float = Field(default=0.05, ge=0)
+    adaptive: bool = False
+    ascent: Literal["global", "local"] = "global"
+
+
+class OptimizerSection(Section):
+    """Biases and norms are never decayed. Decay is decoupled in adamw and radam, part of the gradient in sgd and adam.
+
+    momentum, nesterov: of sgd. betas: of the others. clip_norm: largest norm of the whole gradient.
+    """
+
+    name: Literal["sgd", "adam", "adamw", "radam"] = "sgd"
     lr: float = Field(default=0.1, gt=0)
     momentum: Share = 0.9
     nesterov: bool = True
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     weight_decay: float = Field(default=5e-4, ge=0)
     clip_norm: float | None = Field(default=None, gt=0)
+    sam: SamSection | None = None
 
 
 class ScheduleSection(Section):
-    """Per step: linear warm-up over a share of the run, then a cosine (or a straight line) to ``final`` × lr."""
+    """How the learning rate moves.
 
-    name: Literal["cosine", "linear", "constant"] = "cosine"
+    cosine, linear, constant: linear warm-up over a share of the run, then down to ``final`` × lr, step by step.
+    step: × ``factor`` every ``every`` epochs (after a warm-up, if wished). plateau: × ``factor`` whenever the validated
+    figure has not improved for ``patience`` epochs, never below ``floor``; it has no warm-up.
+    """
+
+    name: Literal["cosine", "linear", "constant", "step", "plateau"] = "cosine"
     warmup: Share = 0.05
     final: Share = 0.0
+    every: int = Field(default=10, ge=1)
+    factor: float = Field(default=0.1, gt=0, lt=1)
+    patience: int = Field(default=2, ge=1)
+    floor: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_warmup_on_a_plateau(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("name") == "plateau":
+            if raw.get("warmup"):
+                raise ValueError("expected no warmup with plateau")
+            return raw | {"warmup": 0.0}
+        return raw
 
 
 class EmaSection(Section):
@@ -108,10 +148,23 @@ class DistillSection(Section):
     temperature: float = Field(default=1.0, gt=0)
 
 
+class MaskingSection(Section):
+    """What a masked-image run hides: squares of ``patch`` pixels, ``ratio`` of all of them."""
+
+    patch: int = Field(default=32, ge=1)
+    ratio: Annotated[float, Field(gt=0, lt=1)] = 0.6
+
+
 class Recipe(Section):
-    """One training run. seed fixes weights, order and augmentation."""
+    """One training run. seed fixes weights, order and augmentation.
+
+    task: "expression", or "masked_image": pretraining without labels. batch_size: images of one step, whatever the
+    number of processes; accumulate: in how many parts each process computes its share. early_stop: end after that
+    many epochs without a better validated figure.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    task: Literal["expression", "masked_image"] = "expression"
     model: ModelSection
     data: DataSection = DataSection()
     augment: AugmentSection = AugmentSection()
@@ -120,13 +173,25 @@ class Recipe(Section):
     schedule: ScheduleSection = ScheduleSection()
     ema: EmaSection | None = EmaSection()
     distill: DistillSection | None = None
+    masking: MaskingSection = MaskingSection()
     epochs: int = Field(ge=1)
+    early_stop: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=128, ge=2)
+    accumulate: int = Field(default=1, ge=1)
     precision: Literal["fp32", "bf16"] = "bf16"
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
     def preprocess(self, color: str) -> Preprocess:
-        return Preprocess(size=self.data.size, color=color, mean=self.data.mean, std=self.data.std)
+        data = self.data
+        return Preprocess(size=data.size, color=color, mean=data.mean, std=data.std, window=data.window)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Recipe":
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"expected a batch_size that accumulate divides, got {self.batch_size}/{self.accumulate}")
+        if self.task == "masked_image" and self.distill:
+            raise ValueError("expected no distill section with task masked_image: there are no labels to agree on")
+        return self
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -135,7 +200,7 @@ class Recipe(Section):
 def load_recipe(path: str | Path, *, overrides: Mapping[str, str] | None = None) -> Recipe:
     """Read, change by ``{"a.b": "value"}`` (values are YAML), validate.
 
-    path: a file, or the name of a recipe that mien ships ("compact"). Raises RecipeError.
+    path: a file, or the name of a recipe that mien ships ("compact", "swin_t/paper"). Raises RecipeError.
     """
     file = find_recipe(path)
     try:
@@ -166,13 +231,18 @@ def find_recipe(path: str | Path) -> Path:
     file = Path(path)
     if file.is_file():
         return file
-    name = f"{path}.yaml"
+    shipped = shipped_recipes()
+    if str(path) not in shipped:
+        raise RecipeError(f"expected a recipe file or one of {', '.join(shipped)}; got {str(path)!r}")
+    return shipped[str(path)]
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with mien, by name: "compact", "swin_t_se/paper", …"""
     homes = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[3] / "recipes")  # wheel, checkout
-    for home in homes:
-        if "/" not in name and (home / name).is_file():
-            return home / name
-    shipped = sorted({f.stem for home in homes if home.is_dir() for f in home.glob("*.yaml")})
-    raise RecipeError(f"expected a recipe file or one of {', '.join(shipped)}; got {str(path)!r}")
+    home = next((home for home in homes if home.is_dir()), homes[0])
+    found = {file.relative_to(home).with_suffix("").as_posix(): file for file in home.rglob("*.yaml")}
+    return {name: found[name] for name in sorted(found, key=lambda name: ("/" in name, name))}
 
 
 def parse_overrides(items: list[str]) -> dict[str, str]:
@@ -210,6 +280,8 @@ def _explain(error: Any) -> str:
         return f"{where}: no such key; expected one of {', '.join(section.model_fields)}"
     if error["type"] == "missing":
         return f"{where}: this key is required"
+    if error["type"] == "value_error" and isinstance(error["input"], dict):  # a rule of ours over several keys
+        return ": ".join(part for part in (where, str(error["ctx"]["error"])) if part)
     return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
 
 

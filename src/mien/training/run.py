@@ -2,7 +2,7 @@
 
     RUN/recipe.yaml   the recipe as used         RUN/log.csv      one row an epoch
     RUN/meta.json     data, versions, result     RUN/tensorboard/ the same curves
-    RUN/best.ckpt     best validation accuracy   RUN/last.ckpt    where ``--resume`` goes on
+    RUN/best.ckpt     best validated epoch       RUN/last.ckpt    where ``--resume`` goes on
 
 Checkpoints hold the averaged weights under ``state_dict`` (that is what is evaluated and exported) beside everything
 a resumed run needs. They are read with ``weights_only=True``.
@@ -10,6 +10,7 @@ a resumed run needs. They are read with ``weights_only=True``.
 
 import json
 import logging
+import os
 import platform
 import subprocess
 import time
@@ -20,20 +21,23 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 import mien
 from mien.atomic import write_text
 from mien.data.loader import CropDataset, make_loader
 from mien.data.store import Split, Store
-from mien.errors import DataError, MienError, OutputError, RecipeError, UsageError
+from mien.errors import DataError, OutputError, UsageError
 from mien.labels import SEVEN
 from mien.models import registry
 from mien.preprocess import Preprocess
 from mien.training.averaging import MovingAverage
+from mien.training.checkpoints import RunCheckpoint
 from mien.training.module import FerModule
+from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, teacher
 from mien.training.progress import EpochLog, progress_bar
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.targets import one_hot, soft_targets
@@ -46,59 +50,71 @@ def train(
     *,
     resume: bool = False,
     accelerator: str = "auto",
+    devices: int = 1,
     threads: int | None = None,
 ) -> dict[str, Any]:
     """Train and return the run's ``meta.json``.
 
     resume: go on from ``last.ckpt``; with as many threads, the result equals an uninterrupted run. accelerator: "cpu",
-    "gpu" (CUDA), or "auto": CUDA where there is one. Nothing is written before everything has been checked.
+    "gpu" (CUDA), or "auto": CUDA where there is one. devices: processes that share each batch (on one machine).
+    Nothing is written before everything has been checked.
     Raises UsageError where ``run`` holds another run, RecipeError and DataError for what they name.
     """
     run = Path(run)
     last = run / "last.ckpt"
     device = choose_device(accelerator)
-    if run.exists() and any(run.iterdir()) and not resume:
-        raise UsageError(f"expected a new or empty run directory, got {run}", hint="add --resume, or choose another")
-    if resume:
-        _check_same_run(run, recipe, store)
+    rank = int(os.environ.get("LOCAL_RANK", "0")) if devices > 1 else 0
+    if recipe.batch_size % (devices * recipe.accumulate):
+        raise UsageError(f"expected a batch_size that {devices} devices share evenly, got {recipe.batch_size}")
+    if rank == 0:  # Lightning starts the other processes once this one is past its checks
+        if run.exists() and any(run.iterdir()) and not resume:
+            raise UsageError(
+                f"expected a new or empty run directory, got {run}", hint="add --resume, or choose another"
+            )
+        if resume:
+            _check_same_run(run, recipe, store)
+    if resume and read_meta(run).get("result", {}).get("stopped_early"):
+        return read_meta(run)
+    go_on = str(last) if resume and last.is_file() else None
     if threads:
         torch.set_num_threads(threads)
     preprocess = recipe_preprocess(recipe)
     train_set = crop_dataset(store.read(recipe.data.train), recipe, preprocess, train=True)
     valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False)
-    train_loader = make_loader(train_set, recipe.batch_size, train=True, seed=recipe.seed)
-    valid_loader = make_loader(valid_set, 512, train=False)
+    train_loader = make_loader(train_set, recipe.batch_size, train=True, seed=recipe.seed, rank=rank, world=devices)
+    valid_loader = make_loader(valid_set, 512, train=False, rank=rank, world=devices)
 
     L.seed_everything(recipe.seed, verbose=False)
-    network = registry.build(recipe.model.name, recipe.model.args, num_classes=len(SEVEN))
-    if recipe.model.init != "scratch":
-        _start_from(Path(recipe.model.init.removeprefix("run:")), network, recipe)
-    teachers = [_teacher(path, preprocess) for path in recipe.distill.runs] if recipe.distill else []
-    module = FerModule(network, recipe, preprocess, total_steps=recipe.epochs * len(train_loader), teachers=teachers)
-    meta = _meta(recipe, store, network, images=len(train_set), device=device)
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"expected a writable run directory, got {run}: {error.strerror}") from error
-    write_text(run / "recipe.yaml", recipe.to_yaml())
-    write_text(run / "meta.json", _as_json(meta))
-    best = ModelCheckpoint(
-        dirpath=run, filename="best", monitor="valid_accuracy", mode="max", enable_version_counter=False
-    )
+    network = build_network(recipe) if go_on else starting_network(recipe)
+    teachers = [teacher(path, preprocess) for path in recipe.distill.runs] if recipe.distill else []
+    module = FerModule(network, recipe, preprocess, steps_per_epoch=len(train_loader), teachers=teachers)
+    meta = _meta(recipe, store, network, images=len(train_set), device=device, devices=devices)
+    if rank == 0:
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"expected a writable run directory, got {run}: {error.strerror}") from error
+        write_text(run / "recipe.yaml", recipe.to_yaml())
+        write_text(run / "meta.json", _as_json(meta))
+    monitor: dict[str, Any] = {"monitor": module.objective.monitor, "mode": module.objective.mode}
+    best = RunCheckpoint(dirpath=run, filename="best", enable_version_counter=False, **monitor)
     # A callback of its own: ``save_last`` writes only in epochs that are the best so far.
-    each_epoch = ModelCheckpoint(
+    each_epoch = RunCheckpoint(
         dirpath=run, filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False
     )
     callbacks: list[Callback] = [best, EpochLog(run / "log.csv"), each_epoch, *progress_bar()]
+    if recipe.early_stop:
+        callbacks.append(EarlyStopping(patience=recipe.early_stop, min_delta=0.0, check_finite=False, **monitor))
     if recipe.ema:
         callbacks.insert(0, MovingAverage(decay=recipe.ema.decay, device=device))
+    unused = bool(registry.spec(recipe.model.name).unused_parameters)
     with _quiet():
         trainer = L.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
+            devices=devices,
+            strategy=DDPStrategy(find_unused_parameters=unused) if devices > 1 else "auto",
             max_epochs=recipe.epochs,
-            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-            gradient_clip_val=recipe.optimizer.clip_norm,
+            precision="32-true",  # the module opens autocast itself
             callbacks=callbacks,
             logger=TensorBoardLogger(str(run), name="tensorboard", version=""),
             default_root_dir=str(run),
@@ -108,16 +124,17 @@ def train(
             log_every_n_steps=50,
             use_distributed_sampler=False,
         )
-        go_on = str(last) if resume and last.is_file() else None
         started = time.perf_counter()
         trainer.fit(module, train_loader, valid_loader, ckpt_path=go_on, weights_only=True if go_on else None)
-    score = best.best_model_score
+    score = None if best.best_model_score is None else round(float(best.best_model_score), 6)
     meta["result"] = {
-        "best_valid_accuracy": None if score is None else round(float(score), 6),
+        f"best_{module.objective.monitor}": score,
         "epochs": trainer.current_epoch,
+        "stopped_early": trainer.current_epoch < recipe.epochs,
         "seconds_of_last_start": round(time.perf_counter() - started, 1),
     }
-    write_text(run / "meta.json", _as_json(meta))
+    if rank == 0:
+        write_text(run / "meta.json", _as_json(meta))
     return meta
 
 
@@ -130,25 +147,19 @@ def choose_device(accelerator: str) -> torch.device:
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def recipe_preprocess(recipe: Recipe) -> Preprocess:
-    """What the recipe's network is fed with. Raises RecipeError where the numbers do not fit it."""
-    try:
-        return recipe.preprocess(registry.spec(recipe.model.name).color)
-    except RecipeError:
-        raise
-    except MienError as error:
-        raise RecipeError(f"data.size, data.mean or data.std: {error}") from error
-
-
 def crop_dataset(split: Split, recipe: Recipe, preprocess: Preprocess, *, train: bool) -> CropDataset:
     """A store's split as the loader wants it: sized, in the network's colour, with its targets."""
     rows = slice(recipe.data.limit)
-    images = preprocess.stack(split.images[rows])
-    labels = np.asarray(split.labels[rows])
+    images, labels = split.images[rows], np.asarray(split.labels[rows])
     if not len(labels):
         raise DataError(f"expected images in split {split.name!r}, got none")
+    images = _kept(images, preprocess, train=train)
+    affect = split.valence_arousal[rows] if split.valence_arousal is not None else None
+    if recipe.task == "masked_image":
+        nothing = np.zeros((len(labels), len(SEVEN)), np.float32)
+        return CropDataset(images, nothing, labels)
     if not train:
-        return CropDataset(images, one_hot(labels, len(SEVEN)), labels)
+        return CropDataset(images, one_hot(labels, len(SEVEN)), labels, affect)
     targets = soft_targets(
         labels,
         split.votes[rows] if split.votes is not None else None,
@@ -156,42 +167,18 @@ def crop_dataset(split: Split, recipe: Recipe, preprocess: Preprocess, *, train:
         smoothing=recipe.targets.smoothing,
         votes_weight=recipe.targets.votes,
     )
-    return CropDataset(images, targets, labels)
+    return CropDataset(images, targets, labels, affect)
 
 
-def load_network(run: str | Path, *, checkpoint: str = "best") -> tuple[nn.Module, Recipe, Preprocess, dict[str, Any]]:
-    """A finished run's network in eval mode, its recipe, preprocess and ``meta.json``. Raises DataError.
+def _kept(images: np.ndarray, preprocess: Preprocess, *, train: bool) -> np.ndarray:
+    """uint8 N×C×S×S as memory holds them: grey while the source is grey, and for training no larger than the source.
 
-    checkpoint: "best" or "last".
+    The augmentation resizes small pictures on the device, in the one interpolation that it needs anyway.
     """
-    run = Path(run)
-    file = run / f"{checkpoint}.ckpt"
-    if not file.is_file() or not (run / "recipe.yaml").is_file():
-        raise DataError(f"expected a run directory with recipe.yaml and {checkpoint}.ckpt, got {run}")
-    recipe = load_recipe(run / "recipe.yaml")
-    network = registry.build(recipe.model.name, recipe.model.args, num_classes=len(SEVEN))
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
-        network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
-    except Exception as error:
-        raise DataError(f"expected a checkpoint of {recipe.model.name} in {file}, got: {error}") from error
-    return network.eval(), recipe, recipe_preprocess(recipe), _read_meta(run)
-
-
-def _start_from(run: Path, network: nn.Module, recipe: Recipe) -> None:
-    """Copy a finished run's best weights. Raises RecipeError where that run's network is another one."""
-    other, its_recipe, _, _ = load_network(run)
-    if (its_recipe.model.name, its_recipe.model.args) != (recipe.model.name, recipe.model.args):
-        raise RecipeError(f"model.init: {run} holds {its_recipe.model}, this recipe has {recipe.model}")
-    network.load_state_dict(other.state_dict())
-
-
-def _teacher(run: Path, preprocess: Preprocess) -> nn.Module:
-    """A finished run as teacher. Raises RecipeError where it looks at pictures in another way than its student."""
-    network, _, its_own, _ = load_network(run)
-    if its_own != preprocess:
-        raise RecipeError(f"distill.runs: {run} was trained with {its_own}, this recipe has {preprocess}")
-    return network
+    color = "grey" if images.ndim == 3 else preprocess.color
+    side = min(preprocess.size, images.shape[1]) if train and images.shape[1] == images.shape[2] else preprocess.size
+    numbers = (0.5,) * (1 if color == "grey" else 3)
+    return Preprocess(size=side, color=color, mean=numbers, std=numbers).stack(images)
 
 
 def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
@@ -207,7 +194,7 @@ def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
         raise UsageError(
             f"--resume: {run} was started with another recipe; {', '.join(changed)} differ", hint="resume with the same"
         )
-    data = _read_meta(run).get("data", {}).get("store")
+    data = read_meta(run).get("data", {}).get("store")
     if data not in (None, store.fingerprint):
         raise UsageError(f"--resume: {run} was started with store {data}, got {store.fingerprint} ({store.path})")
     if last.is_file():
@@ -219,22 +206,13 @@ def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
             ) from error
 
 
-def _read_meta(run: Path) -> dict[str, Any]:
-    file = run / "meta.json"
-    if not file.is_file():
-        return {}
-    try:
-        meta = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"expected JSON in {file}, got something else") from error
-    return meta if isinstance(meta, dict) else {}
-
-
 def _as_json(meta: dict[str, Any]) -> str:
     return json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
 
 
-def _meta(recipe: Recipe, store: Store, network: nn.Module, *, images: int, device: torch.device) -> dict[str, Any]:
+def _meta(
+    recipe: Recipe, store: Store, network: nn.Module, *, images: int, device: torch.device, devices: int
+) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "model": recipe.model.name,
@@ -247,6 +225,7 @@ def _meta(recipe: Recipe, store: Store, network: nn.Module, *, images: int, devi
         "python": platform.python_version(),
         "cpu_threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({platform.machine()})",
+        "devices": devices,
     }
 
 

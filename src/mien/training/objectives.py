@@ -1,0 +1,166 @@
+"""What a run learns: expressions (the papers' task), or to fill in masked parts of faces (pretraining).
+
+An objective draws a step's inputs once, as a function of (seed, step); computes the loss of them as often as the
+optimiser asks; and says what a validation batch scores. The training step (``module.py``) is the same for both.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mien.data import augment
+from mien.data.loader import Batch
+from mien.models.auxiliary import AuxiliaryLosses
+from mien.models.masked_image import MaskedImageModel
+from mien.preprocess import Preprocess
+from mien.training.recipe import Recipe
+
+#: A step's inputs by name, each with one row an image, so that micro-batches are slices of them.
+Drawn = dict[str, Tensor]
+
+
+class Objective(ABC):
+    """monitor, mode: the validated figure that selects the best epoch, and whether "max" or "min" is better."""
+
+    monitor: str
+    mode: str
+
+    def __init__(self, recipe: Recipe, preprocess: Preprocess) -> None:
+        self.recipe, self.preprocess = recipe, preprocess
+        self.settings = recipe.augment.settings()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Objective":
+        return self  # nothing in it trains: whoever copies the module (the moving average) shares it
+
+    @abstractmethod
+    def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
+        """The inputs of a step, a function of (seed, step, rank) alone."""
+
+    @abstractmethod
+    def loss(self, network: nn.Module, drawn: Drawn) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss over the rows, and figures to report (means over the rows, detached)."""
+
+    @abstractmethod
+    def validate(self, network: nn.Module, batch: Batch, *, number: int) -> dict[str, Tensor]:
+        """Sums over the rows of a validation batch, by name; ``number`` counts the batches."""
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """float N×C×S×S in 0-1 → the network's input N×channels×S×S; the same numbers as ``Preprocess.normalise``."""
+        mean = torch.tensor(self.preprocess.mean, device=images.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.preprocess.std, device=images.device).view(1, -1, 1, 1)
+        return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def augmented(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """uint8 N×C×S×S of any side → float N×C×input×input in 0-1, changed at random."""
+        share = self.preprocess.input_size / self.preprocess.size
+        return augment.augment(
+            batch["images"].float() / 255, self.settings, generator, size=self.preprocess.input_size, window=share
+        )
+
+    def plain(self, batch: Batch) -> Tensor:
+        """uint8 N×C×S×S at the preprocess's side → the network's input, unchanged but for the window."""
+        return self.normalise(self.preprocess.centre(batch["images"]).float() / 255)
+
+
+class Expression(Objective):
+    """Cross-entropy on soft targets, the network's own terms, and distillation (Hinton et al. 2015, arXiv 1503.02531).
+
+    teachers: frozen networks that take the same crops.
+    """
+
+    monitor, mode = "valid_accuracy", "max"
+
+    def __init__(self, recipe: Recipe, preprocess: Preprocess, *, teachers: Sequence[nn.Module] = ()) -> None:
+        super().__init__(recipe, preprocess)
+        self.teachers = [t.eval().requires_grad_(False).to(memory_format=torch.channels_last) for t in teachers]
+
+    def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
+        generator = augment.step_generator(self.recipe.seed, step, rank)
+        images = self.augmented(batch, generator)
+        targets = {name: batch[name] for name in ("expression", "valence_arousal") if name in batch}
+        drawn = augment.mixup({"images": images} | targets, self.recipe.augment.mixup, generator)
+        drawn["images"] = self.normalise(drawn["images"])
+        if self.teachers and self.recipe.distill:
+            drawn["teachers"] = self.answers(drawn["images"], self.recipe.distill.temperature)
+        return drawn
+
+    @torch.no_grad()
+    def answers(self, images: Tensor, temperature: float) -> Tensor:
+        """The mean of the teachers' probabilities N×K, softened by the temperature."""
+        for teacher in self.teachers:
+            teacher.to(images.device)
+        dtype, enabled = torch.bfloat16, self.recipe.precision == "bf16"
+        with torch.autocast(images.device.type, dtype=dtype, enabled=enabled):
+            logits = [teacher(images) for teacher in self.teachers]
+        return torch.stack([F.softmax(answer.float() / temperature, dim=1) for answer in logits]).mean(0)
+
+    def loss(self, network: nn.Module, drawn: Drawn) -> tuple[Tensor, dict[str, Tensor]]:
+        targets = drawn["expression"]
+        terms: dict[str, Tensor] = {}
+        if isinstance(network, AuxiliaryLosses):
+            logits, terms = network.forward_with_losses(drawn["images"], drawn)
+        else:
+            logits = network(drawn["images"])
+        logits = logits.float()
+        loss = torch.sum(-targets * F.log_softmax(logits, dim=1), dim=1).mean()
+        if "teachers" in drawn and self.recipe.distill:
+            share, soft = self.recipe.distill.weight, self.recipe.distill.temperature
+            away = F.kl_div(F.log_softmax(logits / soft, dim=1), drawn["teachers"], reduction="batchmean")
+            loss = (1 - share) * loss + share * soft**2 * away
+        for term in terms.values():
+            loss = loss + term.float()
+        hits = (logits.argmax(1) == targets.argmax(1)).float().mean()
+        figures = {"train_loss": loss, "train_accuracy": hits}
+        figures |= {f"train_{name}": term for name, term in terms.items()}
+        return loss, {name: value.detach().float() for name, value in figures.items()}
+
+    def validate(self, network: nn.Module, batch: Batch, *, number: int) -> dict[str, Tensor]:
+        logits = network(self.plain(batch)).float()
+        labels = batch["labels"]
+        return {
+            "valid_loss": F.cross_entropy(logits, labels, reduction="sum"),
+            "valid_accuracy": (logits.argmax(1) == labels).sum().float(),
+        }
+
+
+class MaskedImage(Objective):
+    """Fill in masked patches: L1 on their pixels (SimMIM, Xie et al. 2021, arXiv 2111.09886). Labels are not looked at.
+
+    Validation masks follow the batch's number, so that every epoch is scored on the same holes.
+    """
+
+    monitor, mode = "valid_loss", "min"
+
+    def __init__(self, recipe: Recipe, preprocess: Preprocess, *, network: MaskedImageModel) -> None:
+        super().__init__(recipe, preprocess)
+        self.draw_mask = network.draw_mask
+
+    def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
+        generator = augment.step_generator(self.recipe.seed, step, rank)
+        images = self.normalise(self.augmented(batch, generator))
+        return {"images": images, "mask": self.draw_mask(len(images), generator).to(images.device)}
+
+    def loss(self, network: nn.Module, drawn: Drawn) -> tuple[Tensor, dict[str, Tensor]]:
+        assert isinstance(network, MaskedImageModel)
+        loss = network.loss(drawn["images"], drawn["mask"])
+        return loss, {"train_loss": loss.detach()}
+
+    def validate(self, network: nn.Module, batch: Batch, *, number: int) -> dict[str, Tensor]:
+        assert isinstance(network, MaskedImageModel)
+        images = self.plain(batch)
+        mask = self.draw_mask(len(images), augment.step_generator(0, number))
+        return {"valid_loss": network.loss(images, mask) * len(images)}
+
+
+def build_objective(
+    recipe: Recipe, preprocess: Preprocess, network: nn.Module, *, teachers: Sequence[nn.Module] = ()
+) -> Objective:
+    """The objective of the recipe's ``task``."""
+    if recipe.task == "masked_image":
+        assert isinstance(network, MaskedImageModel)
+        return MaskedImage(recipe, preprocess, network=network)
+    return Expression(recipe, preprocess, teachers=teachers)
