@@ -245,6 +245,15 @@ def shipped_recipes() -> dict[str, Path]:
     return {name: found[name] for name in sorted(found, key=lambda name: ("/" in name, name))}
 
 
+def recipes_by_network() -> dict[str, list[str]]:
+    """Network → the names of the shipped recipes that train it."""
+    found: dict[str, list[str]] = {}
+    for name, file in shipped_recipes().items():
+        network = yaml.safe_load(file.read_text(encoding="utf-8"))["model"]["name"]
+        found.setdefault(network, []).append(name)
+    return found
+
+
 def parse_overrides(items: list[str]) -> dict[str, str]:
     """``["epochs=3", "optimizer.lr=0.05"]`` → a mapping. Raises RecipeError for one without "="."""
     overrides = {}
