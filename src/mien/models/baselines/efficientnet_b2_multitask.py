@@ -70,7 +70,7 @@ class EfficientNetMultitask(nn.Module):
     source="Savchenko et al. 2022, DOI 10.1109/TAFFC.2022.3188390; arXiv 2103.17107",
     summary="EfficientNet-B2, expression head; optional valence/arousal outputs with the joint loss",
     color="rgb",
-    input_sizes=(260, 48),
+    input_sizes=(260, 32),
     reduced={"variant": "b0"},
 )
 def efficientnet_b2_multitask(

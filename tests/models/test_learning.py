@@ -1,0 +1,68 @@
+"""A network that cannot learn is not done: each, reduced, learns 64 real FER2013 pictures by heart in a short run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_contract import NAMED, preprocess_of, reduced, reduced_side
+from torch import Tensor
+
+from mien.data.sources import Sample, open_source
+from mien.labels import SEVEN
+from mien.models import registry
+from mien.training.objectives import Expression
+from mien.training.recipe import parse_recipe
+
+STEPS, EACH = 160, 20
+
+Faces = tuple[np.ndarray, Tensor]
+
+
+@pytest.fixture(scope="module")
+def faces(fer2013_dir: Path) -> Faces:
+    """The first 64 Training pictures with at most ten of a class; uint8 64×48×48 and their labels."""
+    chosen: list[Sample] = []
+    for sample in open_source("fer2013", fer2013_dir).stream():
+        if isinstance(sample, Sample) and sum(sample.label == other.label for other in chosen) < 10:
+            chosen.append(sample)
+        if len(chosen) == 64:
+            break
+    assert {sample.split for sample in chosen} == {"training"}
+    return np.stack([s.pixels for s in chosen]), torch.tensor([SEVEN.index(str(s.label)) for s in chosen])
+
+
+def learns(entry: registry.ModelSpec, faces: Faces, *, steps: int = STEPS, rate: float = 1e-3) -> bool:
+    """Full-batch AdamW on the training path's own loss: are 95 % right, in eval, within so many steps?"""
+    images, labels = faces
+    preprocess = preprocess_of(entry, reduced_side(entry))
+    batch = torch.from_numpy(preprocess.normalise(preprocess.stack(images)))
+    network = reduced(entry)
+    objective = Expression(
+        parse_recipe({"name": "x", "model": {"name": entry.name}, "epochs": 1}, origin=""), preprocess
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0)
+    drawn = {"images": batch, "expression": torch.eye(7)[labels]}
+    for step in range(1, steps + 1):
+        optimizer.zero_grad()
+        objective.loss(network.train(), drawn)[0].backward()
+        optimizer.step()
+        if step % EACH == 0:
+            with torch.no_grad():
+                right = (network.eval()(batch).argmax(1) == labels).float().mean()
+            if right >= 0.95:
+                return True
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.fer2013
+@NAMED
+def test_learns_64_faces_by_heart(entry: registry.ModelSpec, faces: Faces) -> None:
+    assert learns(entry, faces)
+
+
+@pytest.mark.fer2013
+def test_without_learning_it_does_not(faces: Faces) -> None:
+    """The negative control: with a rate of zero the same run fails."""
+    assert not learns(registry.spec("nano"), faces, rate=0.0, steps=40)
