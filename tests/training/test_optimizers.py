@@ -83,17 +83,28 @@ def test_the_optimiser_that_the_recipe_names(name: Any, kind: type) -> None:
     assert (sam.rho, sam.adaptive) == (0.2, True)
 
 
-def test_biases_norms_and_what_the_network_spares_are_not_decayed() -> None:
+def test_biases_and_norms_are_not_decayed() -> None:
     decayed, plain = built(weight_decay=0.1).param_groups
     assert decayed["weight_decay"] > 0 == plain["weight_decay"]
     assert {p.ndim for p in decayed["params"]} == {2, 4}
     assert {p.ndim for p in plain["params"]} == {1}
 
-    network = registry.build("timm/test_vit")
+
+@pytest.mark.parametrize(
+    ("name", "spared"),
+    [
+        ("timm/test_vit", {"pos_embed", "cls_token"}),
+        ("vit_hybrid_se", {"pos_embed", "cls_token"}),
+        ("swin_t_se", {"layers.0.blocks.0.attn.relative_position_bias_table"}),
+    ],
+)
+def test_what_a_network_spares_is_not_decayed(name: str, spared: set[str]) -> None:
+    network = registry.build(name, registry.spec(name).reduced)
     decayed, plain = built(network, name="adamw", weight_decay=0.1).param_groups
-    spared = {id(dict(network.named_parameters())[name]) for name in ("pos_embed", "cls_token")}
-    assert spared <= {id(p) for p in plain["params"]}
-    assert len(decayed["params"]) + len(plain["params"]) == len(list(network.parameters()))
+    named = dict(network.named_parameters())
+    assert all(named[key].ndim > 1 for key in spared)
+    assert {id(named[key]) for key in spared} <= {id(p) for p in plain["params"]}
+    assert len(decayed["params"]) + len(plain["params"]) == len(named)
 
 
 def test_frozen_parameters_are_left_out() -> None:

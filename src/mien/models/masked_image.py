@@ -9,7 +9,7 @@ embedding overlaps (a convolutional stem) blanks hidden pixels first, so that no
 An encoder is any network with the members of :class:`MaskedEncoder`: swin_t, swin_t_se, vit_hybrid_se.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -84,6 +84,11 @@ class MaskedImageModel(nn.Module):
         self.decoder = nn.Sequential(
             nn.Conv2d(encoder.feature_channels, stride**2 * in_channels, 1), nn.PixelShuffle(stride)
         )
+
+    def no_weight_decay(self) -> set[str]:
+        """What the encoder spares."""
+        spared: Callable[[], set[str]] = getattr(self.encoder, "no_weight_decay", set)
+        return {f"encoder.{name}" for name in spared()}
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
         """images float N×C×S×S, mask bool N×grid×grid (True = hidden) → reconstruction N×C×S×S."""

@@ -59,6 +59,10 @@ class SwinSE(nn.Module):
         )
         self.head = trunk.head  # timm's: global_pool, drop, fc
 
+    def no_weight_decay(self) -> set[str]:
+        """As in the Swin paper's code: the tables of relative positions."""
+        return {name for name, _ in self.named_parameters() if name.endswith("relative_position_bias_table")}
+
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)  # N×C×S×S → N×H×W×D, H = W = S / patch
         x = self.norm(self.layers(self.se_stem(x)))  # → N×h×w×F, F = 8 D and h = H / 8 after four stages
@@ -76,7 +80,7 @@ class SwinSE(nn.Module):
 
 @register(
     "swin_t",
-    source="Liu & … 2021, arXiv 2103.14030; as Vats & Chadha 2023, arXiv 2301.10906, fine-tune it",
+    source="Liu et al. 2021, arXiv 2103.14030; as Vats & Chadha 2023, arXiv 2301.10906, fine-tune it",
     summary="Swin-T, the first arm of Vats & Chadha's table",
     color="rgb",
     input_sizes=(224, 56),

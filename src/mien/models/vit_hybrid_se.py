@@ -84,6 +84,10 @@ class ViTHybridSE(nn.Module):
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
+    def no_weight_decay(self) -> set[str]:
+        """As in timm's ViT: the class token and the positions."""
+        return {"cls_token", "pos_embed"}
+
     def forward(self, x: Tensor) -> Tensor:
         x = self.encode(self.embed(x))  # N×C×S×S → N×L×D → N×(1 + L)×D
         v = self.se_head(x[:, 0])  # the class token, N×D
@@ -114,7 +118,7 @@ class ViTHybridSE(nn.Module):
 
 @register(
     "vit_hybrid_se",
-    source="Vats & Chadha 2023, arXiv 2301.10906, after Aouayeb & … 2021, arXiv 2107.03107; sizes ours",
+    source="Vats & Chadha 2023, arXiv 2301.10906, after Aouayeb et al. 2021, arXiv 2107.03107; sizes ours",
     summary="convolutional stem, eleven ViT encoders, squeeze-and-excitation on the class token",
     color="rgb",
     input_sizes=(224, 64),
