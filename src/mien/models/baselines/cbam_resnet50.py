@@ -45,7 +45,7 @@ def load_trunk(network: nn.Module, trunk: Mapping[str, Tensor]) -> list[str]:
     source="Woo et al. 2018, arXiv 1807.06521",
     summary="ResNet50 with channel and spatial attention in each block",
     color="rgb",
-    input_sizes=(224, 64),
+    input_sizes=(224, 48),
     reduced={"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128)},
 )
 def cbam_resnet50(
