@@ -171,6 +171,13 @@ def test_sizes_of_grids_and_embeddings_are_the_papers() -> None:
     assert [m.embedding for m in layers] == [196, 196, 56, 14, 25]
 
 
+def test_biases_are_not_decayed() -> None:
+    network = reduced()
+    biases = {name for name, p in network.named_parameters() if name.endswith("bias") and p.ndim > 1}
+    assert network.no_weight_decay() == biases
+    assert len(biases) == 5
+
+
 @pytest.mark.parametrize("size", [33, 48, 63, 64, 90])
 def test_any_side_with_heads_that_fit(size: int) -> None:
     """The grids foretold at build time are those that the trunk makes; otherwise forward would refuse them."""

@@ -57,6 +57,10 @@ class LhcNet(nn.Module):
         x = self.norm(x)  # batch norm and ReLU
         return self.classifier(self.pool(x).flatten(1))  # → N×channels[-1] → N×num_classes
 
+    def no_weight_decay(self) -> set[str]:
+        """The attentions' biases, which by their shape (one row for each head) look like matrices."""
+        return {f"attentions.{number}.bias" for number in range(len(self.attentions))}
+
 
 def grids(image_size: int) -> tuple[int, ...]:
     """Sides of the stem's and the four stages' grids: 224 → 56, 56, 28, 14, 7. Each halving rounds up."""
