@@ -18,7 +18,7 @@ SPEC = registry.spec("resnet34_unet_eca")
 
 
 def reduced(**args: Any) -> MaskedResNet:
-    network = SPEC.build(**{**SPEC.reduced, **args})
+    network = SPEC.build(**{**SPEC.reduced, "width": 8, **args})
     assert isinstance(network, MaskedResNet)
     return network
 

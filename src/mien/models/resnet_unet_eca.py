@@ -144,7 +144,7 @@ def _conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
     summary="ResNet34 with a U-Net + ECA mask after each stage",
     color="rgb",
     input_sizes=(224, 48, 72),
-    reduced={"width": 8, "layers": (1, 1, 1, 1)},
+    reduced={"width": 16, "layers": (1, 1, 1, 1)},
 )
 def resnet34_unet_eca(
     *,

@@ -48,7 +48,7 @@ def residual_mask(channels: int, depth: int, *, zero_init: bool = False) -> UNet
     summary="ResNet34 with a residual U-Net mask after each stage",
     color="rgb",
     input_sizes=(224, 48, 72),
-    reduced={"width": 8, "layers": (1, 1, 1, 1)},
+    reduced={"width": 16, "layers": (1, 1, 1, 1)},
 )
 def resmaskingnet(
     *,
