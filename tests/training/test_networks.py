@@ -1,5 +1,6 @@
 """Where a network's first weights come from, and that a run of each kind gives back what it holds."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from mien.data.store import Store
 from mien.errors import DataError, RecipeError
+from mien.models import registry
 from mien.models.masked_image import MaskedImageModel
 from mien.training.networks import build_network, load_network, starting_network
 from mien.training.objectives import build_objective
@@ -140,6 +142,19 @@ def test_a_network_that_sees_a_window(small_store: Path, tmp_path: Path) -> None
     np.testing.assert_array_equal(ten[0], middle[0])
     np.testing.assert_array_equal(ten[4], batch[0, :, 8:, 8:])
     np.testing.assert_array_equal(ten[9], batch[0, :, 8:, 8:][..., ::-1])
+
+
+def test_what_the_masks_do_is_logged(small_store: Path, tmp_path: Path) -> None:
+    args = registry.spec("resnet34_unet_eca").reduced
+    recipe = small_recipe(model={"name": "resnet34_unet_eca", "args": dict(args)}, data=RGB | {"limit": 40}, epochs=1)
+    train(recipe, Store.open(small_store), tmp_path / "run", accelerator="cpu", threads=1)
+    row = next(csv.DictReader((tmp_path / "run" / "log.csv").read_text().splitlines()))
+    network, _, preprocess, _ = load_network(tmp_path / "run")
+    split = Store.open(small_store).read("public_test")
+    images = torch.from_numpy(preprocess.normalise(preprocess.stack(split.images[:40])))
+    expected = network.mask_statistics(images)  # type: ignore[operator]
+    assert {key: float(row[f"mask_std_{key}"]) for key in expected} == pytest.approx(expected, abs=1e-4)
+    assert len(expected) == 4
 
 
 def test_valence_and_arousal_are_learnt_where_a_store_has_them(small_store: Path, tmp_path: Path) -> None:

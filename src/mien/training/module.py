@@ -126,7 +126,8 @@ class FerModule(L.LightningModule):
                 self._valid.add(self.objective.validate(self.network, batch, number=batch_idx), rows)
             describe = getattr(self.network, "mask_statistics", None)
             if describe and batch_idx == 0:
-                self._described = describe(self.objective.plain({"images": batch["images"][:DESCRIBED]}))
+                shown = describe(self.objective.plain({"images": batch["images"][:DESCRIBED]}))
+                self._described = {f"mask_std_{stage}": value for stage, value in shown.items()}
 
     def on_validation_epoch_end(self) -> None:
         means = self._valid.means(self.trainer.strategy.reduce if self.trainer.world_size > 1 else None)

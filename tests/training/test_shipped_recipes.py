@@ -1,0 +1,75 @@
+"""Every recipe that ships is a document that can be run: its head, its keys, its network, and a step of it for real."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from mien.data.store import Store
+from mien.models import registry
+from mien.training.networks import recipe_preprocess
+from mien.training.recipe import Recipe, load_recipe, parse_recipe, recipes_by_network, shipped_recipes
+from mien.training.run import train
+
+RECIPES = shipped_recipes()
+OURS = {"compact", "nano"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_head_says_what_one_must_know(name: str) -> None:
+    text = RECIPES[name].read_text(encoding="utf-8")
+    head = "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    assert re.search(rf"mien train (recipes/)?{re.escape(name)}(\.yaml)? ", head), "the command"
+    assert "Hardware" in head
+    assert "Expected" in head
+    assert re.search(r"not yet run|\d\d\.\d %|\.md|\d+ %", head), "a score, or that there is none"
+    assert load_recipe(name).name == name.replace("/", "-")
+
+
+@pytest.mark.parametrize("entry", registry.all_specs(), ids=lambda s: s.name)
+def test_each_network_has_its_authors_recipe_and_one_from_scratch(entry: registry.ModelSpec) -> None:
+    names = recipes_by_network()[entry.name]
+    assert entry.name in OURS or {f"{entry.name}/paper", f"{entry.name}/scratch"} <= set(names)
+    assert load_recipe(names[-1] if entry.name in OURS else f"{entry.name}/scratch").model.init in (
+        "scratch",
+        "run:runs/nano-base",
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_its_network_can_be_built_and_fed(name: str) -> None:
+    recipe = load_recipe(name)
+    preprocess = recipe_preprocess(recipe)
+    entry = registry.spec(recipe.model.name)
+    side = {"image_size": preprocess.input_size} if entry.takes("image_size") else {}
+    with torch.device("meta"):
+        network = entry.build(**(recipe.model.args | side))
+        logits = network.eval()(torch.empty(2, preprocess.channels, preprocess.input_size, preprocess.input_size))
+    assert logits.shape == (2, 7)
+    assert recipe.model.init != "imagenet" or entry.takes("pretrained")
+
+
+def small(recipe: Recipe) -> Recipe:
+    """The recipe with the network's reduced form, forty pictures and one epoch; everything else as it is."""
+    entry = registry.spec(recipe.model.name)
+    raw: dict[str, Any] = yaml.safe_load(recipe.to_yaml())
+    side = entry.reduced.get("image_size", min(entry.input_sizes))
+    args = {key: value for key, value in entry.reduced.items() if key != "image_size"}
+    raw["model"] |= {"args": args, "init": "scratch"}
+    raw["data"] |= {"size": side, "window": None, "limit": 40}
+    raw["masking"] = {"patch": 8, "ratio": 0.5}
+    raw["targets"]["votes"] = 0
+    raw |= {"epochs": 1, "batch_size": 20, "accumulate": 1, "distill": None}
+    return parse_recipe(raw, origin=recipe.name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_trains(name: str, small_store: Path, tmp_path: Path) -> None:
+    recipe = small(load_recipe(name))
+    meta = train(recipe, Store.open(small_store), tmp_path / "run", accelerator="cpu", threads=1)
+    assert meta["result"]["epochs"] == 1
+    assert (tmp_path / "run" / "best.ckpt").is_file()
