@@ -32,6 +32,7 @@ class Objective(ABC):
     def __init__(self, recipe: Recipe, preprocess: Preprocess) -> None:
         self.recipe, self.preprocess = recipe, preprocess
         self.settings = recipe.augment.settings()
+        self._numbers: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Objective":
         return self  # nothing in it trains: whoever copies the module (the moving average) shares it
@@ -45,13 +46,15 @@ class Objective(ABC):
         """The mean loss over the rows, and figures to report (means over the rows, detached)."""
 
     @abstractmethod
-    def validate(self, network: nn.Module, batch: Batch, *, number: int) -> dict[str, Tensor]:
-        """Sums over the rows of a validation batch, by name; ``number`` counts the batches."""
+    def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Sums over the rows of a validation batch, by name."""
 
     def normalise(self, images: Tensor) -> Tensor:
         """float N×C×S×S in 0-1 → the network's input N×channels×S×S; the same numbers as ``Preprocess.normalise``."""
-        mean = torch.tensor(self.preprocess.mean, device=images.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.preprocess.std, device=images.device).view(1, -1, 1, 1)
+        if images.device not in self._numbers:  # once: an upload a step would hold the device up
+            mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.preprocess.mean, self.preprocess.std))
+            self._numbers[images.device] = mean.to(images.device), std.to(images.device)
+        mean, std = self._numbers[images.device]
         return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def augmented(self, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -118,7 +121,7 @@ class Expression(Objective):
         figures |= {f"train_{name}": term for name, term in terms.items()}
         return loss, {name: value.detach().float() for name, value in figures.items()}
 
-    def validate(self, network: nn.Module, batch: Batch, *, number: int) -> dict[str, Tensor]:
+    def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         logits = network(self.plain(batch)).float()
         labels = batch["labels"]
         return {
@@ -130,7 +133,8 @@ class Expression(Objective):
 class MaskedImage(Objective):
     """Fill in masked patches: L1 on their pixels (SimMIM, Xie et al. 2021, arXiv 2111.09886). Labels are not looked at.
 
-    Validation masks follow the batch's number, so that every epoch is scored on the same holes.
+    An image's validation mask follows its row, so that every epoch is scored on the same holes, in batches of any
+    size and on any number of processes.
     """
 
     monitor, mode = "valid_loss", "min"
@@ -149,10 +153,10 @@ class MaskedImage(Objective):
         loss = network.loss(drawn["images"], drawn["mask"])
         return loss, {"train_loss": loss.detach()}
 
-    def validate(self, network: nn.Module, batch: Batch, *, number: int) -> dict[str, Tensor]:
+    def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         assert isinstance(network, MaskedImageModel)
         images = self.plain(batch)
-        mask = self.draw_mask(len(images), augment.step_generator(0, number))
+        mask = torch.cat([self.draw_mask(1, augment.step_generator(0, row)) for row in batch["index"].tolist()])
         return {"valid_loss": network.loss(images, mask) * len(images)}
 
 

@@ -49,11 +49,14 @@ class EfficientNetMultitask(nn.Module):
         """Logits N×K, and ``valence_arousal`` where the network has the outputs and the targets name them."""
         x = self.features(images)
         losses: dict[str, Tensor] = {}
+        logits = self.classifier(x)
         if self.affect is not None and "valence_arousal" in targets:
             losses["valence_arousal"] = self.affect_weight * concordance_loss(
                 self.affect(x), targets["valence_arousal"]
             )
-        return self.classifier(x), losses
+        elif self.affect is not None:  # part of the graph, or processes would wait for each other's gradients of it
+            logits = logits + 0 * self.affect(x).sum()
+        return logits, losses
 
     def valence_arousal(self, images: Tensor) -> Tensor:
         """N×C×S×S → N×2 in -1…1. Raises ValueError for a network that was built without these outputs."""
