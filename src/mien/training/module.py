@@ -34,7 +34,8 @@ DESCRIBED = 64
 class FerModule(L.LightningModule):
     """network: images float32 N×C×S×S (normalised) → logits N×K, or a masked-image model, as the recipe's task says.
 
-    teachers: frozen networks that take the same crops. steps_per_epoch: optimiser steps.
+    teachers: frozen networks that take the same crops. steps_per_epoch: optimiser steps. class_weights: float K, what
+    an image of each class counts in the cross-entropy; all alike where None.
     """
 
     def __init__(
@@ -45,13 +46,14 @@ class FerModule(L.LightningModule):
         *,
         steps_per_epoch: int,
         teachers: Sequence[nn.Module] = (),
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
         # The objective is no module: teachers inside it are not trained, averaged or saved.
-        self.objective = build_objective(recipe, preprocess, network, teachers=teachers)
+        self.objective = build_objective(recipe, preprocess, network, teachers=teachers, class_weights=class_weights)
         # Sums stay tensors on the device until an epoch ends: a step never waits for the host.
         self._train, self._valid = _Sums(), _Sums()
         self._described: dict[str, float] = {}

@@ -72,13 +72,21 @@ class Objective(ABC):
 class Expression(Objective):
     """Cross-entropy on soft targets, the network's own terms, and distillation (Hinton et al. 2015, arXiv 1503.02531).
 
-    teachers: frozen networks that take the same crops.
+    teachers: frozen networks that take the same crops. class_weights: float K, in the cross-entropy alone.
     """
 
     monitor, mode = "valid_accuracy", "max"
 
-    def __init__(self, recipe: Recipe, preprocess: Preprocess, *, teachers: Sequence[nn.Module] = ()) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        preprocess: Preprocess,
+        *,
+        teachers: Sequence[nn.Module] = (),
+        class_weights: Tensor | None = None,
+    ) -> None:
         super().__init__(recipe, preprocess)
+        self.class_weights = class_weights
         self.teachers = [t.eval().requires_grad_(False).to(memory_format=torch.channels_last) for t in teachers]
 
     def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
@@ -109,6 +117,9 @@ class Expression(Objective):
         else:
             logits = network(drawn["images"])
         logits = logits.float()
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(targets.device)
+            targets = targets * self.class_weights
         loss = torch.sum(-targets * F.log_softmax(logits, dim=1), dim=1).mean()
         if "teachers" in drawn and self.recipe.distill:
             share, soft = self.recipe.distill.weight, self.recipe.distill.temperature
@@ -116,7 +127,7 @@ class Expression(Objective):
             loss = (1 - share) * loss + share * soft**2 * away
         for term in terms.values():
             loss = loss + term.float()
-        hits = (logits.argmax(1) == targets.argmax(1)).float().mean()
+        hits = (logits.argmax(1) == drawn["expression"].argmax(1)).float().mean()
         figures = {"train_loss": loss, "train_accuracy": hits}
         figures |= {f"train_{name}": term for name, term in terms.items()}
         return loss, {name: value.detach().float() for name, value in figures.items()}
@@ -161,10 +172,15 @@ class MaskedImage(Objective):
 
 
 def build_objective(
-    recipe: Recipe, preprocess: Preprocess, network: nn.Module, *, teachers: Sequence[nn.Module] = ()
+    recipe: Recipe,
+    preprocess: Preprocess,
+    network: nn.Module,
+    *,
+    teachers: Sequence[nn.Module] = (),
+    class_weights: Tensor | None = None,
 ) -> Objective:
     """The objective of the recipe's ``task``."""
     if recipe.task == "masked_image":
         assert isinstance(network, MaskedImageModel)
         return MaskedImage(recipe, preprocess, network=network)
-    return Expression(recipe, preprocess, teachers=teachers)
+    return Expression(recipe, preprocess, teachers=teachers, class_weights=class_weights)

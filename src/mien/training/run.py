@@ -40,7 +40,7 @@ from mien.training.module import FerModule
 from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, teacher, try_network
 from mien.training.progress import EpochLog, progress_bar
 from mien.training.recipe import Recipe, load_recipe
-from mien.training.targets import one_hot, soft_targets
+from mien.training.targets import inverse_weights, one_hot, soft_targets
 
 
 def train(
@@ -91,7 +91,17 @@ def train(
     network = build_network(recipe) if go_on else starting_network(recipe)
     try_network(network, recipe)
     teachers = [teacher(path, preprocess) for path in recipe.distill.runs] if recipe.distill else []
-    module = FerModule(network, recipe, preprocess, steps_per_epoch=len(train_loader), teachers=teachers)
+    weights = None
+    if recipe.task == "expression" and recipe.targets.class_weights == "inverse":
+        weights = inverse_weights(train_set.columns["labels"].numpy(), len(SEVEN))
+    module = FerModule(
+        network,
+        recipe,
+        preprocess,
+        steps_per_epoch=len(train_loader),
+        teachers=teachers,
+        class_weights=weights,
+    )
     meta = _meta(recipe, store, network, images=len(train_set), device=device, devices=devices)
     if rank == 0:
         try:
@@ -299,9 +309,11 @@ class _quiet(warnings.catch_warnings):
         warnings.filterwarnings("ignore", message=".*The number of training batches.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*is not a recognized.*")
+        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # figures are of all processes already
         for name in (
             "lightning.pytorch.utilities.rank_zero",
             "lightning.pytorch.accelerators.cuda",
             "lightning.pytorch",
+            "lightning.fabric.utilities.distributed",
         ):
             logging.getLogger(name).setLevel(logging.ERROR)
