@@ -78,9 +78,9 @@ def train(
     go_on = str(last) if resume and last.is_file() else None
     if threads:
         torch.set_num_threads(threads)
-    preprocess = recipe_preprocess(recipe)
-    train_set = crop_dataset(store.read(recipe.data.train), recipe, preprocess, train=True)
-    valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False)
+    preprocess, classes = recipe_preprocess(recipe), len(store.labels)
+    train_set = crop_dataset(store.read(recipe.data.train), recipe, preprocess, train=True, classes=classes)
+    valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False, classes=classes)
     batch = _whole_batch(recipe, len(train_set), devices)
     train_loader = make_loader(train_set, batch, train=True, seed=recipe.seed, rank=rank, world=devices)
     # As many as a pass of training holds, twice: validation keeps nothing for a backward pass.
@@ -88,12 +88,12 @@ def train(
     valid_loader = make_loader(valid_set, shown, train=False, rank=rank, world=devices)
 
     L.seed_everything(recipe.seed, verbose=False)
-    network = build_network(recipe) if go_on else starting_network(recipe)
-    try_network(network, recipe)
+    network = build_network(recipe, classes=classes) if go_on else starting_network(recipe, classes=classes)
+    try_network(network, recipe, classes=classes)
     teachers = [teacher(path, preprocess) for path in recipe.distill.runs] if recipe.distill else []
     weights = None
     if recipe.task == "expression" and recipe.targets.class_weights == "inverse":
-        weights = inverse_weights(train_set.columns["labels"].numpy(), len(SEVEN))
+        weights = inverse_weights(train_set.columns["labels"].numpy(), len(store.labels))
     module = FerModule(
         network,
         recipe,
@@ -163,28 +163,30 @@ def choose_device(accelerator: str) -> torch.device:
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def crop_dataset(split: Split, recipe: Recipe, preprocess: Preprocess, *, train: bool) -> CropDataset:
-    """A store's split as the loader wants it: sized, in the network's colour, with its targets."""
+def crop_dataset(
+    split: Split, recipe: Recipe, preprocess: Preprocess, *, train: bool, classes: int = len(SEVEN)
+) -> CropDataset:
+    """A store's split as the loader wants it: sized, in the network's colour, with its targets over the classes."""
     rows = slice(recipe.data.limit)
     images, labels = split.images[rows], np.asarray(split.labels[rows])
     if not len(labels):
         raise DataError(f"expected images in split {split.name!r}, got none")
-    if recipe.task == "expression" and not 0 <= labels.min() <= labels.max() < len(SEVEN):
+    if recipe.task == "expression" and not 0 <= labels.min() <= labels.max() < classes:
         raise DataError(
-            f"expected labels 0-{len(SEVEN) - 1} in split {split.name!r}, got {labels.min()}…{labels.max()}",
+            f"expected labels 0-{classes - 1} in split {split.name!r}, got {labels.min()}…{labels.max()}",
             hint="choose a split whose labels are known: data.train, data.validation",
         )
     images = _kept(images, preprocess, train=train)
     affect = split.valence_arousal[rows] if split.valence_arousal is not None else None
     if recipe.task == "masked_image":
-        nothing = np.zeros((len(labels), len(SEVEN)), np.float32)
+        nothing = np.zeros((len(labels), classes), np.float32)
         return CropDataset(images, nothing, labels)
     if not train:
-        return CropDataset(images, one_hot(labels, len(SEVEN)), labels, affect)
+        return CropDataset(images, one_hot(labels, classes), labels, affect)
     targets = soft_targets(
         labels,
         split.votes[rows] if split.votes is not None else None,
-        classes=len(SEVEN),
+        classes=classes,
         smoothing=recipe.targets.smoothing,
         votes_weight=recipe.targets.votes,
     )
@@ -266,7 +268,7 @@ def _meta(
         "name": recipe.name,
         "model": recipe.model.name,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "labels": list(SEVEN),
+        "labels": list(store.labels),
         "data": {"store": store.fingerprint, "train": recipe.data.train, "images": images, "summary": store.summary},
         "mien": mien.__version__,
         "commit": _commit(),
