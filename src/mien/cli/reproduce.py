@@ -1,0 +1,63 @@
+"""``mien reproduce``: a paper's table from one command: every arm trained, chosen, scored, drawn."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def reproduce(
+    paper: Annotated[str, typer.Argument(metavar="PAPER", help="paper-a or paper-b.")],
+    data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store from [bold]mien data build[/bold].")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where runs, table and figures go.")],
+    preset: Annotated[
+        str, typer.Option("--preset", help="smoke: minutes on two cores. full: what a GPU runs.")
+    ] = "smoke",
+    recipes: Annotated[
+        str | None,
+        typer.Option("--recipes", help="paper or scratch: which recipe of each network, in place of the preset's."),
+    ] = None,
+    arms: Annotated[str | None, typer.Option("--arms", help="Only these, separated by commas.")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="In place of the preset's, e.g. 0,1,2.")] = None,
+    train: Annotated[str | None, typer.Option("--train", metavar="SPLIT", help="Default: training or train.")] = None,
+    validation: Annotated[
+        str | None, typer.Option("--validation", metavar="SPLIT", help="Default: public_test, validation or val.")
+    ] = None,
+    test: Annotated[str | None, typer.Option("--test", metavar="SPLIT", help="Default: private_test or test.")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of every arm's recipe. May repeat."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of torch.")] = None,
+) -> None:
+    """Train and score every arm of a paper's table; interrupted, go on with what is missing by the same command.
+
+    DIR gets table.md, table.csv, table.json, report.html and figures; DIR/runs holds each run.
+    Exit status 1: some runs failed, the table is of the others.
+
+    Example: mien reproduce paper-a --data stores/fer2013 -o out/paper-a --preset smoke
+    """
+    from mien.cli.extras import require
+
+    require("torch", "timm", "torchvision", "lightning", "sklearn", "matplotlib", "yaml", extra="train")
+    from mien.data.store import Store
+    from mien.reproduce import study as studies
+
+    failed = studies.reproduce(
+        paper,
+        Store.open(data),
+        out,
+        preset_name=preset,
+        flavour=recipes,
+        arms=[name.strip() for name in arms.split(",")] if arms else [],
+        seeds=seeds,
+        parts=(train, validation, test),
+        sets=sets or [],
+        accelerator=device,
+        threads=threads,
+    )
+    print((out / "table.md").read_text("utf-8"))
+    print(f"wrote {out}", file=sys.stderr)
+    raise typer.Exit(1 if failed else 0)

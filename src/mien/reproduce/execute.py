@@ -1,0 +1,163 @@
+"""Run a study: train what is missing, choose, repeat, predict. Killed and called again, it goes on where it stopped.
+
+What is on the disk decides what is missing: a run whose ``meta.json`` has a result is done, one with ``last.ckpt`` is
+resumed, and predictions are made again only where the weights changed. A run that fails is said and left out; the
+others go on.
+"""
+
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mien.atomic import write_text
+from mien.data.store import Store
+from mien.errors import MienError, UsageError
+from mien.evaluation.evaluate import evaluate
+from mien.evaluation.predictors import RunPredictor
+from mien.reproduce.papers import Study
+from mien.reproduce.plan import Preset, Run, Splits, first_round, second_round
+from mien.training.networks import read_meta
+from mien.training.recipe import load_recipe
+from mien.training.run import train
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished run. valid: its best validated accuracy, 0-1. predictions: by split, the evaluation's directory."""
+
+    run: Run
+    valid: float
+    meta: dict[str, Any]
+    predictions: dict[str, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """first: the grid's runs. kept: by arm, the runs at its chosen rate, one a seed. failed: run → what went wrong."""
+
+    first: list[Done]
+    kept: dict[str, list[Done]]
+    failed: dict[str, str]
+
+
+def execute(
+    study: Study,
+    preset: Preset,
+    store: Store,
+    splits: Splits,
+    home: Path,
+    *,
+    sets: Mapping[str, Any],
+    arms: Sequence[str] = (),
+    accelerator: str = "auto",
+    threads: int | None = None,
+) -> Outcome:
+    """All runs of the study under ``home``. arms: only these, where given. Raises UsageError where ``home`` is another
+    study's, RecipeError where an arm's recipe cannot work."""
+    unknown = set(arms) - {arm.key for arm in study.arms}
+    if unknown:
+        raise UsageError(f"--arms: expected some of {', '.join(a.key for a in study.arms)}, got {', '.join(unknown)}")
+    _claim(home, {"study": study.key, "store": store.fingerprint})
+    wanted = [run for run in first_round(study, preset, splits, home, sets=sets) if not arms or run.arm.key in arms]
+    later = len({run.arm.key for run in wanted}) * (len(preset.seeds) - 1)
+    clock = _Clock(len(wanted) + later)
+    failed: dict[str, str] = {}
+    first = _train_all(wanted, store, clock, failed, accelerator=accelerator, threads=threads)
+    chosen: dict[str, Done] = {}
+    for done in first:
+        best = chosen.get(done.run.arm.key)
+        if best is None or done.valid > best.valid:
+            chosen[done.run.arm.key] = done
+    repeats = second_round({key: done.run for key, done in chosen.items()}, preset, splits, home, sets=sets)
+    more = _train_all(repeats, store, clock, failed, accelerator=accelerator, threads=threads)
+    kept = {key: [done, *(other for other in more if other.run.arm.key == key)] for key, done in chosen.items()}
+    for runs in kept.values():
+        for done in runs:
+            _predict(done, store, splits, limit=done.run.recipe.data.limit, threads=threads)
+    return Outcome(first, kept, failed)
+
+
+def _train_all(
+    runs: list[Run], store: Store, clock: "_Clock", failed: dict[str, str], *, accelerator: str, threads: int | None
+) -> list[Done]:
+    finished = []
+    for run in runs:
+        clock.announce(str(run))
+        try:
+            meta = _trained(run, store, accelerator=accelerator, threads=threads)
+        except MienError as error:
+            failed[str(run)] = str(error)
+            print(f"warning: {run} failed: {error}", file=sys.stderr, flush=True)
+            continue
+        finished.append(Done(run, float(meta["result"]["best_valid_accuracy"]), meta, {}))
+    return finished
+
+
+def _trained(run: Run, store: Store, *, accelerator: str, threads: int | None) -> dict[str, Any]:
+    """The run's meta, trained now where it is not done. A run under another recipe is set aside, never overwritten."""
+    before = run.directory / "recipe.yaml"
+    if before.is_file() and load_recipe(before) != run.recipe:
+        aside = run.directory.with_name(f"{run.directory.name}.other-recipe")
+        if aside.exists():
+            raise UsageError(
+                f"expected {run.directory} to hold this study's recipe, it holds another", hint="move it away"
+            )
+        shutil.move(run.directory, aside)
+        print(f"note: {run.directory} was trained by another recipe; kept as {aside}", file=sys.stderr)
+    meta = read_meta(run.directory)
+    if "result" in meta and (run.directory / "best.ckpt").is_file():
+        return meta
+    resume = (run.directory / "last.ckpt").is_file()
+    if run.directory.is_dir() and not resume:  # killed within its first epoch
+        shutil.rmtree(run.directory)
+    return train(run.recipe, store, run.directory, resume=resume, accelerator=accelerator, threads=threads)
+
+
+def _predict(done: Done, store: Store, splits: Splits, *, limit: int | None, threads: int | None) -> None:
+    mark = hashlib.sha256((done.run.directory / "best.ckpt").read_bytes()).hexdigest()[:16]
+    for split in filter(None, (splits.validation, splits.test)):
+        out = done.run.directory / "evaluation" / split
+        written = out / "weights.txt"
+        if not (out / "report.json").is_file() or not written.is_file() or written.read_text("utf-8").strip() != mark:
+            print(f"predicting {split}: {done.run}", file=sys.stderr, flush=True)
+            command = f"mien evaluate {done.run.directory} --data {store.path} --split {split} -o {out}"
+            evaluate(RunPredictor(done.run.directory), store, split, out, limit=limit, threads=threads, command=command)
+            write_text(written, mark + "\n")
+        done.predictions[split] = out
+
+
+def _claim(home: Path, about: dict[str, str]) -> None:
+    """One directory, one study on one store."""
+    file = home / "study.json"
+    if file.is_file():
+        before = json.loads(file.read_text("utf-8"))
+        if {key: before.get(key) for key in about} != about:
+            raise UsageError(
+                f"expected a new directory or one of {about['study']} on store {about['store']}, {home} holds "
+                f"{before.get('study')} on {before.get('store')}",
+                hint="choose another with -o",
+            )
+        return
+    if home.exists() and (not home.is_dir() or any(home.iterdir())):
+        raise UsageError(f"expected a new or empty directory, got {home}", hint="choose another with -o")
+    home.mkdir(parents=True, exist_ok=True)
+    write_text(file, json.dumps(about, indent=2) + "\n")
+
+
+class _Clock:
+    """Says which run begins, and about how long the others will take, judged by those that this call trained."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.number, self.started = total, 0, time.monotonic()
+
+    def announce(self, what: str) -> None:
+        passed, left = time.monotonic() - self.started, self.total - self.number
+        guess = f"; about {passed / self.number * left / 60:.0f} min left" if self.number and passed > 1 else ""
+        self.number += 1
+        print(f"run {self.number} of {self.total}: {what}{guess}", file=sys.stderr, flush=True)

@@ -1,0 +1,163 @@
+"""What the arms of a study are worth: means over seeds, their intervals, and paired differences, from predictions.
+
+An arm's figure is the mean of its seeds'. Its 95 % interval comes from resampling images (2,000 times), the same images
+for every arm and seed, so that differences between arms are paired; what another seed would have changed is stated
+beside it as the standard deviation over seeds. Conventions of the figures: ``evaluation/metrics.py``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import DataError
+from mien.evaluation import metrics
+from mien.labels import SEVEN
+
+FIGURES = ("accuracy", "weighted_precision", "weighted_recall", "weighted_f1", "macro_f1", "balanced_accuracy")
+RESAMPLES = 2000
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """Predictions of one run for a split. y: int64 N. p: float N×K, NaN rows for failures. leak: bool N or None."""
+
+    paths: list[str]
+    labels: tuple[str, ...]
+    y: Int
+    p: Float
+    leak: NDArray[np.bool_] | None
+
+
+def read_answers(directory: Path) -> Answers | None:
+    """An evaluation's ``predictions.parquet``; None where the labels were held back. Raises DataError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = directory / "predictions.parquet"
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"expected predictions in {file}, cannot read them: {error}", hint="evaluate again") from error
+    own = ("path", "label", "answer", "near_duplicate")
+    labels = tuple(name for name in table.column_names if name not in own)
+    truth = table["label"].to_pylist()
+    if None in truth:
+        return None
+    p = np.column_stack([table[name].to_numpy().astype(np.float64) for name in labels])
+    leak = table["near_duplicate"]
+    return Answers(
+        paths=table["path"].to_pylist(),
+        labels=labels,
+        y=np.array([labels.index(name) for name in truth], np.int64),
+        p=p,
+        leak=None if leak.null_count else leak.to_numpy().astype(bool),
+    )
+
+
+def seven(answers: Answers, *, closed: bool) -> Answers:
+    """The seven-class reading of an eight-class model: images of contempt left out.
+
+    closed: contempt is masked and the other seven are renormalised; open: a contempt answer stays, and is wrong.
+    A seven-class model is returned as it is.
+    """
+    if "contempt" not in answers.labels:
+        return answers
+    contempt = answers.labels.index("contempt")
+    kept = answers.y != contempt
+    p, others = answers.p[kept], [i for i in range(len(answers.labels)) if i != contempt]
+    if closed:
+        p = p[:, others]
+        total = p.sum(1, keepdims=True)
+        p = np.divide(p, total, out=np.full_like(p, 1 / p.shape[1]), where=total > 0)
+        labels = tuple(answers.labels[i] for i in others)
+    else:
+        labels = answers.labels
+    return Answers(
+        paths=[path for path, keep in zip(answers.paths, kept, strict=True) if keep],
+        labels=labels,
+        y=np.array([labels.index(answers.labels[code]) for code in answers.y[kept]], np.int64),
+        p=p,
+        leak=None if answers.leak is None else answers.leak[kept],
+    )
+
+
+def score(
+    arms: Mapping[str, Sequence[Answers]], *, part: str = "all", resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Figures of each arm, the first of which the others are compared with.
+
+    arms: key → predictions of its seeds, all of the same images in the same order. part: "all" images or "leak_free"
+    ones. Returns by arm: each of ``FIGURES`` as value, low, high, ``sd`` over seeds (None for one seed) and ``seeds``;
+    ``difference``: the same against the first arm (not in its own); ``n``. Raises DataError where images differ.
+    """
+    runs = [answers for group in arms.values() for answers in group]
+    first = runs[0]
+    if any(other.paths != first.paths or not np.array_equal(other.y, first.y) for other in runs):
+        raise DataError("expected predictions of the same images by every run, got other ones", hint="evaluate again")
+    chosen = np.ones(len(first.y), bool)
+    if part == "leak_free":
+        if first.leak is None:
+            raise DataError("expected to know which images have a near-duplicate in Training, this store does not say")
+        chosen = ~first.leak
+    n = int(chosen.sum())
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float32)
+    found: dict[str, dict[str, Any]] = {}
+    reference: dict[str, tuple[Float, Float]] = {}
+    for key, group in arms.items():
+        each = [_figures_of(answers, chosen, weights) for answers in group]
+        row: dict[str, Any] = {"n": n}
+        differences: dict[str, Any] = {}
+        for name in FIGURES:
+            values = np.array([values[name] for values, _ in each])
+            drawn = np.mean([drawn[name] for _, drawn in each], axis=0)
+            row[name] = _stated(values, drawn)
+            if reference:
+                base_values, base_drawn = reference[name]
+                differences[name] = _interval(float(values.mean() - base_values.mean()), drawn - base_drawn)
+            else:
+                found.setdefault("", {})[name] = (values, drawn)
+        if not reference:
+            reference = found.pop("")
+        else:
+            row["difference"] = differences
+        found[key] = row
+    return found
+
+
+def _figures_of(answers: Answers, chosen: NDArray[np.bool_], weights: NDArray[np.float32]) -> Any:
+    """The figures of one run, and the same of each resample."""
+    y, p = answers.y[chosen], answers.p[chosen]
+    k = len(answers.labels)
+    matrix = metrics.confusion(y, p)
+    cells = np.zeros((len(y), k * (k + 1)), np.float32)
+    cells[np.arange(len(y)), y * (k + 1) + metrics.predicted(p)] = 1
+    drawn = np.rint(weights @ cells).astype(np.int64).reshape(-1, k, k + 1)
+    exact = {name: float(value) for name, value in metrics.from_confusion(matrix).items() if name in FIGURES}
+    return exact, metrics.from_confusion(drawn)
+
+
+def _stated(values: Float, drawn: Float) -> dict[str, Any]:
+    sd = float(values.std(ddof=1)) if len(values) > 1 else None
+    return _interval(float(values.mean()), drawn) | {"sd": sd, "seeds": [float(value) for value in values]}
+
+
+def _interval(value: float, drawn: Float) -> dict[str, Any]:
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return {"value": value, "low": float(low), "high": float(high)}
+
+
+def readings(labels: Sequence[str]) -> tuple[str, ...]:
+    """How a model with these labels is read: as it is, or as one of seven classes, openly and closed."""
+    return ("as_trained",) if set(labels) <= set(SEVEN) else ("as_trained", "seven_open", "seven_closed")
+
+
+def read_as(answers: Answers, reading: str) -> Answers:
+    """One of :func:`readings`."""
+    return answers if reading == "as_trained" else seven(answers, closed=reading == "seven_closed")

@@ -1,0 +1,227 @@
+"""The study's table, the published figures beside ours: as JSON (the truth), Markdown and CSV."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mien.atomic import write_text
+from mien.data.store import Store
+from mien.models import registry
+from mien.preprocess import Preprocess
+from mien.reproduce.execute import Outcome
+from mien.reproduce.papers import Study
+from mien.reproduce.plan import Preset, Splits
+from mien.reproduce.scores import Answers, read_answers, read_as, readings, score
+from mien.training.networks import recipe_preprocess
+
+#: The columns of Paper A's Table 2; Paper B prints the first alone.
+COLUMNS = {
+    "accuracy": "accuracy",
+    "weighted_precision": "weighted precision",
+    "weighted_recall": "weighted recall",
+    "weighted_f1": "weighted F1",
+}
+READINGS = {
+    "as_trained": "the store's classes",
+    "seven_open": "seven classes, open (a contempt answer is wrong)",
+    "seven_closed": "seven classes, closed (contempt masked)",
+}
+PARTS = {"all": "all images", "leak_free": "images without a near-duplicate in Training"}
+
+
+def tabulate(study: Study, preset: Preset, name: str, store: Store, splits: Splits, outcome: Outcome) -> dict[str, Any]:
+    """Everything that the table says. Figures are on the test split; on the validation split where that is blind."""
+    scored, answers = _answers(splits, outcome)
+    about = {arm.key: arm for arm in study.arms}
+    rows = []
+    for key, runs in outcome.kept.items():
+        recipe = runs[0].run.recipe
+        preprocess: Preprocess = recipe_preprocess(recipe)
+        entry = registry.spec(recipe.model.name)
+        macs = registry.measure(entry, recipe.model.args, size=preprocess.input_size)[1]
+        valid = [done.valid for done in runs]
+        rows.append(
+            {
+                "arm": key,
+                "title": about[key].title,
+                "published": dict(about[key].published),
+                "caveat": about[key].caveat,
+                "network": recipe.model.name,
+                "parameters": runs[0].meta["parameters"],
+                "macs": macs,
+                "learning_rate": recipe.optimizer.lr,
+                "tried_rates": {
+                    f"{d.run.recipe.optimizer.lr:.3g}": d.valid for d in outcome.first if d.run.arm.key == key
+                },
+                "seeds": [done.run.seed for done in runs],
+                "validated": valid,
+                "runs": [done.run.directory.name for done in runs],
+                "seconds": [done.meta["result"].get("seconds_of_last_start") for done in runs],
+                "device": runs[0].meta.get("device"),
+            }
+        )
+    figures: dict[str, Any] = {}
+    if answers:
+        first = next(iter(answers.values()))[0]
+        for reading in readings(first.labels):
+            read = {key: [read_as(one, reading) for one in group] for key, group in answers.items()}
+            leak = next(iter(read.values()))[0].leak
+            parts = ["all"] if leak is None or leak.all() else ["all", "leak_free"]
+            figures[reading] = {part: score(read, part=part) for part in parts}
+    return {
+        "study": study.key,
+        "source": study.source,
+        "table": study.table,
+        "claim": study.claim,
+        "preset": name,
+        "recipes": preset.flavour,
+        "reduced": preset.reduced,
+        "store": store.fingerprint,
+        "train": splits.train,
+        "selected_on": splits.validation,
+        "scored_on": scored,
+        "blind": splits.test if splits.test and scored != splits.test else None,
+        "rows": rows,
+        "figures": figures,
+        "failed": outcome.failed,
+        "not_run": [arm.key for arm in study.arms if arm.key not in outcome.kept],
+    }
+
+
+def _answers(splits: Splits, outcome: Outcome) -> tuple[str, dict[str, list[Answers]]]:
+    """Predictions of the first split of (test, validation) whose labels are known."""
+    for split in (splits.test, splits.validation):
+        if split is None or not outcome.kept:
+            continue
+        found = {key: [read_answers(d.predictions[split]) for d in runs] for key, runs in outcome.kept.items()}
+        known = {key: [one for one in group if one is not None] for key, group in found.items()}
+        if all(len(known[key]) == len(found[key]) for key in found):
+            return split, known
+    return splits.validation, {}
+
+
+def write_table(table: Mapping[str, Any], home: Path) -> None:
+    """``table.json``, ``table.md`` and ``table.csv`` in the study's directory."""
+    write_text(home / "table.json", json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+    write_text(home / "table.md", markdown(table))
+    write_text(home / "table.csv", _csv(table))
+
+
+def markdown(table: Mapping[str, Any]) -> str:
+    """The table as one reads it."""
+    lines = [f"# {table['table']} of {table['source']}, run here ({table['preset']})", ""]
+    lines += [f"*{table['claim']}.*", "", *(f"- {fact}" for fact in facts(table)), ""]
+    for reading, parts in table["figures"].items():
+        for part, scores in parts.items():
+            n = next(iter(scores.values()))["n"]
+            lines += [f"## {READINGS[reading]}; {PARTS[part]} (n = {n:,})", ""]
+            lines += [*_grid(_cells(table, scores)), ""]
+    if not table["figures"]:
+        lines += ["No figures: nothing finished, or all labels are held back.", ""]
+    lines += ["## Runs", "", *_grid(_run_cells(table)), ""]
+    notes = [f"- {row['title']}: {row['caveat']}." for row in table["rows"] if row["caveat"]]
+    notes += [f"- Not run or failed: {key}." for key in table["not_run"]]
+    notes += [f"- Failed: {run}: {error}" for run, error in table["failed"].items()]
+    return "\n".join([*lines, *(["## Notes", "", *notes, ""] if notes else [])])
+
+
+def facts(table: Mapping[str, Any]) -> list[str]:
+    """What one must know to read the table."""
+    seeds = max((len(row["seeds"]) for row in table["rows"]), default=0)
+    result = [
+        f"Store {table['store']}: trained on {table['train']}, selected on {table['selected_on']}, "
+        f"scored on {table['scored_on']}.",
+        f"Recipes `{table['recipes']}`; {seeds} seed{'s' if seeds != 1 else ''} an arm. Ours: mean over seeds "
+        "[95 % interval by resampling images] ± standard deviation over seeds; differences are paired with the first "
+        "row.",
+        "Published figures are of the papers' own data and test sets; on other data they are no yardstick.",
+    ]
+    if table["scored_on"] == table["selected_on"]:
+        result.append("Selected and scored on the same split: a little optimistic, alike for every arm.")
+    if table["blind"]:
+        result.append(f"{table['blind']}: labels held back, predicted blind (`runs/*/evaluation/{table['blind']}`).")
+    if table["reduced"]:
+        result.append(
+            "Reduced networks and few images: this shows that everything runs, not what the networks are worth."
+        )
+    return result
+
+
+def _cells(table: Mapping[str, Any], scores: Mapping[str, Any]) -> list[list[str]]:
+    head = ["", "published", *COLUMNS.values(), "accuracy, difference", "weighted F1, difference"]
+    body = []
+    for row in table["rows"]:
+        ours = scores[row["arm"]]
+        published = row["published"]
+        printed = " / ".join(f"{100 * published[name]:.2f}" for name in COLUMNS if name in published) or "–"
+        gaps = [
+            signed(ours["difference"][name]) if "difference" in ours else "–" for name in ("accuracy", "weighted_f1")
+        ]
+        body.append([row["title"], printed, *(share(ours[name]) for name in COLUMNS), *gaps])
+    return [head, *body]
+
+
+def _run_cells(table: Mapping[str, Any]) -> list[list[str]]:
+    head = [
+        "",
+        "parameters",
+        "MACs",
+        "learning rate (tried: validated)",
+        "seeds",
+        "validated",
+        "seconds a run",
+        "device",
+    ]
+    body = []
+    for row in table["rows"]:
+        tried = ", ".join(f"{rate}: {100 * value:.1f}" for rate, value in row["tried_rates"].items())
+        body.append(
+            [
+                row["title"],
+                f"{row['parameters']:,}",
+                f"{row['macs'] / 1e9:.3f} G",
+                f"{row['learning_rate']:.3g} ({tried})",
+                ", ".join(map(str, row["seeds"])),
+                ", ".join(f"{100 * value:.2f}" for value in row["validated"]),
+                ", ".join(f"{value:.0f}" for value in row["seconds"] if value is not None),
+                str(row["device"]),
+            ]
+        )
+    return [head, *body]
+
+
+def _grid(cells: list[list[str]]) -> list[str]:
+    head, *body = cells
+    return [f"| {' | '.join(head)} |", "|" + " --- |" * len(head), *(f"| {' | '.join(row)} |" for row in body)]
+
+
+def _csv(table: Mapping[str, Any]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["arm", "reading", "images", "n", "figure", "published", "value", "low", "high", "sd", "difference",
+                     "difference_low", "difference_high"])  # fmt: skip
+    published = {row["arm"]: row["published"] for row in table["rows"]}
+    for reading, parts in table["figures"].items():
+        for part, scores in parts.items():
+            for arm, ours in scores.items():
+                for name in (key for key in ours if key not in ("n", "difference")):
+                    gap = ours.get("difference", {}).get(name, {"value": "", "low": "", "high": ""})
+                    one = ours[name]
+                    sd = "" if one["sd"] is None else one["sd"]
+                    writer.writerow([arm, reading, part, ours["n"], name, published[arm].get(name, ""), one["value"],
+                                     one["low"], one["high"], sd, gap["value"], gap["low"], gap["high"]])  # fmt: skip
+    return text.getvalue()
+
+
+def share(figure: Mapping[str, Any]) -> str:
+    """ "71.55 [70.05, 72.99] ± 0.30", in per cent."""
+    sd = "" if figure["sd"] is None else f" ± {100 * figure['sd']:.2f}"
+    return f"{100 * figure['value']:.2f} [{100 * figure['low']:.2f}, {100 * figure['high']:.2f}]{sd}"
+
+
+def signed(figure: Mapping[str, Any]) -> str:
+    """ "+1.20 [+0.10, +2.30]", in points."""
+    return f"{100 * figure['value']:+.2f} [{100 * figure['low']:+.2f}, {100 * figure['high']:+.2f}]"
