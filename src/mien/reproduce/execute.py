@@ -63,8 +63,8 @@ def execute(
     unknown = set(arms) - {arm.key for arm in study.arms}
     if unknown:
         raise UsageError(f"--arms: expected some of {', '.join(a.key for a in study.arms)}, got {', '.join(unknown)}")
-    _claim(home, {"study": study.key, "store": store.fingerprint})
     wanted = [run for run in first_round(study, preset, splits, home, sets=sets) if not arms or run.arm.key in arms]
+    _claim(home, {"study": study.key, "store": store.fingerprint})
     later = len({run.arm.key for run in wanted}) * (len(preset.seeds) - 1)
     clock = _Clock(len(wanted) + later)
     failed: dict[str, str] = {}
@@ -102,7 +102,7 @@ def _train_all(
 def _trained(run: Run, store: Store, *, accelerator: str, threads: int | None) -> dict[str, Any]:
     """The run's meta, trained now where it is not done. A run under another recipe is set aside, never overwritten."""
     before = run.directory / "recipe.yaml"
-    if before.is_file() and load_recipe(before) != run.recipe:
+    if before.is_file() and load_recipe(before).to_yaml() != run.recipe.to_yaml():
         aside = run.directory.with_name(f"{run.directory.name}.other-recipe")
         if aside.exists():
             raise UsageError(

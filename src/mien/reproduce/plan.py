@@ -4,6 +4,7 @@ Round one gives each arm the same grid of learning rates with the first seed; th
 repeats each arm's chosen rate with the other seeds. The test split is looked at when all of that is settled.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,7 @@ def plan_run(
     raw["optimizer"]["lr"] *= rate
     raw |= {"name": f"{arm.key}-{preset.flavour}", "seed": seed}
     name = f"{arm.key}-lr{raw['optimizer']['lr']:.3g}-seed{seed}"
+    raw = json.loads(json.dumps(raw))  # lists for tuples, as a recipe that was read has them
     return Run(arm, rate, seed, parse_recipe(raw, origin=f"{arm.recipes}/{preset.flavour}"), home / "runs" / name)
 
 

@@ -75,7 +75,7 @@ def seven(answers: Answers, *, closed: bool) -> Answers:
     if closed:
         p = p[:, others]
         total = p.sum(1, keepdims=True)
-        p = np.divide(p, total, out=np.full_like(p, 1 / p.shape[1]), where=total > 0)
+        p = np.divide(p, total, out=np.full_like(p, 1 / p.shape[1]), where=~(total <= 0))  # failures stay NaN
         labels = tuple(answers.labels[i] for i in others)
     else:
         labels = answers.labels

@@ -1,0 +1,159 @@
+"""A study for real, small: planned alike for each arm, trained, interrupted, gone on with, tabulated and drawn."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mien.data.store import Store
+from mien.errors import DataError, MienError, RecipeError, UsageError
+from mien.reproduce import execute, plan
+from mien.reproduce.papers import PAPER_A, PAPER_B, STUDIES
+from mien.reproduce.plan import PRESETS, Splits, find_splits, first_round, plan_run
+from mien.reproduce.study import reproduce
+
+SPLITS = Splits("training", "public_test", "private_test")
+#: Small enough for a test: tiny networks, forty images.
+SETS = ["data.limit=40", "batch_size=20", "epochs=1", "data.size=48", "model.args.patch_size=4",
+        "model.args.window_size=3"]  # fmt: skip
+
+
+def call(store: Path, home: Path, **changes: Any) -> dict[str, str]:
+    options: dict[str, Any] = {
+        "preset_name": "smoke", "flavour": None, "arms": [], "seeds": None, "parts": (None, None, None), "sets": SETS,
+        "accelerator": "cpu", "threads": 1,
+    }  # fmt: skip
+    return reproduce("paper-a", Store.open(store), home, **(options | changes))
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=lambda s: s.key)
+@pytest.mark.parametrize("flavour", ["paper", "scratch"])
+def test_every_arm_has_a_recipe_and_arms_of_one_recipe_differ_by_their_changes_alone(study: Any, flavour: str) -> None:
+    preset = replace(PRESETS["full"], flavour=flavour)
+    runs = first_round(study, preset, SPLITS, Path("x"), sets={})
+    assert len(runs) == len(study.arms) * len(study.rates)
+    assert len({run.directory for run in runs}) == len(runs)
+    if study is PAPER_A:
+        free = {"name", "model", "optimizer"}
+        rest = [run.recipe.model_dump(exclude=free) for run in runs]
+        assert all(one == rest[0] for one in rest)
+        by_arm = {run.arm.key: run.recipe for run in runs if run.rate == 1}
+        assert by_arm["swin_t_se_sam"].optimizer.sam is not None
+        assert by_arm["swin_t_se_sam"].optimizer.model_copy(update={"sam": None}) == by_arm["swin_t"].optimizer
+        assert by_arm["swin_t_se_sam"].model == by_arm["swin_t_se"].model
+        assert by_arm["swin_t_se_stem"].model.args["se_position"] == "stem"
+        rates = sorted({run.recipe.optimizer.lr / by_arm["swin_t"].optimizer.lr for run in runs})
+        assert rates == pytest.approx([1 / 3, 1, 3])
+
+
+def test_the_tables_are_as_printed() -> None:
+    """Paper A's identity, and the differences that paper B states in words."""
+    a = {arm.key: arm.published for arm in PAPER_A.arms}
+    assert a["swin_t_se_sam"]["weighted_f1"] == 0.5420
+    assert a["swin_t"]["weighted_recall"] != a["swin_t"]["accuracy"]  # why both readings are printed
+    b = {arm.key: arm.published.get("accuracy") for arm in PAPER_B.arms}
+    theirs = b["resnet34_unet_eca"]
+    assert theirs is not None
+    for key, gap in (("vggnet", 4.82), ("cbam_resnet50", 4.71), ("resmaskingnet", 3.96)):
+        other = b[key]
+        assert other is not None
+        assert 100 * (theirs - other) == pytest.approx(gap, abs=0.005)
+
+
+def test_splits_are_found_or_asked_for(small_store: Path) -> None:
+    store = Store.open(small_store)
+    assert find_splits(store, train=None, validation=None, test=None) == SPLITS
+    with pytest.raises(DataError, match=r"--test: expected split nothing .* it has .*training"):
+        find_splits(store, train=None, validation=None, test="nothing")
+    with pytest.raises(UsageError, match="three different splits"):
+        find_splits(store, train="public_test", validation=None, test=None)
+
+
+@pytest.mark.slow
+def test_a_study_is_run_interrupted_and_gone_on_with(
+    small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, calls = tmp_path / "study", []
+    real = execute.train
+
+    def counted(recipe: Any, store: Store, run: Path, **options: Any) -> dict[str, Any]:
+        if len(calls) == 3 and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            raise KeyboardInterrupt
+        calls.append(run.name)
+        return real(recipe, store, run, **options)
+
+    monkeypatch.setattr(execute, "train", counted)
+    with pytest.raises(KeyboardInterrupt):
+        call(small_store, home)
+    assert len(calls) == 3
+    assert call(small_store, home) == {}
+    assert len(calls) == len(set(calls)) == 8  # four arms, two seeds; nothing twice
+    assert call(small_store, home) == {}
+    assert len(calls) == 8
+
+    table = json.loads((home / "table.json").read_text())
+    assert [row["arm"] for row in table["rows"]] == [arm.key for arm in PAPER_A.arms]
+    assert (table["scored_on"], table["selected_on"]) == ("private_test", "public_test")
+    text = (home / "table.md").read_text()
+    for row in table["rows"]:
+        ours = table["figures"]["as_trained"]["all"][row["arm"]]["accuracy"]
+        assert f"| {row['title']} |" in text
+        assert f"{100 * ours['value']:.2f} [{100 * ours['low']:.2f}" in text
+        reports = [json.loads((home / "runs" / name / "evaluation/private_test/report.json").read_text())
+                   for name in row["runs"]]  # fmt: skip
+        assert ours["seeds"] == pytest.approx([r["figures"]["all"]["accuracy"]["value"] for r in reports])
+    lines = list(csv.DictReader((home / "table.csv").read_text().splitlines()))
+    assert {line["arm"] for line in lines} == {arm.key for arm in PAPER_A.arms}
+    for picture in ("curves.png", "curves_all.png", "differences_as_trained_all.png"):
+        with Image.open(home / picture) as image:
+            assert min(image.size) > 200
+
+    # Another study does not mix with it, another recipe sets its runs aside, a failure leaves the others.
+    with pytest.raises(UsageError, match="holds paper-a"):
+        reproduce("paper-b", Store.open(small_store), home, preset_name="smoke", flavour=None, arms=[], seeds=None,
+                  parts=(None, None, None), sets=[])  # fmt: skip
+
+    def failing(recipe: Any, store: Store, run: Path, **options: Any) -> dict[str, Any]:
+        if recipe.optimizer.sam:
+            raise RecipeError("no luck")
+        return real(recipe, store, run, **options)
+
+    monkeypatch.setattr(execute, "train", failing)
+    failed = call(small_store, home, arms=["swin_t", "swin_t_se_sam"], seeds="0", sets=[*SETS, "optimizer.lr=0.002"])
+    assert list(failed.values()) == ["no luck"]
+    table = json.loads((home / "table.json").read_text())
+    assert [row["arm"] for row in table["rows"]] == ["swin_t"]
+    assert "swin_t_se_sam" in table["not_run"]
+    assert "no luck" in (home / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preset_name": "huge"}, "--preset: expected smoke or full, got 'huge'"),
+        ({"flavour": "mine"}, "--recipes: expected paper or scratch"),
+        ({"seeds": "1,1"}, "--seeds: expected different numbers"),
+        ({"seeds": "a"}, "--seeds: expected whole numbers"),
+        ({"arms": ["swin"]}, "--arms: expected some of swin_t, "),
+        ({"sets": ["optimizer.rate=1"]}, r"optimizer\.rate: no such key"),
+    ],
+)
+def test_what_cannot_be_planned_is_said_before_anything_is_trained(
+    changes: dict[str, Any], message: str, small_store: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(MienError, match=message):
+        call(small_store, tmp_path / "study", **changes)
+    assert not (tmp_path / "study").exists()
+
+
+def test_reduced_runs_keep_what_makes_the_arm() -> None:
+    run = plan_run(PAPER_A.arms[3], PRESETS["smoke"], SPLITS, Path("x"), rate=1, seed=5, sets={"epochs": 7})
+    assert run.recipe.model.args["se_position"] == "stem"
+    assert run.recipe.model.args["embed_dim"] == 32
+    assert (run.recipe.epochs, run.recipe.seed, run.recipe.data.limit) == (7, 5, 400)
+    assert plan.PRESETS["full"].seeds == (0, 1, 2)
