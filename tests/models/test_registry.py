@@ -72,8 +72,12 @@ def test_any_network_of_timms() -> None:
 def test_imagenet_weights_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 
-    def offline(*args: object, **options: object) -> None:
-        raise ConnectionError("no route\nto host")
+    create = timm.create_model
+
+    def offline(*args: object, pretrained: bool = False, **options: object) -> object:
+        if pretrained:
+            raise ConnectionError("no route\nto host")
+        return create(*args, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(
@@ -83,6 +87,38 @@ def test_imagenet_weights_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) ->
     assert "\n" not in str(e.value)
     with pytest.raises(RecipeError, match=r"there are no ImageNet weights for nano; use model\.init: scratch"):
         registry.build("nano", pretrained=True)
+    with pytest.raises(RecipeError, match=r"timm has no weights of efficientnet_b8; use model\.init: scratch"):
+        registry.build("timm/efficientnet_b8", pretrained=True)
+    with pytest.raises(RecipeError, match=r"timm .* knows no weights 'resnet50\.best'; known: a1_in1k"):
+        registry.build("timm/resnet50.best", pretrained=True)
+    with pytest.raises(RecipeError, match=r"expected values that timm/resnet18 can be built with"):  # not the network's
+        registry.build("timm/resnet18", {"drop_path_rate": "much"}, pretrained=True)
+
+
+def test_a_dead_proxy_is_found_out_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+    import time
+
+    from huggingface_hub import constants
+
+    from mien.models.trunks import _cached_only_when_offline
+
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        started = time.monotonic()
+        with _cached_only_when_offline():
+            assert constants.HF_HUB_OFFLINE
+        assert time.monotonic() - started < 6
+
+
+def test_timms_networks_for_one_side_are_built_for_the_recipes() -> None:
+    for name, side in (("timm/vit_tiny_patch16_224", 48), ("timm/swin_tiny_patch4_window7_224", 96)):
+        with torch.device("meta"):
+            network = registry.build(name, {}, image_size=side)
+            assert network(torch.empty(2, 3, side, side)).shape == (2, 7)
+            with pytest.raises(AssertionError):  # timm's own, for pictures of another side
+                network(torch.empty(2, 3, side * 2, side * 2))
 
 
 def test_the_gate_is_not_blind_where_probabilities_are_0_and_1() -> None:

@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_said(pretrained: Path, trained_run: Path, tmp_path
         starting_network(small_recipe(model={"name": "nano", "init": f"ssl:{pretrained}"}))
     with pytest.raises(RecipeError, match=r"expected a masked-image run, got .*; use model\.init: run:"):
         starting_network(swin(model={"init": f"ssl:{trained_run}"}))
-    with pytest.raises(DataError, match="expected a masked-image run with"):
+    with pytest.raises(DataError, match="expected a run directory with"):
         starting_network(swin(model={"init": f"ssl:{tmp_path}"}))
     with pytest.raises(DataError, match=r"a masked_image run; start a recipe of swin_t from it with model\.init: ssl:"):
         load_network(pretrained)
@@ -100,11 +100,15 @@ def test_validation_of_a_masked_run_is_the_same_each_time_and_training_is_not(sm
     network, preprocess = build_network(recipe).eval(), recipe_preprocess(recipe)
     assert isinstance(network, MaskedImageModel)
     objective = build_objective(recipe, preprocess, network)
-    batch = crop_dataset(Store.open(small_store).read("private_test"), recipe, preprocess, train=False)[[0, 1, 2]]
+    data = crop_dataset(Store.open(small_store).read("private_test"), recipe, preprocess, train=False)
+    whole, other = data[[0, 1, 2]], data[[3, 4, 5]]
+    moved = {name: whole[name] for name in whole} | {"index": other["index"]}
     with torch.no_grad():
-        once, again, other = (objective.validate(network, batch, number=n)["valid_loss"] for n in (0, 0, 1))
-    assert once == again != other
-    masks = [objective.draw(batch, step=step)["mask"] for step in (3, 3, 4)]
+        once, again, elsewhere = (objective.validate(network, b)["valid_loss"] for b in (whole, whole, moved))
+        parts = sum(objective.validate(network, data[[row]])["valid_loss"] for row in (0, 1, 2))
+    assert once == again != elsewhere
+    assert float(parts) == pytest.approx(float(once), rel=1e-5)  # batches of any size, on any process
+    masks = [objective.draw(whole, step=step)["mask"] for step in (3, 3, 4)]
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
 

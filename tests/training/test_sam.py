@@ -111,10 +111,10 @@ def test_the_norm_is_over_all_parameters_of_all_groups() -> None:
     a, b = nn.Parameter(torch.tensor([3.0])), nn.Parameter(torch.tensor([4.0]))
     optimizer = SAM(torch.optim.SGD([{"params": [a]}, {"params": [b], "lr": 0.2}], lr=0.1), rho=0.5)
     a.grad, b.grad = torch.tensor([3.0]), torch.tensor([4.0])
-    before = optimizer.ascend()
+    _, before = optimizer.ascend()
     assert float(a.detach()) == pytest.approx(3 + 0.5 * 3 / 5)
     assert float(b.detach()) == pytest.approx(4 + 0.5 * 4 / 5)
-    assert [float(value) for _, value in before] == [3, 4]
+    assert [float(value) for value in before] == [3, 4]
 
 
 def test_parameters_without_gradient_and_zero_gradients_do_not_move() -> None:

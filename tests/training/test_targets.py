@@ -2,9 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+from torch.nn import functional as F
 
 from mien.errors import DataError
-from mien.training.targets import label_given_votes, one_hot, soft_targets
+from mien.preprocess import Preprocess
+from mien.training.objectives import build_objective
+from mien.training.targets import inverse_weights, label_given_votes, one_hot, soft_targets
+from small_run import small_recipe
 
 LABELS = np.array([0, 3, 6, 3], np.int64)
 
@@ -14,6 +20,27 @@ def test_one_hot_and_smoothing() -> None:
     smooth = soft_targets(LABELS, None, classes=7, smoothing=0.1, votes_weight=0)
     np.testing.assert_allclose(smooth[np.arange(4), LABELS], 0.9 + 0.1 / 7, rtol=1e-6)
     np.testing.assert_allclose(smooth.sum(1), 1, rtol=1e-6)
+
+
+def test_inverse_weights_are_sklearns_balanced_ones_and_weigh_the_cross_entropy() -> None:
+    labels = np.array([0] * 6 + [3] * 3 + [6], np.int64)
+    weights = inverse_weights(labels, 7)
+    theirs = compute_class_weight("balanced", classes=np.array([0, 3, 6]), y=labels)
+    np.testing.assert_allclose(weights[[0, 3, 6]], theirs, rtol=1e-6)
+    assert weights[1] == 1
+    recipe = small_recipe(augment={"mixup": 0})
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48 * 48, 7))
+    batch = {"images": torch.randint(0, 256, (10, 1, 48, 48), dtype=torch.uint8)}
+    batch["expression"] = torch.from_numpy(one_hot(labels, 7))
+    weighted, plain = (build_objective(recipe, Preprocess(), network, class_weights=w) for w in (weights, None))
+    drawn = weighted.draw(batch, step=0)
+    logits = network(drawn["images"])
+    expected = F.cross_entropy(logits, torch.from_numpy(labels), weight=weights, reduction="sum") / 10
+    torch.testing.assert_close(weighted.loss(network, drawn)[0], expected)
+    assert not torch.allclose(plain.loss(network, drawn)[0], expected)
+    assert torch.equal(
+        weighted.loss(network, drawn)[1]["train_accuracy"], plain.loss(network, drawn)[1]["train_accuracy"]
+    )
 
 
 def test_held_back_labels_are_refused() -> None:

@@ -99,20 +99,24 @@ def erase(images: Tensor, settings: AugmentSettings, generator: torch.Generator)
     """A random rectangle of each chosen picture is filled with uniform noise."""
     if settings.erase == 0:
         return images
-    n, _, height, width = images.shape
-    chosen, area, aspect, top, left = torch.rand(5, n, generator=generator)
+    _, _, height, width = images.shape
+    chosen, area, aspect, top, left = torch.rand(5, len(images), generator=generator)
+    rows = torch.nonzero(chosen < settings.erase).flatten()
+    n, area, aspect, top, left = len(rows), area[rows], aspect[rows], top[rows], left[rows]
     area = settings.erase_area[0] + (settings.erase_area[1] - settings.erase_area[0]) * area
     ratio = torch.exp((aspect * 2 - 1) * math.log(10 / 3))  # 0.3 … 3.3, as in the paper
     h = (torch.sqrt(area * ratio) * height).clamp(1, height).round()
     w = (torch.sqrt(area / ratio) * width).clamp(1, width).round()
-    h = torch.where(chosen < settings.erase, h, torch.zeros_like(h))
     y0, x0 = (top * (height - h + 1)).floor(), (left * (width - w + 1)).floor()
-    rows, columns = torch.arange(height), torch.arange(width)
-    inside_y = (rows >= y0[:, None]) & (rows < (y0 + h)[:, None])  # N×H
-    inside_x = (columns >= x0[:, None]) & (columns < (x0 + w)[:, None])  # N×W
-    mask = (inside_y[:, :, None] & inside_x[:, None, :])[:, None].to(images.device)  # N×1×H×W
-    noise = torch.rand(images.shape, generator=generator).to(images)
-    return torch.where(mask, noise, images)
+    edges = torch.stack([y0, y0 + h, x0, x0 + w])[:, :, None].to(images.device)  # 4×n×1
+    y, x = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
+    inside_y, inside_x = (y >= edges[0]) & (y < edges[1]), (x >= edges[2]) & (x < edges[3])  # n×H, n×W
+    mask = (inside_y[:, :, None] & inside_x[:, None, :])[:, None]  # n×1×H×W
+    # Noise is most of what is drawn: on the device, and for the chosen pictures alone.
+    seed = int(torch.randint(2**62, (), generator=generator))
+    local = torch.Generator(device=images.device).manual_seed(seed)
+    noise = torch.rand(n, *images.shape[1:], generator=local, device=images.device).to(images)
+    return images.index_put((rows.to(images.device),), torch.where(mask, noise, images[rows.to(images.device)]))
 
 
 def mixup(batch: dict[str, Tensor], alpha: float, generator: torch.Generator) -> dict[str, Tensor]:

@@ -43,7 +43,8 @@ class ModelSpec:
     """What the registry knows of a network.
 
     source: paper with arXiv id, or "ours". color: "grey" or "rgb". input_sizes: sides in pixels at which the
-    contract suite runs it, the default first. unused_parameters: parameter name → why it gets no gradient.
+    contract suite runs it, the default first. unused_parameters: parameter name → why it gets no gradient (such a
+    network cannot be trained by several processes).
     reduced: builder arguments of a small network with every part of the whole one, for slow tests and smoke runs.
     """
 
@@ -147,7 +148,7 @@ def build(
         return entry.build(num_classes=num_classes, **filled)
     except MienError:
         raise
-    except (TypeError, ValueError, IndexError, RuntimeError, AssertionError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, AssertionError) as error:
         raise RecipeError(
             f"model.args: expected values that {name} can be built with, got {filled}: {error}"
         ) from error

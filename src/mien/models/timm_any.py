@@ -19,13 +19,19 @@ def timm_network(
     pretrained: bool = False,
     drop_rate: float = 0.0,
     drop_path_rate: float | None = None,
-    img_size: int | None = None,
+    image_size: int | None = None,
 ) -> nn.Module:
-    """drop_rate, drop_path_rate, img_size: timm's own; img_size only for networks that have it (ViT, Swin, …)."""
+    """drop_rate, drop_path_rate: timm's own. image_size: side in pixels, for those built for one (ViT, Swin, …)."""
     options: dict[str, object] = {"num_classes": num_classes, "in_chans": in_channels, "drop_rate": drop_rate}
     options |= {"drop_path_rate": drop_path_rate} if drop_path_rate is not None else {}
-    options |= {"img_size": img_size} if img_size is not None else {}
+    if image_size is not None and built_for_one_side(timm_name):
+        options["img_size"] = image_size
     return timm_model(timm_name, pretrained=pretrained, options=options)
+
+
+def built_for_one_side(timm_name: str) -> bool:
+    config = timm_knowing(timm_name).get_pretrained_cfg(timm_name)
+    return config is not None and config.fixed_input_size
 
 
 def timm_spec(name: str) -> ModelSpec:

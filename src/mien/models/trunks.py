@@ -25,10 +25,13 @@ def timm_model(name: str, *, pretrained: bool = False, options: Mapping[str, Any
     timm = timm_knowing(name)
     if not pretrained:
         return timm.create_model(name, **(options or {}))
+    if not timm.models.is_model_pretrained(name):
+        raise RecipeError(f"model.init: imagenet: timm has no weights of {name}", hint="use model.init: scratch")
     try:
         with _cached_only_when_offline():
             return timm.create_model(name, pretrained=True, **(options or {}))
     except Exception as error:  # the hub's client, requests, the file system and timm share no base
+        timm.create_model(name, **(options or {}))  # wrong options fail here as well, and say what is wrong
         raise WeightsError(
             f"model.init: imagenet: expected to fetch timm's weights of {name}, got {type(error).__name__}",
             hint="use model.init: scratch, or run once where huggingface.co can be reached",
@@ -51,19 +54,28 @@ def timm_knowing(name: str) -> Any:
             f"model.name: expected a network that timm {timm.__version__} knows, got {name!r}",
             hint=f"for example {', '.join(near)}" if near else "list them with timm.list_models()",
         )
+    tag = name.partition(".")[2]
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name.partition('.')[0]}.*")]
+    if tag and tag not in tags:
+        raise RecipeError(
+            f"model.name: timm {timm.__version__} knows no weights {name!r}", hint=f"known: {', '.join(tags)}"
+        )
     return timm
 
 
 @contextmanager
 def _cached_only_when_offline() -> Iterator[None]:
-    """The hub's client tries for most of a minute where no name resolves; then only its cache is asked."""
+    """The hub's client tries for a minute where no name resolves or a proxy is dead: then only its cache is asked."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
     try:
-        if not getproxies():
+        proxy = urlsplit(getproxies().get("https") or getproxies().get("all") or "")
+        if proxy.hostname:
+            socket.create_connection((proxy.hostname, proxy.port or 80), timeout=5).close()
+        else:
             socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
-    except OSError:
+    except (OSError, ValueError):
         constants.HF_HUB_OFFLINE = True
     try:
         yield

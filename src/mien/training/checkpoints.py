@@ -1,9 +1,32 @@
-"""Lightning's checkpoints, in a run directory that may be moved between a kill and its resumption."""
+"""Lightning's checkpoints and early stop, in a run directory that may be killed, moved and gone on with."""
 
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import ModelCheckpoint
+import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from mien.atomic import AtomicFile
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """A checkpoint that appears whole or not at all. Lightning's own is built where $TMPDIR is and then copied."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Raises OutputError, on a full disk say; the checkpoint before is still there."""
+        file = AtomicFile(path)
+        try:
+            torch.save(checkpoint, file.stream)
+        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+            file.discard()
+            cause = error.__context__ if isinstance(error.__context__, OSError) else error
+            raise file.failed(cause) from error
+        except BaseException:
+            file.discard()
+            raise
+        file.commit()
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -19,3 +42,10 @@ class RunCheckpoint(ModelCheckpoint):
         paths = {key: moved(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
         kept = {moved(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict(state_dict | paths | {"dirpath": self.dirpath, "best_k_models": kept})
+
+
+class PatientStop(EarlyStopping):
+    """An early stop that a resumed run remembers: one killed in its last moments trains no epoch more."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = self.wait_count >= self.patience

@@ -34,7 +34,8 @@ DESCRIBED = 64
 class FerModule(L.LightningModule):
     """network: images float32 N×C×S×S (normalised) → logits N×K, or a masked-image model, as the recipe's task says.
 
-    teachers: frozen networks that take the same crops. steps_per_epoch: optimiser steps.
+    teachers: frozen networks that take the same crops. steps_per_epoch: optimiser steps. class_weights: float K, what
+    an image of each class counts in the cross-entropy; all alike where None.
     """
 
     def __init__(
@@ -45,13 +46,14 @@ class FerModule(L.LightningModule):
         *,
         steps_per_epoch: int,
         teachers: Sequence[nn.Module] = (),
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
         # The objective is no module: teachers inside it are not trained, averaged or saved.
-        self.objective = build_objective(recipe, preprocess, network, teachers=teachers)
+        self.objective = build_objective(recipe, preprocess, network, teachers=teachers, class_weights=class_weights)
         # Sums stay tensors on the device until an epoch ends: a step never waits for the host.
         self._train, self._valid = _Sums(), _Sums()
         self._described: dict[str, float] = {}
@@ -126,14 +128,14 @@ class FerModule(L.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             rows = len(batch["images"])
             if rows:
-                self._valid.add(self.objective.validate(self.network, batch, number=batch_idx), rows)
+                self._valid.add(self.objective.validate(self.network, batch), rows)
             describe = getattr(self.network, "mask_statistics", None)
             if describe and batch_idx == 0:
                 shown = describe(self.objective.plain({"images": batch["images"][:DESCRIBED]}))
                 self._described = {f"mask_std_{stage}": value for stage, value in shown.items()}
 
     def on_validation_epoch_end(self) -> None:
-        means = self._valid.means(self.trainer.strategy.reduce if self.trainer.world_size > 1 else None)
+        means = self._valid.means(everywhere=self.trainer.world_size > 1)
         self.log_dict(means)
         schedule: Any = self.lr_schedulers()
         if isinstance(schedule, ReduceLROnPlateau):
@@ -141,8 +143,8 @@ class FerModule(L.LightningModule):
 
     def epoch_figures(self) -> dict[str, float]:
         """Training figures of the epoch so far (augmented, mixed images: lower than on clean ones), and of masks."""
-        reduce = self.trainer.strategy.reduce if self.trainer.world_size > 1 else None
-        return {name: float(value) for name, value in self._train.means(reduce).items()} | self._described
+        means = self._train.means(everywhere=self.trainer.world_size > 1)
+        return {name: float(value) for name, value in means.items()} | self._described
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(
@@ -176,10 +178,13 @@ class _Sums:
             self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
         self._rows += rows
 
-    def means(self, reduce: Any = None) -> dict[str, Tensor]:
-        """reduce: a strategy's, where several processes have each seen a part."""
-        rows = torch.tensor(float(self._rows))
-        if reduce:
-            rows = reduce(rows.to(next(iter(self._sums.values())).device), reduce_op="sum")
-        total = {name: reduce(value, reduce_op="sum") if reduce else value for name, value in self._sums.items()}
-        return {name: value / max(float(rows), 1.0) for name, value in total.items()}
+    def means(self, *, everywhere: bool = False) -> dict[str, Tensor]:
+        """everywhere: over the rows of all processes, of which one may have seen none."""
+        parts: list[Any] = [(self._sums, self._rows)]
+        if everywhere:
+            parts = [None] * torch.distributed.get_world_size()
+            here = {name: value.cpu() for name, value in self._sums.items()}
+            torch.distributed.all_gather_object(parts, (here, self._rows))
+        rows = sum(number for _, number in parts)
+        names = next((list(sums) for sums, _ in parts if sums), [])
+        return {name: torch.stack([sums[name] for sums, _ in parts if sums]).sum(0) / rows for name in names}

@@ -26,10 +26,13 @@ def recipe_preprocess(recipe: Recipe) -> Preprocess:
         raise RecipeError(f"data.size, data.mean or data.std: {error}") from error
 
 
-def build_network(recipe: Recipe, *, pretrained: bool = False) -> nn.Module:
-    """The recipe's network as it is before any of ``model.init`` but ImageNet weights. Raises RecipeError."""
+def build_network(recipe: Recipe, *, classes: int = len(SEVEN), pretrained: bool = False) -> nn.Module:
+    """The recipe's network as it is before any of ``model.init`` but ImageNet weights. Raises RecipeError.
+
+    classes: how many expressions the data set has.
+    """
     model, side = recipe.model, recipe.data.window or recipe.data.size
-    network = registry.build(model.name, model.args, num_classes=len(SEVEN), image_size=side, pretrained=pretrained)
+    network = registry.build(model.name, model.args, num_classes=classes, image_size=side, pretrained=pretrained)
     if recipe.task == "expression":
         return network
     channels = registry.spec(model.name).channels
@@ -39,18 +42,41 @@ def build_network(recipe: Recipe, *, pretrained: bool = False) -> nn.Module:
         raise RecipeError(f"task masked_image: {error}") from error
 
 
-def starting_network(recipe: Recipe) -> nn.Module:
+def starting_network(recipe: Recipe, *, classes: int = len(SEVEN)) -> nn.Module:
     """The recipe's network with the weights that ``model.init`` names.
 
     Raises RecipeError where they do not fit, WeightsError where they cannot be fetched, DataError for no run.
     """
     kind, _, where = recipe.model.init.partition(":")
-    network = build_network(recipe, pretrained=kind == "imagenet")
+    network = build_network(recipe, classes=classes, pretrained=kind == "imagenet")
     if kind == "run":
         _start_from_run(Path(where), network, recipe)
     elif kind == "ssl":
         _start_from_pretraining(Path(where), network, recipe)
     return network
+
+
+def try_network(network: nn.Module, recipe: Recipe, *, classes: int = len(SEVEN)) -> None:
+    """Show a network two pictures; its state stays as it was. Raises RecipeError where it cannot take them."""
+    preprocess = recipe_preprocess(recipe)
+    side = preprocess.input_size
+    pictures = torch.zeros(2, preprocess.channels, side, side)
+    try:
+        with torch.no_grad():
+            network.eval()
+            if isinstance(network, MaskedImageModel):
+                shape, expected = network(pictures, network.draw_mask(2, torch.Generator())).shape, pictures.shape
+            else:
+                shape, expected = network(pictures).shape, torch.Size([2, classes])
+    except Exception as error:  # whatever a network of timm's may raise deep inside
+        what = " ".join(str(error).split())[:200]
+        raise RecipeError(
+            f"{recipe.model.name} cannot take pictures of {side}×{side}: {what}", hint="choose another data.size"
+        ) from error
+    finally:
+        network.train()
+    if shape != expected:
+        raise RecipeError(f"{recipe.model.name}: expected an output of {tuple(expected)}, got {tuple(shape)}")
 
 
 def load_network(run: str | Path, *, checkpoint: str = "best") -> tuple[nn.Module, Recipe, Preprocess, dict[str, Any]]:
@@ -68,12 +94,14 @@ def load_network(run: str | Path, *, checkpoint: str = "best") -> tuple[nn.Modul
             f"expected a run that reads expressions, got {run}, a {recipe.task} run",
             hint=f"start a recipe of {recipe.model.name} from it with model.init: ssl:{run}",
         )
-    network = build_network(recipe)
+    meta = read_meta(run)
+    network = build_network(recipe, classes=len(meta.get("labels", SEVEN)))
+    state = _network_state(file)
     try:
-        network.load_state_dict(_network_state(file))
-    except Exception as error:
-        raise DataError(f"expected a checkpoint of {recipe.model.name} in {file}, got: {error}") from error
-    return network.eval(), recipe, recipe_preprocess(recipe), read_meta(run)
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(f"expected a checkpoint of {recipe.model.name} in {file}; {_misfit(network, state)}") from error
+    return network.eval(), recipe, recipe_preprocess(recipe), meta
 
 
 def teacher(run: Path, preprocess: Preprocess) -> nn.Module:
@@ -97,27 +125,56 @@ def read_meta(run: Path) -> dict[str, Any]:
 
 
 def _network_state(checkpoint: Path) -> dict[str, Tensor]:
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # zip, pickle, the file system: no base in common
+        raise DataError(f"expected a whole checkpoint of mien, cannot read {checkpoint}") from error
     return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
 
 
+def _misfit(network: nn.Module, state: dict[str, Tensor]) -> str:
+    """The first thing in which weights differ from a network's own."""
+    own = network.state_dict()
+    for name in [*own, *state]:
+        here, there = (tuple(d[name].shape) if name in d else "nothing" for d in (own, state))
+        if here != there:
+            return f"{name}: expected {here}, got {there}"
+    return "the weights have other types"
+
+
 def _start_from_run(run: Path, network: nn.Module, recipe: Recipe) -> None:
-    """Copy a finished run's best weights. Raises RecipeError where that run's network is another one."""
-    other, its_recipe, _, _ = load_network(run)
-    if (its_recipe.model.name, its_recipe.model.args) != (recipe.model.name, recipe.model.args):
-        raise RecipeError(f"model.init: {run} holds {its_recipe.model}, this recipe has {recipe.model}")
-    network.load_state_dict(other.state_dict())
+    """Copy a finished run's best weights, a masked one's decoder too. Raises RecipeError where they do not fit."""
+    its_recipe = _recipe_of(run)
+    if its_recipe.task != recipe.task:
+        hint = f"use model.init: ssl:{run}" if its_recipe.task == "masked_image" else None
+        raise RecipeError(
+            f"model.init: expected a run of task {recipe.task}, {run} is one of {its_recipe.task}", hint=hint
+        )
+    if its_recipe.model.name != recipe.model.name:
+        raise RecipeError(f"model.init: {run} holds a {its_recipe.model.name}, this recipe has {recipe.model.name}")
+    state = _network_state(run / "best.ckpt")
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise RecipeError(
+            f"model.init: {run} does not fit this recipe's {recipe.model.name}; {_misfit(network, state)}",
+            hint="give both recipes the same model.args, data.size and masking",
+        ) from error
+
+
+def _recipe_of(run: Path) -> Recipe:
+    """Of a run to start from. Raises DataError."""
+    if not (run / "best.ckpt").is_file() or not (run / "recipe.yaml").is_file():
+        raise DataError(f"model.init: expected a run directory with recipe.yaml and best.ckpt, got {run}")
+    return load_recipe(run / "recipe.yaml")
 
 
 def _start_from_pretraining(run: Path, network: nn.Module, recipe: Recipe) -> None:
     """Copy a masked-image run's encoder; says which parameters start fresh."""
-    file = run / "best.ckpt"
-    if not file.is_file() or not (run / "recipe.yaml").is_file():
-        raise DataError(f"model.init: expected a masked-image run with recipe.yaml and best.ckpt, got {run}")
-    if load_recipe(run / "recipe.yaml").task != "masked_image":
+    if _recipe_of(run).task != "masked_image":
         raise RecipeError(f"model.init: expected a masked-image run, got {run}", hint=f"use model.init: run:{run}")
+    state = _network_state(run / "best.ckpt")
     try:
-        state = _network_state(file)
         encoder = {k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")}
         fresh = load_encoder(network, encoder)
     except (ValueError, KeyError, RuntimeError) as error:

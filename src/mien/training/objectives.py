@@ -32,6 +32,7 @@ class Objective(ABC):
     def __init__(self, recipe: Recipe, preprocess: Preprocess) -> None:
         self.recipe, self.preprocess = recipe, preprocess
         self.settings = recipe.augment.settings()
+        self._numbers: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Objective":
         return self  # nothing in it trains: whoever copies the module (the moving average) shares it
@@ -45,13 +46,15 @@ class Objective(ABC):
         """The mean loss over the rows, and figures to report (means over the rows, detached)."""
 
     @abstractmethod
-    def validate(self, network: nn.Module, batch: Batch, *, number: int) -> dict[str, Tensor]:
-        """Sums over the rows of a validation batch, by name; ``number`` counts the batches."""
+    def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Sums over the rows of a validation batch, by name."""
 
     def normalise(self, images: Tensor) -> Tensor:
         """float N×C×S×S in 0-1 → the network's input N×channels×S×S; the same numbers as ``Preprocess.normalise``."""
-        mean = torch.tensor(self.preprocess.mean, device=images.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.preprocess.std, device=images.device).view(1, -1, 1, 1)
+        if images.device not in self._numbers:  # once: an upload a step would hold the device up
+            mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.preprocess.mean, self.preprocess.std))
+            self._numbers[images.device] = mean.to(images.device), std.to(images.device)
+        mean, std = self._numbers[images.device]
         return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def augmented(self, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -69,13 +72,21 @@ class Objective(ABC):
 class Expression(Objective):
     """Cross-entropy on soft targets, the network's own terms, and distillation (Hinton et al. 2015, arXiv 1503.02531).
 
-    teachers: frozen networks that take the same crops.
+    teachers: frozen networks that take the same crops. class_weights: float K, in the cross-entropy alone.
     """
 
     monitor, mode = "valid_accuracy", "max"
 
-    def __init__(self, recipe: Recipe, preprocess: Preprocess, *, teachers: Sequence[nn.Module] = ()) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        preprocess: Preprocess,
+        *,
+        teachers: Sequence[nn.Module] = (),
+        class_weights: Tensor | None = None,
+    ) -> None:
         super().__init__(recipe, preprocess)
+        self.class_weights = class_weights
         self.teachers = [t.eval().requires_grad_(False).to(memory_format=torch.channels_last) for t in teachers]
 
     def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
@@ -106,6 +117,9 @@ class Expression(Objective):
         else:
             logits = network(drawn["images"])
         logits = logits.float()
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(targets.device)
+            targets = targets * self.class_weights
         loss = torch.sum(-targets * F.log_softmax(logits, dim=1), dim=1).mean()
         if "teachers" in drawn and self.recipe.distill:
             share, soft = self.recipe.distill.weight, self.recipe.distill.temperature
@@ -113,12 +127,12 @@ class Expression(Objective):
             loss = (1 - share) * loss + share * soft**2 * away
         for term in terms.values():
             loss = loss + term.float()
-        hits = (logits.argmax(1) == targets.argmax(1)).float().mean()
+        hits = (logits.argmax(1) == drawn["expression"].argmax(1)).float().mean()
         figures = {"train_loss": loss, "train_accuracy": hits}
         figures |= {f"train_{name}": term for name, term in terms.items()}
         return loss, {name: value.detach().float() for name, value in figures.items()}
 
-    def validate(self, network: nn.Module, batch: Batch, *, number: int) -> dict[str, Tensor]:
+    def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         logits = network(self.plain(batch)).float()
         labels = batch["labels"]
         return {
@@ -130,7 +144,8 @@ class Expression(Objective):
 class MaskedImage(Objective):
     """Fill in masked patches: L1 on their pixels (SimMIM, Xie et al. 2021, arXiv 2111.09886). Labels are not looked at.
 
-    Validation masks follow the batch's number, so that every epoch is scored on the same holes.
+    An image's validation mask follows its row, so that every epoch is scored on the same holes, in batches of any
+    size and on any number of processes.
     """
 
     monitor, mode = "valid_loss", "min"
@@ -149,18 +164,23 @@ class MaskedImage(Objective):
         loss = network.loss(drawn["images"], drawn["mask"])
         return loss, {"train_loss": loss.detach()}
 
-    def validate(self, network: nn.Module, batch: Batch, *, number: int) -> dict[str, Tensor]:
+    def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         assert isinstance(network, MaskedImageModel)
         images = self.plain(batch)
-        mask = self.draw_mask(len(images), augment.step_generator(0, number))
+        mask = torch.cat([self.draw_mask(1, augment.step_generator(0, row)) for row in batch["index"].tolist()])
         return {"valid_loss": network.loss(images, mask) * len(images)}
 
 
 def build_objective(
-    recipe: Recipe, preprocess: Preprocess, network: nn.Module, *, teachers: Sequence[nn.Module] = ()
+    recipe: Recipe,
+    preprocess: Preprocess,
+    network: nn.Module,
+    *,
+    teachers: Sequence[nn.Module] = (),
+    class_weights: Tensor | None = None,
 ) -> Objective:
     """The objective of the recipe's ``task``."""
     if recipe.task == "masked_image":
         assert isinstance(network, MaskedImageModel)
         return MaskedImage(recipe, preprocess, network=network)
-    return Expression(recipe, preprocess, teachers=teachers)
+    return Expression(recipe, preprocess, teachers=teachers, class_weights=class_weights)

@@ -74,10 +74,14 @@ class AugmentSection(Section):
 
 
 class TargetSection(Section):
-    """smoothing: label smoothing. votes: weight of P(label | FER+ votes) against the data set's own label."""
+    """smoothing: label smoothing. votes: weight of P(label | FER+ votes) against the data set's own label.
+
+    class_weights: what an image counts in the cross-entropy; "inverse": as its class is rare, 1 on average.
+    """
 
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     votes: Share = 0.0
+    class_weights: Literal["none", "inverse"] = "none"
 
 
 class SamSection(Section):

@@ -13,6 +13,7 @@ import logging
 import os
 import platform
 import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
@@ -32,15 +33,14 @@ from mien.data.loader import CropDataset, make_loader
 from mien.data.store import Split, Store
 from mien.errors import DataError, OutputError, UsageError
 from mien.labels import SEVEN
-from mien.models import registry
 from mien.preprocess import Preprocess
 from mien.training.averaging import MovingAverage
-from mien.training.checkpoints import RunCheckpoint
+from mien.training.checkpoints import PatientStop, RunCheckpoint, WholeCheckpointIO
 from mien.training.module import FerModule
-from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, teacher
+from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, teacher, try_network
 from mien.training.progress import EpochLog, progress_bar
 from mien.training.recipe import Recipe, load_recipe
-from mien.training.targets import one_hot, soft_targets
+from mien.training.targets import inverse_weights, one_hot, soft_targets
 
 
 def train(
@@ -64,30 +64,44 @@ def train(
     last = run / "last.ckpt"
     device = choose_device(accelerator)
     rank = int(os.environ.get("LOCAL_RANK", "0")) if devices > 1 else 0
-    if recipe.batch_size % (devices * recipe.accumulate):
-        raise UsageError(f"expected a batch_size that {devices} devices share evenly, got {recipe.batch_size}")
     if rank == 0:  # Lightning starts the other processes once this one is past its checks
-        if run.exists() and any(run.iterdir()) and not resume:
-            raise UsageError(
-                f"expected a new or empty run directory, got {run}", hint="add --resume, or choose another"
-            )
         if resume:
             _check_same_run(run, recipe, store)
+            before = read_meta(run).get("devices", devices)
+            if before != devices:
+                note = f"note: {run} began on {before} devices and goes on with {devices}: batch norm sees other parts"
+                print(note, file=sys.stderr)
+        else:
+            _check_free(run)
     if resume and read_meta(run).get("result", {}).get("stopped_early"):
         return read_meta(run)
     go_on = str(last) if resume and last.is_file() else None
     if threads:
         torch.set_num_threads(threads)
-    preprocess = recipe_preprocess(recipe)
-    train_set = crop_dataset(store.read(recipe.data.train), recipe, preprocess, train=True)
-    valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False)
-    train_loader = make_loader(train_set, recipe.batch_size, train=True, seed=recipe.seed, rank=rank, world=devices)
-    valid_loader = make_loader(valid_set, 512, train=False, rank=rank, world=devices)
+    preprocess, classes = recipe_preprocess(recipe), len(store.labels)
+    train_set = crop_dataset(store.read(recipe.data.train), recipe, preprocess, train=True, classes=classes)
+    valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False, classes=classes)
+    batch = _whole_batch(recipe, len(train_set), devices)
+    train_loader = make_loader(train_set, batch, train=True, seed=recipe.seed, rank=rank, world=devices)
+    # As many as a pass of training holds, twice: validation keeps nothing for a backward pass.
+    shown = min(512, max(64, 2 * batch // recipe.accumulate))
+    valid_loader = make_loader(valid_set, shown, train=False, rank=rank, world=devices)
 
     L.seed_everything(recipe.seed, verbose=False)
-    network = build_network(recipe) if go_on else starting_network(recipe)
+    network = build_network(recipe, classes=classes) if go_on else starting_network(recipe, classes=classes)
+    try_network(network, recipe, classes=classes)
     teachers = [teacher(path, preprocess) for path in recipe.distill.runs] if recipe.distill else []
-    module = FerModule(network, recipe, preprocess, steps_per_epoch=len(train_loader), teachers=teachers)
+    weights = None
+    if recipe.task == "expression" and recipe.targets.class_weights == "inverse":
+        weights = inverse_weights(train_set.columns["labels"].numpy(), len(store.labels))
+    module = FerModule(
+        network,
+        recipe,
+        preprocess,
+        steps_per_epoch=len(train_loader),
+        teachers=teachers,
+        class_weights=weights,
+    )
     meta = _meta(recipe, store, network, images=len(train_set), device=device, devices=devices)
     if rank == 0:
         try:
@@ -104,18 +118,18 @@ def train(
     )
     callbacks: list[Callback] = [best, EpochLog(run / "log.csv"), each_epoch, *progress_bar()]
     if recipe.early_stop:
-        callbacks.append(EarlyStopping(patience=recipe.early_stop, min_delta=0.0, check_finite=False, **monitor))
+        callbacks.append(PatientStop(patience=recipe.early_stop, min_delta=0.0, check_finite=False, **monitor))
     if recipe.ema:
         callbacks.insert(0, MovingAverage(decay=recipe.ema.decay, device=device))
-    unused = bool(registry.spec(recipe.model.name).unused_parameters)
     with _quiet():
         trainer = L.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=devices,
-            strategy=DDPStrategy(find_unused_parameters=unused) if devices > 1 else "auto",
+            strategy=DDPStrategy() if devices > 1 else "auto",
             max_epochs=recipe.epochs,
             precision="32-true",  # the module opens autocast itself
             callbacks=callbacks,
+            plugins=[WholeCheckpointIO()],
             logger=TensorBoardLogger(str(run), name="tensorboard", version=""),
             default_root_dir=str(run),
             enable_progress_bar=any("Progress" in type(c).__name__ for c in callbacks),
@@ -126,11 +140,13 @@ def train(
         )
         started = time.perf_counter()
         trainer.fit(module, train_loader, valid_loader, ckpt_path=go_on, weights_only=True if go_on else None)
+    finished: Any = trainer.fit_loop.epoch_progress.current
+    epochs = int(finished.processed)
     score = None if best.best_model_score is None else round(float(best.best_model_score), 6)
     meta["result"] = {
         f"best_{module.objective.monitor}": score,
-        "epochs": trainer.current_epoch,
-        "stopped_early": trainer.current_epoch < recipe.epochs,
+        "epochs": epochs,
+        "stopped_early": epochs < recipe.epochs,
         "seconds_of_last_start": round(time.perf_counter() - started, 1),
     }
     if rank == 0:
@@ -147,23 +163,30 @@ def choose_device(accelerator: str) -> torch.device:
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def crop_dataset(split: Split, recipe: Recipe, preprocess: Preprocess, *, train: bool) -> CropDataset:
-    """A store's split as the loader wants it: sized, in the network's colour, with its targets."""
+def crop_dataset(
+    split: Split, recipe: Recipe, preprocess: Preprocess, *, train: bool, classes: int = len(SEVEN)
+) -> CropDataset:
+    """A store's split as the loader wants it: sized, in the network's colour, with its targets over the classes."""
     rows = slice(recipe.data.limit)
     images, labels = split.images[rows], np.asarray(split.labels[rows])
     if not len(labels):
         raise DataError(f"expected images in split {split.name!r}, got none")
+    if recipe.task == "expression" and not 0 <= labels.min() <= labels.max() < classes:
+        raise DataError(
+            f"expected labels 0-{classes - 1} in split {split.name!r}, got {labels.min()}…{labels.max()}",
+            hint="choose a split whose labels are known: data.train, data.validation",
+        )
     images = _kept(images, preprocess, train=train)
     affect = split.valence_arousal[rows] if split.valence_arousal is not None else None
     if recipe.task == "masked_image":
-        nothing = np.zeros((len(labels), len(SEVEN)), np.float32)
+        nothing = np.zeros((len(labels), classes), np.float32)
         return CropDataset(images, nothing, labels)
     if not train:
-        return CropDataset(images, one_hot(labels, len(SEVEN)), labels, affect)
+        return CropDataset(images, one_hot(labels, classes), labels, affect)
     targets = soft_targets(
         labels,
         split.votes[rows] if split.votes is not None else None,
-        classes=len(SEVEN),
+        classes=classes,
         smoothing=recipe.targets.smoothing,
         votes_weight=recipe.targets.votes,
     )
@@ -179,6 +202,33 @@ def _kept(images: np.ndarray, preprocess: Preprocess, *, train: bool) -> np.ndar
     side = min(preprocess.size, images.shape[1]) if train and images.shape[1] == images.shape[2] else preprocess.size
     numbers = (0.5,) * (1 if color == "grey" else 3)
     return Preprocess(size=side, color=color, mean=numbers, std=numbers).stack(images)
+
+
+#: What a run that ended before its first whole epoch leaves behind.
+_BEFORE_THE_FIRST_EPOCH = {"recipe.yaml", "meta.json", "tensorboard"}
+
+
+def _check_free(run: Path) -> None:
+    """Raises UsageError where a new run would mix with something else."""
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"expected a run directory, got the file {run}", hint="choose another")
+    held = {file.name for file in run.iterdir()} if run.is_dir() else set()
+    if held and not ("meta.json" in held and held <= _BEFORE_THE_FIRST_EPOCH):
+        raise UsageError(f"expected a new or empty run directory, got {run}", hint="add --resume, or choose another")
+
+
+def _whole_batch(recipe: Recipe, images: int, devices: int) -> int:
+    """Images of a step: the recipe's, or as many as there are, in equal parts. Raises UsageError, DataError."""
+    parts = devices * recipe.accumulate
+    if recipe.batch_size % parts or recipe.batch_size // parts < 2:
+        raise UsageError(
+            f"expected a batch_size of {parts} equal parts of 2 or more images ({devices} devices, accumulate "
+            f"{recipe.accumulate}), got {recipe.batch_size}"
+        )
+    batch = min(recipe.batch_size, images // parts * parts)
+    if batch < 2 * parts:
+        raise DataError(f"expected {2 * parts} images to learn from, two for each part of a step; got {images}")
+    return batch
 
 
 def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
@@ -202,7 +252,8 @@ def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
             torch.load(last, map_location="cpu", weights_only=True)
         except Exception as error:
             raise DataError(
-                f"expected a whole checkpoint, cannot read {last}", hint="delete it to start again"
+                f"expected a whole checkpoint, cannot read {last}",
+                hint="delete the run to start again; its best epoch, if whole, is in best.ckpt",
             ) from error
 
 
@@ -217,7 +268,7 @@ def _meta(
         "name": recipe.name,
         "model": recipe.model.name,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "labels": list(SEVEN),
+        "labels": list(store.labels),
         "data": {"store": store.fingerprint, "train": recipe.data.train, "images": images, "summary": store.summary},
         "mien": mien.__version__,
         "commit": _commit(),
@@ -260,9 +311,11 @@ class _quiet(warnings.catch_warnings):
         warnings.filterwarnings("ignore", message=".*The number of training batches.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*is not a recognized.*")
+        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # figures are of all processes already
         for name in (
             "lightning.pytorch.utilities.rank_zero",
             "lightning.pytorch.accelerators.cuda",
             "lightning.pytorch",
+            "lightning.fabric.utilities.distributed",
         ):
             logging.getLogger(name).setLevel(logging.ERROR)

@@ -60,36 +60,40 @@ class SAM(torch.optim.Optimizer):
             raise RuntimeError("SAM.step needs a closure: it looks at the batch twice (fp16 with a GradScaler cannot)")
         with torch.enable_grad(), self.ascent_pass():
             loss = closure()
-        before = self.ascend()
+        moved, before = self.ascend()
         try:
             with torch.enable_grad(), self.descent_pass():
                 closure()
         finally:
-            for parameter, value in before:
-                parameter.copy_(value)
+            if moved:
+                torch._foreach_copy_(moved, before)
         self.base.step()
         return loss
 
     @torch.no_grad()
-    def ascend(self) -> list[tuple[Tensor, Tensor]]:
-        """Move the weights to ŵ; returns the moved parameters with copies of what they were."""
+    def ascend(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Move the weights to ŵ, using up their gradients; returns the moved weights and what they were."""
         moved = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         if not moved:
-            return []
-        gradients = [p.grad for p in moved]
+            return [], []
+        gradients = [p.grad for p in moved if p.grad is not None]
         lengths = torch._foreach_norm(
             [p.abs() * g for p, g in zip(moved, gradients, strict=True)] if self.adaptive else gradients
         )
         # A tensor on the device to the end: no step waits for the host. A zero gradient moves nothing.
-        scale = self.rho / (
-            torch.linalg.vector_norm(torch.stack([n.float().to(lengths[0].device) for n in lengths])) + 1e-12
-        )
-        before = [(p, p.detach().clone()) for p in moved]
-        for parameter, gradient in zip(moved, gradients, strict=True):
-            assert gradient is not None
-            direction = gradient * parameter.square() if self.adaptive else gradient
-            parameter.add_(direction * scale.to(parameter))
-        return before
+        scale = self.rho / (torch.linalg.vector_norm(torch.stack([length.float() for length in lengths])) + 1e-12)
+        before = [p.detach().clone() for p in moved]
+        # In place: the closure clears these gradients before it computes the next ones.
+        if self.adaptive:
+            torch._foreach_mul_(gradients, [p.square() for p in moved])
+        torch._foreach_mul_(gradients, scale)
+        torch._foreach_add_(moved, gradients)
+        return moved, before
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, which torch's optimisers make of what they know alone."""
+        own = ("base", "rho", "adaptive", "ascent_pass", "descent_pass")
+        return super().__getstate__() | {name: getattr(self, name) for name in own}
 
     def state_dict(self) -> dict[str, Any]:
         """The base optimiser's: momentum and all, and nothing of ours."""

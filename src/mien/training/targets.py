@@ -7,7 +7,9 @@ fitted on the training split, and mix it with the label itself.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mien.errors import DataError
 
@@ -22,6 +24,16 @@ def one_hot(labels: NDArray[np.int64], classes: int) -> Float32:
             hint="choose a split whose labels are known",
         )
     return np.eye(classes, dtype=np.float32)[labels]
+
+
+def inverse_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
+    """float32 K: what an image of each class counts in the loss, N / (classes that occur · images of the class).
+
+    The mean over the images is 1. A class that does not occur has 1.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return torch.from_numpy(np.where(counts > 0, weights, 1.0).astype(np.float32))
 
 
 def soft_targets(

@@ -13,12 +13,12 @@ model is their B0 (``variant="b0"``), two further outputs in the same linear lay
 (2207.09508 calls it MT-EmotiEffNet). What is ours:
 - the joint loss on B2, their two models in one; ``valence_arousal`` decides whether those outputs exist at all, and
   ``affect_weight`` (theirs 1) weighs their term. Data without valence/arousal: build without, or only the expression
-  is learned and ``affect`` gets no gradient.
+  is learned and ``affect`` gets zero gradients.
 - rows without valence/arousal (NaN) are left out of that term; a batch without any adds 0.
 - the outputs are linear and learn unbounded, as theirs; ``valence_arousal()`` clamps what it returns to -1…1.
 - their weights from VGGFace2 identities cannot be had here: ``init: imagenet`` takes the "noisy student" ImageNet
   weights of the very network that they name (tf_efficientnet_b2_ns). No dropout, as timm builds it by default.
-- their cross-entropy weighs the classes inversely to their counts, which a recipe cannot say yet.
+- their cross-entropy weighs the classes inversely to their counts: ``targets.class_weights: inverse`` in a recipe.
 """
 
 from torch import Tensor, nn
@@ -49,11 +49,14 @@ class EfficientNetMultitask(nn.Module):
         """Logits N×K, and ``valence_arousal`` where the network has the outputs and the targets name them."""
         x = self.features(images)
         losses: dict[str, Tensor] = {}
+        logits = self.classifier(x)
         if self.affect is not None and "valence_arousal" in targets:
             losses["valence_arousal"] = self.affect_weight * concordance_loss(
                 self.affect(x), targets["valence_arousal"]
             )
-        return self.classifier(x), losses
+        elif self.affect is not None:  # part of the graph, or processes would wait for each other's gradients of it
+            logits = logits + 0 * self.affect(x).sum()
+        return logits, losses
 
     def valence_arousal(self, images: Tensor) -> Tensor:
         """N×C×S×S → N×2 in -1…1. Raises ValueError for a network that was built without these outputs."""

@@ -1,0 +1,163 @@
+"""How runs begin and end: what cannot work is said before anything is written, and a kill loses nothing."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from mien.data.store import Store
+from mien.errors import DataError, MienError, OutputError, RecipeError, UsageError
+from mien.labels import EIGHT
+from mien.training.checkpoints import WholeCheckpointIO
+from mien.training.networks import build_network, load_network, recipe_preprocess, starting_network
+from mien.training.run import crop_dataset, train
+from small_run import small_recipe
+
+RGB = {"mean": [0.5] * 3, "std": [0.25] * 3}
+VIT = {"model": {"name": "timm/test_vit"}, "precision": "fp32"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "devices", "message"),
+    [
+        ({"batch_size": 20, "accumulate": 20}, 1, r"a batch_size of 20 equal parts of 2 or more images .*, got 20"),
+        ({"batch_size": 20}, 3, r"a batch_size of 3 equal parts .*3 devices"),
+        ({"data": {"limit": 3}, "accumulate": 2}, 1, r"expected 4 images to learn from, .* got 3"),
+        ({"model": {"name": "vgg_spinalnet"}, "data": RGB | {"size": 16}}, 1, r"vgg_spinalnet cannot take .* 16×16: "),
+        ({"model": {"name": "timm/resnet18", "args": {"drop_rate": "x"}}, "data": RGB}, 1, "timm/resnet18"),
+        ({"data": {"window": 49}}, 1, "window"),
+    ],
+)
+def test_what_cannot_work_is_said_and_nothing_is_written(
+    changes: dict[str, Any], devices: int, message: str, small_store: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(MienError, match=message) as caught:
+        train(small_recipe(**changes), Store.open(small_store), tmp_path / "run", accelerator="cpu", devices=devices)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_that_are_held_back_name_their_split(small_store: Path) -> None:
+    recipe = small_recipe()
+    split = Store.open(small_store).read("public_test")
+    hidden = replace(split, labels=np.full_like(split.labels, -1))
+    for train_set in (True, False):
+        with pytest.raises(DataError, match=r"expected labels 0-6 in split 'public_test', got -1…-1; choose"):
+            crop_dataset(hidden, recipe, recipe_preprocess(recipe), train=train_set)
+
+
+def test_a_store_with_contempt_is_learnt_with_eight_classes(small_store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    shutil.copytree(small_store, path)
+    for shard in (path / "data").glob("*.parquet"):
+        table = pq.read_table(shard)
+        codes = [7 if i % 6 == 0 else code for i, code in enumerate(table["label_code"].to_pylist())]
+        column = table.schema.get_field_index("label_code")
+        pq.write_table(table.set_column(column, "label_code", pa.array(codes, pa.int8())), shard)
+    summary = json.loads((path / "summary.json").read_text())
+    (path / "summary.json").write_text(json.dumps(summary | {"labels": list(EIGHT)}))
+    train(small_recipe(epochs=1), Store.open(path), tmp_path / "run", accelerator="cpu", threads=1)
+    network, *_, meta = load_network(tmp_path / "run")
+    assert tuple(meta["labels"]) == EIGHT
+    assert network(torch.zeros(1, 1, 48, 48)).shape == (1, 8)
+    (path / "summary.json").write_text(json.dumps(summary))  # the control: a store that says seven
+    with pytest.raises(DataError, match=r"expected labels 0-6 in split 'training', got 0…7"):
+        train(small_recipe(epochs=1), Store.open(path), tmp_path / "seven", accelerator="cpu")
+
+
+def test_a_batch_shrinks_to_few_pictures_in_whole_parts(small_store: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(data={"limit": 7}, accumulate=2, epochs=1, batch_size=64)
+    meta = train(recipe, Store.open(small_store), tmp_path / "run", accelerator="cpu", threads=1)
+    assert meta["result"]["epochs"] == 1
+
+
+def test_a_transformer_of_timms_trains_at_the_side_of_the_recipe(small_store: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(**VIT, data=RGB | {"limit": 20, "size": 48}, epochs=1)
+    train(recipe, Store.open(small_store), tmp_path / "run", accelerator="cpu", threads=1)
+
+
+def test_a_run_that_never_got_to_an_epoch_may_be_started_anew(small_store: Path, tmp_path: Path) -> None:
+    run, store = tmp_path / "run", Store.open(small_store)
+    (run / "tensorboard").mkdir(parents=True)
+    (run / "recipe.yaml").write_text("name: x")
+    with pytest.raises(UsageError, match="expected a new or empty run directory"):  # somebody's recipe, for all we know
+        train(small_recipe(epochs=1), store, run, accelerator="cpu", threads=1)
+    (run / "meta.json").write_text("{}")
+    train(small_recipe(epochs=1), store, run, accelerator="cpu", threads=1)
+    assert (run / "last.ckpt").is_file()
+
+
+def test_a_run_killed_after_its_early_stop_trains_no_further(small_store: Path, tmp_path: Path) -> None:
+    store, run = Store.open(small_store), tmp_path / "run"
+    recipe = small_recipe(optimizer={"lr": 1e-9}, early_stop=2, epochs=9, ema=None)
+    first = train(recipe, store, run, accelerator="cpu", threads=1)
+    assert first["result"]["stopped_early"]
+    assert first["result"]["epochs"] == 3
+    log, weights = (run / "log.csv").read_text(), torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+    meta = json.loads((run / "meta.json").read_text())
+    del meta["result"]  # as it was before the kill
+    (run / "meta.json").write_text(json.dumps(meta))
+    again = train(recipe, store, run, resume=True, accelerator="cpu", threads=1)
+    for key in ("epochs", "stopped_early", "best_valid_accuracy"):
+        assert again["result"][key] == first["result"][key]
+    assert (run / "log.csv").read_text() == log
+    now = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(weights[name], now[name]) for name in weights)
+
+
+def test_broken_weights_to_start_from(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
+    torn = tmp_path / "torn"
+    shutil.copytree(trained_run, torn)
+    (torn / "best.ckpt").write_bytes((torn / "best.ckpt").read_bytes()[:4000])
+    model = small_recipe().model.model_dump()
+    with pytest.raises(DataError, match=r"expected a whole checkpoint of mien, cannot read .*best\.ckpt"):
+        starting_network(small_recipe(model=model | {"init": f"run:{torn}"}))
+    with pytest.raises(DataError, match=r"expected a run directory with recipe\.yaml and best\.ckpt"):
+        starting_network(small_recipe(model=model | {"init": f"run:{tmp_path}"}))
+    with pytest.raises(RecipeError, match=r"holds a nano, this recipe has compact"):
+        starting_network(small_recipe(model={"name": "compact", "init": f"run:{trained_run}"}))
+
+
+def test_positions_of_another_side_do_not_fit(small_store: Path, tmp_path: Path) -> None:
+    store, run = Store.open(small_store), tmp_path / "run"
+    train(small_recipe(**VIT, data=RGB | {"limit": 20}, epochs=1), store, run, accelerator="cpu", threads=1)
+    model = {"name": "timm/test_vit", "init": f"run:{run}"}
+    with pytest.raises(RecipeError, match=r"does not fit this recipe's timm/test_vit; .*pos_embed: expected \(1, "):
+        starting_network(small_recipe(model=model, data=RGB | {"size": 96}))
+
+
+def test_a_masked_run_goes_on_from_another(small_store: Path, tmp_path: Path) -> None:
+    args = {"embed_dim": 16, "depths": [1, 1], "num_heads": [1, 2], "patch_size": 2, "window_size": 3}
+    masked: dict[str, Any] = {"task": "masked_image", "masking": {"patch": 8}, "data": RGB | {"limit": 20}, "epochs": 1}
+    store, run = Store.open(small_store), tmp_path / "run"
+    train(small_recipe(model={"name": "swin_t", "args": args}, **masked), store, run, accelerator="cpu", threads=1)
+    on = small_recipe(model={"name": "swin_t", "args": args, "init": f"run:{run}"}, **masked)
+    saved = torch.load(run / "best.ckpt", weights_only=True)["state_dict"]
+    for name, value in starting_network(on).state_dict().items():
+        assert torch.equal(value, saved[f"network.{name}"])
+    assert not torch.equal(build_network(on).state_dict()["mask_token"], saved["network.mask_token"])
+    with pytest.raises(RecipeError, match=r"expected a run of task expression, .* masked_image; use model\.init: ssl:"):
+        starting_network(small_recipe(model={"name": "swin_t", "args": args, "init": f"run:{run}"}, data=RGB))
+
+
+def test_a_checkpoint_that_fails_halfway_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, io = tmp_path / "last.ckpt", WholeCheckpointIO()
+    io.save_checkpoint({"state_dict": {"w": torch.ones(3)}}, path)
+
+    class Fatal:
+        def __reduce__(self) -> Any:
+            assert list(tmp_path.glob(".last.ckpt.*.tmp"))  # beside its goal, wherever $TMPDIR is
+            raise OSError(28, os.strerror(28))
+
+    with pytest.raises(OutputError, match=r"cannot write .*last\.ckpt': No space left on device"):
+        io.save_checkpoint({"state_dict": {"w": torch.zeros(3)}, "more": Fatal()}, path)
+    assert torch.equal(torch.load(path, weights_only=True)["state_dict"]["w"], torch.ones(3))
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
