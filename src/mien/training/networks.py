@@ -76,14 +76,6 @@ def load_network(run: str | Path, *, checkpoint: str = "best") -> tuple[nn.Modul
     return network.eval(), recipe, recipe_preprocess(recipe), read_meta(run)
 
 
-def teacher(run: Path, preprocess: Preprocess) -> nn.Module:
-    """A finished run as teacher. Raises RecipeError where it looks at pictures in another way than its student."""
-    network, _, its_own, _ = load_network(run)
-    if its_own != preprocess:
-        raise RecipeError(f"distill.runs: {run} was trained with {its_own}, this recipe has {preprocess}")
-    return network
-
-
 def read_meta(run: Path) -> dict[str, Any]:
     """A run's ``meta.json``, empty where there is none. Raises DataError."""
     file = run / "meta.json"

@@ -69,7 +69,7 @@ class Objective(ABC):
 class Expression(Objective):
     """Cross-entropy on soft targets, the network's own terms, and distillation (Hinton et al. 2015, arXiv 1503.02531).
 
-    teachers: frozen networks that take the same crops.
+    teachers: frozen networks that take the student's input; ``training/teachers.py`` makes them of any run.
     """
 
     monitor, mode = "valid_accuracy", "max"

@@ -37,10 +37,11 @@ from mien.preprocess import Preprocess
 from mien.training.averaging import MovingAverage
 from mien.training.checkpoints import RunCheckpoint
 from mien.training.module import FerModule
-from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, teacher
+from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network
 from mien.training.progress import EpochLog, progress_bar
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.targets import one_hot, soft_targets
+from mien.training.teachers import load_teacher
 
 
 def train(
@@ -86,7 +87,7 @@ def train(
 
     L.seed_everything(recipe.seed, verbose=False)
     network = build_network(recipe) if go_on else starting_network(recipe)
-    teachers = [teacher(path, preprocess) for path in recipe.distill.runs] if recipe.distill else []
+    teachers = [load_teacher(path, preprocess) for path in recipe.distill.runs] if recipe.distill else []
     module = FerModule(network, recipe, preprocess, steps_per_epoch=len(train_loader), teachers=teachers)
     meta = _meta(recipe, store, network, images=len(train_set), device=device, devices=devices)
     if rank == 0:
