@@ -93,10 +93,26 @@ def test_resumed_equals_uninterrupted_to_the_bit(trained_run: Path, small_store:
 
 def test_resume_under_another_recipe_and_a_full_directory_are_refused(trained_run: Path, small_store: Path) -> None:
     store = Store.open(small_store)
-    with pytest.raises(UsageError, match=r"optimizer differ"):
-        train(small_recipe(optimizer={"lr": 0.2}), store, trained_run, resume=True)
+    with pytest.raises(UsageError, match=r"another recipe: optimizer\.lr was 0\.1, is 0\.10000001; resume"):
+        train(small_recipe(optimizer={"lr": 0.10000001}), store, trained_run, resume=True)
+    with pytest.raises(
+        UsageError, match=r"recipe: model\.args\.stem was \[8\], is null; .*ema\.decay was 0\.8, is null"
+    ):
+        train(small_recipe(model={"name": "nano"}, ema=None), store, trained_run, resume=True)
     with pytest.raises(UsageError, match="expected a new or empty run directory"):
         train(small_recipe(), store, trained_run)
+
+
+def test_resume_where_there_is_no_run_is_refused(small_store: Path, tmp_path: Path) -> None:
+    store = Store.open(small_store)
+    (tmp_path / "empty").mkdir()
+    for place in ("nowhere", "empty"):
+        with pytest.raises(
+            UsageError, match=rf"--resume: expected a run in .*{place}, got no recipe\.yaml there; leave"
+        ):
+            train(small_recipe(), store, tmp_path / place, resume=True, accelerator="cpu")
+    assert not (tmp_path / "nowhere").exists()
+    assert not list((tmp_path / "empty").iterdir())
 
 
 def test_resume_with_other_data_or_a_torn_checkpoint_is_refused(

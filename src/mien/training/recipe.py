@@ -197,6 +197,24 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def differences(before: Recipe, now: Recipe) -> list[str]:
+    """Each key whose value differs, with both: "optimizer.lr was 0.1, is 0.05"."""
+    old, new = (_leaves(recipe.model_dump(mode="json")) for recipe in (before, now))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return [f"{key} was {_shown(old.get(key))}, is {_shown(new.get(key))}" for key in keys]
+
+
+def _leaves(raw: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in raw.items():
+        found |= _leaves(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return found
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)  # a float in full: rounding could hide the difference
+
+
 def load_recipe(path: str | Path, *, overrides: Mapping[str, str] | None = None) -> Recipe:
     """Read, change by ``{"a.b": "value"}`` (values are YAML), validate.
 

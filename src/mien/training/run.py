@@ -39,7 +39,7 @@ from mien.training.checkpoints import RunCheckpoint
 from mien.training.module import FerModule
 from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network
 from mien.training.progress import EpochLog, progress_bar
-from mien.training.recipe import Recipe, load_recipe
+from mien.training.recipe import Recipe, differences, load_recipe
 from mien.training.targets import one_hot, soft_targets
 from mien.training.teachers import load_teacher
 
@@ -59,7 +59,8 @@ def train(
     resume: go on from ``last.ckpt``; with as many threads, the result equals an uninterrupted run. accelerator: "cpu",
     "gpu" (CUDA), or "auto": CUDA where there is one. devices: processes that share each batch (on one machine).
     Nothing is written before everything has been checked.
-    Raises UsageError where ``run`` holds another run, RecipeError and DataError for what they name.
+    Raises UsageError where ``run`` holds another run (with ``resume``: none), RecipeError and DataError for what they
+    name, KeyboardInterrupt for Ctrl-C.
     """
     run = Path(run)
     last = run / "last.ckpt"
@@ -126,7 +127,12 @@ def train(
             use_distributed_sampler=False,
         )
         started = time.perf_counter()
-        trainer.fit(module, train_loader, valid_loader, ckpt_path=go_on, weights_only=True if go_on else None)
+        try:
+            trainer.fit(module, train_loader, valid_loader, ckpt_path=go_on, weights_only=True if go_on else None)
+        except SystemExit as end:  # Lightning's answer to Ctrl-C is an exit with status 1
+            if isinstance(end.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from end
+            raise
     score = None if best.best_model_score is None else round(float(best.best_model_score), 6)
     meta["result"] = {
         f"best_{module.objective.monitor}": score,
@@ -188,12 +194,13 @@ def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
     if not (run / "recipe.yaml").is_file():
         if last.is_file():
             raise UsageError(f"expected recipe.yaml beside last.ckpt in {run}", hint="this is no run directory of mien")
-        return
-    before, now = load_recipe(run / "recipe.yaml").model_dump(), recipe.model_dump()
-    changed = [key for key in now if now[key] != before[key]]
+        raise UsageError(
+            f"--resume: expected a run in {run}, got no recipe.yaml there", hint="leave out --resume to start one"
+        )
+    changed = differences(load_recipe(run / "recipe.yaml"), recipe)
     if changed:
         raise UsageError(
-            f"--resume: {run} was started with another recipe; {', '.join(changed)} differ", hint="resume with the same"
+            f"--resume: {run} was started with another recipe: {'; '.join(changed)}", hint="resume with the same"
         )
     data = read_meta(run).get("data", {}).get("store")
     if data not in (None, store.fingerprint):
