@@ -74,3 +74,12 @@ def test_a_stopped_run_says_how_it_goes_on(
         lines = stop_after(process, "epoch ", number)
     first = next(line for line in lines if line.startswith("epoch "))
     assert int(first.removeprefix("epoch ").partition("/")[0]) >= 2  # the checkpoint is written after the line
+
+
+@pytest.mark.slow
+def test_sigterm_ends_two_processes(small_store: Path, tmp_path: Path) -> None:
+    words = ["train", "nano", "--data", str(small_store), "-o", str(tmp_path / "run"), *SMALL, "--devices", "2"]
+    with started(words) as process:
+        lines = stop_after(process, "epoch 2/", signal.SIGTERM)  # it waited for ever
+    assert process.returncode == 143, lines
+    assert [line.partition(";")[0] for line in lines].count("terminated") == 1

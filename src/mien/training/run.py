@@ -40,6 +40,7 @@ from mien.training.module import FerModule
 from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network
 from mien.training.progress import EpochLog, progress_bar
 from mien.training.recipe import Recipe, differences, load_recipe
+from mien.training.signals import LeaveOnSigterm
 from mien.training.targets import one_hot, soft_targets
 from mien.training.teachers import load_teacher
 
@@ -104,7 +105,7 @@ def train(
     each_epoch = RunCheckpoint(
         dirpath=run, filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False
     )
-    callbacks: list[Callback] = [best, EpochLog(run / "log.csv"), each_epoch, *progress_bar()]
+    callbacks: list[Callback] = [best, EpochLog(run / "log.csv"), each_epoch, LeaveOnSigterm(), *progress_bar()]
     if recipe.early_stop:
         callbacks.append(EarlyStopping(patience=recipe.early_stop, min_delta=0.0, check_finite=False, **monitor))
     if recipe.ema:
