@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 
 
 class LeaveOnSigterm(Callback):
-    """Takes the place of the handler that Lightning has registered by then; after the fit Lightning restores the first."""
+    """Takes the place of the handler that Lightning has registered by then; afterwards Lightning restores the first."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.world_size == 1 or threading.current_thread() is not threading.main_thread():
