@@ -18,12 +18,11 @@ from mien.training.recipe import Recipe, load_recipe
 
 def recipe_preprocess(recipe: Recipe) -> Preprocess:
     """What the recipe's network is fed with. Raises RecipeError where the numbers do not fit it."""
+    color = registry.spec(recipe.model.name).color
     try:
-        return recipe.preprocess(registry.spec(recipe.model.name).color)
-    except RecipeError:
-        raise
+        return recipe.preprocess(color)
     except MienError as error:
-        raise RecipeError(f"data.size, data.mean or data.std: {error}") from error
+        raise RecipeError(f"data: {error}", hint=f"{recipe.model.name} takes {color} pictures") from error
 
 
 def build_network(recipe: Recipe, *, pretrained: bool = False) -> nn.Module:
