@@ -38,6 +38,7 @@ from mien.training.averaging import MovingAverage
 from mien.training.checkpoints import RunCheckpoint
 from mien.training.module import FerModule
 from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network
+from mien.training.prerequisites import check_prerequisites
 from mien.training.progress import EpochLog, progress_bar
 from mien.training.recipe import Recipe, differences, load_recipe
 from mien.training.signals import LeaveOnSigterm
@@ -82,6 +83,7 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     preprocess = recipe_preprocess(recipe)
+    check_prerequisites(recipe, store.path, resume=go_on is not None)
     train_set = crop_dataset(store.read(recipe.data.train), recipe, preprocess, train=True)
     valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False)
     train_loader = make_loader(train_set, recipe.batch_size, train=True, seed=recipe.seed, rank=rank, world=devices)
