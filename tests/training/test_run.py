@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mien.preprocess import Preprocess
 from mien.training.averaging import MovingAverage
 from mien.training.module import FerModule
 from mien.training.networks import load_network
+from mien.training.optimizers import lr_factor
 from mien.training.run import train
 from small_run import small_recipe
 
@@ -48,6 +50,16 @@ def test_a_run_learns_and_leaves_its_papers(trained_run: Path, small_store: Path
     assert any((trained_run / "tensorboard").iterdir())
     # The last checkpoint is of the last epoch, also where an earlier one was the best.
     assert torch.load(trained_run / "last.ckpt", weights_only=True)["epoch"] == 3
+
+
+def test_the_logged_rate_is_that_of_the_epochs_last_step(trained_run: Path) -> None:
+    recipe, rows = small_recipe(), rows_of(trained_run)
+    steps = [int(row["step"]) for row in rows]
+    assert steps == [7, 14, 21, 28]
+    share = partial(lr_factor, recipe.schedule, total_steps=28, steps_per_epoch=7)
+    used = [recipe.optimizer.lr * share(step - 1) for step in steps]
+    assert [float(row["lr"]) for row in rows] == pytest.approx(used, rel=1e-5)
+    assert used[-1] > 0 == share(28)  # the rate after the last step, which no step had
 
 
 def test_a_loaded_network_gives_the_accuracy_that_the_log_says(trained_run: Path, small_store: Path) -> None:
