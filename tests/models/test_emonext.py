@@ -229,8 +229,8 @@ def test_a_variant_can_be_set_in_every_recipe_of_it() -> None:
         ({"image_size": 31}, "expected image_size of at least 32, got 31"),
         ({"pretrained": True, "depths": (1, 1, 1, 1)}, "expected no depths with ImageNet weights"),
         ({"pretrained": True, "variant": "pico"}, "expected no depths or dims with ImageNet weights"),
-        ({"variant": "small", "dims": (16, 32, 64, 128)}, "expected variant or dims, got both"),
-        ({"variant": "tiny", "depths": [3, 3, 9, 3]}, "expected variant or depths, got both"),
+        ({"variant": "small", "dims": (16, 32, 64, 128)}, "expected variant or dims, not both: set one to null"),
+        ({"variant": "tiny", "depths": [3, 3, 9, 3]}, "expected variant or depths, not both"),
     ],
 )
 def test_wrong_arguments_say_what_was_expected(args: dict[str, object], message: str) -> None:

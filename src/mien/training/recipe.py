@@ -274,7 +274,7 @@ def unknown_recipe(name: str, known: Sequence[str]) -> RecipeError:
     """The error for a name that is neither a file nor shipped: the recipes of that network, or the nearest names."""
     near = [one for one in known if one.startswith(f"{name.rstrip('/')}/")]
     near = near or get_close_matches(name.removeprefix("recipes/").removesuffix(".yaml"), known, n=3, cutoff=0.6)
-    guess = f"did you mean {' or '.join(near)}? " if near else ""
+    guess = f"did you mean {', '.join(near)}? " if near else ""
     return RecipeError(
         f"expected a recipe file or the name of a shipped recipe, got {name!r}", hint=f"{guess}mien models lists them"
     )

@@ -101,7 +101,7 @@ def emonext(
         if len(value) != 4 or min(value) < (16 if name == "dims" else 1):
             raise ValueError(f"expected {name} to be four numbers (channels from 16), got {value}")
     if variant is not None and changed:
-        raise ValueError(f"expected variant or {' and '.join(changed)}, got both; set the others to null")
+        raise ValueError(f"expected variant or {' and '.join(changed)}, not both: set one to null")
     if variant == "pico":
         variant, changed = None, PICO
     if changed and pretrained:
