@@ -6,7 +6,6 @@ evaluation path serves both and their difference can be measured.
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,10 +74,7 @@ class RunPredictor:
         import torch
 
         # cuDNN's TF32 has ten bits of mantissa: not what the exported file computes with.
-        exact = (
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
-        )
-        with torch.no_grad(), exact:
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             logits = self._network(torch.from_numpy(np.ascontiguousarray(batch)).to(self.device))
         return logits.float().cpu().numpy()
 
