@@ -4,12 +4,13 @@ Recipes are YAML documents in ``recipes/``. ``--set a.b=value`` changes one key;
 into the run directory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mien.data.augment import AugmentSettings
 from mien.errors import RecipeError
@@ -111,6 +112,13 @@ class OptimizerSection(Section):
     clip_norm: float | None = Field(default=None, gt=0)
     sam: SamSection | None = None
 
+    @field_validator("sam", mode="before")
+    @classmethod
+    def _settings_of_sam(cls, raw: Any) -> Any:
+        if not (raw is None or isinstance(raw, dict | SamSection)):
+            raise ValueError("expected settings such as {rho: 0.05} ({} takes the defaults), or null for no SAM")
+        return raw
+
 
 class ScheduleSection(Section):
     """How the learning rate moves.
@@ -150,6 +158,13 @@ class DistillSection(Section):
     runs: list[Path] = Field(min_length=1)
     weight: Share = 0.7
     temperature: float = Field(default=1.0, gt=0)
+
+    @field_validator("runs", mode="before")
+    @classmethod
+    def _list_of_runs(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            raise ValueError(f"expected a list of run directories, such as [{raw}]")
+        return raw
 
 
 class MaskingSection(Section):
@@ -201,6 +216,24 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def differences(before: Recipe, now: Recipe) -> list[str]:
+    """Each key whose value differs, with both: "optimizer.lr was 0.1, is 0.05"."""
+    old, new = (_leaves(recipe.model_dump(mode="json")) for recipe in (before, now))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return [f"{key} was {_shown(old.get(key))}, is {_shown(new.get(key))}" for key in keys]
+
+
+def _leaves(raw: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in raw.items():
+        found |= _leaves(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return found
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)  # a float in full: rounding could hide the difference
+
+
 def load_recipe(path: str | Path, *, overrides: Mapping[str, str] | None = None) -> Recipe:
     """Read, change by ``{"a.b": "value"}`` (values are YAML), validate.
 
@@ -237,8 +270,18 @@ def find_recipe(path: str | Path) -> Path:
         return file
     shipped = shipped_recipes()
     if str(path) not in shipped:
-        raise RecipeError(f"expected a recipe file or one of {', '.join(shipped)}; got {str(path)!r}")
+        raise unknown_recipe(str(path), list(shipped))
     return shipped[str(path)]
+
+
+def unknown_recipe(name: str, known: Sequence[str]) -> RecipeError:
+    """The error for a name that is neither a file nor shipped: the recipes of that network, or the nearest names."""
+    near = [one for one in known if one.startswith(f"{name.rstrip('/')}/")]
+    near = near or get_close_matches(name.removeprefix("recipes/").removesuffix(".yaml"), known, n=3, cutoff=0.6)
+    guess = f"did you mean {', '.join(near)}? " if near else ""
+    return RecipeError(
+        f"expected a recipe file or the name of a shipped recipe, got {name!r}", hint=f"{guess}mien models lists them"
+    )
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -293,8 +336,9 @@ def _explain(error: Any) -> str:
         return f"{where}: no such key; expected one of {', '.join(section.model_fields)}"
     if error["type"] == "missing":
         return f"{where}: this key is required"
-    if error["type"] == "value_error" and isinstance(error["input"], dict):  # a rule of ours over several keys
-        return ": ".join(part for part in (where, str(error["ctx"]["error"])) if part)
+    if error["type"] == "value_error":  # a rule of ours; over several keys it has said what came
+        came = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
+        return ": ".join(part for part in (where, str(error["ctx"]["error"]) + came) if part)
     return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
 
 
