@@ -42,6 +42,7 @@ def test_it_is_the_closed_form_over_all_steps(states: list[dict[str, Tensor]], t
     expected = moving_average(states, DECAY)
     assert {"norm.running_mean", "norm.running_var"} < expected.keys()
     assert close(run.saved, expected)
+    assert run.saved["norm.num_batches_tracked"] == run.now["norm.num_batches_tracked"] == 12  # a count is a count
     # Controls: it is not the last state, of weights or statistics; nor are first steps lost, or their rate fixed.
     for name in ("first.weight", "norm.running_mean"):
         assert not torch.allclose(run.saved[name], run.now[name], atol=1e-3)

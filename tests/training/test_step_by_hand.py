@@ -70,12 +70,15 @@ def test_a_step_in_parts_is_that_of_the_whole(train_tiny: TrainTiny, hand: Any) 
     assert run.column("train_loss") == pytest.approx(expected.losses, abs=2e-5)
 
 
-@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*number of training batches")
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*number of training batches", "ignore:.*treespec"
+)
 def test_parts_weigh_as_much_as_they_have_rows(small_store: Path, hand: Any) -> None:
     """Parts of 13, 13, 13 and 11: a run makes its batches divisible, the step does not rely on it."""
     recipe = tiny_recipe(accumulate=4, batch_size=140, data={"limit": 50})
     preprocess = recipe_preprocess(recipe)
-    data = crop_dataset(Store.open(small_store).read("training"), recipe, preprocess, train=True)
+    splits = [Store.open(small_store).read(name) for name in ("training", "public_test")]
+    data, valid = (crop_dataset(split, recipe, preprocess, train=i == 0) for i, split in enumerate(splits))
     torch.manual_seed(recipe.seed)
     module = FerModule(build_network(recipe), recipe, preprocess, steps_per_epoch=1)
     trainer = L.Trainer(
@@ -86,7 +89,7 @@ def test_parts_weigh_as_much_as_they_have_rows(small_store: Path, hand: Any) -> 
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(module, make_loader(data, 50, train=True))
+    trainer.fit(module, make_loader(data, 50, train=True), make_loader(valid, 50, train=False))
     expected = hand(recipe)
     assert len(expected.drawn[0]["images"]) == 50
     assert close(module.network.state_dict(), expected.states[-1])
