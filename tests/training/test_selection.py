@@ -30,7 +30,7 @@ def test_a_loss_that_rises_is_none(train_tiny: TrainTiny) -> None:
     losses = run.column("valid_loss")
     assert losses == sorted(set(losses))  # the premise
     assert len(losses) == 3  # the first epoch, and two that are worse
-    assert run.column("lr") == [30.0, 15.0, 7.5]
+    assert run.column("lr") == [30.0, 30.0, 15.0]  # of the epoch itself: what the second showed, the third feels
     assert Run(run.path, checkpoint="best").checkpoint["epoch"] == 0
 
 
