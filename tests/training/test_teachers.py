@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.data.store import Store
+from mien.errors import RecipeError
 from mien.evaluation.calibration import probabilities
 from mien.evaluation.predictors import RunPredictor, all_logits
+from mien.labels import EIGHT
 from mien.models import registry
 from mien.preprocess import Preprocess
 from mien.training import teachers
@@ -104,6 +106,11 @@ def test_the_same_preprocess_changes_nothing(trained_run: Path) -> None:
     assert isinstance(load_teacher(trained_run, Preprocess(**RGB)), Teacher)
 
 
+def test_a_teacher_of_other_labels_is_refused(trained_run: Path) -> None:
+    with pytest.raises(RecipeError, match=r"distill\.runs: expected a teacher of angry, .*contempt, got .*, of angry"):
+        load_teacher(trained_run, GREY, labels=EIGHT)
+
+
 class Recorder(nn.Module):
     """A teacher that answers by the mean of its picture, and remembers what it was given."""
 
@@ -115,7 +122,7 @@ class Recorder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         self.given.append(images)
-        return self.drop(self.head(images.mean((2, 3))))
+        return self.drop(5 * self.head(images.mean((2, 3))))
 
 
 def drawn(teaching: list[nn.Module], student: Preprocess, images: np.ndarray) -> tuple[FerModule, Tensor]:
