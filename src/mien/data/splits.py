@@ -41,6 +41,7 @@ __all__ = [
     "Index", "RowDrop", "SplitPlan", "SplitSettings", "plan_splits",
 ]  # fmt: skip
 
+_OTHERS = ", and every other split needs a group of them too"
 _K = len(EIGHT)  # the classes; column _K of a table counts what has no label
 
 
@@ -279,7 +280,7 @@ class _Planner:
             if attained.min() >= k:
                 if asked is not None and k < asked:
                     few = f"there are only {pool[scarce]} free images of {EIGHT[scarce]}"
-                    rule = f", of which it may take {self.settings.at_most:.0%}" if most == k else ", in too few groups"
+                    rule = f", of which it may take {self.settings.at_most:.0%}" if most == k else _OTHERS
                     self._fewer(split, asked, k, few + rule)
                 return taken, k
             scarce, k = classes[int(attained.argmin())], int(attained.min())
