@@ -41,7 +41,8 @@ def balance_figure(
         raise DataError("expected images to count in a figure, got none")
     before, made = before[:, shown], made[:, shown]
     names = [EIGHT[c] for c in shown.tolist()]
-    figure = _figure(width=max(7.5, 1.1 * len(names) + 1.4), height=4.2)
+    rows = 2 * -(-len(sources) // 3)  # of the legend, which the bars make room for
+    figure = _figure(width=max(7.5, 1.1 * len(names) + 1.4), height=3.8 + 0.2 * rows)
     left, right = figure.subplots(1, 2, sharey=True)
     _bars(left, names, sources, before, np.zeros_like(before))
     _bars(right, names, sources, before, made)
@@ -85,9 +86,10 @@ def _bars(axes: Any, names: list[str], sources: list[str], before: NDArray[np.in
             axes.bar(range(len(names)), layer[s], bottom=base, width=0.8, **fill)
             base = base + layer[s]
     for c, total in enumerate(base.astype(int).tolist()):
-        axes.annotate(
-            f"{total:,}", (c, total), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=6.5
-        )
+        text = axes.annotate(f"{total:,}", (c, total), (0, 2), textcoords="offset points", fontsize=6.5)
+        text.set(
+            ha="center", va="bottom", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4}
+        )  # no grid in it
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.tick_params(axis="x", length=0)
