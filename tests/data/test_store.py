@@ -12,6 +12,7 @@ from PIL import Image
 from mien.data import shards
 from mien.data.build import build_store
 from mien.data.sources import Sample, open_source
+from mien.data.standard import Standard
 from mien.data.store import Store
 from mien.errors import DataError, OutputError
 
@@ -195,7 +196,10 @@ def test_rgb_and_several_sizes(tmp_path):
     store = Store.open(tmp_path / "rgb")
     assert store.labels[-1] == "contempt"
     assert store.read("train").images.shape == (2, 50, 50, 3)
-    build_store([Memory([*rgb, Sample("x", face(9), "sad", "train")])], tmp_path / "mixed")
+    mixed = Memory([*rgb, Sample("x", face(9), "sad", "train")])
+    build_store([mixed], tmp_path / "one")  # the build brings all to one standard, unless it is told to keep them
+    assert Store.open(tmp_path / "one").read("train").images.shape == (3, 50, 50, 3)
+    build_store([mixed], tmp_path / "mixed", standard=Standard(size="keep", color="keep"))
     with pytest.raises(DataError, match=r"to be \(50, 50, 3\), got \(48, 48\) for x"):
         Store.open(tmp_path / "mixed").read("train")
 

@@ -2,8 +2,8 @@
 
 A directory of Parquet shards, ``data/<split>-00000-of-00001.parquet``, which pandas, DuckDB and
 ``datasets.load_dataset(directory)`` open without our code, beside a ``summary.json`` (sources, counts, drops,
-differences from the published counts) and, where something was dropped, ``dropped.csv``. This file is the reading side;
-``build.py`` writes. Columns of a shard:
+differences from the published counts, options, versions), a card for people (``README.md``) and, where something was
+dropped, ``dropped.csv``. This file is the reading side; ``build.py`` writes. Columns of a shard:
 
     image           struct{bytes: PNG, path: the image's name within its source}
     label           name of the expression, null where the source holds it back
@@ -12,7 +12,12 @@ differences from the published counts) and, where something was dropped, ``dropp
     votes           ten FER+ counts in the order of ``sources.VOTE_NAMES``, or null
     group           what must not cross splits (a subject), or null
     near_duplicate  whether a Training image is nearly the same (``duplicates.py``); null in Training itself
-    valence, arousal  float in -1…1, or null; only in stores of sources that have them
+
+and, only in stores where some image has them:
+
+    valence, arousal  float in -1…1, or null
+    landmarks       x, y, x, y, … in pixels of the image, or null
+    generated_from  the original's name within its source, for an image that was generated from it; null for an original
 """
 
 import hashlib
@@ -163,6 +168,14 @@ class Store:
                     yield from file.iter_batches(batch_size=4096, columns=there)
             except (pa.ArrowException, OSError, KeyError) as error:
                 raise DataError(f"expected a shard of ours, cannot read {shard}: {error}", hint=_AGAIN) from error
+
+
+def is_store(path: Path) -> bool:
+    """Whether a store of ours, of whatever version, lies there."""
+    try:
+        return "mien_store" in json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _decoded(data: bytes, *, name: str, like: NDArray[np.uint8] | None, store: Path) -> NDArray[np.uint8]:

@@ -1,0 +1,70 @@
+"""Recipes are YAML documents that people write: read here, checked against their type, and every slip named.
+
+What may stand in a document is a tree of :class:`Section` (pydantic models). One line says what is wrong: the file, the
+key, what was expected and what came.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mien.errors import RecipeError
+
+
+class Section(BaseModel):
+    """Part of a document: unknown keys are errors, values do not change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Document = TypeVar("Document", bound=Section)
+
+
+def read_mapping(file: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file. Raises RecipeError where it cannot be read or holds something else."""
+    import yaml
+
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"expected a readable recipe, got {file}: {error}") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{file}: expected YAML, got {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise RecipeError(f"{file}: expected keys and values, got {type(raw).__name__}")
+    return raw
+
+
+def parse(kind: type[Document], raw: Mapping[str, Any], *, origin: str) -> Document:
+    """Validate a mapping. Raises RecipeError that names each wrong key, what was expected and what came."""
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        # a union reports a miss for each of its members; one line a key is enough
+        lines = dict.fromkeys(_explain(one, kind) for one in error.errors())
+        raise RecipeError(f"{origin}: {'; '.join(lines)}") from error
+
+
+def _explain(error: Any, kind: type[Section]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        section: Any = kind
+        for part in error["loc"][:-1]:
+            if part in section.model_fields:
+                section = next(iter(_sections(section.model_fields[part].annotation)), section)
+        return f"{where}: no such key; expected one of {', '.join(section.model_fields)}"
+    if error["type"] == "missing":
+        return f"{where}: this key is required"
+    if error["type"] == "value_error":  # a rule of ours
+        came = "" if isinstance(error["input"], dict | list) else f", got {error['input']!r}"
+        return ": ".join(part for part in (where, str(error["ctx"]["error"]) + came) if part)
+    return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    """The sections that an annotation names, however deep: ``list[S]``, ``S | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _sections(part)]
