@@ -116,6 +116,7 @@ def _build(
                 f"got none ({len(drops)} dropped: {_reasons(drops)})"
             )
     except MienError:  # a source that is broken, not a build that is interrupted: there is nothing to go on with
+        crew.stop()
         place.clear()
         raise
     total = gathered.items

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from multiprocessing import get_context, parent_process
@@ -62,6 +63,10 @@ class Workers:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Nothing more is started; returns when nothing is written any more."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -87,7 +92,8 @@ class Workers:
             return future
         if self._pool is None:  # "spawn": a fork of a process with threads may hang
             self._pool = ProcessPoolExecutor(self.count, get_context("spawn"), initializer=_start_worker)
-        return self._pool.submit(task.make)
+        with _ctrl_c_blocked():  # a worker that is still starting would print a traceback
+            return self._pool.submit(task.make)
 
     def _result(self, task: _Task, future: "Future[None] | None") -> tuple[PartInfo, int, bool]:
         try:
@@ -252,6 +258,19 @@ def _with_last(tasks: Iterable[_Task]) -> Iterator[tuple[_Task, bool]]:
             yield task, False
             task = following
         yield task, True
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Processes that are started meanwhile never see SIGINT; this one sees it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker() -> None:
