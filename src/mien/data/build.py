@@ -16,7 +16,9 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ from mien.data.store import is_store
 from mien.data.summary import Options, Written, summarise, versions, write_summary
 from mien.data.workplace import Workplace
 from mien.errors import DataError, MienError, MissingExtra, OutputError
+
+_LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to a thread
 
 __all__ = ["Progress", "build_store", "check_target"]
 
@@ -132,7 +136,7 @@ def _build(
         wanted = wanted_by_part(plan.varied, facts, gathered.parts)
         varied = generate_parts(wanted, TRAINING, options.balance.variation, crew, place.varied, progress)
     (place.store / "data").mkdir(parents=True)
-    written = _write_shards(place.store / "data", gathered.parts, varied, facts, plan, progress)
+    written = _write_shards(place.store / "data", gathered.parts, varied, facts, plan, crew.count, progress)
     summary = summarise(sources, options, gathered.read, written, plan, drops)
     figure = _draw(place.store, written) if plan.varied is not None else None
     columns = schema(written.optional).names
@@ -150,6 +154,7 @@ def _write_shards(
     varied: Sequence[PartInfo],
     facts: Facts,
     plan: BuildPlan,
+    threads: int,
     progress: Progress,
 ) -> Written:
     """One pass over the parts, each row to the shards of its split; what was generated comes after all originals."""
@@ -158,7 +163,7 @@ def _write_shards(
     written = Written(optional=frozenset(optional))
     total = len(facts) + sum(part.rows for part in varied)
     done = 0
-    with ExitStack() as stack:
+    with ExitStack() as stack, ThreadPoolExecutor(threads) as pool:
 
         def write(row: Row, pixels: NDArray[np.uint8], split: str, leak: int) -> None:
             writer = written.writers.get(split)
@@ -170,23 +175,26 @@ def _write_shards(
             written.images[row.source, split, row.sample.label or UNLABELLED, made] += 1
 
         for part, first in zip(parts, facts.first, strict=True):
-            for row, pixels in _with_pixels(part, [bool(name) for name in plan.split[first : first + part.rows]]):
+            for row, pixels in _with_pixels(part, [bool(name) for name in plan.split[first : first + part.rows]], pool):
                 write(row, pixels, plan.split[first + row.number], int(near[first + row.number]))
             done += part.rows
             progress(done, total, "writing shards")
         for part, new in zip(varied, new_images(facts, varied), strict=True):
-            for row, pixels in _with_pixels(part, new.tolist()):
+            for row, pixels in _with_pixels(part, new.tolist(), pool):
                 write(row, pixels, row.sample.split, -1)
             done += part.rows
             progress(done, total, "writing shards")
     return written
 
 
-def _with_pixels(part: PartInfo, wanted: Sequence[bool]) -> Iterator[tuple[Row, NDArray[np.uint8]]]:
-    """The wanted rows of a part, decoded."""
-    for row in read_rows(part):
-        if wanted[row.number]:
-            yield row, decode_png(row.png)
+def _with_pixels(
+    part: PartInfo, wanted: Sequence[bool], threads: ThreadPoolExecutor
+) -> Iterator[tuple[Row, NDArray[np.uint8]]]:
+    """The wanted rows of a part, decoded; large pictures in threads, for which small ones are too quick."""
+    rows = (row for row in read_rows(part) if wanted[row.number])
+    while batch := list(islice(rows, 16)):
+        spread = threads.map if len(batch[0].png) > _LARGE_PNG else map
+        yield from zip(batch, spread(decode_png, [row.png for row in batch]), strict=True)
 
 
 def _draw(store: Path, written: Written) -> str | None:

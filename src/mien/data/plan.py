@@ -68,7 +68,9 @@ def near_groups(averages: NDArray[np.float32], digest: NDArray[np.uint64]) -> ND
     averages: float32 N×144. digest: uint64 N, of the pixels: equal images are searched once.
     """
     _, first, copy_of = np.unique(digest, return_index=True, return_inverse=True)
-    pairs = list(near_pairs(averages[first]))
+    if len(first) == len(digest):  # no need for a second copy of all averages
+        first = copy_of = np.arange(len(digest))
+    pairs = list(near_pairs(averages if len(first) == len(digest) else averages[first]))
     roots = np.arange(len(first))
     if pairs:
         roots = components(roots, np.concatenate([p.first for p in pairs]), np.concatenate([p.second for p in pairs]))
@@ -87,7 +89,7 @@ def leaks(facts: Facts, split: Sequence[str]) -> NDArray[np.int8]:
     if training.any() and (known & ~training).any():
         found[known & ~training] = 0
         rows = np.flatnonzero(known)
-        for pairs in near_pairs(facts.averages[rows]):
+        for pairs in near_pairs(facts.averages if known.all() else facts.averages[rows]):
             first, second = rows[pairs.first], rows[pairs.second]
             crossing = training[first] != training[second]
             found[np.where(training[first], second, first)[crossing]] = 1

@@ -18,7 +18,7 @@ from mien import labels as label_set
 from mien.data.parts import UNLABELLED, Row
 
 #: A row group ends after so many rows or bytes of pictures, a shard after so many groups or bytes.
-ROWS_PER_GROUP, BYTES_PER_GROUP = 2048, 64 << 20
+ROWS_PER_GROUP, BYTES_PER_GROUP = 2048, 32 << 20
 GROUPS_PER_SHARD, BYTES_PER_SHARD = 32, 512 << 20
 
 #: Columns that only a store has in which some picture has them, in their order in a shard.
