@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -215,6 +216,38 @@ def test_killed_from_outside_with_workers(folder, tmp_path, unbroken, wait):
     assert hidden(tmp_path) == []
 
 
+@pytest.mark.slow
+def test_a_killed_worker_is_an_interruption_too(folder, tmp_path, unbroken):
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUILD, str(folder), str(tmp_path / "store"), "2"], stderr=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.glob(".store.building/*/parts/*.parquet")):
+        assert process.poll() is None
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "expected worker processes to live, one was killed; memory may be short: try --workers 1" in said
+    assert hidden(tmp_path) == [".store.building"]
+    assert run_build(folder, tmp_path / "store", 2).returncode == 0
+    assert tree(tmp_path / "store") == unbroken
+
+
+def test_a_full_disk_is_an_interruption_too(folder, tmp_path, monkeypatch):
+    class Full:
+        def __init__(self, *_, **__):
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pyarrow.parquet.ParquetWriter", Full)
+        with pytest.raises(OutputError, match=r"expected to write the store .*No space left"):
+            build_store([open_source("folder", folder)], tmp_path / "s")
+    assert hidden(tmp_path) == [".s.building"]
+    build_store([open_source("folder", folder)], tmp_path / "s")
+    assert hidden(tmp_path) == []
+
+
 def _runs(pid: str) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
@@ -358,6 +391,21 @@ def test_groups_do_not_cross_and_copies_of_new_images_follow(tmp_path):
     leak = Store.open(tmp_path / "s").read("test").leak
     assert leak is not None
     assert not leak.any()
+
+
+@pytest.mark.slow
+def test_faces_of_photos_are_found_in_the_workers(tmp_path, grace_hopper, astronaut, monkeypatch):
+    monkeypatch.setattr(parts, "ITEMS", 2)
+    for i, photo in enumerate((grace_hopper, astronaut, grace_hopper, astronaut)):
+        home = tmp_path / "in" / ("train" if i < 3 else "test") / "happy"
+        home.mkdir(parents=True, exist_ok=True)
+        Image.open(photo).convert("RGB").rotate(3 * i).save(home / f"{i}{photo.suffix}")
+    Image.fromarray(blob(1)).save(tmp_path / "in" / "train" / "happy" / "nobody.png")
+    source = open_source("folder:photos", tmp_path / "in")
+    summary = build_store([source], tmp_path / "s", standard=Standard(size=64), workers=2)
+    assert summary["dropped"] == {"no face": 1}
+    assert summary["splits"]["training"]["image_sizes"] == {"64×64 RGB": 3}
+    assert Store.open(tmp_path / "s").read("test").images.shape == (1, 64, 64, 3)
 
 
 def test_columns_that_no_source_has_are_not_there(tmp_path):

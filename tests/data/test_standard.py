@@ -10,7 +10,7 @@ from PIL import Image
 from mien.data.peek import settle
 from mien.data.sources import Drop, Sample
 from mien.data.standard import Standard, crop_to_standard, landmarks_in_crop, standardise, the_face
-from mien.errors import UsageError
+from mien.errors import ModelError, UsageError
 from mien.faces import CropGeometry, Detection, align_crop, make_detector
 from mien.faces.align import roll
 from mien.imaging import load_rgb
@@ -123,6 +123,23 @@ def test_every_broken_file_has_its_reason(tmp_path):
         brought(Sample("tiny", noise(7, 11, 30), "sad", ""), Standard(size="keep", color="keep")).reason
         == "image too small"
     )
+
+
+def test_a_fault_of_ours_costs_one_picture_and_a_missing_detector_all():
+    photo = Sample("p", noise(9, 40, 40, 3), "sad", "", is_crop=False)
+
+    def broken():
+        raise RuntimeError("nobody\nthought of this")
+
+    found = standardise(photo, source="s", standard=GREY, detector=broken)
+    assert (found.where, found.reason) == ("p", "failure inside mien")
+    assert found.detail == "RuntimeError: nobody thought of this"
+
+    def absent():
+        raise ModelError("expected a detector")
+
+    with pytest.raises(ModelError):
+        standardise(photo, source="s", standard=GREY, detector=absent)
 
 
 def test_labels_outside_of_the_set_and_the_users_mapping():

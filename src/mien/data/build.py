@@ -64,8 +64,8 @@ def build_store(
     empty directory is replaced; anything else only with ``overwrite``.
 
     Interrupted, by whatever, it leaves its finished parts in ``.NAME.building`` beside ``out``; the same call goes on.
-    Raises DataError where a source is broken or gives no image, UsageError where options do not fit, OutputError where
-    ``out`` cannot be written.
+    It needs room for about two of the store. Raises DataError where a source is broken or gives no image, UsageError
+    where options do not fit, OutputError where ``out`` cannot be written.
     """
     out = Path(os.path.abspath(out))
     check_target(out, overwrite=overwrite)
@@ -119,7 +119,9 @@ def _build(
                 f"expected images in {', '.join(source.name for source in sources)}, "
                 f"got none ({len(drops)} dropped: {_reasons(drops)})"
             )
-    except MienError:  # a source that is broken, not a build that is interrupted: there is nothing to go on with
+    except OutputError:  # a full disk, a worker killed: an interruption like any other
+        raise
+    except MienError:  # a source that is broken: there is nothing to go on with
         crew.stop()
         place.clear()
         raise

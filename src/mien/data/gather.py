@@ -76,13 +76,18 @@ class Workers:
         At most two parts a worker are in flight. Raises OutputError where a worker was killed.
         """
         waiting: deque[tuple[_Task, Future[None] | None]] = deque()
-        for task, last in _with_last(tasks):
-            alone = last and not waiting and self._pool is None
-            waiting.append((task, None if _done(task) else self._submit(task, here=alone or self.count == 1)))
-            while waiting and (waiting[0][1] is None or len(waiting) >= 2 * self.count):
+        try:
+            for task, last in _with_last(tasks):
+                alone = last and not waiting and self._pool is None
+                waiting.append((task, None if _done(task) else self._submit(task, here=alone or self.count == 1)))
+                while waiting and (waiting[0][1] is None or len(waiting) >= 2 * self.count):
+                    yield self._result(*waiting.popleft())
+            while waiting:
                 yield self._result(*waiting.popleft())
-        while waiting:
-            yield self._result(*waiting.popleft())
+        except BrokenProcessPool as error:
+            raise OutputError(
+                "expected worker processes to live, one was killed", hint="memory may be short: try --workers 1"
+            ) from error
 
     def _submit(self, task: _Task, *, here: bool) -> "Future[None]":
         if here:
@@ -96,13 +101,8 @@ class Workers:
             return self._pool.submit(task.make)
 
     def _result(self, task: _Task, future: "Future[None] | None") -> tuple[PartInfo, int, bool]:
-        try:
-            if future is not None:
-                future.result()
-        except BrokenProcessPool as error:
-            raise OutputError(
-                "expected worker processes to live, one was killed", hint="memory may be short: try --workers 1"
-            ) from error
+        if future is not None:
+            future.result()
         part = part_info(task.path)
         if part is None:
             raise OutputError(f"expected a finished part, cannot read {task.path}", hint="run the same command again")

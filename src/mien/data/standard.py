@@ -20,8 +20,8 @@ from PIL import Image
 from mien import labels as label_set
 from mien.data.duplicates import BLOCKS
 from mien.data.sources import Drop, Sample
-from mien.data.sources.reasons import of_image_error
-from mien.errors import ImageError, UsageError
+from mien.data.sources.reasons import TOO_LARGE, of_image_error
+from mien.errors import ImageError, MienError, UsageError
 from mien.faces import DETECTORS, CropGeometry, Detection, Detector, align_crop
 from mien.faces.align import roll
 from mien.imaging import load_rgb
@@ -34,6 +34,8 @@ SEVERAL_FACES = "several faces"
 TOO_SMALL = "image too small"
 OTHER_LABEL = "label outside of the label set"
 MAPPED_AWAY = "label dropped by the mapping"
+#: A fault of ours; the detail says which. One picture of a million must not end a build of hours.
+FAILED = "failure inside mien"
 
 AUTO, KEEP = "auto", "keep"
 COLORS = (AUTO, KEEP, "grey", "rgb")
@@ -99,9 +101,24 @@ def standardise(sample: Sample, *, source: str, standard: Standard, detector: Ca
     if isinstance(label, Drop):
         return replace(label, where=sample.path)
     try:
-        picture = decoded(sample)
+        found = _brought(sample, standard, detector)
     except ImageError as error:
         return Drop(sample.path, of_image_error(error), error.message)
+    except MienError:  # no detector: true of every picture
+        raise
+    except MemoryError:
+        return Drop(sample.path, TOO_LARGE, "the picture does not fit into memory")
+    except Exception as error:
+        import logging
+
+        logging.getLogger("mien").debug("while bringing %s to the standard", sample.path, exc_info=True)
+        return Drop(sample.path, FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    return replace(found, where=sample.path) if isinstance(found, Drop) else replace(found, label=label)
+
+
+def _brought(sample: Sample, standard: Standard, detector: Callable[[], Detector]) -> Sample | Drop:
+    """The sample with its label as it was. Raises ImageError where the picture cannot be decoded."""
+    picture = decoded(sample)
     if sample.is_crop:
         pixels, landmarks = crop_to_standard(picture, standard), sample.landmarks
         if landmarks is not None:
@@ -111,7 +128,7 @@ def standardise(sample: Sample, *, source: str, standard: Standard, detector: Ca
         rgb = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
         face = the_face(detector().detect(rgb), box=sample.box)
         if isinstance(face, Drop):
-            return replace(face, where=sample.path)
+            return face
         side = _crop_side(rgb, face, standard)
         crop = align_crop(rgb, face, size=side, geometry=CropGeometry.default())
         pixels = crop_to_standard(crop if picture.ndim == 3 else crop[..., 0], standard)
@@ -119,8 +136,8 @@ def standardise(sample: Sample, *, source: str, standard: Standard, detector: Ca
             sample.landmarks, (rgb.shape[0], rgb.shape[1]), face, size=side
         )
     if min(pixels.shape[:2]) < BLOCKS:
-        return Drop(sample.path, TOO_SMALL, f"{pixels.shape[1]}×{pixels.shape[0]}, expected at least {BLOCKS}×{BLOCKS}")
-    return replace(sample, pixels=pixels, label=label, file=None, is_crop=True, box=None, landmarks=landmarks)
+        return Drop("", TOO_SMALL, f"{pixels.shape[1]}×{pixels.shape[0]}, expected at least {BLOCKS}×{BLOCKS}")
+    return replace(sample, pixels=pixels, file=None, is_crop=True, box=None, landmarks=landmarks)
 
 
 def mapped_label(label: str | None, *, source: str, standard: Standard) -> str | Drop | None:
