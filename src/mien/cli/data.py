@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.cli.data_audit import audit
+
 if TYPE_CHECKING:
     from mien.data.build_recipe import BuildRecipe
 
@@ -108,6 +110,9 @@ def stats(
     from mien.data.store import Store
 
     _show(Store.open(store).summary, as_json=as_json)
+
+
+data_app.command("audit")(audit)
 
 
 def _recipe(recipe: str | None, sources: list[str], options: dict[str, Any]) -> "BuildRecipe":
