@@ -23,7 +23,7 @@ from mien.data.split_settings import SplitSettings
 from mien.data.standard import Standard
 from mien.data.store import Store
 from mien.data.workplace import Workplace
-from mien.errors import DataError, OutputError
+from mien.errors import DataError, OutputError, UsageError
 from mien.labels import SEVEN
 
 
@@ -431,6 +431,12 @@ def test_two_sources_may_use_the_same_file_names(tmp_path):
         ("one", "a.png"),
         ("two", "a.png"),
     ]
+
+
+def test_sources_need_a_name_each(tmp_path):
+    one = Listed([Sample("a.png", blob(1), "sad", "training")])
+    with pytest.raises(UsageError, match="a name each, got listed, listed"):
+        build_store([one, one], tmp_path / "s")
 
 
 def test_counts_are_compared_as_the_source_gave_them(tmp_path):

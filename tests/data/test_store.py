@@ -124,12 +124,13 @@ def test_a_broken_source_leaves_nothing_and_keeps_the_old_store(tmp_path, built)
 
 
 def test_a_kill_leaves_no_half_store_and_the_next_build_goes_through(tmp_path):
-    """The process dies without clean-up after a row group is on the disk, once with an old store in place."""
+    """The process dies without clean-up after a part is on the disk, once with an old store in place."""
     script = """
 import os, sys, numpy as np
-from mien.data import build, shards
+from mien.data import build, parts
 from mien.data.sources import Sample
-shards.ROWS_PER_GROUP = 2
+from mien.data.standard import Standard
+parts.ITEMS = 2
 class Dying:
     name, layout, files, warnings, licence = "dying", "list", (), (), "none"
     def total(self): return 9
@@ -139,12 +140,13 @@ class Dying:
             if i == 5:
                 os._exit(9)
             yield Sample(str(i), np.full((48, 48), i, np.uint8), "sad", "train")
-build.build_store([Dying()], sys.argv[1])
+build.build_store([Dying()], sys.argv[1], standard=Standard(size=48, color="grey"))
 """
     out = tmp_path / "store"
     for there in (False, True):
         before = tree(out) if there else None
         assert subprocess.run([sys.executable, "-c", script, str(out)], check=False).returncode == 9
+        assert list(tmp_path.glob(".store.building/*/parts/part-00000.parquet"))
         assert out.exists() == there
         assert not there or tree(out) == before
         build_store([Memory([Sample("a", face(1), "sad", "train")])], out)

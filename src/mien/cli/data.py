@@ -91,6 +91,7 @@ def build(
                 workers=workers or _cores(),
                 overwrite=overwrite,
                 progress=progress,
+                on_note=_say,
             )
     except BaseException:
         if (kept := home_of(out)).is_dir():
@@ -140,8 +141,6 @@ def _cores() -> int:
 
 def _warn(summary: dict[str, Any], out: Path) -> None:
     """What a person should know of the build, on stderr."""
-    for text in summary["options"]["settled"]:
-        _say(text)
     for text in summary["warnings"]:
         _say(f"warning: {text}")
     for part in summary["sources"]:

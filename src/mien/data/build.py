@@ -15,7 +15,7 @@ was interrupted.
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
@@ -38,7 +38,7 @@ from mien.data.standard import Standard
 from mien.data.store import is_store
 from mien.data.summary import Options, Written, summarise, versions, write_summary
 from mien.data.workplace import Workplace
-from mien.errors import DataError, MienError, MissingExtra, OutputError
+from mien.errors import DataError, MienError, MissingExtra, OutputError, UsageError
 
 _LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to a thread
 
@@ -55,13 +55,15 @@ def build_store(
     workers: int = 1,
     overwrite: bool = False,
     progress: Progress | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Read every source and write the store ``out``; return its summary.
 
     standard: what pictures are brought to. splits: how those without an official split are placed, and what happens to
     copies. balance: Training is evened out by generated images; None: it stays as it is. workers: processes that
     decode; 1: this one alone (more need a script's ``if __name__ == "__main__"``). An existing store of ours or an
-    empty directory is replaced; anything else only with ``overwrite``.
+    empty directory is replaced; anything else only with ``overwrite``. on_note: called with a sentence for each thing
+    that was settled, before the work begins.
 
     Interrupted, by whatever, it leaves its finished parts in ``.NAME.building`` beside ``out``; the same call goes on.
     It needs room for about two of the store. Raises DataError where a source is broken or gives no image, UsageError
@@ -69,10 +71,16 @@ def build_store(
     """
     out = Path(os.path.abspath(out))
     check_target(out, overwrite=overwrite)
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise UsageError(f"expected sources with a name each, got {', '.join(names)}")
     inside = [file for source in sources for file in source.files if file.resolve().is_relative_to(out.resolve())]
     if inside:  # replacing the store would delete what it is made of
         raise OutputError(f"expected a store outside of its source, got {out}, which holds {inside[0].name}")
     standard, settled = settle(standard or Standard(), sources)
+    if on_note is not None:
+        for note in settled:
+            on_note(note)
     options = Options(standard, splits or SplitSettings(), balance, tuple(settled))
     try:
         with Workplace(out, _what(sources, standard)) as place, Workers(workers) as crew:
