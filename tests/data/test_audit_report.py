@@ -209,12 +209,13 @@ def test_generated_images_are_counted_apart(tmp_path):
     images = faces(4)
     rows = [row(x, f"{i}", label="sad", generated_from=None) for i, x in enumerate(images)]
     rows += [row(images[0] // 2, "4", label="sad", generated_from="0")]
-    rows += [row(images[1] // 2, "5", label="sad", generated_from="gone")]
+    rows += [row(images[1] // 2, "5", label="sad", votes=votes_for("fear"), generated_from="gone")]
     result = audit_store(write_store(tmp_path / "s", {"training": rows}))
     assert result["images"]["searched"] == 4
     assert result["generated"] == {"images": 2, "without_original_in_split": 1}
     assert result["labels"]["by_split"][0]["images"] == 6
     assert result["labels"]["originals_by_split"][0]["images"] == 4
+    assert result["votes"] is None  # the generated one repeats what was said of its original
     problem = next(item for item in result["findings"] if item["id"] == "generated")
     assert problem["level"] == "problem"
 

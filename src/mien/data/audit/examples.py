@@ -84,13 +84,17 @@ class _Look:
         code = int(self.index.label[i])
         return "no label" if code < 0 else self.index.labels[code]
 
-    def split(self, i: int) -> str:
-        name = self.index.splits[self.index.split[i]]
-        many = len(self.index.sources) > 1
-        return f"{name} · {self.index.sources[self.index.source[i]]}" if many else name
+    def home(self, i: int) -> list[str]:
+        """The split, and the source where there are several."""
+        source = [self.index.sources[self.index.source[i]]] if len(self.index.sources) > 1 else []
+        return [self.index.splits[self.index.split[i]], *source]
 
     def tile(self, i: int, *more: str, warn: bool = False) -> Tile:
-        return Tile(int(i), (self.label(i), self.split(i), *more), warn)
+        return Tile(int(i), (self.label(i), *self.home(i), *more), warn)
+
+    @property
+    def original(self) -> NDArray[np.bool_]:
+        return ~self.index.generated
 
 
 def _leaks(look: _Look, copies: Copies) -> Sheet | None:
@@ -186,15 +190,15 @@ def _votes(look: _Look) -> list[Sheet | None]:
     votes = index.votes
     support = findings.support(votes, index.label, findings.vote_columns(index.labels))
     agreement, answer = findings.agreement(votes), findings.majority(votes)
-    against = np.flatnonzero(np.round(support, 6) <= 0.2)
+    against = np.flatnonzero((np.round(support, 6) <= 0.2) & look.original)
     order = against[np.lexsort((against, -agreement[against], support[against]))]
     doubtful = votes[:, findings.NOT_FACE] * 10 + votes[:, findings.UNKNOWN]
-    no_face = np.flatnonzero((votes[:, findings.NOT_FACE] > 0) | (answer == findings.UNKNOWN))
+    no_face = np.flatnonzero(((votes[:, findings.NOT_FACE] > 0) | (answer == findings.UNKNOWN)) & look.original)
     strange = no_face[np.lexsort((no_face, -doubtful[no_face]))]
 
     def said(i: int) -> str:
         top = int(votes[i].argmax())
-        return f"{VOTE_NAMES[top]} {votes[i, top]}/{votes[i].sum()}"
+        return f"{VOTE_NAMES[top].replace('_', ' ')} {votes[i, top]}/{votes[i].sum()}"
 
     def unsure(i: int) -> tuple[str, str]:
         return f"not a face {votes[i, findings.NOT_FACE]}", f"unknown {votes[i, findings.UNKNOWN]}"
@@ -225,7 +229,7 @@ def _votes(look: _Look) -> list[Sheet | None]:
 def _plain(
     look: _Look, name: str, title: str, text: str, chosen: NDArray[np.bool_], *, order: NDArray[Any] | None = None
 ) -> Sheet | None:
-    images = np.flatnonzero(chosen)
+    images = np.flatnonzero(chosen & look.original)
     if order is not None:
         images = images[np.argsort(order[images], kind="stable")]
     return _sheet(name, title, text, [(look.tile(i),) for i in images[: look.limit].tolist()], len(images), "images")
@@ -235,7 +239,7 @@ def _extremes(look: _Look) -> Sheet | None:
     """The darkest, brightest and dullest of the images that are neither blank nor flat."""
     index = look.index
     kinds = findings.picture_kinds(index.std, index.spread, index.flat, index.readable)
-    images = np.flatnonzero(index.readable & (kinds == 0))
+    images = np.flatnonzero(index.readable & (kinds == 0) & look.original)
     n = min(max(1, look.limit // 3), len(images) // 3)
     rows = []
     for order_by, said, values in (

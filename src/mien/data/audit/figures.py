@@ -77,10 +77,10 @@ def _overlaps(index: Index, copies: Copies, by: int) -> Table:
         for a in range(len(names)):
             if max(a, b) >= len(tables["near"]) or not any(table[a, b] for table in tables.values()):
                 continue
-            here = place == a
+            here = (place == a) & index.readable & ~index.generated
             record: dict[str, Any] = {("split", "source")[by]: names[a], "in": names[b], "images": int(here.sum())}
             record |= {degree: int(tables[degree][a, b]) for degree in DEGREES}
-            labelled = (index.label[here] >= 0).any() and (index.label[place == b] >= 0).any()
+            labelled = (index.label[place == a] >= 0).any() and (index.label[place == b] >= 0).any()
             for degree in copies.other:
                 record[f"{degree}_with_other_label"] = int(other[degree][a, b]) if labelled else None
             if nearest is not None:
@@ -147,20 +147,23 @@ def _classes(index: Index, key: str, name: str, row: NDArray[np.int64]) -> dict[
 
 
 def votes(index: Index) -> dict[str, Any] | None:
-    """What the FER+ voters say of the labels; None where a store has no votes."""
-    has = findings.voted(index.votes)
+    """What the FER+ voters say of the labels; None where a store has no votes. Generated images have no say."""
+    kept = ~index.generated
+    ballots, label = index.votes[kept], index.label[kept]
+    home = (index.split.astype(np.int64) * len(index.sources) + index.source)[kept]
+    has = findings.voted(ballots)
     if not has.any():
         return None
-    agreement, answer = findings.agreement(index.votes), findings.majority(index.votes)
-    support = findings.support(index.votes, index.label, findings.vote_columns(index.labels))
-    table = findings.label_against_votes(index.votes, index.label, len(index.labels))
-    judged = ~np.isnan(support)
+    agreement, answer = findings.agreement(ballots), findings.majority(ballots)
     columns = findings.vote_columns(index.labels)
+    support = findings.support(ballots, label, columns)
+    table = findings.label_against_votes(ballots, label, len(index.labels))
+    judged = ~np.isnan(support)
     agreed = sum(int(table[k, column]) for k, column in enumerate(columns) if column >= 0)
-    with_votes = np.isin(index.split, np.unique(index.split[has]))
+    with_votes = np.isin(home, np.unique(home[has]))
     return {
         "images": int(has.sum()),
-        "missing_where_others_have": int((with_votes & ~has & ~index.generated).sum()),
+        "missing_where_others_have": int((with_votes & ~has).sum()),
         "agreement_tenths": findings.tenths(agreement).tolist(),
         "agreement_of_8_in_10": int((np.round(agreement[has], 6) >= 0.8).sum()),
         "agreement_of_8_in_10_share": _rounded(float((np.round(agreement[has], 6) >= 0.8).mean())),
@@ -172,7 +175,7 @@ def votes(index: Index) -> dict[str, Any] | None:
         "label_is_majority": agreed,
         "label_is_majority_share": _rounded(agreed / int(table.sum()) if table.sum() else float("nan")),
         "majority_not_face": int((answer == findings.NOT_FACE).sum()),
-        "any_vote_not_face": int((index.votes[:, findings.NOT_FACE] > 0).sum()),
+        "any_vote_not_face": int((ballots[:, findings.NOT_FACE] > 0).sum()),
         "majority_unknown": int((answer == findings.UNKNOWN).sum()),
         "label_against_majority": [
             {"label": name} | dict(zip([*VOTE_NAMES, "tie"], row.tolist(), strict=True))

@@ -91,16 +91,19 @@ class Picture:
 
 def read_index(store: Store, *, progress: Progress) -> Index:
     """Everything that an audit keeps of ``store``. Raises DataError where a shard is broken or nothing is in it."""
-    rows = _Rows(store)
-    total = sum(part["rows"] for part in store.summary["splits"].values())
+    total = 0
+    for _, shard in _shards(store):
+        with _open(shard) as file:
+            total += file.metadata.num_rows
+    if not total:
+        raise DataError(f"expected images in {store.path}, got none", hint="build it again")
+    rows = _Rows(store, total)
     for split, shard in _shards(store):
         with _open(shard) as file:
             there = [name for name in _COLUMNS if name in file.schema_arrow.names]
             for batch in file.iter_batches(batch_size=_ROWS, columns=there):
                 rows.add(split, batch, shard)
-                progress(rows.count, max(total, rows.count), "reading the images")
-    if not rows.count:
-        raise DataError(f"expected images in {store.path}, got none", hint="build it again")
+                progress(rows.count, total, "reading the images")
     return rows.finish()
 
 
@@ -155,12 +158,13 @@ def brightness(pixels: Uint8) -> tuple[float, float, int, float]:
 
 
 class _Rows:
-    """Grows while a store is read; ``finish`` makes the arrays."""
+    """The arrays of an Index, filled while a store is read."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, total: int) -> None:
         self.count = 0
         self._store = store
-        self._columns: dict[str, list[Any]] = {name: [] for name in _TYPES}
+        width = {"votes": (len(VOTE_NAMES),), "averages": (BLOCKS * BLOCKS,)}
+        self._columns = {name: np.zeros((total, *width.get(name, ())), kind) for name, kind in _TYPES.items()}
         self._sources: dict[str, int] = {}
         self._groups: dict[str, int] = {}
         self._names: list[bytes] = []  # of all images, where some are generated: 8 bytes each
@@ -193,7 +197,6 @@ class _Rows:
         self.count += n
 
     def finish(self) -> Index:
-        joined = {name: np.concatenate(parts) for name, parts in self._columns.items()}
         known = np.isin(np.array(self._originals, "V8"), np.array(self._names, "V8"))
         return Index(
             splits=self._store.splits,
@@ -201,11 +204,11 @@ class _Rows:
             labels=self._store.labels,
             groups=tuple(self._groups),
             stray=np.array(self._made, np.int64)[~known],
-            **joined,
+            **self._columns,
         )
 
     def _put(self, name: str, values: Any) -> None:
-        self._columns[name].append(np.asarray(values, _TYPES[name]))
+        self._columns[name][self.count : self.count + len(values)] = values
 
     def _label(self, name: str | None, shard: Path) -> int:
         if name is None:

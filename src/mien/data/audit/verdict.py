@@ -53,7 +53,7 @@ def _leaks(result: dict[str, Any]) -> list[Finding]:
             found.append(_item("sources", "notice", row["near"], text))
     column = copies["column_near_duplicate"]
     if column and column["differ"]:
-        text = f"the store's own near_duplicate column differs for {column['differ']:,} images"
+        text = f"the store's own near_duplicate column differs for {_count(column['differ'], 'image')}"
         found.append(_item("column", "problem", column["differ"], f"{text}; build it again"))
     return found
 
@@ -64,8 +64,8 @@ def _labels(result: dict[str, Any]) -> list[Finding]:
     if not n:
         return []
     text = (
-        f"{n:,} images in {copies['groups_of_several_labels']:,} groups of copies whose labels contradict each other"
-        f" ({copies['identical_groups_of_several_labels']:,} of the groups share the very same pixels)"
+        f"{_count(n, 'image')} in {_count(copies['groups_of_several_labels'], 'group')} of copies whose labels "
+        f"contradict each other ({copies['identical_groups_of_several_labels']:,} of them with the very same pixels)"
     )
     return [_item("conflicts", "problem", n, text)]
 
@@ -87,13 +87,13 @@ def _votes(result: dict[str, Any]) -> list[Finding]:
     n = votes["any_vote_not_face"] + votes["majority_unknown"]
     if n:
         text = (
-            f"{votes['any_vote_not_face']:,} images have a vote for not a face, "
-            f"{votes['majority_unknown']:,} are mostly voted unknown"
+            f"{_count(votes['any_vote_not_face'], 'image')} with a vote for not a face, "
+            f"{votes['majority_unknown']:,} mostly voted unknown"
         )
         found.append(_item("not-a-face", "notice", n, text))
     n = votes["missing_where_others_have"]
     if n:
-        text = f"{n:,} images have no votes in splits where others have them"
+        text = f"{_count(n, 'image')} without votes though others of the same split and source have them"
         found.append(_item("no-votes", "notice", n, text))
     return found
 
@@ -101,16 +101,23 @@ def _votes(result: dict[str, Any]) -> list[Finding]:
 def _pictures(result: dict[str, Any]) -> list[Finding]:
     pictures, found = result["pictures"], []
     if n := result["images"]["unreadable"]:
-        found.append(_item("unreadable", "problem", n, f"{n:,} images cannot be read"))
+        found.append(_item("unreadable", "problem", n, f"{_count(n, 'image')} that cannot be read"))
     if n := pictures["blank"] + pictures["near_blank"]:
-        text = f"{n:,} images are blank ({pictures['blank']:,}) or nearly so ({pictures['near_blank']:,})"
+        text = f"{_count(n, 'image')} blank ({pictures['blank']:,}) or nearly so ({pictures['near_blank']:,})"
         found.append(_item("blank", "problem", n, text))
     if n := pictures["flat"]:
         found.append(
-            _item("flat", "notice", n, f"{n:,} images are half even ground or more: placeholders, lettering, drawings")
+            _item(
+                "flat",
+                "notice",
+                n,
+                f"{_count(n, 'image')} of half even ground or more: placeholders, lettering, drawings",
+            )
         )
     if n := pictures["below_12_pixels"]:
-        found.append(_item("small", "notice", n, f"{n:,} images are below 12 pixels; not searched for near-duplicates"))
+        found.append(
+            _item("small", "notice", n, f"{_count(n, 'image')} below 12 pixels, not searched for near-duplicates")
+        )
     if (n := pictures["different_sizes"]) > 1:
         found.append(_item("sizes", "notice", n, f"{n:,} different picture sizes"))
     faces = result["faces"]
@@ -146,9 +153,13 @@ def _groups(result: dict[str, Any]) -> list[Finding]:
         )
         found.append(_item("subjects", "problem", groups["images_across_splits"], text))
     if n := result["generated"]["without_original_in_split"]:
-        text = f"{n:,} generated images come from an image that is not in their own split"
+        text = f"{_count(n, 'generated image')} whose original is not in the same split"
         found.append(_item("generated", "problem", n, text))
     return found
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _item(name: str, level: str, images: int, text: str, **more: Any) -> Finding:
