@@ -20,7 +20,7 @@ data_app = typer.Typer(
 )
 
 RecipeArgument = Annotated[
-    str | None, typer.Argument(metavar="[RECIPE]", help="A build recipe: a YAML file, or the name of a shipped one.")
+    str | None, typer.Argument(metavar="RECIPE", help="A build recipe: a YAML file, or the name of a shipped one.")
 ]
 SourceOption = Annotated[
     list[str] | None,
@@ -30,7 +30,8 @@ SourceOption = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="STORE", help="The directory to write.")]
 SizeOption = Annotated[
-    str | None, typer.Option(metavar="N|auto|keep", help="Side of every picture in pixels; auto: see the docs.")
+    str | None,
+    typer.Option(metavar="N|auto|keep", help="Side in pixels; auto: the sources' largest usual one, up to 224."),
 ]
 ColorOption = Annotated[str | None, typer.Option(metavar="grey|rgb|auto|keep", help="Colour of every picture.")]
 LabelsOption = Annotated[
