@@ -25,7 +25,7 @@ from PIL import Image
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SPLITS = {"training": 0.8, "public_test": 0.1, "private_test": 0.1}
-GROUP = 2048  # rows of a row group
+GROUP, SHARD = 2048, 65536  # rows of a row group, of a file
 
 
 def real_crops(store: Path) -> list[np.ndarray]:
@@ -84,24 +84,26 @@ def write_store(path: Path, n: int, crops: list[np.ndarray], random: np.random.G
     summary: dict = {"mien_store": 1, "labels": LABELS, "splits": {}, "sources": []}
     earlier: list[np.ndarray] = []
     for split, share in SPLITS.items():
-        rows, file = round(n * share), f"data/{split}-00000-of-00001.parquet"
-        with pq.ParquetWriter(path / file, schema) as writer:
-            for start in range(0, rows, GROUP):
-                part = []
-                for i in range(start, min(start + GROUP, rows)):
-                    if earlier and random.random() < 0.02:
-                        pixels = earlier[random.integers(len(earlier))]
-                        pixels = pixels[:, ::-1] if random.random() < 0.25 else pixels
-                    else:
-                        pixels = varied(crops, random)
-                        if len(earlier) < 2000:
-                            earlier.append(pixels)
-                    image = {"bytes": encoded(pixels), "path": f"{split}/{i}.png"}
-                    votes = random.multinomial(10, [0.1] * 10).tolist()
-                    label = LABELS[random.integers(7)]
-                    part.append({"image": image, "label": label, "source": "varied", "votes": votes})
-                writer.write_table(pa.Table.from_pylist(part, schema=schema))
-        summary["splits"][split] = {"rows": rows, "files": [file]}
+        rows, files = round(n * share), []
+        for first in range(0, rows, SHARD):
+            files.append(f"data/{split}-{len(files):05d}.parquet")
+            with pq.ParquetWriter(path / files[-1], schema) as writer:
+                for start in range(first, min(first + SHARD, rows), GROUP):
+                    part = []
+                    for i in range(start, min(start + GROUP, rows)):
+                        if earlier and random.random() < 0.02:
+                            pixels = earlier[random.integers(len(earlier))]
+                            pixels = pixels[:, ::-1] if random.random() < 0.25 else pixels
+                        else:
+                            pixels = varied(crops, random)
+                            if len(earlier) < 2000:
+                                earlier.append(pixels)
+                        image = {"bytes": encoded(pixels), "path": f"{split}/{i}.png"}
+                        votes = random.multinomial(10, [0.1] * 10).tolist()
+                        label = LABELS[random.integers(7)]
+                        part.append({"image": image, "label": label, "source": "varied", "votes": votes})
+                    writer.write_table(pa.Table.from_pylist(part, schema=schema))
+        summary["splits"][split] = {"rows": rows, "files": files}
     (path / "summary.json").write_text(json.dumps(summary))
 
 

@@ -71,7 +71,15 @@ def choose(index: Index, copies: Copies, *, limit: int, faces: NDArray[np.int16]
         _groups(look),
     ]
     if faces is not None:
-        sheets.append(_plain(look, "no-face", "No face found", "The detector of mien read finds none.", faces == 0))
+        sheets.append(
+            _plain(
+                look,
+                "no-face",
+                "No face found",
+                "The detector of mien read finds none. It also misses some profiles, drawings and covered faces.",
+                faces == 0,
+            )
+        )
     return [sheet for sheet in sheets if sheet is not None]
 
 
@@ -230,9 +238,10 @@ def _plain(
     look: _Look, name: str, title: str, text: str, chosen: NDArray[np.bool_], *, order: NDArray[Any] | None = None
 ) -> Sheet | None:
     images = np.flatnonzero(chosen & look.original)
+    total = len(images)
     if order is not None:
-        images = images[np.argsort(order[images], kind="stable")]
-    return _sheet(name, title, text, [(look.tile(i),) for i in images[: look.limit].tolist()], len(images), "images")
+        images = images[np.argsort(order[images], kind="stable")][: look.limit]
+    return _sheet(name, title, text, [(look.tile(i),) for i in _spread(images.tolist(), look.limit)], total, "images")
 
 
 def _extremes(look: _Look) -> Sheet | None:
