@@ -83,3 +83,20 @@ def test_imagenet_weights_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) ->
     assert "\n" not in str(e.value)
     with pytest.raises(RecipeError, match=r"there are no ImageNet weights for nano; use model\.init: scratch"):
         registry.build("nano", pretrained=True)
+
+
+def test_the_gate_is_not_blind_where_probabilities_are_0_and_1() -> None:
+    class Sure(torch.nn.Module):
+        def __init__(self, lead: float) -> None:
+            super().__init__()
+            self.answer = torch.nn.Parameter(torch.tensor([lead, 0.0, 0, 0, 0, 0, 0]))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.answer + 0 * x.mean((1, 2, 3))[:, None]
+
+    from mien.export import TOLERANCE, _to_onnx, parity
+
+    content = _to_onnx(Sure(200.0).eval(), torch.zeros(2, 1, 48, 48)).SerializeToString()
+    assert parity(Sure(200.0).eval(), content, Preprocess(), tolerance=TOLERANCE["fp32"])["max_logit_difference"] < 1e-3
+    with pytest.raises(ExportError, match=r"logits within 0\.001 of their scale"):
+        parity(Sure(201.0).eval(), content, Preprocess(), tolerance=TOLERANCE["fp32"])

@@ -117,6 +117,9 @@ class FerModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self._valid.clear()
+        if self.trainer.world_size > 1:  # score the network that is saved: the first process's batch-norm statistics
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """In single precision: what is selected is what evaluation will see."""
