@@ -1,7 +1,8 @@
 """Recipes are YAML documents that people write: read here, checked against their type, and every slip named.
 
 What may stand in a document is a tree of :class:`Section` (pydantic models). One line says what is wrong: the file, the
-key, what was expected and what came.
+key, what was expected and what came. Those that ship lie in ``recipes/``: build recipes in ``recipes/data/``, training
+recipes everywhere else.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,44 @@ class Section(BaseModel):
 
 
 Document = TypeVar("Document", bound=Section)
+
+
+def shipped(*, build: bool) -> dict[str, Path]:
+    """The recipes that come with mien, by name: "compact", "swin_t_se/paper", …; or the build recipes: "paper_a"."""
+    package = Path(__file__).parent
+    homes = (package / "recipes", package.parents[1] / "recipes")  # wheel, checkout
+    home = next((home for home in homes if home.is_dir()), homes[0])
+    data = home / "data"
+    files = [file for file in home.rglob("*.yaml") if file.is_relative_to(data) == build]
+    found = {file.relative_to(data if build else home).with_suffix("").as_posix(): file for file in files}
+    return {name: found[name] for name in sorted(found, key=lambda name: ("/" in name, name))}
+
+
+def find_recipe(path: str | Path, *, build: bool) -> Path:
+    """The file itself, or the shipped recipe of that name. Raises RecipeError, which knows the other kind."""
+    if (file := Path(path)).is_file():
+        return file
+    name, ours = str(path), shipped(build=build)
+    plain = name.removeprefix("data/") if build else name  # recipes/data/paper_a.yaml goes by either name
+    if plain in ours:
+        return ours[plain]
+    if (name if build else name.removeprefix("data/")) in shipped(build=not build):
+        raise _other_kind(name, build=build)
+    listed = ", ".join(ours)
+    hint = "a data set is given by --source NAME=PATH" if build and file.exists() else None
+    raise RecipeError(f"expected a recipe file or one of {listed}; got {name!r}", hint=hint)
+
+
+def check_kind(raw: Mapping[str, Any], *, origin: str, build: bool) -> None:
+    """Raises RecipeError for a recipe of the other kind: builds have sources, trainings have a model."""
+    if ("model" in raw and "sources" not in raw) if build else ("sources" in raw and "model" not in raw):
+        raise _other_kind(origin, build=build)
+
+
+def _other_kind(name: str, *, build: bool) -> RecipeError:
+    if build:
+        return RecipeError(f"expected a build recipe, got the training recipe {name}", hint="it is for: mien train")
+    return RecipeError(f"expected a training recipe, got the build recipe {name}", hint="it is for: mien data build")
 
 
 def read_mapping(file: Path) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mien.cli.data import data_app
-from mien.data.build_recipe import load_build_recipe, shipped_build_recipes, split_source
+from mien.data.build_recipe import load_build_recipe, split_source
 from mien.data.plan import BalanceSettings
 from mien.data.split_settings import PAPER_A, SplitSettings
 from mien.data.standard import Standard
+from mien.documents import shipped
 from mien.errors import RecipeError, UsageError
 from mien.labels import SEVEN
 
@@ -128,6 +129,24 @@ def test_files_that_are_no_recipes(tmp_path):
         load_build_recipe(tmp_path / "b.yaml")
     with pytest.raises(RecipeError, match="expected a recipe file or one of paper_a"):
         load_build_recipe(tmp_path / "c.yaml")
+    with pytest.raises(RecipeError, match="a data set is given by --source NAME=PATH"):
+        load_build_recipe(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["compact", "swin_t/paper", str(shipped(build=False)["nano"])])
+def test_a_training_recipe_is_no_build_recipe(name):
+    with pytest.raises(RecipeError, match=r"expected a build recipe, got the training .*; it is for: mien train"):
+        load_build_recipe(name)
+
+
+@pytest.mark.parametrize("name", ["data/paper_a", "paper_a", str(shipped(build=True)["paper_a"])])
+def test_a_build_recipe_is_no_training_recipe(name):
+    from mien.training.recipe import load_recipe, shipped_recipes
+
+    with pytest.raises(RecipeError, match=r"expected a training recipe, got the build .*; it is for: mien data build"):
+        load_recipe(name)
+    assert not [known for known in shipped_recipes() if "paper_a" in known]
+    assert load_build_recipe("data/paper_a") == load_build_recipe("paper_a")
 
 
 def test_the_command_line_adds_to_a_recipe_and_wins(write, tmp_path):
@@ -149,13 +168,13 @@ def test_the_command_line_adds_to_a_recipe_and_wins(write, tmp_path):
 
 
 def test_the_shipped_recipe_is_paper_as():
-    assert list(shipped_build_recipes()) == ["paper_a"]
+    assert list(shipped(build=True)) == ["paper_a"]
     recipe = load_build_recipe("paper_a")
     assert recipe.split_settings() == PAPER_A
     assert recipe.balance_settings() == BalanceSettings()
     assert (recipe.size, recipe.color, recipe.labels) == (224, "rgb", "eight")
     assert [source.called for source in recipe.sources] == ["fer2013", "ckplus", "affectnet"]
-    head = shipped_build_recipes()["paper_a"].read_text()
+    head = shipped(build=True)["paper_a"].read_text()
     assert "mien data build paper_a --source" in head
 
 

@@ -19,8 +19,8 @@ from mien.data.plan import BalanceSettings
 from mien.data.sources import SOURCES, Source, open_source
 from mien.data.split_settings import Copies, Crossing, SplitSettings
 from mien.data.standard import Standard
-from mien.documents import Section, parse, read_mapping
-from mien.errors import DataError, RecipeError, UsageError
+from mien.documents import Section, check_kind, find_recipe, parse, read_mapping
+from mien.errors import DataError, UsageError
 from mien.labels import canonical
 
 #: Label → label, or None to leave its images out.
@@ -164,8 +164,9 @@ def load_build_recipe(
     raw: dict[str, Any] = {}
     origin, here = "command line", Path()
     if path is not None:
-        file = _find(path)
+        file = find_recipe(path, build=True)
         raw, origin, here = read_mapping(file), str(file), file.parent
+        check_kind(raw, origin=origin, build=True)
     listed = raw.get("sources") or []
     if isinstance(listed, list):
         listed = [dict(entry) if isinstance(entry, dict) else entry for entry in listed]
@@ -194,19 +195,5 @@ def split_source(text: str) -> tuple[str, Path]:
     return name, Path(path).expanduser()
 
 
-def shipped_build_recipes() -> dict[str, Path]:
-    """The build recipes that come with mien, by name."""
-    return {file.stem: file for file in sorted((Path(__file__).parent / "recipes").glob("*.yaml"))}
-
-
 def _kind(entry: Mapping[str, Any]) -> str:
     return str(entry.get("source", "")).partition(":")[0].strip().lower()
-
-
-def _find(path: str | Path) -> Path:
-    shipped = shipped_build_recipes()
-    if Path(path).is_file():
-        return Path(path)
-    if str(path) in shipped:
-        return shipped[str(path)]
-    raise RecipeError(f"expected a recipe file or one of {', '.join(shipped)}; got {str(path)!r}")

@@ -26,7 +26,8 @@ class Sample:
     decodes (in parallel). label: a name of ``mien.labels``, or None where the source holds it back. split: the official
     one; "" where the source has none. votes: ten counts in the order of :data:`VOTE_NAMES`, or None. group: what must
     not cross splits (a subject), or None. is_crop: False for a photo in which the face has still to be found.
-    box: the annotators' face box x, y, w, h and landmarks: x, y pairs, in pixels of the picture. valence, arousal: -1…1.
+    box: the annotators' face box x, y, w, h, and landmarks: x, y pairs; in pixels of the picture. valence, arousal:
+    -1…1.
     """
 
     path: str
