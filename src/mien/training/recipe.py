@@ -1,7 +1,7 @@
 """A recipe: everything that makes a training run, typed; a wrong key or value is named, with what was expected.
 
-Recipes are YAML documents in ``recipes/`` (but ``recipes/data/`` holds those of builds). ``--set a.b=value`` changes one
-key; the recipe as it was used is written into the run directory.
+Recipes are YAML documents in ``recipes/``, save ``recipes/data/``, where those of builds are. ``--set a.b=value``
+changes one key; the recipe as it was used is written into the run directory.
 """
 
 from collections.abc import Mapping
@@ -44,6 +44,7 @@ class DataSection(Section):
     """Splits of the store. Training learns from ``train``; ``validation`` selects the best epoch.
 
     size: side in pixels that pictures are brought to. window: side of the part that the network takes, where not all.
+    balance: "online" shows each class equally often in every epoch; see ``data/online.py``.
     """
 
     train: str = "training"
@@ -52,6 +53,7 @@ class DataSection(Section):
     window: int | None = Field(default=None, ge=8)
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
+    balance: Literal["none", "online"] = "none"
     limit: int | None = Field(default=None, ge=1, description="only the first N rows of each split (smoke runs)")
 
 

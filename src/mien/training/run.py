@@ -29,6 +29,7 @@ from torch import nn
 import mien
 from mien.atomic import write_text
 from mien.data.loader import CropDataset, make_loader
+from mien.data.online import balanced_order
 from mien.data.store import Split, Store
 from mien.errors import DataError, OutputError, UsageError
 from mien.labels import SEVEN
@@ -79,9 +80,15 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     preprocess = recipe_preprocess(recipe)
-    train_set = crop_dataset(store.read(recipe.data.train), recipe, preprocess, train=True)
+    train_split = store.read(recipe.data.train)
+    online = recipe.data.balance == "online"
+    order = balanced_order(store, train_split, limit=recipe.data.limit, seed=recipe.seed) if online else None
+    train_set = crop_dataset(train_split, recipe, preprocess, train=True)
+    del train_split
     valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False)
-    train_loader = make_loader(train_set, recipe.batch_size, train=True, seed=recipe.seed, rank=rank, world=devices)
+    train_loader = make_loader(
+        train_set, recipe.batch_size, train=True, seed=recipe.seed, rank=rank, world=devices, order=order
+    )
     valid_loader = make_loader(valid_set, 512, train=False, rank=rank, world=devices)
 
     L.seed_everything(recipe.seed, verbose=False)
