@@ -44,8 +44,10 @@ def _leaks(result: dict[str, Any]) -> list[Finding]:
     for name, row in inside.items():
         text = (
             f"{row['near']:,} of {row['images']:,} {name} images have a near-duplicate within {name}"
-            f" ({row['identical']:,} identical; {row['strict']:,} at {result['settings']['strict']:g})"
+            f" ({row['identical']:,} identical; {row['strict']:,} at {result['settings']['strict']:g}"
         )
+        clashing = row["strict_with_nearest_of_other_label"]
+        text += f", the closest to {clashing:,} of them has another label)" if clashing else ")"
         found.append(_item("copies", "notice", row["near"], text))
     for row in copies["between_sources"]:
         if row["source"] < row["in"]:
