@@ -126,6 +126,7 @@ def audit(store: Path, out: Path) -> dict:
     return {
         "images": result["images"]["all"],
         "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time(),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "pairs": result["copies"]["pairs"],
         "stages": stages,
@@ -154,11 +155,12 @@ def main() -> None:
             print(f"{options.images * times:,} images made in {time.perf_counter() - started:.0f} s", file=sys.stderr)
             command = [sys.executable, __file__, "--audit", str(store), str(Path(folder) / "report")]
             rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
-    print(f"{'images':>9} {'seconds':>8} {'µs/image':>9} {'peak MiB':>9} {'pairs':>9}  stages")
+    print(f"{'images':>9} {'seconds':>8} {'CPU s':>7} {'µs/image':>9} {'peak MiB':>9} {'pairs':>9}  stages")
     for row in rows:
         each = 1e6 * row["seconds"] / row["images"]
         stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in row["stages"].items() if seconds >= 0.05)
-        figures = f"{row['images']:>9,} {row['seconds']:>8.1f} {each:>9.0f} {row['peak_mib']:>9.0f} {row['pairs']:>9,}"
+        time_taken = f"{row['seconds']:>8.1f} {row['cpu_seconds']:>7.1f} {each:>9.0f}"
+        figures = f"{row['images']:>9,} {time_taken} {row['peak_mib']:>9.0f} {row['pairs']:>9,}"
         print(f"{figures}  {stages}")
     if options.out:
         options.out.write_text(json.dumps(rows, indent=2) + "\n")

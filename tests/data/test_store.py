@@ -7,8 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from build_cases import class_folders
 from PIL import Image
 
+from lookalikes import rafdb_folders
 from mien.data import shards
 from mien.data.build import build_store
 from mien.data.sources import Sample, open_source
@@ -244,3 +246,19 @@ def test_the_real_data_set(fer2013_dir, tmp_path):
     assert splits["public_test"]["near_duplicates_in_training"] == 332
     assert splits["private_test"]["near_duplicates_in_training"] == 365
     assert splits["training"]["with_votes"] == 28560
+
+
+def test_a_data_set_in_place_of_a_store_is_recognised(small, tmp_path):
+    """One kind: the command; several it could be: the user says which."""
+    home = small.parquet(tmp_path / "fer")
+    with pytest.raises(DataError, match=rf"this is a fer2013 source; run: mien data build --source fer2013={home} -o"):
+        Store.open(home)
+    rafdb_folders(tmp_path / "zero", first=0)
+    with pytest.raises(DataError, match=r"make one with: .*; it looks like affectnet or rafdb"):
+        Store.open(tmp_path / "zero")
+    class_folders(tmp_path / "mine")
+    with pytest.raises(DataError, match="this is a folder source"):
+        Store.open(tmp_path / "mine")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"found an empty directory; make one with: mien data build [^;]*$"):
+        Store.open(tmp_path / "empty")

@@ -10,7 +10,7 @@ Pure functions of a sample and the settings: ``gather.py`` runs them in worker p
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from math import cos, isfinite, sin
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from mien.data.sources import Drop, Sample
 from mien.data.sources.reasons import TOO_LARGE, of_image_error
 from mien.errors import ImageError, MienError, UsageError
 from mien.faces import DETECTORS, CropGeometry, Detection, Detector, align_crop
-from mien.faces.align import roll
+from mien.faces.align import landmarks_in_crop
 from mien.imaging import load_rgb
 from mien.preprocess import Preprocess
 
@@ -130,10 +130,11 @@ def _brought(sample: Sample, standard: Standard, detector: Callable[[], Detector
         if isinstance(face, Drop):
             return face
         side = _crop_side(rgb, face, standard)
-        crop = align_crop(rgb, face, size=side, geometry=CropGeometry.default())
+        geometry = CropGeometry.default()
+        crop = align_crop(rgb, face, size=side, geometry=geometry)
         pixels = crop_to_standard(crop if picture.ndim == 3 else crop[..., 0], standard)
         landmarks = sample.landmarks and landmarks_in_crop(
-            sample.landmarks, (rgb.shape[0], rgb.shape[1]), face, size=side
+            sample.landmarks, (rgb.shape[0], rgb.shape[1]), face, size=side, geometry=geometry
         )
     if min(pixels.shape[:2]) < BLOCKS:
         return Drop("", TOO_SMALL, f"{pixels.shape[1]}×{pixels.shape[0]}, expected at least {BLOCKS}×{BLOCKS}")
@@ -213,29 +214,3 @@ def _crop_side(rgb: Uint8, face: Detection, standard: Standard) -> int:
         return standard.size
     natural = CropGeometry.default().side_in(rgb.shape[0], rgb.shape[1], face.box.h)
     return min(max(round(natural), SIZES[0]), SIZES[1])
-
-
-def landmarks_in_crop(
-    points: tuple[tuple[float, float], ...], picture: tuple[int, int], face: Detection, *, size: int
-) -> tuple[tuple[float, float], ...]:
-    """Where ``align_crop`` puts points of the picture: x, y in pixels of the crop, perhaps outside of it.
-
-    picture: its height and width. The inverse of what ``align_crop`` renders; a test holds the two together.
-    """
-    if face.is_crop:
-        height, width = picture
-        return tuple((x * size / width, y * size / height) for x, y in points)
-    geometry, box, turn = CropGeometry.default(), face.box, roll(face)
-    side = geometry.side_in(picture[0], picture[1], box.h)
-    along, across = cos(turn), sin(turn)
-    right, down = geometry.right * box.h, geometry.down * box.h
-    x0 = box.x + box.w / 2 + right * along - down * across
-    y0 = box.y + box.h / 2 + right * across + down * along
-    unit = size / side
-    return tuple(
-        (
-            size / 2 + unit * ((x - x0) * along + (y - y0) * across),
-            size / 2 + unit * ((y - y0) * along - (x - x0) * across),
-        )
-        for x, y in points
-    )

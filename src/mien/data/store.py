@@ -211,13 +211,23 @@ def _found(path: Path) -> str:
 
 
 def _hint(path: Path) -> str:
-    """The next step, where it can be guessed: a data set given in place of a store is the usual slip."""
-    from mien.data.sources import SOURCES, open_source
+    """The next step, where it can be guessed: a data set given in place of a store is the usual slip.
 
+    A data set of a name wins over the user's own; where it could be several, the user has to say which.
+    """
+    from mien.data.sources import OWN, SOURCES, open_source
+
+    could_be: list[str] = []
     for name in SOURCES:
+        if could_be and name in OWN:
+            break
         try:
             open_source(name, path)
-        except DataError:
+        except (DataError, OSError):
             continue
+        could_be.append(name)
+    if len(could_be) == 1:
+        name = could_be[0]
         return f"this is a {name} source; run: mien data build --source {name}={path} -o STORE"
-    return "make one with: mien data build --source NAME=PATH -o STORE"
+    choice = f"; it looks like {' or '.join(could_be)}" if could_be else ""
+    return f"make one with: mien data build --source NAME=PATH -o STORE{choice}"
