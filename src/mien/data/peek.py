@@ -37,7 +37,8 @@ def settle(standard: Standard, sources: Sequence[Source]) -> tuple[Standard, lis
     if standard.size == AUTO:
         size = max(min(max(sides.values(), default=LARGEST_SIDE), LARGEST_SIDE), SIZES[0])
         seen = ", ".join(f"{name} {side}" for name, side in sides.items())
-        notes.append(f"size {size}: the largest usual side of the sources ({seen}), at most {LARGEST_SIDE}")
+        why = f"the largest usual side of the sources ({seen}), at most {LARGEST_SIDE}"
+        notes.append(f"size {size}: {why if sides else 'no picture could be looked at'}")
         standard = replace(standard, size=size)
     if standard.color == AUTO:
         notes.append("color grey: no picture looked at has colour" if grey else "color rgb: some pictures have colour")

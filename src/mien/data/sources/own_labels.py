@@ -9,7 +9,7 @@ from mien.data.sources.trees import expression
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
-_HINT = "rename them, or say what they mean: names={'scared': 'fear', 'sleepy': None} (None leaves a class out)"
+_HINT = "rename them, or say in a build recipe what they mean, names: {scared: fear, sleepy: null} (null: left out)"
 
 
 class Labels:
