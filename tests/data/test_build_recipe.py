@@ -127,7 +127,7 @@ def test_files_that_are_no_recipes(tmp_path):
         load_build_recipe(tmp_path / "a.yaml")
     with pytest.raises(RecipeError, match=r"b\.yaml: expected YAML"):
         load_build_recipe(tmp_path / "b.yaml")
-    with pytest.raises(RecipeError, match="expected a recipe file or one of paper_a"):
+    with pytest.raises(RecipeError, match="expected a recipe file or one of fer2013_balanced, paper_a"):
         load_build_recipe(tmp_path / "c.yaml")
     with pytest.raises(RecipeError, match="a data set is given by --source NAME=PATH"):
         load_build_recipe(tmp_path)
@@ -168,7 +168,7 @@ def test_the_command_line_adds_to_a_recipe_and_wins(write, tmp_path):
 
 
 def test_the_shipped_recipe_is_paper_as():
-    assert list(shipped(build=True)) == ["paper_a"]
+    assert list(shipped(build=True)) == ["fer2013_balanced", "paper_a"]
     recipe = load_build_recipe("paper_a")
     assert recipe.split_settings() == PAPER_A
     assert recipe.balance_settings() == BalanceSettings()
