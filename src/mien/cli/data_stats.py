@@ -28,18 +28,20 @@ def stats_lines(summary: dict[str, Any]) -> list[str]:
         "  ".join([name.ljust(head), *(cell.rjust(width) for cell, width in zip(row, widths, strict=True))]).rstrip()
         for name, row in rows
     ]
+    renamed = summary.get("options", {}).get("splits", {}).get("official", {})
     for source in summary["sources"]:
-        lines += ["", *_source(source)]
+        lines += ["", *_source(source, renamed.get(source["name"], {}))]
     built = _built(summary)
     return [*lines, *(["", "built", *(f"  {line}" for line in built)] if built else [])]
 
 
-def _source(source: dict[str, Any]) -> list[str]:
+def _source(source: dict[str, Any], renamed: dict[str, str]) -> list[str]:
+    """renamed: official split → its name in the store, where that is another one."""
     lines = [f"source {source['name']}, layout {source['layout']}", f"  {source['licence']}"]
     for split, counts in source["counts"].items():
-        read = source.get("read", {}).get(split)
-        total = sum(counts.values())
-        of = f" of {sum(read.values()):,}" if read is not None and sum(read.values()) != total else ""
+        official = [n for name, n in source.get("read", {}).items() if name and renamed.get(name, name) == split]
+        read, total = sum(sum(each.values()) for each in official), sum(counts.values())
+        of = f" of {read:,}" if official and read != total else ""
         lines.append(f"  {split}: {total:,}{of} images")
     if source.get("generated"):
         lines.append(f"  generated: {source['generated']:,} images")
