@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from build_cases import class_folders
+from build_cases import class_folders, rows_of
 from PIL import Image
 
 from lookalikes import rafdb_folders
@@ -262,3 +262,17 @@ def test_a_data_set_in_place_of_a_store_is_recognised(small, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"found an empty directory; make one with: mien data build [^;]*$"):
         Store.open(tmp_path / "empty")
+
+
+def test_large_pictures_are_read_as_small_ones_are(tmp_path):
+    """In threads, in order; a summary that counts otherwise is an error, no half-filled array."""
+    noise = np.random.default_rng(0).integers(0, 256, (9, 96, 96, 3), dtype=np.uint8)
+    items = [Sample(f"{i}", noise[i], "happy", "test") for i in range(9)]
+    build_store([Memory(items)], tmp_path / "s", standard=Standard(size=96, color="rgb"))
+    store = Store.open(tmp_path / "s")
+    assert min(len(row["image"]["bytes"]) for row in rows_of(store.path)) > 16_384
+    np.testing.assert_array_equal(store.read("test").images, noise)
+    for rows, message in ((8, "expected 8 images in .*, found more"), (10, "expected 10 images in .*, found 9")):
+        store.summary["splits"]["test"]["rows"] = rows
+        with pytest.raises(DataError, match=message):
+            store.read("test")
