@@ -1,18 +1,18 @@
 """A recipe: everything that makes a training run, typed; a wrong key or value is named, with what was expected.
 
-Recipes are YAML documents in ``recipes/``. ``--set a.b=value`` changes one key; the recipe as it was used is written
-into the run directory.
+Recipes are YAML documents in ``recipes/``, save ``recipes/data/``, where those of builds are. ``--set a.b=value``
+changes one key; the recipe as it was used is written into the run directory.
 """
 
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from mien.data.augment import AugmentSettings
+from mien.documents import Section, check_kind, find_recipe, parse, read_mapping, shipped
 from mien.errors import RecipeError
 from mien.preprocess import Preprocess
 
@@ -28,10 +28,6 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
 class ModelSection(Section):
     """Which network, and its builder's arguments (see ``mien models``).
 
@@ -40,7 +36,7 @@ class ModelSection(Section):
     """
 
     name: str
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field(default_factory=dict)
     init: str = Field(default="scratch", pattern=r"^(scratch|imagenet|run:.+|ssl:.+)$")
 
 
@@ -48,6 +44,7 @@ class DataSection(Section):
     """Splits of the store. Training learns from ``train``; ``validation`` selects the best epoch.
 
     size: side in pixels that pictures are brought to. window: side of the part that the network takes, where not all.
+    balance: "online" shows each class equally often in every epoch; see ``data/online.py``.
     """
 
     train: str = "training"
@@ -56,6 +53,7 @@ class DataSection(Section):
     window: int | None = Field(default=None, ge=8)
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
+    balance: Literal["none", "online"] = "none"
     limit: int | None = Field(default=None, ge=1, description="only the first N rows of each split (smoke runs)")
 
 
@@ -208,6 +206,8 @@ class Recipe(Section):
     def _fits_together(self) -> "Recipe":
         if self.batch_size % self.accumulate:
             raise ValueError(f"expected a batch_size that accumulate divides, got {self.batch_size}/{self.accumulate}")
+        if self.data.balance == "online" and self.targets.class_weights != "none":
+            raise ValueError("expected data.balance or targets.class_weights, got both: they even out the same thing")
         if self.task == "masked_image" and self.distill:
             raise ValueError("expected no distill section with task masked_image: there are no labels to agree on")
         return self
@@ -239,17 +239,9 @@ def load_recipe(path: str | Path, *, overrides: Mapping[str, str] | None = None)
 
     path: a file, or the name of a recipe that mien ships ("compact", "swin_t/paper"). Raises RecipeError.
     """
-    file = find_recipe(path)
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"expected a readable recipe, got {file}: {error}") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{file}: expected YAML, got {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise RecipeError(
-            f"{file}: expected keys and values, got {type(raw).__name__}", hint="see recipes/compact.yaml"
-        )
+    file = find_recipe(path, build=False)
+    raw = read_mapping(file)
+    check_kind(raw, origin=str(file), build=False)
     for key, value in (overrides or {}).items():
         _set(raw, key, value)
     return parse_recipe(raw, origin=str(file))
@@ -257,39 +249,12 @@ def load_recipe(path: str | Path, *, overrides: Mapping[str, str] | None = None)
 
 def parse_recipe(raw: Mapping[str, Any], *, origin: str) -> Recipe:
     """Validate a mapping. Raises RecipeError that names each wrong key, what was expected and what came."""
-    try:
-        return Recipe.model_validate(raw)
-    except ValidationError as error:
-        raise RecipeError(f"{origin}: {'; '.join(_explain(e) for e in error.errors())}") from error
-
-
-def find_recipe(path: str | Path) -> Path:
-    """The file itself, or the shipped recipe of that name. Raises RecipeError."""
-    file = Path(path)
-    if file.is_file():
-        return file
-    shipped = shipped_recipes()
-    if str(path) not in shipped:
-        raise unknown_recipe(str(path), list(shipped))
-    return shipped[str(path)]
-
-
-def unknown_recipe(name: str, known: Sequence[str]) -> RecipeError:
-    """The error for a name that is neither a file nor shipped: the recipes of that network, or the nearest names."""
-    near = [one for one in known if one.startswith(f"{name.rstrip('/')}/")]
-    near = near or get_close_matches(name.removeprefix("recipes/").removesuffix(".yaml"), known, n=3, cutoff=0.6)
-    guess = f"did you mean {', '.join(near)}? " if near else ""
-    return RecipeError(
-        f"expected a recipe file or the name of a shipped recipe, got {name!r}", hint=f"{guess}mien models lists them"
-    )
+    return parse(Recipe, raw, origin=origin)
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with mien, by name: "compact", "swin_t_se/paper", …"""
-    homes = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[3] / "recipes")  # wheel, checkout
-    home = next((home for home in homes if home.is_dir()), homes[0])
-    found = {file.relative_to(home).with_suffix("").as_posix(): file for file in home.rglob("*.yaml")}
-    return {name: found[name] for name in sorted(found, key=lambda name: ("/" in name, name))}
+    """The training recipes that come with mien, by name: "compact", "swin_t_se/paper", …"""
+    return shipped(build=False)
 
 
 def recipes_by_network() -> dict[str, list[str]]:
@@ -325,23 +290,3 @@ def _set(raw: dict[str, Any], key: str, value: str) -> None:
         place[leaf] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {key}: expected a YAML value, got {value!r}") from error
-
-
-def _explain(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        section: Any = Recipe
-        for part in error["loc"][:-1]:
-            section = next((c for c in _sections(section.model_fields[part].annotation)), section)
-        return f"{where}: no such key; expected one of {', '.join(section.model_fields)}"
-    if error["type"] == "missing":
-        return f"{where}: this key is required"
-    if error["type"] == "value_error":  # a rule of ours; over several keys it has said what came
-        came = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
-        return ": ".join(part for part in (where, str(error["ctx"]["error"]) + came) if part)
-    return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
-
-
-def _sections(annotation: Any) -> list[type[Section]]:
-    options = getattr(annotation, "__args__", (annotation,))
-    return [option for option in options if isinstance(option, type) and issubclass(option, Section)]

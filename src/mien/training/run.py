@@ -30,6 +30,7 @@ from torch import nn
 import mien
 from mien.atomic import write_text
 from mien.data.loader import CropDataset, make_loader
+from mien.data.online import balanced_order
 from mien.data.store import Split, Store
 from mien.errors import DataError, OutputError, UsageError
 from mien.labels import SEVEN
@@ -84,10 +85,14 @@ def train(
         torch.set_num_threads(threads)
     preprocess, classes = recipe_preprocess(recipe), len(store.labels)
     check_prerequisites(recipe, store.path, resume=go_on is not None)
-    train_set = crop_dataset(store.read(recipe.data.train), recipe, preprocess, train=True, classes=classes)
+    train_split = store.read(recipe.data.train)
+    online = recipe.data.balance == "online"
+    order = balanced_order(store, train_split, limit=recipe.data.limit, seed=recipe.seed) if online else None
+    train_set = crop_dataset(train_split, recipe, preprocess, train=True, classes=classes)
+    del train_split
     valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False, classes=classes)
     batch = _whole_batch(recipe, len(train_set), devices)
-    train_loader = make_loader(train_set, batch, train=True, seed=recipe.seed, rank=rank, world=devices)
+    train_loader = make_loader(train_set, batch, train=True, seed=recipe.seed, rank=rank, world=devices, order=order)
     # As many as a pass of training holds, twice: validation keeps nothing for a backward pass.
     shown = min(512, max(64, 2 * batch // recipe.accumulate))
     valid_loader = make_loader(valid_set, shown, train=False, rank=rank, world=devices)
