@@ -109,7 +109,9 @@ def _explain(error: Any, kind: type[Section]) -> str:
     if error["type"] == "missing":
         return f"{where}: this key is required"
     if error["type"] == "value_error":  # a rule of ours
-        came = "" if isinstance(error["input"], dict | list) else f", got {error['input']!r}"
+        given = error["input"]
+        said = isinstance(given, dict) or (isinstance(given, list) and any(isinstance(one, dict) for one in given))
+        came = "" if said else f", got {given!r}"
         return ": ".join(part for part in (where, str(error["ctx"]["error"]) + came) if part)
     return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
 
