@@ -18,12 +18,11 @@ from mien.training.recipe import Recipe, load_recipe
 
 def recipe_preprocess(recipe: Recipe) -> Preprocess:
     """What the recipe's network is fed with. Raises RecipeError where the numbers do not fit it."""
+    color = registry.spec(recipe.model.name).color
     try:
-        return recipe.preprocess(registry.spec(recipe.model.name).color)
-    except RecipeError:
-        raise
+        return recipe.preprocess(color)
     except MienError as error:
-        raise RecipeError(f"data.size, data.mean or data.std: {error}") from error
+        raise RecipeError(f"data: {error}", hint=f"{recipe.model.name} takes {color} pictures") from error
 
 
 def build_network(recipe: Recipe, *, classes: int = len(SEVEN), pretrained: bool = False) -> nn.Module:
@@ -102,14 +101,6 @@ def load_network(run: str | Path, *, checkpoint: str = "best") -> tuple[nn.Modul
     except RuntimeError as error:
         raise DataError(f"expected a checkpoint of {recipe.model.name} in {file}; {_misfit(network, state)}") from error
     return network.eval(), recipe, recipe_preprocess(recipe), meta
-
-
-def teacher(run: Path, preprocess: Preprocess) -> nn.Module:
-    """A finished run as teacher. Raises RecipeError where it looks at pictures in another way than its student."""
-    network, _, its_own, _ = load_network(run)
-    if its_own != preprocess:
-        raise RecipeError(f"distill.runs: {run} was trained with {its_own}, this recipe has {preprocess}")
-    return network
 
 
 def read_meta(run: Path) -> dict[str, Any]:
