@@ -40,6 +40,8 @@ from mien.evaluation.unmeasured import not_measured
 __all__ = ["Predictions", "evaluate", "evaluate_answers", "fit_temperatures", "predict_crops", "predict_pictures"]
 
 Float32 = NDArray[np.float32]
+#: Raised where a figure of report.json changes its meaning; a cached evaluation of another format is made again.
+REPORT_FORMAT = 2
 
 
 def evaluate(
@@ -146,6 +148,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Score, and write every file of an evaluation."""
     report |= {
+        "report_format": REPORT_FORMAT,
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
         "cpu": _cpu(),
         "mien": mien.__version__,
@@ -173,8 +176,9 @@ def _finish(
         drawn = page_figures.draw(report, case, title=_title(report))
     report["not_measured"] = not_measured(report)
     svgs = {name: page_figures.save(figure, out / name) for name, figure in drawn.items()}
-    write_text(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     write_text(out / "report.html", page.render(report, svgs))
+    # last: an evaluation is whole where its report.json stands
+    write_text(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     return report
 
 

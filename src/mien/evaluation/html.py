@@ -45,6 +45,7 @@ code { font-family: ui-monospace, "SF Mono", "DejaVu Sans Mono", monospace; font
 details summary { cursor: pointer; color: var(--soft); }
 @media print { :root { --paper: #fff; --ink: #000; --soft: #444; --line: #bbb; --tint: #f4f5f6; --mark: #004f7c;
   --warn: #6b2d00; --warn-paper: #fff; } body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
+  details::details-content { content-visibility: visible; block-size: auto; }
   h2 { break-after: avoid; } figure, table, .tile, tr { break-inside: avoid; } .scroll { overflow: visible; } }
 """
 

@@ -74,14 +74,14 @@ def _tiles(report: Report) -> str:
     parts = []
     for name, figures in scored.items():
         value = figures["accuracy"]
-        words = f"95 %: {100 * value['low']:.1f} – {100 * value['high']:.1f} · {figures['n']:,} images"
+        words = f"{100 * value['low']:.1f} – {100 * value['high']:.1f} (95 %), n = {figures['n']:,}"
         parts.append(html.tile(f"accuracy, {_COLUMN[name]}", f"{100 * value['value']:.2f} %", words))
     f1 = scored["all"]["macro_f1"]
-    words = f"95 %: {100 * f1['low']:.1f} – {100 * f1['high']:.1f}"
+    words = f"{100 * f1['low']:.1f} – {100 * f1['high']:.1f} (95 %)"
     parts.append(html.tile("macro F1, all images", f"{100 * f1['value']:.2f} %", words))
     ece = scored["all"]["ece"]
     if ece["value"] is not None:
-        words = f"95 %: {ece['low']:.3f} – {ece['high']:.3f}"
+        words = f"{ece['low']:.3f} – {ece['high']:.3f} (95 %)"
         parts.append(html.tile("ECE, all images", f"{ece['value']:.3f}", words))
     return f'<div class="tiles">{"".join(parts)}</div>'
 

@@ -6,6 +6,7 @@ and one figure a grouping. The same style: class order is the label order, Okabe
 
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 
 from mien.atomic import write_bytes
 from mien.evaluation import figures
-from mien.evaluation.groups import UNKNOWN
 from mien.evaluation.protocol import Case
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito 2008
@@ -65,14 +65,14 @@ def recall_figure(parts: dict[str, Any], *, title: str) -> Any:
     for number, (part, scored) in enumerate(parts.items()):
         rows = [(i, scored["per_class"][name]) for i, name in enumerate(labels) if scored["per_class"][name]["support"]]
         at = [i + 0.18 * (2 * number - len(parts) + 1) for i, _ in rows]
-        _whiskers(axes, at, [values["recall"] for _, values in rows], colour=_COLOURS[part], label=_NAMES[part])
+        whiskers(axes, at, [values["recall"] for _, values in rows], kind=part)
     support = parts["all"]["per_class"]
     axes.set_yticks(range(len(labels)), [f"{name} ({support[name]['support']:,})" for name in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
-    _share_axis(axes, "recall")
+    share_axis(axes, "recall")
     facts = f"n = {parts['all']['n']:,}, accuracy {parts['all']['accuracy']['value']:.1%}, 95 % intervals"
     figures._headline(axes, f"Recall by class: {title}", facts, width=52)
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
@@ -100,7 +100,7 @@ def votes_figure(parts: dict[str, Any], *, title: str) -> Any:
         f"n = {parts['all']['n']:,}; the answer has {share['value']:.0%} of the votes, {share['possible']:.0%} possible"
     )
     figures._headline(axes, f"Agreement of the voters: {title}", facts, width=58)
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
@@ -108,13 +108,14 @@ def groups_figure(part: dict[str, Any], *, title: str) -> Any:
     """Accuracy and macro-F1 by group; hollow marks for small groups. part: of ``groups.by_group``."""
     groups = part["groups"]
     figure = figures._figure(8.2, 1.7 + 0.42 * max(len(groups), 2))
+    figure.get_layout_engine().set(wspace=0.08)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, key, name in zip(panels, ("accuracy", "macro_f1"), ("accuracy", "macro-F1"), strict=True):
         for at, values in enumerate(groups.values()):
-            _whiskers(axes, [at], [values[key]], colour=_BLUE, hollow=values["small"])
-        _share_axis(axes, name)
+            whiskers(axes, [at], [values[key]], hollow=values["small"])
+        share_axis(axes, name)
     words = [
-        f"{_short(name)} ({values['n']:,}{', small' if values['small'] else ''})" for name, values in groups.items()
+        f"{short(name)} ({values['n']:,}{', small' if values['small'] else ''})" for name, values in groups.items()
     ]
     panels[0].set_yticks(range(len(groups)), words)
     panels[0].set_ylim(len(groups) - 0.5, -0.5)
@@ -133,39 +134,36 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "groups"
 
 
-def _whiskers(
-    axes: Any,
-    at: list[float] | list[int],
-    shares: list[dict[str, float]],
-    *,
-    colour: str,
-    label: str = "",
-    hollow: bool = False,
+def whiskers(
+    axes: Any, at: Sequence[float], shares: Sequence[dict[str, float]], *, kind: str = "all", hollow: bool = False
 ) -> None:
+    """A dot and its 95 % interval at each height. kind: "all" or "leak_free" (images). hollow: of a small group."""
     value, low, high = (np.array([share[key] for share in shares], float) for key in ("value", "low", "high"))
+    colour = _COLOURS[kind]
     axes.hlines(at, low, high, color=colour, linewidth=1.6)
     face = "white" if hollow else colour
-    axes.plot(value, at, "o", color=colour, markerfacecolor=face, markersize=5, label=label, clip_on=False)
+    axes.plot(value, at, "o", color=colour, markerfacecolor=face, markersize=5, label=_NAMES[kind], clip_on=False)
 
 
-def _share_axis(axes: Any, name: str) -> None:
+def share_axis(axes: Any, name: str) -> None:
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel(name)
     _plain(axes, "x")
 
 
-def _plain(axes: Any, grid: str) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def _legend(figure: Any, axes: Any) -> None:
+def legend(figure: Any, axes: Any) -> None:
+    """Below the axes, where there is more than one kind to tell apart."""
     handles, names = axes.get_legend_handles_labels()
     if len(names) > 1:
         figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 28 or name == UNKNOWN else name[:27] + "…"
+def short(name: str) -> str:
+    return name if len(name) <= 28 else name[:27] + "…"
+
+
+def _plain(axes: Any, grid: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)

@@ -53,7 +53,7 @@ def votes_section(report: Report, figures: dict[str, bytes]) -> str:
     return "\n".join(
         [
             "<h2>Agreement with FER+ votes</h2>",
-            "<p>Ten people voted on each image (Barsoum et al. 2016); their votes are not this data set's labels. Without "
+            "<p>Ten people voted on each image (Barsoum et al. 2016); their votes are not the labels. Without "
             f"a majority that the model could match: {html.text(left_out)}.</p>",
             html.table(["", *(_COLUMN[name] for name in parts)], rows),
             html.svg_figure(figures["votes"], alt="accuracy by agreement of the voters; the numbers are in the table"),
@@ -104,7 +104,12 @@ def groups_section(name: str, parts: dict[str, Any], figure: bytes) -> str:
         rows = [_gap("accuracy", gaps["accuracy"]), _gap("macro F1", gaps["macro_f1"])]
         rows += [_gap(f"recall {label}", gap) for label, gap in gaps["recall"].items()]
         header = ["largest gap", "points", "highest", "lowest", "p by chance"]
-        body.append(html.table(header, [row for row in rows if row], caption=f"Gaps, {_COLUMN[kind]}"))
+        found = [row for row in rows if row]
+        body.append(
+            html.table(header, found, caption=f"Gaps, {_COLUMN[kind]}")
+            if found
+            else f'<p class="soft">No gap: it takes two groups of at least {SMALL} images.</p>'
+        )
         labels = list(next(iter(groups.values()))["recall"])
         rows = [[group, *(_recall(values["recall"][label]) for label in labels)] for group, values in groups.items()]
         table = html.table(["", *labels], rows, caption="Recall, % [95 %] (images)")
