@@ -130,7 +130,10 @@ def refusals(tmp_path: Path) -> list[tuple[Path, str]]:
         (write(tmp_path / "e.csv", ["path", *SEVEN, "SAD "], [["0.png", *P[0], 0]]), "'sad' twice"),
         (write(tmp_path / "f.csv", ["path", *SEVEN], half), "row 2: expected a number for neutral"),
         (write(tmp_path / "g.csv", ["path", *SEVEN], word), "row 2: expected a probability, got 'much'"),
-        (write(tmp_path / "h.csv", ["path", *SEVEN], twice), "row 4: expected each image once, got '0.png' as in row 2"),
+        (
+            write(tmp_path / "h.csv", ["path", *SEVEN], twice),
+            "row 4: expected each image once, got '0.png' as in row 2",
+        ),
         (write(tmp_path / "i.csv", ["path", "answer"], [["0.png", "3"]]), "write names; the order of numbers differs"),
         (write(tmp_path / "j.csv", ["path", "answer"], [["0.png", "smug"]]), "expected an expression"),
         (write(tmp_path / "k.csv", ["path", *SEVEN], []), "at least one row"),

@@ -44,7 +44,9 @@ def test_a_gap_that_is_there_is_found() -> None:
     f1 = found["gaps"]["macro_f1"]
     assert (f1["lowest"], f1["low"] > 0) == ("old", True)
     recall = found["gaps"]["recall"]["happy"]
-    assert recall["value"] == pytest.approx(recall_of(y, p, 0, recall["highest"]) - recall_of(y, p, 0, recall["lowest"]))
+    assert recall["value"] == pytest.approx(
+        recall_of(y, p, 0, recall["highest"]) - recall_of(y, p, 0, recall["lowest"])
+    )
 
 
 def recall_of(y: np.ndarray, p: np.ndarray, _: int, group: str) -> float:

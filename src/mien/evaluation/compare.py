@@ -237,11 +237,12 @@ def _name(report: dict[str, Any]) -> str:
 
 
 def _unlike_names(table: list[dict[str, Any]]) -> None:
-    """Two models of one name are told apart by what was typed."""
-    names = [row["model"] for row in table]
-    for row in table:
-        if names.count(row["model"]) > 1:
-            row["model"] = f"{row['model']} ({row['target']})"
+    """Models of one name are told apart by what they are, and where that is not enough by what was typed."""
+    for key in ("kind", "target"):
+        names = [row["model"] for row in table]
+        for row in table:
+            if names.count(row["model"]) > 1 and row[key] != row["model"]:
+                row["model"] = f"{row['model']} ({row[key]})"
 
 
 def _cache(run: Path, store: Store, split: str, *, tta: bool, limit: int | None) -> Path:

@@ -55,13 +55,21 @@ def as_json(table: Table) -> str:
 def page(table: Table) -> str:
     """One file, offline, with the figure of the accuracies."""
     header, rows = _cells(table)
+    tables = []
+    for names in _PAGE:  # narrow enough for a sheet of paper
+        at = [0, *(header.index(name) for name in names if name in header)]
+        tables.append(html.table([header[i] for i in at], [[row[i] for i in at] for row in rows]))
     split = table["data"]["split"]
     drawn = page_figures.svg(figure(table))
     body = [
         f"<h1>{len(rows)} models on {html.text(split)}</h1>",
         f'<p class="soft">{html.text(notes(table)[0])}</p>',
-        html.table(header, rows),
+        tables[0],
         html.svg_figure(drawn, alt="accuracy of each model with its 95 % interval; the numbers are in the table"),
+        f"<h2>Against {html.text(rows[0][0])}</h2>",
+        tables[1],
+        "<h2>More figures, all images</h2>",
+        *tables[2:],
         "<h2>How to read it</h2>",
         "<ul>" + "".join(f"<li>{html.text(line)}</li>" for line in notes(table)[1:]) + "</ul>",
     ]
@@ -103,7 +111,7 @@ def notes(table: Table) -> list[str]:
         "Difference: this model minus the first, in points, paired by image. p: McNemar's test against the first, "
         "Holm-corrected over the rows; discordant images in brackets.",
         "ECE: of the probabilities as they come; cross-fitted: after temperature scaling on the other half. "
-        "ms an image: as evaluated, in batches, on the hardware of that evaluation.",
+        "ms an image: as evaluated, in batches, beside whatever else that machine had to do; no benchmark.",
     ]
 
 
@@ -130,6 +138,12 @@ def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+_PAGE = (
+    ("parameters", "MACs", "ms an image", "accuracy", "leak-free"),
+    ("difference", "p (discordant)", "difference, leak-free", "p, leak-free"),
+    ("macro F1", "weighted P", "weighted R", "weighted F1"),
+    ("ECE", "ECE, cross-fitted"),
+)
 _TEST_COLUMNS = (
     "accuracy_difference",
     "accuracy_difference_low",
