@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eval_store import hot, leaky_store, write_answers
 
+from eval_store import hot, leaky_store, write_answers
 from mien.data.duplicates import block_averages
 from mien.data.store import Store
 from mien.errors import DataError, UsageError
