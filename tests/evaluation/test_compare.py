@@ -48,7 +48,7 @@ def table(seven: tuple[Store, list[Path]]) -> dict:
 
 
 def test_the_table_is_made_of_the_reports_figures(seven: tuple[Store, list[Path]], table: dict) -> None:
-    store, outs = seven
+    _, outs = seven
     assert (table["data"]["images"], table["data"]["leak_free"]) == (300, 240)
     for row, out in zip(table["rows"], outs, strict=True):
         report = json.loads((out / "report.json").read_text())
@@ -182,7 +182,7 @@ def test_what_cannot_be_compared(seven: tuple[Store, list[Path]], make_model, tm
     with pytest.raises(DataError, match=r"same images, got 300 .* 30 .*--limit"):
         compare_models(collect([str(outs[0]), str(tmp_path / "few")]))
     evaluate(model, store, "training", tmp_path / "training")
-    with pytest.raises(DataError, match="same split, got test .* training"):
+    with pytest.raises(DataError, match=r"same split, got test .* training"):
         compare_models(collect([str(outs[0]), str(tmp_path / "training")]))
     other = leaky_store(tmp_path / "other", labels=SEVEN, images=300, copied=60, seed=9)
     evaluate(model, other, "test", tmp_path / "elsewhere")
@@ -190,7 +190,7 @@ def test_what_cannot_be_compared(seven: tuple[Store, list[Path]], make_model, tm
         compare_models(collect([str(outs[0]), str(tmp_path / "elsewhere")]))
     shutil.copytree(outs[0], tmp_path / "torn")
     (tmp_path / "torn/report.json").write_text("{")
-    with pytest.raises(DataError, match="report.json"):
+    with pytest.raises(DataError, match=r"report\.json"):
         collect([str(tmp_path / "torn"), str(outs[0])])
     (tmp_path / "torn/predictions.parquet").write_bytes(b"PAR1")
     shutil.copy(outs[0] / "report.json", tmp_path / "torn/report.json")
