@@ -13,14 +13,15 @@ from mien.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+PAGES = [README, *(file.read_text("utf-8") for file in sorted((ROOT / "docs").glob("*.md")))]
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return [block for page in PAGES for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)]
 
 
 def commands() -> list[str]:
-    """Every `mien …` line of the README's console blocks, comments and pipes taken off."""
+    """Every `mien …` line of the console blocks of README and docs, comments and pipes taken off."""
     lines = [line.split("#")[0].strip() for block in blocks("console") for line in block.splitlines()]
     return [part.strip() for line in lines for part in line.split("|") if part.strip().startswith("mien ")]
 
@@ -58,7 +59,7 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for file in [*ROOT.glob("*.md"), *(ROOT / "src/mien/weights").glob("*.md")]:
+    for file in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "src/mien/weights").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text("utf-8")):
             assert (file.parent / target).exists(), f"{file.name}: {target}"
 

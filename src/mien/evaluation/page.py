@@ -21,6 +21,7 @@ _HEADLINE = (
     ("ECE, 15 bins", "ece", html.number),
 )
 _COLUMN = {"all": "all images", "leak_free": "leak-free"}
+_TILE = {"all": "images", "leak_free": "leak-free ones"}
 CONVENTIONS = (
     "Intervals are 95 %: Wilson's for shares of images, otherwise the 2.5 and 97.5 percentiles of 2,000 bootstrap "
     "resamples of images. They say nothing about another training run.",
@@ -74,8 +75,8 @@ def _tiles(report: Report) -> str:
     parts = []
     for name, figures in scored.items():
         value = figures["accuracy"]
-        words = f"{100 * value['low']:.1f} – {100 * value['high']:.1f} (95 %), n = {figures['n']:,}"
-        parts.append(html.tile(f"accuracy, {_COLUMN[name]}", f"{100 * value['value']:.2f} %", words))
+        words = f"{100 * value['low']:.1f} – {100 * value['high']:.1f} (95 %)"
+        parts.append(html.tile(f"accuracy, {figures['n']:,} {_TILE[name]}", f"{100 * value['value']:.2f} %", words))
     f1 = scored["all"]["macro_f1"]
     words = f"{100 * f1['low']:.1f} – {100 * f1['high']:.1f} (95 %)"
     parts.append(html.tile("macro F1, all images", f"{100 * f1['value']:.2f} %", words))
@@ -118,7 +119,7 @@ def _about(report: Report) -> str:
     pace = ""
     if "images_per_second" in report:
         rate = report["images_per_second"]
-        pace = f"{report['seconds']} s, {1000 / rate:.2f} ms an image" if rate else f"{report['seconds']} s"
+        pace = f"{report['seconds']} s" + (f", {1000 / rate:.2f} ms an image (no benchmark)" if rate else "")
     images = f"{data['images']:,}" + (f" of {data['of']:,}" if data["images"] < data["of"] else "")
     near = data["near_duplicates_in_training"]
     rows = [
