@@ -117,8 +117,8 @@ def groups_section(name: str, parts: dict[str, Any], figure: bytes) -> str:
     body.append(
         f'<p class="soft">Groups of fewer than {SMALL} images enter no gap. The two groups of a gap were chosen after '
         "looking, which its interval does not know; p is the chance of a gap this large where right answers fall on "
-        "groups at random. Every row is a test of its own: of twenty, one is below 0.05 by chance. Groups may differ in "
-        "their mix of classes and in how hard their pictures are.</p>"
+        "groups at random. Every row is a test of its own: of twenty, one is below 0.05 by chance. Groups may differ "
+        "in their mix of classes and in how hard their pictures are.</p>"
     )
     return "\n".join(body)
 
