@@ -21,7 +21,7 @@ _HEADLINE = (
     ("ECE, 15 bins", "ece", html.number),
 )
 _COLUMN = {"all": "all images", "leak_free": "leak-free"}
-_TILE = {"all": "images", "leak_free": "leak-free ones"}
+_TILE = {"all": "accuracy", "leak_free": "leak-free"}
 CONVENTIONS = (
     "Intervals are 95 %: Wilson's for shares of images, otherwise the 2.5 and 97.5 percentiles of 2,000 bootstrap "
     "resamples of images. They say nothing about another training run.",
@@ -76,7 +76,7 @@ def _tiles(report: Report) -> str:
     for name, figures in scored.items():
         value = figures["accuracy"]
         words = f"{100 * value['low']:.1f} – {100 * value['high']:.1f} (95 %)"
-        parts.append(html.tile(f"accuracy, {figures['n']:,} {_TILE[name]}", f"{100 * value['value']:.2f} %", words))
+        parts.append(html.tile(f"{_TILE[name]}, {figures['n']:,} images", f"{100 * value['value']:.2f} %", words))
     f1 = scored["all"]["macro_f1"]
     words = f"{100 * f1['low']:.1f} – {100 * f1['high']:.1f} (95 %)"
     parts.append(html.tile("macro F1, all images", f"{100 * f1['value']:.2f} %", words))
