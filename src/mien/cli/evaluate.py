@@ -1,22 +1,46 @@
-"""``mien evaluate``: a model × a split → predictions, report and figures; the headline on stdout."""
+"""``mien evaluate``: a model, or a file of predictions, × a split → report and figures; the headline on stdout."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from mien.errors import UsageError
+
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run directory, an ONNX file, compact or nano.")],
     data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store from [bold]mien data build[/bold].")],
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="The split to predict, e.g. public_test.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where report and figures go.")],
-    tta: Annotated[bool, typer.Option("--tta", help="Average ten crops of each image.")] = False,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="A run directory, an ONNX file, compact or nano.")
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            "--predictions",
+            metavar="FILE",
+            help="Score another tool's answers instead: CSV or Parquet with path and a probability a label, or answer.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="What to call the tool behind --predictions.")] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average ten crops; the single crop is reported beside it.")
+    ] = False,
     detector: Annotated[
         str, typer.Option("--detector", help="none: the image is the crop. centerface: measure the whole pipeline.")
     ] = "none",
+    group_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group-by",
+            metavar="COLUMN",
+            help="Results by group: a column of the store, or FILE:COLUMN of a table with path. May repeat.",
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap and the cross-fit.")] = 0,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,
@@ -24,46 +48,82 @@ def evaluate(
 ) -> None:
     """Measure a model, with 95 % intervals, on all images and on those without a near-duplicate in Training.
 
-    DIR gets predictions.parquet, predictions.csv, report.json, confusion.png and reliability.png.
-    A split whose labels are held back is predicted blind.
+    DIR gets report.html (one file, opens offline), report.json, predictions.parquet, predictions.csv and the figures as
+    PNG and SVG. A split whose labels are held back is predicted blind.
 
     Example: mien evaluate compact --data stores/fer2013 --split public_test -o out/compact
     """
     from mien.cli.extras import require
     from mien.cli.progress import Countdown
 
-    require("sklearn", "matplotlib", extra="train")
+    if (model is None) == (predictions is None):
+        given = "neither" if model is None else "both"
+        raise UsageError(f"expected a MODEL or --predictions FILE, got {given}", hint="give one of them")
+    if predictions is not None and (tta or detector != "none" or threads is not None):
+        raise UsageError("expected --predictions alone, got --tta, --detector or --threads, which are for a MODEL")
+    if predictions is None and name is not None:
+        raise UsageError("expected --name with --predictions FILE, got it with a MODEL, which has its own name")
+    require("sklearn", "scipy", "matplotlib", extra="train")
     from mien.data.store import Store
+    from mien.evaluation.answers import read_answers
     from mien.evaluation.evaluate import evaluate as run
+    from mien.evaluation.evaluate import evaluate_answers
     from mien.evaluation.predictors import load_predictor
     from mien.reading.classifier import SHIPPED
 
-    if Path(model).is_dir() and model not in SHIPPED:
-        require("torch", "timm", "lightning", "yaml", extra="train")
+    command = shlex.join(["mien", *sys.argv[1:]])
+    groups = tuple(group_by or ())
     store = Store.open(data)
-    predictor = load_predictor(model, threads=threads)
-    with Countdown("predicting", noun="images") as advance:
-        report = run(
-            predictor,
-            store,
-            split,
-            out,
-            tta=tta,
-            detector=detector,
-            limit=limit,
-            seed=seed,
-            threads=threads,
-            command=" ".join(["mien", *sys.argv[1:]]),
-            progress=advance,
+    if predictions is not None:
+        answers = read_answers(predictions)
+        report = evaluate_answers(
+            answers, store, split, out, name=name, limit=limit, group_by=groups, seed=seed, command=command
         )
-    print(f"wrote {out}", file=sys.stderr)
+    else:
+        assert model is not None
+        if Path(model).is_dir() and model not in SHIPPED:
+            require("torch", "timm", "lightning", "yaml", extra="train")
+        predictor = load_predictor(model, threads=threads)
+        with Countdown("predicting", noun="images") as advance:
+            report = run(
+                predictor,
+                store,
+                split,
+                out,
+                tta=tta,
+                detector=detector,
+                limit=limit,
+                group_by=groups,
+                seed=seed,
+                threads=threads,
+                command=command,
+                progress=advance,
+            )
+    for line in notes(report):
+        print(line, file=sys.stderr)
+    print(f"wrote {out / 'report.html'}", file=sys.stderr)
     print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else "\n".join(headline(report)))
+
+
+def notes(report: dict[str, Any]) -> list[str]:
+    """What a person should know beside the figures: for stderr."""
+    lines = [f"warning: {line}" for line in report.get("warnings", [])]
+    file = report.get("predictions", {})
+    if file.get("missing"):
+        lines.append(f"warning: {file['missing']:,} images are missing from the file and count as wrong")
+    if file.get("without_answer"):
+        lines.append(f"warning: {file['without_answer']:,} rows have no answer and count as wrong")
+    if file.get("not_in_split"):
+        example = file["first_not_in_split"][0]
+        lines.append(f"note: {file['not_in_split']:,} rows are of no image in this split and are ignored ({example})")
+    return lines
 
 
 def headline(report: dict[str, Any]) -> list[str]:
     """The figures that one looks for first, in plain text: one column for all images, one for the leak-free ones."""
     data, scored = report["data"], report["figures"]
-    about = f"{data['images']:,} images of {data['split']}, {report['views']} view(s), detector {report['detector']}"
+    about = f"{data['images']:,} images of {data['split']}, "
+    about += f"{report['views']} view(s), detector {report['detector']}" if report["views"] else report["model"]["name"]
     if scored is None:
         return [about, "labels held back: predictions written, nothing scored"]
     rows = [
@@ -72,6 +132,7 @@ def headline(report: dict[str, Any]) -> list[str]:
         ("weighted precision", "weighted_precision", 100),
         ("weighted recall", "weighted_recall", 100),
         ("weighted F1", "weighted_f1", 100),
+        ("top-2 accuracy", "top2_accuracy", 100),
         ("ECE", "ece", 1),
     ]
     parts = list(scored)
@@ -86,8 +147,27 @@ def headline(report: dict[str, Any]) -> list[str]:
     if "calibration" in report:
         held = report["calibration"]["held_out"]
         lines.append(f"{'ECE, cross-fitted':20}" + "".join(f"{_interval(held[part]['ece'], 1):>26}" for part in parts))
+    if "single_crop" in report:
+        single = report["single_crop"]["figures"]
+        lines.append(
+            f"{'accuracy, one crop':20}" + "".join(f"{_interval(single[part]['accuracy'], 100):>26}" for part in parts)
+        )
+    for name, reading in report.get("seven_classes", {}).items():
+        cells = (_interval(reading["figures"][part]["accuracy"], 100) for part in parts)
+        lines.append(f"{'seven, ' + name:20}" + "".join(f"{cell:>26}" for cell in cells))
+    if "votes" in report:
+        found = report["votes"]
+        cells = (_interval(found[part]["majority"], 100) for part in parts)
+        lines.append(f"{'majority of votes':20}" + "".join(f"{cell:>26}" for cell in cells))
+    for name, groups in report.get("groups", {}).items():
+        gap = groups["all"]["gaps"]["accuracy"]
+        if gap is not None:
+            lines.append(
+                f"{('gap by ' + name)[:19]:20}{_interval(gap, 100):>26}  {gap['highest']} over {gap['lowest']}, "
+                f"p {gap['p']:.4f}"
+            )
     if scored[parts[0]]["failures"]:
-        lines.append(f"{'no face found':20}" + "".join(f"{scored[part]['failures']:>26,}" for part in parts))
+        lines.append(f"{'no answer (wrong)':20}" + "".join(f"{scored[part]['failures']:>26,}" for part in parts))
     return lines
 
 

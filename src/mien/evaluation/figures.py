@@ -24,10 +24,24 @@ _BLUE, _GREY = "#0072B2", "#555555"  # Okabe & Ito 2008
 def confusion_png(
     matrix: NDArray[np.integer[Any]], labels: Sequence[str], path: str | Path, *, title: str = "Confusion matrix"
 ) -> None:
-    """Write the confusion matrix: colour and large figures are shares of the true class (rows), small figures counts.
+    """Write :func:`confusion_figure`. Raises OutputError where the file cannot be written."""
+    _save(confusion_figure(matrix, labels, title=title), Path(path))
+
+
+def reliability_png(
+    y: ArrayLike, p: ArrayLike, path: str | Path, *, title: str = "Reliability", bins: int = BINS
+) -> None:
+    """Write :func:`reliability_figure`. Raises OutputError where the file cannot be written."""
+    _save(reliability_figure(y, p, title=title, bins=bins), Path(path))
+
+
+def confusion_figure(
+    matrix: NDArray[np.integer[Any]], labels: Sequence[str], *, title: str = "Confusion matrix"
+) -> Any:
+    """The confusion matrix: colour and large figures are shares of the true class (rows), small figures counts.
 
     matrix: K×K, or K×(K+1) with the failures as the last column, which is drawn where there are any.
-    Raises DataError where the sizes do not fit, OutputError where the file cannot be written.
+    Returns a matplotlib Figure. Raises DataError where the sizes do not fit.
     """
     k = len(labels)
     if matrix.shape not in ((k, k), (k, k + 1)):
@@ -64,15 +78,13 @@ def confusion_png(
     bar.outline.set_visible(False)
     facts = f"n = {n:,}, accuracy {right / max(n, 1):.1%}\nin the cells: % of the row, images"
     _headline(axes, title, facts, width=max(8 * len(columns), 32))
-    _save(figure, Path(path))
+    return figure
 
 
-def reliability_png(
-    y: ArrayLike, p: ArrayLike, path: str | Path, *, title: str = "Reliability", bins: int = BINS
-) -> None:
-    """Write the reliability diagram of the top probability: share right by bin above, number of images below.
+def reliability_figure(y: ArrayLike, p: ArrayLike, *, title: str = "Reliability", bins: int = BINS) -> Any:
+    """The reliability diagram of the top probability: share right by bin above, number of images below.
 
-    y, p: as in ``metrics``; failures are left out, and the title says how many. Errors as :func:`confusion_png`.
+    y, p: as in ``metrics``; failures are left out, and the title says how many. Returns a matplotlib Figure.
     """
     table = reliability(y, p, bins=bins)
     figure = _figure(5.2, 5.8)
@@ -95,7 +107,7 @@ def reliability_png(
     _headline(upper, title, facts, width=52)
     handles, names = upper.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, columnspacing=1.4)
-    _save(figure, Path(path))
+    return figure
 
 
 def _draw_calibration(axes: Any, table: Reliability) -> None:

@@ -6,6 +6,7 @@ evaluation path serves both and their difference can be measured.
 
 import time
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DataError, UsageError
+from mien.evaluation.costs import cost_of_recipe, sha256
 from mien.preprocess import Preprocess
 
 Float32 = NDArray[np.float32]
@@ -53,7 +55,15 @@ class OnnxPredictor:
         return self._classifier.logits(batch)
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "onnx", "name": self.name, "provenance": self._provenance}
+        from mien.reading.classifier import SHIPPED
+
+        file = resources.files("mien.weights") / f"{self.path}.onnx" if self.path in SHIPPED else Path(self.path)
+        with resources.as_file(file) as path:
+            digest = sha256(path)
+        described: dict[str, Any] = {"kind": "onnx", "name": self.name, "sha256": digest}
+        if "parameters" in self._provenance:
+            described["parameters"] = self._provenance["parameters"]
+        return described | {"provenance": self._provenance}
 
 
 class RunPredictor:
@@ -64,8 +74,10 @@ class RunPredictor:
         from mien.training.run import choose_device
 
         self.device = choose_device(device)
+        self.path = Path(run)
         network, recipe, self.preprocess, self._meta = load_network(run)
         self._network = network.to(self.device)
+        self._recipe = recipe.model_dump(mode="json")
         self.name, self.validation = recipe.name, recipe.data.validation
         self.labels = tuple(self._meta["labels"]) if "labels" in self._meta else _seven()
         self.temperature = self.temperature_tta = 1.0  # fitted on export
@@ -80,7 +92,10 @@ class RunPredictor:
 
     def describe(self) -> dict[str, Any]:
         kept = ("model", "parameters", "commit", "torch", "result", "device")
-        return {"kind": "run", "name": self.name} | {key: self._meta[key] for key in kept if key in self._meta}
+        told = {key: self._meta[key] for key in kept if key in self._meta}
+        marks = {"kind": "run", "name": self.name, "sha256": sha256(self.path / "best.ckpt")}
+        data = {key: self._meta.get("data", {}).get(key) for key in ("store", "train")}
+        return marks | cost_of_recipe(self._recipe) | told | {"seed": self._recipe["seed"], "trained_on": data}
 
 
 def load_predictor(model: str, *, threads: int | None = None) -> Predictor:

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import platform
-import subprocess
 import sys
 import time
 import warnings
@@ -29,6 +28,7 @@ from torch import nn
 
 import mien
 from mien.atomic import write_text
+from mien.commit import checkout_commit
 from mien.data.loader import CropDataset, make_loader
 from mien.data.online import balanced_order
 from mien.data.store import Split, Store
@@ -289,34 +289,13 @@ def _meta(
         "labels": list(store.labels),
         "data": {"store": store.fingerprint, "train": recipe.data.train, "images": images, "summary": store.summary},
         "mien": mien.__version__,
-        "commit": _commit(),
+        "commit": checkout_commit(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "cpu_threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({platform.machine()})",
         "devices": devices,
     }
-
-
-def _commit() -> str | None:
-    """The checkout's commit, "+" appended where files differ from it; None outside a checkout of mien."""
-    here = Path(__file__)
-    try:
-        # An installed mien may lie in a virtual environment inside somebody's repository: that commit is not ours.
-        subprocess.run(
-            ["git", "ls-files", "--error-unmatch", here.name],
-            cwd=here.parent,
-            capture_output=True,
-            timeout=10,
-            check=True,
-        )
-        shown = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            cwd=here.parent, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return shown.stdout.strip() or None
 
 
 class _quiet(warnings.catch_warnings):

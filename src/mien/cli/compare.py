@@ -1,0 +1,62 @@
+"""``mien compare``: one table of several models on the same images, tested against the first."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.errors import UsageError
+
+
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN…", help="Run directories, ONNX files, reader names, or what mien evaluate wrote."),
+    ],
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="STORE", help="To evaluate what has not been evaluated.")
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", metavar="NAME", help="The split to evaluate on.")] = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Evaluate with ten crops.")] = False,
+    form: Annotated[str, typer.Option("--format", metavar="FORM", help="md, csv, json or html.")] = "md",
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write there, not to stdout.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap and the cross-fit.")] = 0,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,
+) -> None:
+    """Compare models on the same images: size, accuracy on all and leak-free images, F1, ECE, pace, McNemar's test.
+
+    The first one named is what the others are tested against. A run's evaluation is kept in RUN/evaluation/ and used
+    again while store and checkpoint are the same.
+
+    Example: mien compare runs/compact nano --data stores/fer2013 --split public_test
+    """
+    from mien.cli.extras import require
+    from mien.cli.progress import Countdown
+
+    if form not in ("md", "csv", "json", "html"):
+        raise UsageError(f"--format: expected md, csv, json or html, got {form!r}")
+    if (data is None) != (split is None):
+        raise UsageError("expected --data and --split together, got one of them")
+    if len(models) < 2:
+        raise UsageError(f"expected two or more models to compare, got {len(models)}")
+    require("sklearn", "scipy", "matplotlib", extra="train")
+    if any((Path(model) / "recipe.yaml").is_file() for model in models):
+        require("torch", "timm", "lightning", "yaml", extra="train")
+    from mien.atomic import write_text
+    from mien.data.store import Store
+    from mien.evaluation.compare import collect, compare_models
+    from mien.evaluation.compare_table import FORMS
+
+    store = None if data is None else Store.open(data)
+    with Countdown("predicting", noun="images") as advance:
+        rows = collect(
+            models, store=store, split=split, tta=tta, limit=limit, seed=seed, threads=threads, progress=advance
+        )
+    text = FORMS[form](compare_models(rows, seed=seed))
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_text(out, text)
+        print(f"wrote {out}", file=sys.stderr)

@@ -1,0 +1,169 @@
+"""The table of ``mien compare`` in four forms: Markdown, CSV, JSON and one HTML file. It computes nothing."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+from mien.evaluation import figures, html, page_figures
+
+Table = dict[str, Any]
+_INTERVALS = (
+    "accuracy",
+    "accuracy_leak_free",
+    "macro_f1",
+    "weighted_precision",
+    "weighted_recall",
+    "weighted_f1",
+    "ece",
+    "ece_cross_fitted",
+)
+_PLAIN = ("model", "target", "kind", "parameters", "macs", "ms_per_image", "hardware", "views", "failures")
+
+
+def markdown(table: Table) -> str:
+    header, rows = _cells(table)
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    lines += [f"| {' | '.join(cell.replace('|', '∣') for cell in row)} |" for row in rows]
+    return "\n".join([*lines, "", *notes(table)]) + "\n"
+
+
+def comma_separated(table: Table) -> str:
+    """One row a model; figures as value, low and high; differences as shares."""
+    text = io.StringIO()
+    names = [*_PLAIN, *(f"{key}{end}" for key in _INTERVALS for end in ("", "_low", "_high"))]
+    for suffix in ("", "_leak_free"):
+        names += [f"{name}{suffix}" for name in _TEST_COLUMNS]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for row in table["rows"]:
+        cells: list[Any] = [row[key] for key in _PLAIN]
+        for key in _INTERVALS:
+            found = row[key] or {"value": None, "low": None, "high": None}
+            cells += [found["value"], found["low"], found["high"]]
+        for suffix in ("", "_leak_free"):
+            cells += _test_cells(row.get(f"against_first{suffix}"))
+        writer.writerow(["" if cell is None else cell for cell in cells])
+    return text.getvalue()
+
+
+def as_json(table: Table) -> str:
+    return json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def page(table: Table) -> str:
+    """One file, offline, with the figure of the accuracies."""
+    header, rows = _cells(table)
+    tables = []
+    for names in _PAGE:  # narrow enough for a sheet of paper
+        at = [0, *(header.index(name) for name in names if name in header)]
+        tables.append(html.table([header[i] for i in at], [[row[i] for i in at] for row in rows]))
+    split = table["data"]["split"]
+    drawn = page_figures.svg(figure(table))
+    body = [
+        f"<h1>{len(rows)} models on {html.text(split)}</h1>",
+        f'<p class="soft">{html.text(notes(table)[0])}</p>',
+        tables[0],
+        html.svg_figure(drawn, alt="accuracy of each model with its 95 % interval; the numbers are in the table"),
+        f"<h2>Against {html.text(rows[0][0])}</h2>",
+        tables[1],
+        "<h2>More figures, all images</h2>",
+        *tables[2:],
+        "<h2>How to read it</h2>",
+        "<ul>" + "".join(f"<li>{html.text(line)}</li>" for line in notes(table)[1:]) + "</ul>",
+    ]
+    return html.document(f"{len(rows)} models on {split}", body)
+
+
+FORMS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": comma_separated, "json": as_json, "html": page}
+
+
+def figure(table: Table) -> Any:
+    """Accuracy of each model on all and on leak-free images, with 95 % whiskers: a matplotlib Figure."""
+    rows = table["rows"]
+    drawn = figures._figure(7.2, 1.6 + 0.5 * len(rows))
+    axes = drawn.subplots()
+    kinds = {"all": "accuracy", "leak_free": "accuracy_leak_free"}
+    shown = {kind: key for kind, key in kinds.items() if rows[0][key] is not None}
+    for number, (kind, key) in enumerate(shown.items()):
+        at = [i + 0.16 * (2 * number - len(shown) + 1) for i in range(len(rows))]
+        page_figures.whiskers(axes, at, [row[key] for row in rows], kind=kind)
+    lows, highs = zip(*((row[key]["low"], row[key]["high"]) for row in rows for key in shown.values()), strict=True)
+    axes.set_yticks(range(len(rows)), [page_figures.short(row["model"]) for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    page_figures.share_axis(axes, "accuracy (the axis does not start at 0)")
+    axes.set_xlim(max(0, min(lows) - 0.02), min(1, max(highs) + 0.02))
+    facts = f"n = {table['data']['images']:,}, 95 % intervals"
+    figures._headline(axes, f"Accuracy on {table['data']['split']}", facts, width=60)
+    page_figures.legend(drawn, axes)
+    return drawn
+
+
+def notes(table: Table) -> list[str]:
+    """What a reader must know to use the table; the first line says what it is over."""
+    data = table["data"]
+    clean = "" if data["leak_free"] is None else f", {data['leak_free']:,} of them leak-free"
+    return [
+        f"{data['images']:,} images of {data['split']} (store {data['store']}){clean}; {table['reading']}.",
+        "In brackets: 95 % intervals over images (Wilson for accuracy, bootstrap otherwise); they say nothing about "
+        "another training run. A missing answer is wrong.",
+        "Difference: this model minus the first, in points, paired by image. p: McNemar's test against the first, "
+        "Holm-corrected over the rows; discordant images in brackets.",
+        "ECE: of the probabilities as they come; cross-fitted: after temperature scaling on the other half. "
+        "ms an image: as evaluated, in batches, beside whatever else that machine had to do; no benchmark.",
+    ]
+
+
+def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
+    clean = table["data"]["leak_free"] is not None
+    header = ["model", "parameters", "MACs", "accuracy", *(["leak-free"] if clean else []), "macro F1"]
+    header += ["weighted P", "weighted R", "weighted F1", "ECE", "ECE, cross-fitted", "ms an image"]
+    header += ["difference", "p (discordant)", *(["difference, leak-free", "p, leak-free"] if clean else [])]
+    rows = []
+    for row in table["rows"]:
+        cells = [row["model"], _count(row["parameters"]), _count(row["macs"]), html.share(row["accuracy"])]
+        cells += [html.share(row["accuracy_leak_free"])] if clean else []
+        cells += [html.share(row[key]) for key in ("macro_f1", "weighted_precision", "weighted_recall", "weighted_f1")]
+        cells += [html.number(row["ece"]), html.number(row["ece_cross_fitted"])]
+        cells.append("–" if row["ms_per_image"] is None else f"{row['ms_per_image']:.2f}")
+        for key in ("against_first", *(["against_first_leak_free"] if clean else [])):
+            test = row[key]
+            if test is None:
+                cells += ["–", "–"]
+            else:
+                p = html.p_value(test["p_holm"])
+                cells += [html.points(test["difference"]["accuracy"]), f"{p} ({test['mcnemar']['discordant']:,})"]
+        rows.append(cells)
+    return header, rows
+
+
+_PAGE = (
+    ("parameters", "MACs", "ms an image", "accuracy", "leak-free"),
+    ("difference", "p (discordant)", "difference, leak-free", "p, leak-free"),
+    ("macro F1", "weighted P", "weighted R", "weighted F1"),
+    ("ECE", "ECE, cross-fitted"),
+)
+_TEST_COLUMNS = (
+    "accuracy_difference",
+    "accuracy_difference_low",
+    "accuracy_difference_high",
+    "only_first_right",
+    "only_this_right",
+    "p_mcnemar",
+    "p_holm",
+)
+
+
+def _test_cells(test: dict[str, Any] | None) -> list[Any]:
+    if test is None:
+        return [None] * len(_TEST_COLUMNS)
+    change, pairs = test["difference"]["accuracy"], test["mcnemar"]
+    change = [change["value"], change["low"], change["high"]]
+    return [*change, pairs["only_first"], pairs["only_second"], pairs["p"], test["p_holm"]]
+
+
+def _count(number: int | None) -> str:
+    if number is None:
+        return "–"
+    return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.2f} M"

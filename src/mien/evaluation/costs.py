@@ -1,0 +1,38 @@
+"""What a model costs: parameters and multiply-accumulates of one picture, from its recipe; and which file it is."""
+
+import hashlib
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+
+def cost_of_recipe(recipe: Mapping[str, Any]) -> dict[str, int]:
+    """``parameters`` and ``macs`` of a recipe's network at its input size, counted without computing anything.
+
+    recipe: a recipe as a mapping, as ``meta.json`` and ONNX provenance have it. Empty where the network cannot be
+    built here (no torch, another version of mien) or does not say.
+    """
+    model, data = recipe.get("model"), recipe.get("data")
+    if not isinstance(model, Mapping) or not isinstance(data, Mapping) or "name" not in model:
+        return {}
+    if any(find_spec(package) is None for package in ("torch", "timm", "torchvision")):
+        return {}
+    from mien.errors import MienError
+    from mien.models.registry import measure, spec
+
+    try:
+        side = data.get("window") or data.get("size")
+        parameters, macs = measure(spec(model["name"]), model.get("args") or {}, size=side)
+    except (MienError, RuntimeError, TypeError, ValueError, NotImplementedError):
+        return {}
+    return {"parameters": parameters, "macs": macs}
+
+
+def sha256(path: str | Path) -> str:
+    """64 hex digits of a file's content."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

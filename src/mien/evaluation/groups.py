@@ -1,0 +1,210 @@
+"""Results by group (``--group-by``): does the model serve everyone alike? The fairness report.
+
+Groups come from outside (age band, gender, skin tone, source, camera …); mien guesses nothing about people.
+Conventions as in ``metrics``, and:
+
+- Groups of fewer than ``SMALL`` images are shown and marked, and enter no gap. Images without a group are shown as
+  ``UNKNOWN`` and enter no gap either.
+- A *gap* is the highest minus the lowest figure of the groups that enter. Accuracy and recall: Newcombe's (1998)
+  hybrid score interval for a difference of two independent shares; macro-F1: bootstrap within each of the two groups.
+  The two are chosen after looking, so the interval alone flatters the gap. ``p`` does not: it is the share of 10,000
+  random allotments of the right answers to groups of these sizes whose largest gap is at least as large.
+- A class enters the gap of its recall where a group has at least ``SMALL`` images of it.
+- Macro-F1 is over the classes that a group has images of. Groups with another mix of classes or harder pictures differ
+  in accuracy without any unfairness of the model: recall by class is the figure to look at.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.store import Store
+from mien.errors import DataError
+from mien.evaluation.metrics import (
+    RESAMPLES,
+    Float,
+    Int,
+    averages,
+    confusion,
+    from_confusion,
+    predicted,
+    resampled_confusions,
+    wilson,
+)
+from mien.evaluation.tables import key, read_table
+
+SMALL = 30
+MOST = 20
+UNKNOWN = "(no group)"
+ALLOTMENTS = 10_000
+
+
+def load_groups(spec: str, store: Store, split: str, paths: Sequence[str]) -> tuple[str, list[str | None]]:
+    """The name of a grouping and the group of each image, None where it has none.
+
+    spec: a column of the store's Parquet (``source``), or ``FILE:COLUMN`` with a CSV or Parquet that has ``path``.
+    paths: the N images wanted, the first N rows of the split. Raises DataError for what cannot be used.
+    """
+    file, colon, column = spec.rpartition(":")
+    if colon:
+        name, groups = column.strip(), _from_file(Path(file), column, paths)
+    else:
+        name, groups = spec, store_column(store, split, spec)[: len(paths)]
+    found = sorted({group for group in groups if group is not None})
+    if not found:
+        raise DataError(f"--group-by {spec}: expected groups of the images in {split}, got none of them")
+    if len(found) > MOST:
+        raise DataError(
+            f"--group-by {spec}: expected at most {MOST} groups, got {len(found)} ({', '.join(found[:4])}, …)",
+            hint="put the values into bands first",
+        )
+    return name, groups
+
+
+def store_column(store: Store, split: str, column: str) -> list[str | None]:
+    """One column of a split as text, row by row. Raises DataError where there is none of simple values."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    values: list[str | None] = []
+    for shard in store.shards(split):
+        schema = pq.read_schema(shard)
+        simple = [name for name in schema.names if not pa.types.is_nested(schema.field(name).type)]
+        if column not in simple:
+            raise DataError(
+                f"expected a column of the store ({', '.join(simple)}), got {column!r}",
+                hint="for a table of your own write FILE:COLUMN",
+            )
+        cells = pq.read_table(shard, columns=[column]).column(column).to_pylist()
+        values += [None if cell is None else str(cell) for cell in cells]
+    return values
+
+
+def by_group(
+    y: NDArray[np.int64],
+    p: NDArray[Any],
+    groups: Sequence[str | None],
+    labels: Sequence[str],
+    *,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """``groups``: name → n, small, failures, accuracy, macro_f1, recall by label; and ``gaps`` of each of the three.
+
+    y, p: as in ``metrics``. Shares are ``{"value", "low", "high"}``; a gap has ``highest`` and ``lowest`` beside
+    them, and is None where fewer than two groups enter. Groups stand in alphabetical order, UNKNOWN last.
+    """
+    names = sorted({group for group in groups if group is not None})
+    names += [UNKNOWN] if None in groups else []
+    member = np.array([UNKNOWN if group is None else group for group in groups])
+    result = {name: _group(y[member == name], p[member == name], labels, seed=seed) for name in names}
+    return {"groups": result, "gaps": _gaps(y, p, member, result, labels, seed=seed)}
+
+
+def _group(y: Int, p: NDArray[Any], labels: Sequence[str], *, seed: int) -> dict[str, Any]:
+    matrix = confusion(y, p)
+    drawn = from_confusion(resampled_confusions(matrix, seed=seed))["macro_f1"]
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    support = matrix.sum(1)
+    return {
+        "n": len(y),
+        "small": len(y) < SMALL,
+        "failures": int(matrix[:, -1].sum()),
+        "accuracy": _share(int(np.trace(matrix)), len(y)),
+        "macro_f1": {"value": averages(y, p)["macro_f1"], "low": float(low), "high": float(high)},
+        "recall": {
+            name: _share(int(matrix[i, i]), int(support[i])) | {"n": int(support[i])} for i, name in enumerate(labels)
+        },
+    }
+
+
+def _gaps(
+    y: Int, p: NDArray[Any], member: NDArray[Any], scored: dict[str, Any], labels: Sequence[str], *, seed: int
+) -> dict[str, Any]:
+    right = predicted(p) == y
+    enter = [name for name, figures in scored.items() if not figures["small"] and name != UNKNOWN]
+    rows = [(name, right[member == name]) for name in enter]
+    recalls = {}
+    for code, label in enumerate(labels):
+        classes = [(name, right[(member == name) & (y == code)]) for name in enter]
+        recalls[label] = share_gap([(name, hits) for name, hits in classes if len(hits) >= SMALL], seed=seed)
+    return {"accuracy": share_gap(rows, seed=seed), "macro_f1": _f1_gap(y, p, member, enter, seed=seed)} | {
+        "recall": recalls
+    }
+
+
+def share_gap(rows: Sequence[tuple[str, NDArray[np.bool_]]], *, seed: int = 0) -> dict[str, Any] | None:
+    """The largest gap of a share between groups. rows: group, bool n (what is right). None for fewer than two."""
+    if len(rows) < 2:
+        return None
+    sizes = np.array([len(hits) for _, hits in rows])
+    counts = np.array([int(hits.sum()) for _, hits in rows])
+    shares = counts / sizes
+    top, bottom = int(shares.argmax()), int(shares.argmin())
+    value = float(shares[top] - shares[bottom])
+    low, high = newcombe(int(counts[top]), int(sizes[top]), int(counts[bottom]), int(sizes[bottom]))
+    drawn = np.random.default_rng(seed).multivariate_hypergeometric(sizes, int(counts.sum()), size=ALLOTMENTS) / sizes
+    chance = int((drawn.max(1) - drawn.min(1) >= value - 1e-12).sum())
+    return {
+        "highest": rows[top][0],
+        "lowest": rows[bottom][0],
+        "value": value,
+        "low": low,
+        "high": high,
+        "p": (chance + 1) / (ALLOTMENTS + 1),
+    }
+
+
+def newcombe(right_a: int, n_a: int, right_b: int, n_b: int) -> tuple[float, float]:
+    """95 % interval of share a − share b, independent samples: Newcombe 1998, method 10, from Wilson's intervals."""
+    a, b = right_a / n_a, right_b / n_b
+    (low_a, high_a), (low_b, high_b) = wilson(right_a, n_a), wilson(right_b, n_b)
+    low = a - b - np.hypot(a - low_a, high_b - b)
+    high = a - b + np.hypot(high_a - a, b - low_b)
+    return float(low), float(high)
+
+
+def _f1_gap(y: Int, p: NDArray[Any], member: NDArray[Any], names: list[str], *, seed: int) -> dict[str, Any] | None:
+    if len(names) < 2:
+        return None
+    values, drawn = [], []
+    for number, name in enumerate(names):
+        matrix = confusion(y[member == name], p[member == name])
+        values.append(float(from_confusion(matrix)["macro_f1"]))
+        spread: Float = from_confusion(resampled_confusions(matrix, resamples=RESAMPLES, seed=seed + number))[
+            "macro_f1"
+        ]
+        drawn.append(spread)
+    top, bottom = int(np.argmax(values)), int(np.argmin(values))
+    low, high = np.percentile(drawn[top] - drawn[bottom], (2.5, 97.5))
+    return {
+        "highest": names[top],
+        "lowest": names[bottom],
+        "value": values[top] - values[bottom],
+        "low": float(low),
+        "high": float(high),
+    }
+
+
+def _from_file(file: Path, column: str, paths: Sequence[str]) -> list[str | None]:
+    table = read_table(file)
+    for name in ("path", key(column)):
+        if name not in table.columns:
+            raise DataError(f"expected a column {name!r} in {file}, got {', '.join(table.columns)}")
+    group_of: dict[str, str | None] = {}
+    for row, (path, group) in enumerate(zip(table.columns["path"], table.columns[key(column)], strict=True)):
+        if path is None:
+            continue
+        if path in group_of and group_of[path] != group:
+            raise DataError(f"{table.where(row)}: expected one group an image, got {path!r} in two")
+        group_of[path] = group
+    return [group_of.get(path) for path in paths]
+
+
+def _share(successes: int, n: int) -> dict[str, float | None]:
+    if not n:
+        return {"value": None, "low": None, "high": None}
+    low, high = wilson(successes, n)
+    return {"value": successes / n, "low": low, "high": high}

@@ -1,0 +1,52 @@
+"""Do the answers fit the labels better under other names? The commonest slip of a predictions file, noticed.
+
+Tools write their classes in orders of their own (alphabetical ones above all), and two columns with each other's name
+still give probabilities. What gives them away is the confusion matrix: its large cells stand beside the diagonal.
+"""
+
+from collections.abc import Sequence
+from math import factorial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import MissingExtra
+from mien.evaluation.comparisons import mcnemar_p
+
+#: Chance of a false alarm, shared out over all ways in which names could be exchanged.
+LEVEL = 0.001
+
+
+def better_names(matrix: NDArray[np.integer[Any]], labels: Sequence[str]) -> dict[str, Any] | None:
+    """The exchange of names that would raise accuracy most, where it cannot be chance; else None.
+
+    matrix: K×(K+1) counts of ``metrics.confusion``. Found by the assignment that has the most images on its diagonal
+    (scipy); reported only where every renamed class is answered more often by its new name than by its own, and
+    where McNemar's p, times the number of possible exchanges, is below :data:`LEVEL`.
+    Returns ``renamed`` {column: what it seems to hold}, ``accuracy`` and ``accuracy_renamed``. MissingExtra: no scipy.
+    """
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ImportError as error:
+        raise MissingExtra("scipy", "train") from error
+    k = len(labels)
+    square = matrix[:, :k]
+    _, column = linear_sum_assignment(square, maximize=True)
+    moved = [i for i in range(k) if column[i] != i and matrix[i].sum()]
+    if not moved or any(square[i, column[i]] <= square[i, i] for i in moved):
+        return None
+    now, then = int(np.trace(square)), int(square[np.arange(k), column].sum())
+    lost, won = (int(sum(square[i, at] for i, at in pairs)) for pairs in _changed(column, moved))
+    if mcnemar_p(lost, won)[0] * factorial(k) >= LEVEL:
+        return None
+    n = int(matrix.sum())
+    return {
+        "renamed": {labels[int(column[i])]: labels[i] for i in moved},
+        "accuracy": now / n,
+        "accuracy_renamed": then / n,
+    }
+
+
+def _changed(column: NDArray[np.intp], moved: list[int]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    return [(i, i) for i in moved], [(i, int(column[i])) for i in moved]

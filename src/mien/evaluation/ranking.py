@@ -1,0 +1,36 @@
+"""Top-2 accuracy: how often the label is among the two most probable classes.
+
+Conventions as in ``metrics``, and: of equally probable classes the first in label order ranks first, so that top-1 is
+exactly ``metrics.accuracy``; a failure (a row of NaN) is wrong at every rank and stays in the denominator.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mien.evaluation.metrics import Int, checked, wilson
+
+
+def ranks(y: ArrayLike, p: ArrayLike) -> Int:
+    """int64 N: at which place the label stands among the K classes, 0 … K−1; K for a failure.
+
+    y, p: as in ``metrics``. Raises DataError as ``metrics.checked`` does.
+    """
+    labels, probabilities = checked(y, p)
+    k = probabilities.shape[1]
+    own = np.take_along_axis(probabilities, labels[:, None], 1)
+    above = (probabilities > own) | ((probabilities == own) & (np.arange(k) < labels[:, None]))
+    return np.where(np.isnan(probabilities).any(1), k, above.sum(1)).astype(np.int64)
+
+
+def top_accuracy(y: ArrayLike, p: ArrayLike, *, k: int = 2) -> dict[str, float]:
+    """``value``, ``low``, ``high`` (Wilson's 95 %), each 0-1: the share of images whose label is among the first k."""
+    right = ranks(y, p) < k
+    low, high = wilson(int(right.sum()), len(right))
+    return {"value": float(right.mean()), "low": low, "high": high}
+
+
+def with_top2(figures: dict[str, Any], y: ArrayLike, p: ArrayLike) -> dict[str, Any]:
+    """A ``metrics.summary`` with ``top2_accuracy`` added."""
+    return figures | {"top2_accuracy": top_accuracy(y, p)}
