@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from mien import __version__
-from mien.cli import data, evaluate, export, models, read, train
+from mien.cli import analyse, data, evaluate, export, models, read, train
 from mien.errors import ExportError, ImageError, MienError
 
 _PARTIAL = (ImageError, ExportError)  # the work itself failed; every other MienError is a call that cannot work
@@ -178,6 +178,8 @@ def _register() -> None:
     app.add_typer(data.data_app, name="data")
     app.command("train")(train.train)
     app.command("evaluate")(evaluate.evaluate)
+    app.command("analyse")(analyse.analyse)
+    app.command("analyze", hidden=True)(analyse.analyse)
     app.command("export")(export.export)
 
 
