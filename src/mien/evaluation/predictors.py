@@ -56,12 +56,13 @@ class OnnxPredictor:
 
 
 class RunPredictor:
-    """A run directory's best weights, in torch on the CPU in single precision."""
+    """A run directory's best weights, in torch in single precision, on the CPU unless ``device`` names another."""
 
-    def __init__(self, run: str | Path) -> None:
+    def __init__(self, run: str | Path, *, device: str = "cpu") -> None:
         from mien.training.networks import load_network
 
         self._network, recipe, self.preprocess, self._meta = load_network(run)
+        self._network, self._device = self._network.to(device), device
         self.name, self.validation = recipe.name, recipe.data.validation
         self.labels = tuple(self._meta["labels"]) if "labels" in self._meta else _seven()
         self.temperature = self.temperature_tta = 1.0  # fitted on export
@@ -70,23 +71,26 @@ class RunPredictor:
         import torch
 
         with torch.no_grad():
-            logits = self._network(torch.from_numpy(np.ascontiguousarray(batch)))
-        return logits.float().numpy()
+            logits = self._network(torch.from_numpy(np.ascontiguousarray(batch)).to(self._device))
+        return logits.float().cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
         kept = ("model", "parameters", "commit", "torch", "result", "device")
         return {"kind": "run", "name": self.name} | {key: self._meta[key] for key in kept if key in self._meta}
 
 
-def load_predictor(model: str, *, threads: int | None = None) -> Predictor:
-    """A run directory, an ONNX file or a shipped reader's name. Raises UsageError or ModelError."""
+def load_predictor(model: str, *, threads: int | None = None, device: str = "cpu") -> Predictor:
+    """A run directory (on torch's ``device``), an ONNX file or a shipped reader's name (on the CPU).
+
+    Raises UsageError or ModelError.
+    """
     from mien.reading.classifier import SHIPPED
 
     path = Path(model)
     if path.is_dir() and model not in SHIPPED:
         if not (path / "recipe.yaml").is_file():
             raise DataError(f"expected a run directory (recipe.yaml, best.ckpt), got {path}")
-        return RunPredictor(path)
+        return RunPredictor(path, device=device)
     if path.suffix == ".ckpt":
         raise UsageError(f"expected a run directory or an ONNX file, got {path}", hint=f"give {path.parent}")
     return OnnxPredictor(model, threads=threads)

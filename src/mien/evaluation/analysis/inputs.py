@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import mien
 from mien.data.store import Split, Store
 from mien.errors import DataError, OutputError, UsageError
+from mien.evaluation.predictors import Predictor, load_predictor
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 from mien.training.networks import load_network
@@ -80,6 +81,15 @@ def open_networks(runs: Sequence[str], device: str) -> list[Network]:
         module = module.float().to(where).eval()
         found.append(Network(name, path, recipe.model.name, module, preprocess, labels, where, meta))
     return found
+
+
+def open_predictors(models: Sequence[str], device: str) -> tuple[list[str], list[Predictor]]:
+    """Names and predictors of run directories, ONNX files and shipped readers. Raises as ``load_predictor``."""
+    if not models:
+        raise UsageError("expected one model or more, got none")
+    where = str(choose_device(device))
+    names = unique_names([Path(m).stem if m.endswith(".onnx") else Path(m).resolve().name for m in models])
+    return names, [load_predictor(model, device=where) for model in models]
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

@@ -10,7 +10,6 @@ the surface is that of the network that answers. Loss: mean cross-entropy over t
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from mien.atomic import write_text
 from mien.data.store import Split, Store
 from mien.errors import UsageError
 from mien.evaluation.analysis import drawing, inputs, sharpness
 from mien.evaluation.analysis.directions import Batches, along, filter_normalised
 from mien.evaluation.analysis.inputs import Network, Progress
+from mien.evaluation.analysis.rows import Rows
 
 POINTS, SPAN, IMAGES = 21, 1.0, 1000
 
@@ -69,30 +68,6 @@ def landscape(
     report["figures"] = draw(report, out / "landscape")
     drawing.save_report(report, out)
     return report
-
-
-class Rows:
-    """What has been computed of one question, on disk after every row: a killed call loses one row.
-
-    question: whatever makes the answer another one; a file of another question is begun anew.
-    """
-
-    def __init__(self, file: Path, question: str) -> None:
-        self.file, self.question = file, question
-        self.known: dict[str, Any] = {}
-        try:
-            content = json.loads(file.read_text("utf-8"))
-            if content["question"] == question:
-                self.known = dict(content["rows"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # none yet, or not ours: computed again
-
-    def get(self, key: str, compute: Callable[[], Any]) -> Any:
-        """The row, computed where it is not known yet (JSON values)."""
-        if key not in self.known:
-            self.known[key] = compute()
-            write_text(self.file, json.dumps({"question": self.question, "rows": self.known}, allow_nan=False) + "\n")
-        return self.known[key]
 
 
 def _question(network: Network, split: Split, seed: int, grid: Any) -> str:
@@ -146,6 +121,7 @@ def measure(
 def draw(report: dict[str, Any], stem: Path) -> list[str]:
     """Contours of every run on the same levels, and the cuts along the first direction in one plot below."""
     from matplotlib.colors import LogNorm
+    from matplotlib.patheffects import withStroke
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     runs, grid = report["runs"], np.array(report["grid"])
@@ -163,9 +139,12 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
         norm = LogNorm(levels[0], levels[-1])
         filled = axes.contourf(grid, grid, surfaces[name], levels=levels, norm=norm, cmap="cividis_r")
         drawn = axes.contour(grid, grid, surfaces[name], levels=levels[::2], colors="white", linewidths=0.6)
-        axes.clabel(drawn, fmt=lambda value: f"{value:.3g}", fontsize=7, colors="black")
+        for text in axes.clabel(drawn, fmt=lambda value: f"{value:.3g}", fontsize=7, colors="black"):
+            text.set_path_effects([withStroke(linewidth=1.6, foreground="white")])
         axes.plot(0, 0, "+", color="black", markersize=9)
         axes.set_aspect("equal")
+        axes.set_xticks(np.linspace(grid[0], grid[-1], 5))
+        axes.set_yticks(np.linspace(grid[0], grid[-1], 5))
         axes.set_title(f"{name}\ntop eigenvalue {run['top_hessian_eigenvalue']['value']:.3g}", fontsize=10, loc="left")
         axes.set_xlabel("first direction")
         if number % columns == 0:
@@ -195,7 +174,11 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """1-2-5 between two positive numbers."""
+    """Round numbers between two positive ones: even steps within a decade, else 1-2-5."""
+    if high < 10 * low:
+        from matplotlib.ticker import MaxNLocator
+
+        return [float(t) for t in MaxNLocator(6).tick_values(low, high) if low <= t <= high]
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     return [m * 10.0**e for e in decades for m in (1, 2, 5) if low <= m * 10.0**e <= high]
 
