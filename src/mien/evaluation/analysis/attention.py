@@ -263,9 +263,8 @@ def headline(report: dict[str, Any]) -> list[str]:
     lines = [f"{report['data']['images']:,} images of {report['data']['split']}; Grad-CAM for the true class"]
     for name, run in report["runs"].items():
         rows, columns = run["map"]["grid"]
-        lines.append(
-            f"{name}: map of {rows}×{columns} places; share on eyes (area {area['eyes']:.1%}), mouth (area {area['mouth']:.1%})"
-        )
+        areas = ", ".join(f"{band} (area {share:.1%})" for band, share in run["area"].items())
+        lines.append(f"{name}: map of {rows}×{columns} places; share of it on {areas}")
         for label, bands in run["inside"].items():
             lines.append(f"  {label:10}" + "  ".join(_shown(band, figure) for band, figure in bands.items()))
         for mask in run.get("masks", []):

@@ -1,8 +1,8 @@
 """What U-Net masks are worth: the same weights with every mask replaced by a uniform one (1/C; 1/2 for sigmoid).
 
 For ``resnet34_unet_eca`` and ``resmaskingnet`` (SPEC §3.1). Accuracy with the masks and with uniform ones, the
-difference on the same images with a bootstrap interval, McNemar's exact test (two-sided) of who is right where the other
-is wrong; and std(M/u) for every stage, u the value of a uniform mask: 0 where a mask does nothing that a constant
+difference on the same images with a bootstrap interval, McNemar's exact test (two-sided) of who is right where the
+other is wrong; and std(M/u) for every stage, u the value of a uniform mask: 0 where a mask does nothing that a constant
 factor would not do. The network was trained with its masks: the difference says what this network's masks carry, not
 how well a network without any would have learnt.
 """

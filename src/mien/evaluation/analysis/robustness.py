@@ -149,7 +149,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
         row[0].set_ylabel("accuracy")
     handles = [line for line in grid[0][0].get_lines() if len(line.get_xdata()) == 6]
     texts = [
-        f"{name}: clean {run['clean']['value']:.1%}, corrupted {run['mean_corruption_accuracy']['value']:.1%} on average"
+        f"{name}: clean {run['clean']['value']:.1%}, mean corrupted {run['mean_corruption_accuracy']['value']:.1%}"
         for name, run in runs.items()
     ]
     figure.legend(handles, texts, loc="outside lower center", ncols=1 if len(runs) < 3 else 2, frameon=False)
