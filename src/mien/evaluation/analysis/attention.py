@@ -59,7 +59,7 @@ def attention(
     split = inputs.labelled(store, split_name, limit=limit, classes=len(inputs.same_labels(networks)))
     inputs.make_folder(out)
     report = inputs.heading("attention", store, split, limit=limit, seed=seed, command=command)
-    report |= {"bands": {"eyes": EYES, "mouth": MOUTH}, "runs": {}}
+    report |= {"bands": {"eyes": list(EYES), "mouth": list(MOUTH)}, "runs": {}}
     for number, network in enumerate(networks):
 
         def advance(count: int, number: int = number) -> None:
