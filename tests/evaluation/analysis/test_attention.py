@@ -45,16 +45,19 @@ def test_against_the_package_grad_cam() -> None:
     package = pytest.importorskip("pytorch_grad_cam")
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    network = registry.build("compact").eval()
-    x, targets = torch.randn(2, 1, 48, 48), [1, 5]
-    ours, _ = gradcam.grad_cam(network, x, torch.tensor(targets), map_place(network, x))
+    torch.manual_seed(0)
+    network, x = registry.build("compact").eval(), torch.randn(7, 1, 48, 48)
+    with torch.no_grad():
+        network.classifier.weight.abs_()  # type: ignore[union-attr, operator]
+    targets = torch.arange(7)
+    ours, _ = gradcam.grad_cam(network, x, targets, map_place(network, x))
     ours = gradcam.enlarge(ours, 48)
     least = ours.amin((1, 2), keepdim=True)  # theirs lies between 0 and 1
     ours = (ours - least) / (ours.amax((1, 2), keepdim=True) - least)
     theirs = package.GradCAM(model=network, target_layers=[network.stages])(
-        input_tensor=x, targets=[ClassifierOutputTarget(t) for t in targets]
+        input_tensor=x, targets=[ClassifierOutputTarget(int(t)) for t in targets]
     )
-    np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)
+    np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-4)
 
 
 class Corner(nn.Module):

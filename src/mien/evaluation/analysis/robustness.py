@@ -152,7 +152,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
         f"{name}: clean {run['clean']['value']:.1%}, mean corrupted {run['mean_corruption_accuracy']['value']:.1%}"
         for name, run in runs.items()
     ]
-    figure.legend(handles, texts, loc="outside lower center", ncols=1 if len(runs) < 3 else 2, frameon=False)
+    figure.legend(handles, texts, loc="outside lower center", frameon=False)
     data = report["data"]
     figure.suptitle(
         f"Accuracy under corruption: {data['images']:,} images of {data['split']}, 95 % intervals", fontsize=11
