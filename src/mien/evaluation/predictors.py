@@ -62,10 +62,11 @@ class RunPredictor:
         from mien.training.networks import load_network
 
         self._network, recipe, self.preprocess, self._meta = load_network(run)
-        self._network, self._device = self._network.to(device), device
         self.name, self.validation = recipe.name, recipe.data.validation
         self.labels = tuple(self._meta["labels"]) if "labels" in self._meta else _seven()
         self.temperature = self.temperature_tta = 1.0  # fitted on export
+        self._device = device
+        self._network.to(device)
 
     def run(self, batch: Float32) -> Float32:
         import torch
