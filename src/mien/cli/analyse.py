@@ -36,11 +36,17 @@ def analyse(
 ) -> None:
     """Look into finished runs: what accuracy alone does not say. DIR gets KIND.json and figures as PNG and SVG.
 
-    [bold]features[/bold]: clusters before and after the SE block (swin_t_se, vit_hybrid_se), intra- and inter-class
-    distances. [bold]landscape[/bold]: the loss around the weights, top Hessian eigenvalue, SAM's sharpness; goes on
-    where it stopped. [bold]attention[/bold]: Grad-CAM, and U-Net masks (resnet34_unet_eca, resmaskingnet).
-    [bold]errors[/bold]: the most confident errors, pairs most confused. [bold]corruptions[/bold]: accuracy under nine
-    corruptions, five severities each. [bold]masks[/bold]: accuracy with every mask replaced by a uniform one.
+    [bold]features[/bold]: clusters before and after the SE block (swin_t_se, vit_hybrid_se), class distances.
+
+    [bold]landscape[/bold]: the loss around the weights, top Hessian eigenvalue, SAM's sharpness; resumes.
+
+    [bold]attention[/bold]: Grad-CAM, and U-Net masks (resnet34_unet_eca, resmaskingnet).
+
+    [bold]errors[/bold]: the most confident errors, the pairs most confused.
+
+    [bold]corruptions[/bold]: accuracy under nine corruptions, five severities each; resumes.
+
+    [bold]masks[/bold]: accuracy with every U-Net mask replaced by a uniform one.
 
     errors and corruptions also take ONNX files, compact and nano.
 

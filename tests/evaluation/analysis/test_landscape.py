@@ -222,3 +222,11 @@ def test_the_report_and_going_on(
 def test_an_even_grid_would_miss_the_weights(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="odd number"):
         landscape.landscape([str(trained_run)], Store.open(small_store), "public_test", tmp_path, points=4)
+
+
+def test_a_loss_that_is_not_finite_is_none() -> None:
+    bowl = Bowl([1.0], [1.0])
+    far = [torch.full((1, 1), 1e200, dtype=torch.float64)]
+    assert directions.along(bowl, BATCHES, [far], [(0.0,), (1e5,)], first) == [0.5, None]
+    assert landscape._shown(None) == "not finite"
+    assert landscape._shown(0.5) == "0.5"

@@ -189,10 +189,14 @@ def headline(report: dict[str, Any]) -> list[str]:
     for name, run in report["runs"].items():
         top = run["top_hessian_eigenvalue"]
         sure = "" if top["converged"] else ", not converged"
-        cells = [f"loss {run['loss']:.4f}", f"top eigenvalue {top['value']:.4g} ± {top['residual']:.2g}{sure}"]
+        cells = [f"loss {_shown(run['loss'])}", f"top eigenvalue {top['value']:.4g} ± {top['residual']:.2g}{sure}"]
         for key, word in (("sam_sharpness", "SAM sharpness"), ("asam_sharpness", "adaptive")):
             s = run[key]
             cells.append(f"{word} (ρ {s['rho']:g}) {s['value']:.4f} [{s['low']:.4f}, {s['high']:.4f}]")
-        cells.append(f"loss at ±{report['cut'][-1]:g}: {run['cut'][0]:.4g}, {run['cut'][-1]:.4g}")
+        cells.append(f"loss at ±{report['cut'][-1]:g}: {_shown(run['cut'][0])}, {_shown(run['cut'][-1])}")
         lines.append(f"{name}: " + "; ".join(cells))
     return lines
+
+
+def _shown(loss: float | None) -> str:
+    return "not finite" if loss is None else f"{loss:.4g}"
