@@ -4,6 +4,7 @@ Both give logits N×V×K of uint8 crops, with V = 1 view or the ten crops of ``P
 evaluation path serves both and their difference can be measured.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,23 +57,25 @@ class OnnxPredictor:
 
 
 class RunPredictor:
-    """A run directory's best weights, in torch in single precision, on the CPU unless ``device`` names another."""
+    """A run directory's best weights, in torch in single precision. device: "cpu", "gpu" or "auto"."""
 
     def __init__(self, run: str | Path, *, device: str = "cpu") -> None:
         from mien.training.networks import load_network
+        from mien.training.run import choose_device
 
-        self._network, recipe, self.preprocess, self._meta = load_network(run)
+        self.device = choose_device(device)
+        network, recipe, self.preprocess, self._meta = load_network(run)
+        self._network = network.to(self.device)
         self.name, self.validation = recipe.name, recipe.data.validation
         self.labels = tuple(self._meta["labels"]) if "labels" in self._meta else _seven()
         self.temperature = self.temperature_tta = 1.0  # fitted on export
-        self._device = device
-        self._network.to(device)
 
     def run(self, batch: Float32) -> Float32:
         import torch
 
-        with torch.no_grad():
-            logits = self._network(torch.from_numpy(np.ascontiguousarray(batch)).to(self._device))
+        # cuDNN's TF32 has ten bits of mantissa: not what the exported file computes with.
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            logits = self._network(torch.from_numpy(np.ascontiguousarray(batch)).to(self.device))
         return logits.float().cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
@@ -81,10 +84,7 @@ class RunPredictor:
 
 
 def load_predictor(model: str, *, threads: int | None = None, device: str = "cpu") -> Predictor:
-    """A run directory (on torch's ``device``), an ONNX file or a shipped reader's name (on the CPU).
-
-    Raises UsageError or ModelError.
-    """
+    """A run directory (on ``device``), an ONNX file or a shipped reader's name. Raises UsageError or ModelError."""
     from mien.reading.classifier import SHIPPED
 
     path = Path(model)
@@ -108,6 +108,16 @@ def all_logits(predictor: Predictor, pixels: Uint8, *, tta: bool, progress: Prog
         if progress:
             progress(min(start + rows, len(pixels)), len(pixels))
     return np.concatenate(parts) if parts else np.zeros((0, views, len(predictor.labels)), np.float32)
+
+
+def seconds_a_view(predictor: Predictor, *, rows: int = 4) -> float:
+    """How long one view of one image takes, by a small batch (the second of two: the first one warms up)."""
+    side = predictor.preprocess.input_size
+    batch = np.zeros((rows, predictor.preprocess.channels, side, side), np.float32)
+    predictor.run(batch)
+    started = time.perf_counter()
+    predictor.run(batch)
+    return (time.perf_counter() - started) / rows
 
 
 def _seven() -> tuple[str, ...]:

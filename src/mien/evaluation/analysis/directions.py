@@ -29,6 +29,11 @@ def cross_entropy(output: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(output, labels, reduction="none")
 
 
+def single_precision() -> Any:
+    """A context without cuDNN's TF32, whose ten bits of mantissa would blur small differences of losses."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
 def filter_normalised(network: nn.Module, *, seed: int) -> Direction:
     """One tensor a parameter, in the order of ``parameters()``; zeros for parameters of fewer than two dimensions."""
     generator = torch.Generator().manual_seed(seed)
@@ -65,7 +70,7 @@ def moved(network: nn.Module, directions: Sequence[Direction], steps: Sequence[f
 
 def image_losses(network: nn.Module, batches: Batches, loss: Loss = cross_entropy) -> Tensor:
     """The loss of every image, float64 N on the CPU. The mode is the caller's: eval keeps batch norms fixed."""
-    with torch.no_grad():
+    with torch.no_grad(), single_precision():
         return torch.cat([loss(network(images), labels).double().cpu() for images, labels in batches])
 
 

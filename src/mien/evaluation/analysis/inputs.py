@@ -22,6 +22,7 @@ from mien.evaluation.predictors import Predictor, load_predictor
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 from mien.training.networks import load_network
+from mien.training.run import choose_device
 
 #: Called with (done, total) steps.
 Progress = Callable[[int, int], None]
@@ -54,15 +55,6 @@ class Network:
         return about | {key: self.meta[key] for key in kept if key in self.meta}
 
 
-def choose_device(device: str) -> torch.device:
-    """auto, cpu or gpu → torch's device. Raises UsageError for another word, or a GPU that is not there."""
-    if device not in ("auto", "cpu", "gpu"):
-        raise UsageError(f"--device: expected auto, cpu or gpu, got {device!r}")
-    if device == "gpu" and not torch.cuda.is_available():
-        raise UsageError("--device gpu: expected a GPU that torch can use, found none", hint="use --device cpu")
-    return torch.device("cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda")
-
-
 def open_networks(runs: Sequence[str], device: str) -> list[Network]:
     """Raises DataError where one is no run directory, UsageError for an ONNX file or no run at all."""
     if not runs:
@@ -87,9 +79,9 @@ def open_predictors(models: Sequence[str], device: str) -> tuple[list[str], list
     """Names and predictors of run directories, ONNX files and shipped readers. Raises as ``load_predictor``."""
     if not models:
         raise UsageError("expected one model or more, got none")
-    where = str(choose_device(device))
+    choose_device(device)  # a wrong word is wrong for an ONNX file as well
     names = unique_names([Path(m).stem if m.endswith(".onnx") else Path(m).resolve().name for m in models])
-    return names, [load_predictor(model, device=where) for model in models]
+    return names, [load_predictor(model, device=device) for model in models]
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mien.evaluation.analysis.directions import Batches, Direction, Loss, cross_entropy, image_losses
+from mien.evaluation.analysis.directions import Batches, Direction, Loss, cross_entropy, image_losses, single_precision
 from mien.evaluation.metrics import bootstrap
 from mien.training.sam import SAM
 
@@ -51,7 +51,7 @@ def _accumulate(network: nn.Module, batches: Batches, loss: Loss, make: Any, *, 
     parameters = list(network.parameters())
     total = sum(len(labels) for _, labels in batches)
     result = [torch.zeros_like(p) for p in parameters]
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), single_precision():
         for images, labels in batches:
             value = loss(network(images), labels).sum() / total
             first = torch.autograd.grad(value, parameters, create_graph=create_graph, allow_unused=True)
