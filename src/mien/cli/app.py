@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from mien import __version__
-from mien.cli import compare, data, evaluate, export, models, read, reproduce, train
+from mien.cli import analyse, compare, data, evaluate, export, models, read, reproduce, train
 from mien.errors import ExportError, ImageError, MienError
 
 _PARTIAL = (ImageError, ExportError)  # the work itself failed; every other MienError is a call that cannot work
@@ -180,6 +180,8 @@ def _register() -> None:
     app.command("evaluate")(evaluate.evaluate)
     app.command("compare")(compare.compare)
     app.command("reproduce")(reproduce.reproduce)
+    app.command("analyse")(analyse.analyse)
+    app.command("analyze", hidden=True)(analyse.analyse)
     app.command("export")(export.export)
 
 

@@ -98,15 +98,15 @@ class RunPredictor:
         return marks | cost_of_recipe(self._recipe) | told | {"seed": self._recipe["seed"], "trained_on": data}
 
 
-def load_predictor(model: str, *, threads: int | None = None) -> Predictor:
-    """A run directory, an ONNX file or a shipped reader's name. Raises UsageError or ModelError."""
+def load_predictor(model: str, *, threads: int | None = None, device: str = "cpu") -> Predictor:
+    """A run directory (on ``device``), an ONNX file or a shipped reader's name. Raises UsageError or ModelError."""
     from mien.reading.classifier import SHIPPED
 
     path = Path(model)
     if path.is_dir() and model not in SHIPPED:
         if not (path / "recipe.yaml").is_file():
             raise DataError(f"expected a run directory (recipe.yaml, best.ckpt), got {path}")
-        return RunPredictor(path)
+        return RunPredictor(path, device=device)
     if path.suffix == ".ckpt":
         raise UsageError(f"expected a run directory or an ONNX file, got {path}", hint=f"give {path.parent}")
     return OnnxPredictor(model, threads=threads)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.models.layers.unet_mask import ACTIVATIONS, UNetMask
+from mien.models.places import Place
 from mien.models.registry import register
 from mien.models.trunks import timm_model
 
@@ -64,6 +65,10 @@ class MaskedResNet(nn.Module):
                 x = x * (1 + mask)
                 masks.append(mask)
         return trunk.forward_head(x), masks  # pool, dropout, classifier: N×512×s×s → N×num_classes
+
+    def map_place(self) -> Place:
+        """The last stage's features, masked (``models/places.py``)."""
+        return Place("trunk.global_pool", "input", "channels_first")
 
     @torch.no_grad()
     def masks(self, images: Tensor) -> list[Tensor]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from mien.models.layers.se import Excitation, SqueezeExcitation
 from mien.models.masked_image import spread
+from mien.models.places import Place
 from mien.models.registry import register
 from mien.models.trunks import timm_model
 
@@ -62,6 +63,15 @@ class SwinSE(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """As in the Swin paper's code: the tables of relative positions."""
         return {name for name, _ in self.named_parameters() if name.endswith("relative_position_bias_table")}
+
+    def excitation_place(self) -> Place | None:
+        """Where the SE stands (``models/places.py``)."""
+        if isinstance(self.se_head, Excitation):
+            return Place("se_head", "output", "vector")
+        return Place("se_stem", "output", "channels_last") if isinstance(self.se_stem, SqueezeExcitation) else None
+
+    def map_place(self) -> Place:
+        return Place("norm", "output", "channels_last")
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)  # N×C×S×S → N×H×W×D, H = W = S / patch

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mien.models.layers.residual import ResidualBlock, conv_bn
 from mien.models.layers.se import Excitation
 from mien.models.masked_image import spread
+from mien.models.places import Place
 from mien.models.registry import register
 
 
@@ -87,6 +88,14 @@ class ViTHybridSE(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """As in timm's ViT: the class token and the positions."""
         return {"cls_token", "pos_embed"}
+
+    def excitation_place(self) -> Place:
+        """The SE on the class token (``models/places.py``)."""
+        return Place("se_head", "output", "vector")
+
+    def map_place(self) -> Place:
+        """Before the last attention: after it, only the class token is looked at, and the others get no gradient."""
+        return Place(f"blocks.{len(self.blocks) - 1}.norm1", "output", "tokens", leading_tokens=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.encode(self.embed(x))  # N×C×S×S → N×L×D → N×(1 + L)×D

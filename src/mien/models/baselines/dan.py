@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from mien.models.auxiliary import Targets
 from mien.models.layers.affinity import AffinityLoss, partition_loss
 from mien.models.layers.cross_attention_head import CrossAttentionHead
+from mien.models.places import Place
 from mien.models.registry import register
 from mien.models.trunks import timm_model
 
@@ -51,6 +52,10 @@ class DistractYourAttention(nn.Module):
         self.affinity = AffinityLoss(num_classes=num_classes, features=width)
         self.affinity_weight = affinity_weight
         self.partition_weight = partition_weight
+
+    def map_place(self) -> Place:
+        """What every head attends to (``models/places.py``)."""
+        return Place("trunk", "output", "channels_first")
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(self.attend(self.trunk(images)).sum(dim=1))

@@ -1,0 +1,281 @@
+"""Where a network looks: Grad-CAM by class, and what its U-Net masks do at each place, for networks that have them.
+
+Grad-CAM (``gradcam.py``) is for the true class, on examples drawn by chance, not chosen, and averaged over all images
+of the class; every image's map is divided by its largest value first. Numbers beside the pictures: how much of a map's
+sum lies in the band of the eyes and in that of the mouth of a FER2013 crop (``corruptions.py`` has the bands), with
+bootstrap intervals over images; a map without preferences gives a band its share of the area. A map can be empty, where
+nothing speaks for the class: it is left out there, and counted.
+
+Masks (``resnet34_unet_eca``, ``resmaskingnet``): a softmax over channels averages exactly 1/C at every place, so its
+mean over channels, relative to 1/C, is 1 everywhere and shows nothing. Drawn instead is the *gain*: at each place
+Σ_c M_c F_c / (u Σ_c F_c), by how much the mask weighs what is there (F, features after a ReLU) compared to a uniform
+mask (u = 1/C, or 1/2 for sigmoid). 1: as a uniform mask would. The mean over channels is reported all the same.
+
+    attention.json                      all numbers
+    attention-RUN.png, .svg             examples with overlays (images of the data set: not for publication)
+    attention-RUN-average.png, .svg     class averages, maps alone       attention-RUN-masks.png, .svg   gains by stage
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mien.data.store import Split, Store
+from mien.evaluation.analysis import drawing, gradcam, inputs, places
+from mien.evaluation.analysis.corruptions import EYES, MOUTH
+from mien.evaluation.analysis.inputs import Network, Progress
+from mien.evaluation.metrics import bootstrap
+from mien.models.resnet_unet_eca import MaskedResNet
+
+Float = NDArray[np.float64]
+EXAMPLES = 4
+#: Pixels of the averaged maps.
+SIDE = 48
+
+
+def attention(
+    runs: Sequence[str],
+    store: Store,
+    split_name: str,
+    out: Path,
+    *,
+    limit: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    examples: int = EXAMPLES,
+    command: str = "",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write the files named above; returns the report.
+
+    examples: pictures of each class on the sheet. Raises UsageError, DataError or OutputError where something does
+    not fit, a network without a feature map among them.
+    """
+    networks = inputs.open_networks(runs, device)
+    split = inputs.labelled(store, split_name, limit=limit, classes=len(inputs.same_labels(networks)))
+    inputs.make_folder(out)
+    report = inputs.heading("attention", store, split, limit=limit, seed=seed, command=command)
+    report |= {"bands": {"eyes": list(EYES), "mouth": list(MOUTH)}, "runs": {}}
+    for number, network in enumerate(networks):
+
+        def advance(count: int, number: int = number) -> None:
+            if progress:
+                progress(number * len(split) + count, len(networks) * len(split))
+
+        report["runs"][network.name] = _one(network, split, out, examples=examples, seed=seed, advance=advance)
+    drawing.save_report(report, out)
+    return report
+
+
+def _one(network: Network, split: Split, out: Path, *, examples: int, seed: int, advance: Any) -> dict[str, Any]:
+    module, names = network.module, network.labels
+    place = places.map_place(module, network.batch(split.images[:2]))
+    masked = module if isinstance(module, MaskedResNet) and len(module.unets) > 0 else None
+    maps: list[Float] = []
+    answers: list[NDArray[np.int64]] = []
+    gains: list[list[Float]] = []
+    means: list[list[float]] = []
+    grid: list[int] = []
+    count = 0
+    for images, labels in inputs.batches(network, split):
+        cams, logits = gradcam.grad_cam(module, images, labels, place)
+        grid = list(cams.shape[1:])
+        maps.append(gradcam.to_unit(gradcam.enlarge(cams, SIDE)).double().cpu().numpy())
+        answers.append(logits.argmax(1).cpu().numpy())
+        if masked is not None:
+            by_stage, mean = mask_gains(masked, images)
+            gains.append([stage.double().cpu().numpy() for stage in by_stage])
+            means.append([value * len(images) for value in mean])
+        count += len(images)
+        advance(count)
+    cam, answer = np.concatenate(maps), np.concatenate(answers)
+    averages = {name: cam[split.labels == code].mean(0) for code, name in enumerate(names) if code in split.labels}
+    result: dict[str, Any] = network.describe() | {
+        "map": {"module": place.module, "side": place.side, "layout": place.layout, "grid": grid},
+        "inside": {
+            name: {band: share_inside(cam[split.labels == code], rows, seed=seed) for band, rows in _bands()}
+            for code, name in enumerate(names)
+            if code in split.labels
+        },
+        "area": {band: _area(rows) for band, rows in _bands()},
+        "empty_maps": int((cam.sum((1, 2)) == 0).sum()),
+        "averages": {name: np.round(value, 4).tolist() for name, value in averages.items()},
+    }
+    stem = out / f"attention-{network.name}"
+    chosen = draw_examples(split.labels, len(names), examples=examples, seed=seed)
+    title = f"{network.name} on {split.name}"
+    result["figures"] = sheet(split, cam, answer, averages, chosen, names, stem, title=title)
+    result["figures"] += average_figure(averages, stem.with_name(stem.name + "-average"), title=title)
+    if masked is not None:
+        stages = [np.concatenate([part[stage] for part in gains]) for stage in range(len(gains[0]))]
+        result["masks"] = [
+            {
+                "stage": number,
+                "gain_mean": float(stage.mean()),
+                "gain_low": float(np.percentile(stage, 2.5)),
+                "gain_high": float(np.percentile(stage, 97.5)),
+                "mean_over_channels": float(np.sum(means, 0)[number - 1] / len(split)),
+            }
+            for number, stage in enumerate(stages, start=1)
+        ]
+        result["figures"] += mask_figure(stages, split.labels, names, stem.with_name(stem.name + "-masks"), title=title)
+    return result
+
+
+def mask_gains(network: MaskedResNet, images: torch.Tensor) -> tuple[list[torch.Tensor], list[float]]:
+    """By stage: the gain N×H×W as the head says, and the mean of M/u over everything (1 for softmax)."""
+    from mien.models.places import Place
+
+    wanted: list[Place] = []
+    for number in range(len(network.unets)):
+        name = f"unets.{number}"
+        wanted += [Place(name, "input", "channels_first"), Place(name, "output", "channels_first")]
+    with torch.no_grad(), places.reading(network, wanted) as found:
+        network(images)
+    gains, means = [], []
+    for number, uniform in enumerate(network.uniform_values):
+        features, mask = found[2 * number].abs(), found[2 * number + 1]
+        total = features.sum(1)
+        ratio = (mask * features).sum(1) / (uniform * total).clamp_min(1e-20)
+        gains.append(torch.where(total > 0, ratio, torch.ones_like(ratio)))
+        means.append(float(mask.mean() / uniform))
+    return gains, means
+
+
+def share_inside(maps: Float, rows: tuple[float, float], *, seed: int = 0) -> dict[str, Any]:
+    """The share of the maps' sum inside a band of rows (0-1 of the height), mean over images; empty maps left out."""
+    total = maps.sum((1, 2))
+    height = maps.shape[1]
+    band = maps[:, round(rows[0] * height) : round(rows[1] * height)].sum((1, 2))
+    shares = (band[total > 0] / total[total > 0])[:, None]
+    if not len(shares):
+        return {"n": 0, "value": None, "low": None, "high": None}
+    low, high = np.percentile(bootstrap(shares, lambda means: means[:, 0], seed=seed), (2.5, 97.5))
+    return {"n": len(shares), "value": float(shares.mean()), "low": float(low), "high": float(high)}
+
+
+def _bands() -> tuple[tuple[str, tuple[float, float]], ...]:
+    return (("eyes", EYES), ("mouth", MOUTH))
+
+
+def _area(rows: tuple[float, float]) -> float:
+    return (round(rows[1] * SIDE) - round(rows[0] * SIDE)) / SIDE
+
+
+def draw_examples(labels: NDArray[np.int64], classes: int, *, examples: int, seed: int) -> list[NDArray[np.int64]]:
+    """For every class up to ``examples`` row numbers, drawn by chance."""
+    random = np.random.default_rng(seed)
+    return [random.permutation(np.flatnonzero(labels == code))[:examples] for code in range(classes)]
+
+
+def sheet(
+    split: Split,
+    maps: Float,
+    answers: NDArray[np.int64],
+    averages: dict[str, Float],
+    chosen: Sequence[NDArray[np.int64]],
+    names: Sequence[str],
+    stem: Path,
+    *,
+    title: str,
+) -> list[str]:
+    """One row a class: examples with their overlay and answer, and the class's average map."""
+    columns = max(len(rows) for rows in chosen) + 1
+    figure = drawing.new_figure(1.1 + 1.35 * columns, 0.9 + 1.62 * len(names))
+    grid = figure.subplots(len(names), columns, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    for code, name in enumerate(names):
+        for column, row in enumerate(chosen[code]):
+            axes = grid[code][column]
+            _overlay(axes, split.images[row], maps[row])
+            right = answers[row] == code
+            colour = drawing.BLACK if right else drawing.VERMILLION
+            axes.set_title(("= " if right else "→ ") + names[answers[row]], fontsize=8, color=colour, pad=2)
+        if name in averages:
+            grid[code][-1].imshow(averages[name], cmap="inferno", vmin=0, vmax=1)
+        left = grid[code][0]
+        left.text(-0.06, 0.5, name, transform=left.transAxes, ha="right", va="center", fontsize=10)
+    grid[0][-1].set_title("class average", fontsize=8, pad=2)
+    figure.suptitle(f"Grad-CAM for the true class: {title}\n= answered right, → answered otherwise", fontsize=10)
+    return drawing.save_figure(figure, stem)
+
+
+def _overlay(axes: Any, image: NDArray[np.uint8], heat: Float) -> None:
+    """The picture in grey under the map, the more opaque the larger its value."""
+    grey = image if image.ndim == 2 else image.mean(2)
+    extent = (0, 1, 1, 0)
+    axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=extent)
+    axes.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * heat.clip(0, 1), extent=extent)
+
+
+def average_figure(averages: dict[str, Float], stem: Path, *, title: str) -> list[str]:
+    """The class averages alone, all on one scale, with the bands of eyes and mouth: no picture of a data set in it."""
+    figure = drawing.new_figure(1.0 + 1.6 * len(averages), 2.5)
+    panels = figure.subplots(1, len(averages), squeeze=False)[0]
+    highest = max(float(value.max()) for value in averages.values()) or 1.0
+    for axes, (name, value) in zip(panels, averages.items(), strict=True):
+        drawn = axes.imshow(value, cmap="inferno", vmin=0, vmax=highest, extent=(0, 1, 1, 0))
+        for low, high in (EYES, MOUTH):
+            axes.hlines((low, high), 0, 1, colors="white", linewidth=0.8, linestyles=":")
+        axes.set_title(name, fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    panels[0].set_yticks([sum(EYES) / 2, sum(MOUTH) / 2], ["eyes", "mouth"], fontsize=9)
+    panels[0].tick_params(length=0)
+    bar = figure.colorbar(drawn, ax=list(panels), shrink=0.72, pad=0.01)
+    bar.set_label("mean of maps", fontsize=9)
+    figure.suptitle(f"Grad-CAM for the true class, class averages: {title}", fontsize=10)
+    return drawing.save_figure(figure, stem)
+
+
+def mask_figure(
+    stages: Sequence[Float], labels: NDArray[np.int64], names: Sequence[str], stem: Path, *, title: str
+) -> list[str]:
+    """Rows: stages; columns: class averages of the gain, each stage on its own scale around 1."""
+    from matplotlib.colors import TwoSlopeNorm
+
+    present = [code for code in range(len(names)) if (labels == code).any()]
+    figure = drawing.new_figure(1.6 + 1.3 * len(present), 0.8 + 1.42 * len(stages))
+    grid = figure.subplots(len(stages), len(present), squeeze=False)
+    for number, stage in enumerate(stages):
+        averages = [stage[labels == code].mean(0) for code in present]
+        reach = max(max(float(np.abs(value - 1).max()) for value in averages), 1e-6)
+        for axes, code, value in zip(grid[number], present, averages, strict=True):
+            drawn = axes.imshow(value, cmap="PuOr_r", norm=TwoSlopeNorm(1, max(0, 1 - reach), 1 + reach))
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if number == 0:
+                axes.set_title(names[code], fontsize=10)
+        grid[number][0].set_ylabel(f"stage {number + 1}", fontsize=10)
+        bar = figure.colorbar(drawn, ax=list(grid[number]), shrink=0.85, pad=0.01)
+        bar.ax.tick_params(labelsize=8)
+    figure.suptitle(f"Gain of the masks over uniform ones, class averages: {title}", fontsize=10)
+    return drawing.save_figure(figure, stem)
+
+
+def headline(report: dict[str, Any]) -> list[str]:
+    """How much of each class's Grad-CAM lies on eyes and mouth, and the masks' gains, in plain text."""
+    lines = [f"{report['data']['images']:,} images of {report['data']['split']}; Grad-CAM for the true class"]
+    for name, run in report["runs"].items():
+        rows, columns = run["map"]["grid"]
+        areas = ", ".join(f"{band} (area {share:.1%})" for band, share in run["area"].items())
+        lines.append(f"{name}: map of {rows}×{columns} places; share of it on {areas}")
+        for label, bands in run["inside"].items():
+            lines.append(f"  {label:10}" + "  ".join(_shown(band, figure) for band, figure in bands.items()))
+        for mask in run.get("masks", []):
+            lines.append(
+                f"  stage {mask['stage']}: gain {mask['gain_mean']:.3f} (95 % of places in {mask['gain_low']:.3f} … "
+                f"{mask['gain_high']:.3f}), mean over channels {mask['mean_over_channels']:.4f}"
+            )
+    return lines
+
+
+def _shown(band: str, figure: dict[str, Any]) -> str:
+    if not figure["n"]:
+        return f"{band} – (every map is empty)"
+    return f"{band} {figure['value']:.1%} [{figure['low']:.1%}, {figure['high']:.1%}] (n = {figure['n']})"

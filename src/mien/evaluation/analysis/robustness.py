@@ -1,0 +1,175 @@
+"""Accuracy under corruption: nine kinds, five severities each (``corruptions.py``), for one model or several.
+
+Images are spoilt as the store holds them, before the model's own preprocessing; answers come the way of every
+evaluation (``evaluation/predictors.py``), one view. Each accuracy has Wilson's interval. *Mean corruption accuracy* is
+the mean over kinds and severities 1-5, *kept* that mean divided by the accuracy on clean images; their intervals are
+bootstraps over images, an image with all of its 46 answers at once. What is computed is kept in
+``corruptions-MODEL.rows.json``, and a call that was stopped goes on from there.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.store import Split, Store
+from mien.evaluation.analysis import drawing, inputs
+from mien.evaluation.analysis.corruptions import KINDS, PARAMETERS, SEVERITIES, TITLES, corrupt
+from mien.evaluation.analysis.inputs import Progress
+from mien.evaluation.analysis.rows import Rows
+from mien.evaluation.metrics import bootstrap, wilson
+from mien.evaluation.predictors import Predictor, all_logits
+
+Bool = NDArray[np.bool_]
+
+
+def robustness(
+    runs: Sequence[str],
+    store: Store,
+    split_name: str,
+    out: Path,
+    *,
+    limit: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    command: str = "",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write ``corruptions.json`` and ``corruptions.png``/``.svg``; returns the report.
+
+    Raises UsageError, ModelError, DataError or OutputError where something does not fit.
+    """
+    names, predictors = inputs.open_predictors(runs, device)
+    split = inputs.labelled(store, split_name, limit=limit, classes=len(inputs.same_labels(predictors)))
+    inputs.make_folder(out)
+    report = inputs.heading("corruptions", store, split, limit=limit, seed=seed, command=command)
+    report |= {"parameters": {kind: list(values) for kind, values in PARAMETERS.items()}, "runs": {}}
+    conditions = [("clean", 0)] + [(kind, severity) for kind in KINDS for severity in SEVERITIES]
+    for number, (name, predictor) in enumerate(zip(names, predictors, strict=True)):
+        question = _question(predictor, split, seed)
+        rows = Rows(out / f"corruptions-{name}.rows.json", question)
+        right: dict[tuple[str, int], Bool] = {}
+        for step, (kind, severity) in enumerate(conditions):
+            compute = partial(_packed, predictor, split, kind, severity, seed)
+            right[kind, severity] = _unpacked(rows.get(f"{kind} {severity}", compute), len(split))
+            if progress:
+                progress(number * len(conditions) + step + 1, len(names) * len(conditions))
+        report["runs"][name] = {"model": predictor.describe()} | summarise(right, seed=seed)
+    report["figures"] = draw(report, out / "corruptions")
+    drawing.save_report(report, out)
+    return report
+
+
+def rightness(predictor: Predictor, split: Split, kind: str, severity: int, seed: int) -> Bool:
+    """bool N: which images are answered right; kind "clean" for the images themselves."""
+    images = split.images if kind == "clean" else corrupt(split.images, kind, severity, seed=seed)
+    logits = all_logits(predictor, predictor.preprocess.stack(images), tta=False)[:, 0]
+    right: Bool = logits.argmax(1) == split.labels
+    return right
+
+
+def summarise(right: dict[tuple[str, int], Bool], *, seed: int = 0) -> dict[str, Any]:
+    """From which answers are right to the figures of the report."""
+
+    def share(bits: Bool) -> dict[str, float]:
+        low, high = wilson(int(bits.sum()), len(bits))
+        return {"value": float(bits.mean()), "low": low, "high": high}
+
+    clean = right["clean", 0]
+    every = np.stack([right[kind, severity] for kind in KINDS for severity in SEVERITIES], 1)  # N×45
+    rows = np.column_stack([clean, every.mean(1)]).astype(np.float64)
+    drawn = bootstrap(rows, lambda means: np.column_stack([means[:, 1], _ratio(means[:, 1], means[:, 0])]), seed=seed)
+    mean = float(rows[:, 1].mean())
+    values = (mean, float(_ratio(np.array([mean]), rows[:, :1].mean(0))[0]))
+    ends = np.percentile(drawn, (2.5, 97.5), axis=0)
+    figures = [{"value": value, "low": float(ends[0, i]), "high": float(ends[1, i])} for i, value in enumerate(values)]
+    return {
+        "clean": share(clean),
+        "mean_corruption_accuracy": figures[0],
+        "kept": figures[1],
+        "corruptions": {
+            kind: {
+                "mean": float(np.mean([right[kind, severity].mean() for severity in SEVERITIES])),
+                "severities": [share(right[kind, severity]) for severity in SEVERITIES],
+            }
+            for kind in KINDS
+        },
+    }
+
+
+def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
+
+
+def _question(predictor: Predictor, split: Split, seed: int) -> str:
+    """A mark of the model's answers on clean images, of images, labels, parameters and seed."""
+    digest = hashlib.sha256(f"1 {seed} {PARAMETERS} {predictor.preprocess.to_json()}".encode())
+    probe = predictor.preprocess.stack(split.images[:64])
+    digest.update(np.round(all_logits(predictor, probe, tta=False), 4).tobytes())
+    digest.update(split.images.tobytes() + split.labels.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _packed(predictor: Predictor, split: Split, kind: str, severity: int, seed: int) -> str:
+    return np.packbits(rightness(predictor, split, kind, severity, seed)).tobytes().hex()
+
+
+def _unpacked(text: str, n: int) -> Bool:
+    bits = np.frombuffer(bytes.fromhex(text), np.uint8)
+    return np.unpackbits(bits, count=n).astype(bool)
+
+
+def draw(report: dict[str, Any], stem: Path) -> list[str]:
+    """A panel a kind, a curve a model; the parameter stands under each severity."""
+    figure = drawing.new_figure(9.6, 8.6)
+    grid = figure.subplots(3, 3, sharey=True)
+    runs = report["runs"]
+    highest = max(run["clean"]["high"] for run in runs.values())
+    for axes, kind in zip(grid.ravel(), KINDS, strict=True):
+        for number, run in enumerate(runs.values()):
+            points = [run["clean"], *run["corruptions"][kind]["severities"]]
+            value, low, high = (np.array([point[key] for point in points]) for key in ("value", "low", "high"))
+            colour = drawing.RUN_COLOURS[number % len(drawing.RUN_COLOURS)]
+            style = drawing.RUN_STYLES[number % len(drawing.RUN_STYLES)]
+            marker = drawing.CLASS_MARKERS[number % len(drawing.CLASS_MARKERS)]
+            axes.fill_between(range(6), low, high, color=colour, alpha=0.18, linewidth=0)
+            axes.plot(range(6), value, style, color=colour, marker=marker, markersize=4, linewidth=1.5)
+        title, unit = TITLES[kind]
+        axes.set_title(title, fontsize=10.5, loc="left")
+        axes.set_xticks(range(6), ["clean", *(f"{value:g}" for value in PARAMETERS[kind])], fontsize=9)
+        axes.set_xlabel(unit, fontsize=9)
+        axes.set_ylim(0, min(1, highest * 1.08))
+        axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+        drawing.tidy(axes)
+    for row in grid:
+        row[0].set_ylabel("accuracy")
+    handles = [line for line in grid[0][0].get_lines() if len(line.get_xdata()) == 6]
+    texts = [
+        f"{name}: clean {run['clean']['value']:.1%}, mean corrupted {run['mean_corruption_accuracy']['value']:.1%}"
+        for name, run in runs.items()
+    ]
+    figure.legend(handles, texts, loc="outside lower center", frameon=False)
+    data = report["data"]
+    figure.suptitle(
+        f"Accuracy under corruption: {data['images']:,} images of {data['split']}, 95 % intervals", fontsize=11
+    )
+    return drawing.save_figure(figure, stem)
+
+
+def headline(report: dict[str, Any]) -> list[str]:
+    """Clean and mean corruption accuracy, and each kind's mean over severities, in plain text."""
+    runs = report["runs"]
+    lines = [f"{report['data']['images']:,} images of {report['data']['split']}; accuracy, 95 % intervals"]
+    lines.append(f"{'':18}" + "".join(f"{name:>26}" for name in runs))
+    rows = (("clean", "clean"), ("mean corruption", "mean_corruption_accuracy"), ("kept", "kept"))
+    for title, key in rows:
+        cells = (f"{r[key]['value']:.2%} [{r[key]['low']:.2%}, {r[key]['high']:.2%}]" for r in runs.values())
+        lines.append(f"{title:18}" + "".join(f"{cell:>26}" for cell in cells))
+    for kind in KINDS:
+        cells = (f"{run['corruptions'][kind]['mean']:.2%}" for run in runs.values())
+        lines.append(f"{kind:18}" + "".join(f"{cell:>26}" for cell in cells))
+    return lines

@@ -1,0 +1,77 @@
+"""What masks are worth: closed forms, a mask that does nothing, and networks that have none."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mien.data.store import Store
+from mien.errors import UsageError
+from mien.evaluation.analysis import masks
+from mien.evaluation.analysis.inputs import Network, labelled
+from mien.labels import SEVEN
+from mien.models import registry
+from mien.models.resnet_unet_eca import MaskedResNet
+from mien.preprocess import Preprocess
+
+
+def network(*, flat: bool = False) -> Network:
+    torch.manual_seed(0)
+    module = registry.build("resnet34_unet_eca", registry.spec("resnet34_unet_eca").reduced).eval()
+    assert isinstance(module, MaskedResNet)
+    if flat:
+        with torch.no_grad():
+            for unet in module.unets:
+                unet.last[-1].weight.zero_()  # type: ignore[index, operator, union-attr]
+                unet.last[-1].bias.zero_()  # type: ignore[index, operator, union-attr]
+    look = Preprocess(color="rgb", mean=(0.5,) * 3, std=(0.25,) * 3)
+    return Network("n", Path("n"), "resnet34_unet_eca", module, look, SEVEN, torch.device("cpu"), {})
+
+
+def test_a_flat_mask_is_worth_nothing(small_store: Path) -> None:
+    split = labelled(Store.open(small_store), "public_test", limit=70, classes=7)
+    with_, without, spread = masks.both_ways(network(flat=True), split)
+    assert (with_ == without).all()
+    assert list(spread.values()) == pytest.approx([0] * 4, abs=1e-4)
+    real = network()
+    seen = list[int]()
+    _, _, spread = masks.both_ways(real, split, seen.append)
+    assert seen[-1] == 70
+    assert min(spread.values()) > 0.05  # negative control
+    assert not real.module.uniform_masks
+    assert isinstance(real.module, MaskedResNet)
+    assert spread == pytest.approx(real.module.mask_statistics(real.batch(split.images)), rel=1e-4)
+
+
+def test_the_comparison_in_closed_form() -> None:
+    """100 images: 60 right both ways, 9 only with the masks, 1 only without. Exact p: 2 · (1 + 10) / 2¹⁰."""
+    with_, without = np.zeros(100, bool), np.zeros(100, bool)
+    with_[:69], without[:60], without[99] = True, True, True
+    got = masks.compare(with_, without)
+    assert (got["with_masks"]["value"], got["uniform_masks"]["value"]) == (0.69, 0.61)
+    assert got["difference"]["value"] == pytest.approx(0.08)
+    assert 0 < got["difference"]["low"] < 0.08 < got["difference"]["high"]
+    assert got["mcnemar"] == {"only_with": 9, "only_uniform": 1, "p": pytest.approx(22 / 1024)}
+    same = masks.compare(with_, with_)
+    assert same["mcnemar"]["p"] == 1
+    assert same["difference"] == {"value": 0, "low": 0, "high": 0}
+
+
+def test_the_report(small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks.inputs, "open_networks", lambda runs, device: [network()])
+    report = masks.masks(["n"], Store.open(small_store), "public_test", tmp_path, limit=20, device="cpu")
+    assert json.loads((tmp_path / "masks.json").read_text()) == report
+    assert (tmp_path / "masks.svg").stat().st_size > 1000
+    run = report["runs"]["n"]
+    assert f"stage4 {run['std_relative_to_uniform']['stage4']:.3f}" in "\n".join(masks.headline(report))
+
+
+def test_a_network_without_masks_says_who_has_them(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"got nano .*resnet34_unet_eca .* and resmaskingnet have them"):
+        masks.masks([str(trained_run)], Store.open(small_store), "public_test", tmp_path)
+    bare = registry.build("resnet34_unet_eca", dict(registry.spec("resnet34_unet_eca").reduced) | {"mask": "none"})
+    plain = Network("p", Path("p"), "resnet34_unet_eca", bare, Preprocess(), SEVEN, torch.device("cpu"), {})
+    with pytest.raises(UsageError, match="U-Net masks"):
+        masks.masked(plain)

@@ -1,0 +1,113 @@
+"""Accuracy under corruption, by the one prediction path; and the gallery of errors."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.data.store import Store
+from mien.evaluation.analysis import mistakes, robustness
+from mien.evaluation.analysis.corruptions import KINDS, SEVERITIES
+from mien.evaluation.analysis.inputs import labelled
+from mien.evaluation.evaluate import evaluate
+from mien.evaluation.metrics import wilson
+from mien.evaluation.predictors import load_predictor
+
+
+def test_the_summary_in_closed_form() -> None:
+    """Clean 80 of 100; every corruption right on the first 40 but one, which is never right."""
+    n = 100
+    right = {(kind, s): np.arange(n) < 40 for kind in KINDS for s in SEVERITIES}
+    right |= {("jpeg", s): np.zeros(n, bool) for s in SEVERITIES} | {("clean", 0): np.arange(n) < 80}
+    got = robustness.summarise(right)
+    assert got["clean"]["value"] == 0.8
+    assert (got["clean"]["low"], got["clean"]["high"]) == wilson(80, 100)
+    mean = got["mean_corruption_accuracy"]
+    assert mean["value"] == pytest.approx(0.4 * 8 / 9)
+    assert mean["low"] < mean["value"] < mean["high"]
+    assert mean["high"] - mean["low"] == pytest.approx(2 * 1.96 * (8 / 9) * np.sqrt(0.4 * 0.6 / n), rel=0.1)
+    assert got["kept"]["value"] == pytest.approx(0.4 * 8 / 9 / 0.8)
+    assert got["corruptions"]["jpeg"]["mean"] == 0
+    assert got["corruptions"]["eyes"]["severities"][2]["value"] == 0.4
+    right["clean", 0] = np.zeros(n, bool)
+    assert robustness.summarise(right)["kept"]["value"] == 0  # nothing to keep
+
+
+def test_bits_survive_the_file() -> None:
+    bits = np.random.default_rng(0).random(77) < 0.5
+    assert (robustness._unpacked(np.packbits(bits).tobytes().hex(), 77) == bits).all()
+
+
+def test_the_report_of_a_run_and_a_file(
+    trained_run: Path, tiny_model: Path, small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, seen = Store.open(small_store), list[tuple[int, int]]()
+
+    def call() -> dict:
+        return robustness.robustness(
+            [str(trained_run), str(tiny_model)],
+            store,
+            "public_test",
+            tmp_path,
+            device="cpu",
+            progress=lambda done, total: seen.append((done, total)),
+        )
+
+    report = call()
+    assert json.loads((tmp_path / "corruptions.json").read_text()) == report
+    assert seen[-1] == (92, 92)
+    run, tiny = report["runs"]["small"], report["runs"]["tiny"]
+    plain = evaluate(load_predictor(str(trained_run)), store, "public_test", tmp_path / "e")["figures"]["all"]
+    assert run["clean"]["value"] == pytest.approx(plain["accuracy"]["value"])
+    assert run["clean"]["value"] > run["corruptions"]["low_resolution"]["severities"][4]["value"]
+    assert abs(tiny["clean"]["value"] - 1 / 7) < 0.15  # it never learnt the bars: chance
+    assert (tmp_path / "corruptions.svg").stat().st_size > 1000
+    text = "\n".join(robustness.headline(report))
+    assert f"{run['mean_corruption_accuracy']['value']:.2%}" in text
+    monkeypatch.setattr(robustness, "rightness", None)  # a second call computes nothing
+    assert call()["runs"] == report["runs"]
+
+
+def test_shuffled_labels_are_chance(trained_run: Path, small_store: Path) -> None:
+    split = labelled(Store.open(small_store), "training", limit=None, classes=7)
+    predictor = load_predictor(str(trained_run))
+    assert robustness.rightness(predictor, split, "clean", 0, 0).mean() > 0.5
+    split.labels[:] = np.random.default_rng(0).permutation(split.labels)
+    assert robustness.rightness(predictor, split, "clean", 0, 0).mean() < 0.3
+
+
+def test_errors_are_the_wrong_answers_by_confidence(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
+    store = Store.open(small_store)
+    report = mistakes.mistakes([str(trained_run)], store, "training", tmp_path, device="cpu", examples=5)
+    assert json.loads((tmp_path / "errors.json").read_text()) == report
+    run = report["runs"]["small"]
+    plain = evaluate(load_predictor(str(trained_run)), store, "training", tmp_path / "e")["figures"]["all"]
+    matrix = np.array(plain["confusion"])
+    assert run["errors"] == plain["n"] - np.trace(matrix[:, :7])
+    rows = list(csv.DictReader((tmp_path / "errors-small.csv").read_text().splitlines()))
+    assert len(rows) == run["errors"]
+    assert all(row["label"] != row["answer"] for row in rows)
+    confidence = [float(row["confidence"]) for row in rows]
+    assert confidence == sorted(confidence, reverse=True)
+    assert all(float(row["p_label"]) <= float(row["confidence"]) for row in rows)
+    names = plain["labels"]
+    for pair in run["pairs"]:
+        assert pair["images"] == matrix[names.index(pair["label"]), names.index(pair["answer"])]
+    assert sum(pair["images"] for pair in run["pairs"]) == run["errors"]
+    for file in run["figures"]:
+        assert (tmp_path / file).stat().st_size > 1000
+    assert f"{run['errors']:,} errors" in "\n".join(mistakes.headline(report))
+
+
+def test_no_errors_is_an_empty_gallery(small_store: Path, tmp_path: Path) -> None:
+    split = labelled(Store.open(small_store), "public_test", limit=10, classes=7)
+    probabilities = np.eye(7, dtype=np.float32)[split.labels]
+    names = tuple("abcdefg")
+    assert mistakes.table(probabilities, split, names) == []
+    assert mistakes.confused_pairs(probabilities.argmax(1), split.labels, names) == []
+    mistakes.gallery([], split, 0, tmp_path / "none", title="a perfect one")
+    mistakes.pairs_figure([], tmp_path / "pairs", title="a perfect one")
+    assert (tmp_path / "none.png").is_file()
+    assert (tmp_path / "pairs.svg").is_file()
