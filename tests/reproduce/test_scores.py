@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from mien.errors import DataError
 from mien.labels import EIGHT, SEVEN
-from mien.reproduce.scores import FIGURES, Answers, read_answers, read_as, readings, score, seven
+from mien.reproduce.scores import FIGURES, Answers, read_answers, read_as, readings, score, seven_of
 
 
 def answers(y: np.ndarray, said: np.ndarray, *, labels: tuple[str, ...] = SEVEN, sure: float = 0.9) -> Answers:
@@ -102,7 +102,7 @@ def test_seven_classes_of_eight_open_and_closed() -> None:
     p[2] = [1, 0, 0, 0, 0, 0, 0, 0]
     p[3] = np.nan
     both = Answers(list("abcd"), EIGHT, y, p, None)
-    opened, closed = seven(both, closed=False), seven(both, closed=True)
+    opened, closed = seven_of(both, closed=False), seven_of(both, closed=True)
     assert opened.paths == closed.paths == ["a", "b", "d"]
     assert (opened.p.shape, closed.p.shape) == ((3, 8), (3, 7))
     assert opened.p[0].argmax() == 7
@@ -114,7 +114,7 @@ def test_seven_classes_of_eight_open_and_closed() -> None:
     assert readings(SEVEN) == ("as_trained",)
     assert read_as(both, "as_trained") is both
     of_seven = answers(Y, Y)
-    assert seven(of_seven, closed=True) is of_seven
+    assert seven_of(of_seven, closed=True) is of_seven
 
 
 def test_predictions_are_read_back(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,13 @@ def test_a_study_is_run_interrupted_and_gone_on_with(
     for picture in ("curves.png", "curves_all.png", "differences_as_trained_all.png"):
         with Image.open(home / picture) as image:
             assert min(image.size) > 200
+
+    page = (home / "report.html").read_text()
+    assert page.count("<img ") >= 6  # curves, differences, confusion, landscape, clusters
+    assert "http" not in re.sub(r"data:image[^\"]*", "", page)  # nothing is fetched
+    assert not table["failed"]
+    report = json.loads((home / "analysis/landscape/landscape.json").read_text())
+    assert len(report["runs"]) == 2
 
     # Another study does not mix with it, another recipe sets its runs aside, a failure leaves the others.
     with pytest.raises(UsageError, match="holds paper-a"):

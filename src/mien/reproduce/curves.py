@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from mien.evaluation.figures import _figure, _headline, _locator, _save
+from mien.evaluation.figures import _figure, _headline, _locator
 
 #: Okabe & Ito 2008, without yellow and black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555", "#8C510A")
 STYLES = ("-", "--", "-.", ":")
 
 
-def curves_png(runs: Mapping[str, Sequence[Path]], path: Path, *, title: str, facts: str) -> None:
+def curves_figure(runs: Mapping[str, Sequence[Path]], *, title: str, facts: str) -> Any:
     """Accuracy and loss over epochs. runs: arm's title → run directories (its seeds), of which ``log.csv`` is drawn.
 
     One arm: training and validation, as the papers have it. Several: validation alone. Thick: mean over the seeds that
@@ -46,10 +46,10 @@ def curves_png(runs: Mapping[str, Sequence[Path]], path: Path, *, title: str, fa
     panels[1].set_title(" \n ", fontsize=11, linespacing=1.35)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), frameon=False)
-    _save(figure, path)
+    return figure
 
 
-def differences_png(table: Mapping[str, Any], path: Path, *, reading: str, part: str) -> None:
+def differences_figure(table: Mapping[str, Any], *, reading: str, part: str) -> Any:
     """Accuracy of each arm less the first arm's, with its paired 95 % interval; the published difference beside it."""
     scores = table["figures"][reading][part]
     rows = [row for row in table["rows"] if "difference" in scores[row["arm"]]]
@@ -78,7 +78,7 @@ def differences_png(table: Mapping[str, Any], path: Path, *, reading: str, part:
     n = scores[base["arm"]]["n"]
     _headline(axes, f"Against {base['title']}", f"{table['scored_on']}, n = {n:,}, paired", width=60)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    _save(figure, path)
+    return figure
 
 
 def _draw(panel: Any, curves: list[np.ndarray], *, label: str, number: int) -> None:

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DataError
-from mien.evaluation import metrics
-from mien.labels import SEVEN
+from mien.evaluation import metrics, seven
 
 FIGURES = ("accuracy", "weighted_precision", "weighted_recall", "weighted_f1", "macro_f1", "balanced_accuracy")
 RESAMPLES = 2000
@@ -61,24 +60,14 @@ def read_answers(directory: Path) -> Answers | None:
     )
 
 
-def seven(answers: Answers, *, closed: bool) -> Answers:
-    """The seven-class reading of an eight-class model: images of contempt left out.
-
-    closed: contempt is masked and the other seven are renormalised; open: a contempt answer stays, and is wrong.
-    A seven-class model is returned as it is.
-    """
-    if "contempt" not in answers.labels:
+def seven_of(answers: Answers, *, closed: bool) -> Answers:
+    """The seven-class reading of an eight-class model (``evaluation/seven.py``); any other model as it is."""
+    if not seven.applies(answers.labels):
         return answers
-    contempt = answers.labels.index("contempt")
-    kept = answers.y != contempt
-    p, others = answers.p[kept], [i for i in range(len(answers.labels)) if i != contempt]
+    kept = seven.kept(answers.y, answers.labels)
+    p, labels = answers.p[kept], answers.labels
     if closed:
-        p = p[:, others]
-        total = p.sum(1, keepdims=True)
-        p = np.divide(p, total, out=np.full_like(p, 1 / p.shape[1]), where=~(total <= 0))  # failures stay NaN
-        labels = tuple(answers.labels[i] for i in others)
-    else:
-        labels = answers.labels
+        p, labels = seven.closed(p, labels)
     return Answers(
         paths=[path for path, keep in zip(answers.paths, kept, strict=True) if keep],
         labels=labels,
@@ -155,9 +144,9 @@ def _interval(value: float, drawn: Float) -> dict[str, Any]:
 
 def readings(labels: Sequence[str]) -> tuple[str, ...]:
     """How a model with these labels is read: as it is, or as one of seven classes, openly and closed."""
-    return ("as_trained",) if set(labels) <= set(SEVEN) else ("as_trained", "seven_open", "seven_closed")
+    return ("as_trained", "seven_open", "seven_closed") if seven.applies(labels) else ("as_trained",)
 
 
 def read_as(answers: Answers, reading: str) -> Answers:
     """One of :func:`readings`."""
-    return answers if reading == "as_trained" else seven(answers, closed=reading == "seven_closed")
+    return answers if reading == "as_trained" else seven_of(answers, closed=reading == "seven_closed")

@@ -1,7 +1,8 @@
 """One command, one table of a paper: plan, run, tabulate, draw. Everything that it writes can be made again from DIR.
 
-DIR/study.json    what this directory is of     DIR/table.json|md|csv   the table
-DIR/runs/*/       each run and its evaluation    DIR/*.png               the figures
+DIR/study.json    what this directory is of      DIR/table.json, .md, .csv   the table
+DIR/runs/*/       each run and its evaluation    DIR/*.png, *.svg            the figures
+DIR/analysis/     landscape, clusters, masks     DIR/report.html             all of it on one page
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,14 @@ from typing import Any
 
 import yaml
 
+from mien.atomic import write_text
 from mien.data.store import Store
 from mien.errors import UsageError
+from mien.evaluation.page_figures import save
 from mien.reproduce import curves
+from mien.reproduce.analyses import Analysis, analyse
 from mien.reproduce.execute import Outcome, execute
+from mien.reproduce.page import read_if_there, render
 from mien.reproduce.papers import Study, study
 from mien.reproduce.plan import PRESETS, Preset, find_splits
 from mien.reproduce.table import tabulate, write_table
@@ -50,30 +55,38 @@ def reproduce(
     if not outcome.kept:
         raise UsageError(f"expected a run to finish, all failed: {next(iter(outcome.failed.values()))}")
     table = tabulate(chosen, preset, preset_name, store, splits, outcome)
+    drawn = draw(chosen, table, outcome, home)
+    shown: list[Analysis] = []
+    lost: dict[str, str] = {}
+    if table["figures"]:
+        options: dict[str, Any] = {"reduced": preset.reduced, "limit": preset.limit, "device": accelerator}
+        shown, lost = analyse(chosen, outcome, store, table["scored_on"], home, **options)
+    table["failed"] |= {f"analysis {kind}": why for kind, why in lost.items()}
     write_table(table, home)
-    draw(chosen, table, outcome, home)
-    return outcome.failed
+    first = next(iter(outcome.kept.values()))[0].predictions[table["scored_on"]]
+    confusion = read_if_there(first / "confusion.svg")
+    balance = read_if_there(store.path / "balance.svg")
+    write_text(home / "report.html", render(table, drawn, shown, balance=balance, confusion=confusion))
+    return dict(table["failed"])
 
 
-def draw(chosen: Study, table: dict[str, Any], outcome: Outcome, home: Path) -> list[Path]:
-    """The study's figures; returns their files."""
-    drawn: list[Path] = []
+def draw(chosen: Study, table: dict[str, Any], outcome: Outcome, home: Path) -> dict[str, bytes]:
+    """The study's figures, as PNG and SVG; returns the SVGs by name."""
     titles = {arm.key: arm.title for arm in chosen.arms}
     runs = {titles[key]: [done.run.directory for done in kept] for key, kept in outcome.kept.items()}
     seeds = max(len(kept) for kept in outcome.kept.values())
     facts = f"{table['preset']}, {seeds} seed{'s' if seeds > 1 else ''}, selected on {table['selected_on']}"
+    figures: dict[str, Any] = {}
     if chosen.curves_of in outcome.kept:
         title = titles[chosen.curves_of]
-        drawn.append(home / "curves.png")
-        curves.curves_png({title: runs[title]}, drawn[-1], title=title, facts=facts)
-    drawn.append(home / "curves_all.png")
-    curves.curves_png(runs, drawn[-1], title="Validation", facts=facts)
+        figures["curves"] = curves.curves_figure({title: runs[title]}, title=title, facts=facts)
+    figures["curves_all"] = curves.curves_figure(runs, title="Validation", facts=facts)
     for reading, parts in table["figures"].items():
         for part in parts:
             if len(table["rows"]) > 1:
-                drawn.append(home / f"differences_{reading}_{part}.png")
-                curves.differences_png(table, drawn[-1], reading=reading, part=part)
-    return drawn
+                name = f"differences_{reading}_{part}"
+                figures[name] = curves.differences_figure(table, reading=reading, part=part)
+    return {name: save(figure, home / name) for name, figure in figures.items()}
 
 
 def _preset(name: str, flavour: str | None, seeds: str | None) -> Preset:

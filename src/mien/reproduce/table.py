@@ -118,14 +118,21 @@ def markdown(table: Mapping[str, Any]) -> str:
         for part, scores in parts.items():
             n = next(iter(scores.values()))["n"]
             lines += [f"## {READINGS[reading]}; {PARTS[part]} (n = {n:,})", ""]
-            lines += [*_grid(_cells(table, scores)), ""]
+            lines += [*_grid(cells(table, scores)), ""]
     if not table["figures"]:
         lines += ["No figures: nothing finished, or all labels are held back.", ""]
-    lines += ["## Runs", "", *_grid(_run_cells(table)), ""]
-    notes = [f"- {row['title']}: {row['caveat']}." for row in table["rows"] if row["caveat"]]
-    notes += [f"- Not run or failed: {key}." for key in table["not_run"]]
-    notes += [f"- Failed: {run}: {error}" for run, error in table["failed"].items()]
-    return "\n".join([*lines, *(["## Notes", "", *notes, ""] if notes else [])])
+    lines += ["## Runs", "", *_grid(run_cells(table)), ""]
+    told = [f"- {note}" for note in notes(table)]
+    return "\n".join([*lines, *(["## Notes", "", *told, ""] if told else [])])
+
+
+def notes(table: Mapping[str, Any]) -> list[str]:
+    """What a published figure is not, and what is missing here."""
+    return [
+        *(f"{row['title']}: {row['caveat']}." for row in table["rows"] if row["caveat"]),
+        *(f"Not run or failed: {key}." for key in table["not_run"]),
+        *(f"Failed: {run}: {error}" for run, error in table["failed"].items()),
+    ]
 
 
 def facts(table: Mapping[str, Any]) -> list[str]:
@@ -150,7 +157,7 @@ def facts(table: Mapping[str, Any]) -> list[str]:
     return result
 
 
-def _cells(table: Mapping[str, Any], scores: Mapping[str, Any]) -> list[list[str]]:
+def cells(table: Mapping[str, Any], scores: Mapping[str, Any]) -> list[list[str]]:
     head = ["", "published", *COLUMNS.values(), "accuracy, difference", "weighted F1, difference"]
     body = []
     for row in table["rows"]:
@@ -164,7 +171,7 @@ def _cells(table: Mapping[str, Any], scores: Mapping[str, Any]) -> list[list[str
     return [head, *body]
 
 
-def _run_cells(table: Mapping[str, Any]) -> list[list[str]]:
+def run_cells(table: Mapping[str, Any]) -> list[list[str]]:
     head = [
         "",
         "parameters",

@@ -1,0 +1,118 @@
+"""What a study shows beyond its table: Paper A's landscape and clusters (Fig. 4, §3.6), Paper B's masks (§3.1).
+
+Each is one call of ``evaluation/analysis`` on the first seed of the arms it is about, into ``DIR/analysis/KIND``; what
+is there already, for the same weights, is not made again.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mien.atomic import write_text
+from mien.data.store import Store
+from mien.errors import MienError
+from mien.evaluation.analysis.features import features
+from mien.evaluation.analysis.features import headline as features_headline
+from mien.evaluation.analysis.landscape import headline as landscape_headline
+from mien.evaluation.analysis.landscape import landscape
+from mien.evaluation.analysis.masks import headline as masks_headline
+from mien.evaluation.analysis.masks import masks
+from mien.reproduce.execute import Outcome
+from mien.reproduce.papers import Study
+
+#: Images and grid of a landscape, by whether the study is reduced.
+_SMALL, _WHOLE = {"limit": 100, "points": 5}, {"limit": 1000, "points": 21}
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A finished analysis. title: what it shows of the paper. files: SVG figures. lines: its headline numbers."""
+
+    kind: str
+    title: str
+    directory: Path
+    files: list[Path]
+    lines: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    kind: str
+    title: str
+    arms: tuple[str, ...]
+    run: Callable[..., dict[str, Any]]
+    headline: Callable[[dict[str, Any]], list[str]]
+
+
+_WANTED = {
+    "paper-a": (
+        _Wanted("landscape", "Fig. 4: the loss around the weights, without and with SAM",
+                ("swin_t_se", "swin_t_se_sam"), landscape, landscape_headline),
+        _Wanted("features", "§3.6: clusters before and after the SE", ("swin_t_se",), features, features_headline),
+    ),
+    "paper-b": (
+        _Wanted("masks", "What the masks are worth: M replaced by its mean", ("resnet34_unet_eca",), masks,
+                masks_headline),
+    ),
+}  # fmt: skip
+
+
+def analyse(
+    study: Study,
+    outcome: Outcome,
+    store: Store,
+    split: str,
+    home: Path,
+    *,
+    reduced: bool,
+    limit: int | None,
+    device: str,
+) -> tuple[list[Analysis], dict[str, str]]:
+    """All analyses whose arms finished, and those that failed: kind → why. split: a labelled one."""
+    done: list[Analysis] = []
+    failed: dict[str, str] = {}
+    for wanted in _WANTED[study.key]:
+        if not set(wanted.arms) <= set(outcome.kept):
+            failed[wanted.kind] = f"needs {' and '.join(wanted.arms)}"
+            continue
+        runs = [outcome.kept[arm][0].run.directory for arm in wanted.arms]
+        out = home / "analysis" / wanted.kind
+        options: dict[str, Any] = {"limit": limit}
+        if wanted.kind == "landscape":
+            options = _SMALL if reduced else _WHOLE
+        mark = _mark(runs, store, split, options)
+        try:
+            report = _existing(out, wanted.kind, mark)
+            if report is None:
+                print(f"analysing {wanted.kind}: {', '.join(run.name for run in runs)}", file=sys.stderr, flush=True)
+                command = f"mien analyse {wanted.kind} {' '.join(map(str, runs))} --data {store.path} --split {split}"
+                report = wanted.run(
+                    [str(run) for run in runs], store, split, out, device=device, command=command, **options
+                )
+                write_text(out / "made-of.txt", mark + "\n")
+        except MienError as error:
+            failed[wanted.kind] = str(error)
+            print(f"warning: {wanted.kind} failed: {error}", file=sys.stderr, flush=True)
+            continue
+        done.append(Analysis(wanted.kind, wanted.title, out, sorted(out.glob("*.svg")), wanted.headline(report)))
+    return done, failed
+
+
+def _existing(out: Path, kind: str, mark: str) -> dict[str, Any] | None:
+    """The report that is there, if it is of these very weights."""
+    file, made_of = out / f"{kind}.json", out / "made-of.txt"
+    if not file.is_file() or not made_of.is_file() or made_of.read_text("utf-8").strip() != mark:
+        return None
+    report: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return report
+
+
+def _mark(runs: list[Path], store: Store, split: str, options: dict[str, Any]) -> str:
+    digest = hashlib.sha256(f"{store.fingerprint} {split} {sorted(options.items())}".encode())
+    for run in runs:
+        digest.update((run / "best.ckpt").read_bytes())
+    return digest.hexdigest()[:16]
