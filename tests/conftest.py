@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would the processes that they stop.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A label's logit is GAIN × the mean of its own 16×16 cell of the normalised crop, cells counted row by row
 GAIN = 4.0
