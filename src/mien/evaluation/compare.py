@@ -28,6 +28,7 @@ from mien.evaluation.costs import cost_of_recipe, sha256
 from mien.evaluation.evaluate import REPORT_FORMAT, evaluate
 from mien.evaluation.outputs import PREDICTIONS, Written, read_predictions
 from mien.evaluation.predictors import Progress, load_predictor
+from mien.reading.classifier import SHIPPED
 
 FIGURES = ("macro_f1", "weighted_precision", "weighted_recall", "weighted_f1", "ece")
 
@@ -53,6 +54,12 @@ def collect(
     progress: Progress | None = None,
 ) -> list[Evaluated]:
     """Every target, evaluated where it has not been. Raises UsageError where that needs a store and there is none."""
+    for target in targets:  # before the first one takes its minutes
+        if not Path(target).exists() and target not in SHIPPED:
+            raise DataError(
+                f"expected a run, an evaluation, an ONNX file or one of {', '.join(SHIPPED)}; got {target}, "
+                "which is not there"
+            )
     rows = []
     for target in targets:
         folder = Path(target)
