@@ -13,16 +13,17 @@ from mien.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-PAGES = [README, *(file.read_text("utf-8") for file in sorted((ROOT / "docs").glob("*.md")))]
+GUIDES = "".join(file.read_text("utf-8") for file in sorted((ROOT / "docs").glob("*.md")))
 
 
-def blocks(language: str) -> list[str]:
-    return [block for page in PAGES for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)]
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def commands() -> list[str]:
-    """Every `mien …` line of the console blocks of README and docs, comments and pipes taken off."""
-    lines = [line.split("#")[0].strip() for block in blocks("console") for line in block.splitlines()]
+    """Every `mien …` line of the console blocks of README and guides, comments and pipes taken off."""
+    found = blocks("console") + blocks("console", GUIDES)
+    lines = [line.split("#")[0].strip() for block in found for line in block.splitlines()]
     return [part.strip() for line in lines for part in line.split("|") if part.strip().startswith("mien ")]
 
 
@@ -59,9 +60,31 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for file in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "src/mien/weights").glob("*.md")]:
+    for file in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / "src/mien/weights").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text("utf-8")):
             assert (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_the_build_recipe_of_the_guide_is_one(tmp_path: Path) -> None:
+    from mien.data.build_recipe import load_build_recipe
+
+    (text,) = blocks("yaml", GUIDES)
+    (tmp_path / "office.yaml").write_text(text)
+    recipe = load_build_recipe(tmp_path / "office.yaml")
+    assert [source.called for source in recipe.sources] == ["fer2013", "office"]
+    recipe.standard(), recipe.split_settings(), recipe.balance_settings()
+
+
+@pytest.mark.fer2013
+@pytest.mark.slow
+def test_the_audit_finds_what_the_readme_shows(fer2013_dir: Path, tmp_path: Path) -> None:
+    mien = str(Path(sys.executable).with_name("mien"))
+    build = [mien, "data", "build", "--source", f"fer2013={fer2013_dir}", "-o", str(tmp_path / "store")]
+    subprocess.run(build, capture_output=True, check=True)
+    audit = [mien, "data", "audit", str(tmp_path / "store")]
+    printed = subprocess.run(audit, capture_output=True, text=True, check=True).stdout
+    (shown,) = blocks("text")
+    assert printed.startswith(shown)
 
 
 def test_figures_are_those_of_the_reports() -> None:

@@ -23,8 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import mien
-from mien.atomic import write_bytes
-from mien.errors import ExportError
+from mien.atomic import AtomicFile, write_bytes
+from mien.errors import ExportError, UsageError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 from mien.reading.classifier import softmax
@@ -48,9 +48,11 @@ def export_onnx(
 ) -> dict[str, float]:
     """Write ``path`` and return what the gate measured.
 
-    weights: "fp32", or "fp16": weights are *stored* in half precision (half the file) and computed with in single.
-    Raises ExportError where the gate fails, OutputError where the file cannot be written.
+    temperature_tta: for ten crops; the same as for one where None. weights: "fp32", or "fp16": weights are *stored* in
+    half precision (half the file) and computed with in single. Raises ExportError where the gate fails, UsageError and
+    OutputError as :func:`check_target`.
     """
+    check_target(path)
     network = network.eval()
     # A batch of two is the smallest that does not make the exporter fix the dimension.
     model = _to_onnx(network, torch.zeros(2, preprocess.channels, preprocess.input_size, preprocess.input_size))
@@ -77,18 +79,31 @@ def export_onnx(
     return measured | {"bytes": float(len(content))}
 
 
+def check_target(path: Path) -> None:
+    """Whether a model can be written there; nothing is left behind. For asking before the work, which may take hours.
+
+    Raises UsageError for a name that does not end in .onnx, OutputError where no file of that name can be made.
+    """
+    if path.suffix != ".onnx":
+        better = path / "model.onnx" if path.is_dir() else path.parent / f"{path.stem}.onnx"
+        raise UsageError(f"expected a file name that ends in .onnx, got {str(path)!r}", hint=f"for example {better}")
+    AtomicFile(path).discard()
+
+
 def export_run(
     run: Path,
     path: Path,
     *,
     name: str | None,
     temperature: float,
-    temperature_tta: float,
+    temperature_tta: float | None,
     half: bool,
     calibrated: bool,
+    fitted_on: str | None = None,
 ) -> dict[str, float]:
     """Export the best weights of a run directory, with its recipe, data and commit as provenance.
 
+    fitted_on: what the temperatures were fitted on, where it was not the recipe's whole validation split.
     Returns what the gate measured. Raises DataError where ``run`` is no run, otherwise as :func:`export_onnx`.
     """
     from mien.training.networks import load_network
@@ -105,7 +120,7 @@ def export_run(
         "device": meta.get("device"),
         "mien": mien.__version__,
         "weights_stored_as": "fp16" if half else "fp32",
-        "temperature_fitted_on": recipe.data.validation if calibrated else None,
+        "temperature_fitted_on": (fitted_on or recipe.data.validation) if calibrated else None,
     }
     return export_onnx(
         network,

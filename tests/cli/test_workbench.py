@@ -1,9 +1,11 @@
 """The workbench's commands, as a user types them: train → evaluate → export → read, and what they refuse."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +77,7 @@ def test_export_without_data_says_that_it_is_not_calibrated(run: Path, tmp_path:
             ["train", "compact", "--data", "{store}", "-o", "{tmp}/r", "--set", "optimiser.lr=1"],
             "optimiser: no such key",
         ),
-        (["train", "compakt", "--data", "{store}", "-o", "{tmp}/r"], "expected a recipe file or one of"),
+        (["train", "compakt", "--data", "{store}", "-o", "{tmp}/r"], "did you mean compact?"),
         (["train", "compact", "--data", "{tmp}", "-o", "{tmp}/r"], "expected a store"),
         (["train", "compact", "--data", "{store}", "-o", "{tmp}/r", "--device", "tpu"], "expected auto, cpu or gpu"),
         (["train", "compact", "--data", "{store}", "-o", "{run}"], "expected a new or empty run directory"),
@@ -112,6 +114,28 @@ def test_models_lists_readers_and_networks() -> None:
     assert {r["name"] for r in listed["readers"]} == {"compact", "nano"}
     assert {"compact", "nano"} <= {n["name"] for n in listed["networks"]}
     assert "compact" in runner.invoke(app, ["models"]).stdout
+
+
+@pytest.fixture(scope="module")
+def networks() -> list[dict[str, Any]]:
+    from mien.cli.models import registered_networks
+
+    return registered_networks() or []
+
+
+@pytest.mark.parametrize("columns", [72, 80, 119, 120, 200])
+def test_models_cuts_no_name(columns: int, networks: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.cli.models.registered_networks", lambda: networks)
+    for name, value in {"COLUMNS": str(columns), "FORCE_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", runner.invoke(app, ["models"]).stdout)
+    words = set(shown.split())
+    assert networks
+    for entry in networks:
+        assert {entry["name"], *(name.removeprefix(f"{entry['name']}/") for name in entry["recipes"])} <= words
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "--set model.name=timm/NAME" in shown
 
 
 @pytest.mark.parametrize("command", [[], ["read"], ["models"], ["train"], ["evaluate"], ["export"], ["data", "build"]])

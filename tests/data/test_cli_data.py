@@ -67,3 +67,16 @@ def test_importing_the_command_is_light():
     heavy = ("numpy", "pyarrow", "PIL", "torch", "sklearn")
     code = f"import sys, mien.cli.data; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_stats_compare_a_split_with_what_was_read_of_it_under_its_name_in_the_store():
+    from mien.cli.data_stats import _source
+
+    described = {
+        "name": "affectnet", "layout": "folders", "licence": "none", "differences": [], "dropped": {},
+        "read": {"training": {"happy": 100}, "validation": {"happy": 20}},
+        "counts": {"training": {"happy": 90}, "validation": {"happy": 10}, "test": {"happy": 18}},
+    }  # fmt: skip
+    lines = _source(described, {"validation": "test"})
+    assert lines[2:] == ["  training: 90 of 100 images", "  validation: 10 images", "  test: 18 of 20 images"]
+    assert "  validation: 10 of 20 images" in _source(described, {})

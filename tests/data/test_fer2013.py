@@ -260,8 +260,8 @@ def test_a_wrong_tree_says_what_was_looked_for_and_found(tmp_path, make, says):
 
 
 def test_unknown_source_and_missing_path(tmp_path):
-    with pytest.raises(UsageError, match=r"expected a source \(fer2013\), got 'rafdb'"):
-        open_source("rafdb", tmp_path)
+    with pytest.raises(UsageError, match=r"expected a source \(affectnet, .*rafdb\), got 'emotionet'"):
+        open_source("emotionet", tmp_path)
     with pytest.raises(DataError, match="found nothing there"):
         open_source("fer2013", tmp_path / "absent")
     with pytest.raises(UsageError, match="expected NAME=PATH"):

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from mien.data.balance import BalancedOrder
 from mien.data.loader import BatchSampler, CropDataset, make_loader
 
 
@@ -57,3 +58,21 @@ def test_valence_and_arousal_travel_along() -> None:
     assert torch.equal(data[[3]]["valence_arousal"], torch.tensor([[0.5, -0.25]]))
     assert data[[4]]["valence_arousal"].isnan().all()
     assert "valence_arousal" not in dataset()[[0]]
+
+
+def test_an_order_decides_what_an_epoch_shows() -> None:
+    labels = np.array([0] * 8 + [1] * 2)
+    order = BalancedOrder(labels, size=12, seed=5)
+    for world in (1, 2, 3):
+        loaders = [make_loader(dataset(), 6, train=True, rank=rank, world=world, order=order) for rank in range(world)]
+        assert {len(loader) for loader in loaders} == {2}  # 12 rows, though there are 10: steps follow the order
+        for epoch in (0, 4):
+            for loader in loaders:
+                loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+            shares = [[b["index"].tolist() for b in loader] for loader in loaders]
+            together = [row for batches in zip(*shares, strict=True) for rows in batches for row in rows]
+            assert together == order(epoch).tolist()
+            assert np.bincount(labels[together]).tolist() == [6, 6]
+    ragged = make_loader(dataset(), 5, train=True, order=order)
+    assert [len(b["index"]) for b in ragged] == [5, 5]  # full batches only
+    assert len(make_loader(dataset(), 100, train=True, order=order)) == 1

@@ -7,11 +7,14 @@ import sys
 
 import numpy as np
 import pytest
+from build_cases import class_folders, rows_of
 from PIL import Image
 
+from lookalikes import rafdb_folders
 from mien.data import shards
 from mien.data.build import build_store
 from mien.data.sources import Sample, open_source
+from mien.data.standard import Standard
 from mien.data.store import Store
 from mien.errors import DataError, OutputError
 
@@ -123,12 +126,13 @@ def test_a_broken_source_leaves_nothing_and_keeps_the_old_store(tmp_path, built)
 
 
 def test_a_kill_leaves_no_half_store_and_the_next_build_goes_through(tmp_path):
-    """The process dies without clean-up after a row group is on the disk, once with an old store in place."""
+    """The process dies without clean-up after a part is on the disk, once with an old store in place."""
     script = """
 import os, sys, numpy as np
-from mien.data import build, shards
+from mien.data import build, parts
 from mien.data.sources import Sample
-shards.ROWS_PER_GROUP = 2
+from mien.data.standard import Standard
+parts.ITEMS = 2
 class Dying:
     name, layout, files, warnings, licence = "dying", "list", (), (), "none"
     def total(self): return 9
@@ -138,12 +142,13 @@ class Dying:
             if i == 5:
                 os._exit(9)
             yield Sample(str(i), np.full((48, 48), i, np.uint8), "sad", "train")
-build.build_store([Dying()], sys.argv[1])
+build.build_store([Dying()], sys.argv[1], standard=Standard(size=48, color="grey"))
 """
     out = tmp_path / "store"
     for there in (False, True):
         before = tree(out) if there else None
         assert subprocess.run([sys.executable, "-c", script, str(out)], check=False).returncode == 9
+        assert list(tmp_path.glob(".store.building/*/parts/part-00000.parquet"))
         assert out.exists() == there
         assert not there or tree(out) == before
         build_store([Memory([Sample("a", face(1), "sad", "train")])], out)
@@ -195,7 +200,10 @@ def test_rgb_and_several_sizes(tmp_path):
     store = Store.open(tmp_path / "rgb")
     assert store.labels[-1] == "contempt"
     assert store.read("train").images.shape == (2, 50, 50, 3)
-    build_store([Memory([*rgb, Sample("x", face(9), "sad", "train")])], tmp_path / "mixed")
+    mixed = Memory([*rgb, Sample("x", face(9), "sad", "train")])
+    build_store([mixed], tmp_path / "one")  # the build brings all to one standard, unless it is told to keep them
+    assert Store.open(tmp_path / "one").read("train").images.shape == (3, 50, 50, 3)
+    build_store([mixed], tmp_path / "mixed", standard=Standard(size="keep", color="keep"))
     with pytest.raises(DataError, match=r"to be \(50, 50, 3\), got \(48, 48\) for x"):
         Store.open(tmp_path / "mixed").read("train")
 
@@ -238,3 +246,33 @@ def test_the_real_data_set(fer2013_dir, tmp_path):
     assert splits["public_test"]["near_duplicates_in_training"] == 332
     assert splits["private_test"]["near_duplicates_in_training"] == 365
     assert splits["training"]["with_votes"] == 28560
+
+
+def test_a_data_set_in_place_of_a_store_is_recognised(small, tmp_path):
+    """One kind: the command; several it could be: the user says which."""
+    home = small.parquet(tmp_path / "fer")
+    with pytest.raises(DataError, match=rf"this is a fer2013 source; run: mien data build --source fer2013={home} -o"):
+        Store.open(home)
+    rafdb_folders(tmp_path / "zero", first=0)
+    with pytest.raises(DataError, match=r"make one with: .*; it looks like affectnet or rafdb"):
+        Store.open(tmp_path / "zero")
+    class_folders(tmp_path / "mine")
+    with pytest.raises(DataError, match="this is a folder source"):
+        Store.open(tmp_path / "mine")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"found an empty directory; make one with: mien data build [^;]*$"):
+        Store.open(tmp_path / "empty")
+
+
+def test_large_pictures_are_read_as_small_ones_are(tmp_path):
+    """In threads, in order; a summary that counts otherwise is an error, no half-filled array."""
+    noise = np.random.default_rng(0).integers(0, 256, (9, 96, 96, 3), dtype=np.uint8)
+    items = [Sample(f"{i}", noise[i], "happy", "test") for i in range(9)]
+    build_store([Memory(items)], tmp_path / "s", standard=Standard(size=96, color="rgb"))
+    store = Store.open(tmp_path / "s")
+    assert min(len(row["image"]["bytes"]) for row in rows_of(store.path)) > 16_384
+    np.testing.assert_array_equal(store.read("test").images, noise)
+    for rows, message in ((8, "expected 8 images in .*, found more"), (10, "expected 10 images in .*, found 9")):
+        store.summary["splits"]["test"]["rows"] = rows
+        with pytest.raises(DataError, match=message):
+            store.read("test")

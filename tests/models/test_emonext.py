@@ -13,6 +13,7 @@ from mien.models.auxiliary import AuxiliaryLosses
 from mien.models.baselines.emonext import EmoNeXt, emonext
 from mien.models.layers.batch_attention import BatchAttentionSpread
 from mien.models.layers.spatial_transformer import SpatialTransformer
+from mien.training.recipe import load_recipe, recipes_by_network
 
 ENTRY = registry.spec("emonext")
 #: depths and channels of Liu et al. 2022, arXiv 2201.03545; their parameters in M and GMAC at 224, 1000 classes
@@ -209,14 +210,27 @@ def test_stochastic_depth_grows_to_a_tenth() -> None:
     np.testing.assert_allclose(rates, np.linspace(0, 0.1, 18), atol=1e-6)
 
 
+def test_a_variant_can_be_set_in_every_recipe_of_it() -> None:
+    counted = {}
+    for name in recipes_by_network()["emonext"]:
+        for variant in ("small", "pico"):
+            args = load_recipe(name, overrides={"model.args.variant": variant}).model.args
+            counted[name, variant] = registry.measure(ENTRY, args)[0]
+    assert set(counted.values()) == {PINNED["small"][0], 9_973_817}
+    assert registry.measure(ENTRY, load_recipe("emonext/scratch").model.args, size=96) == (9_236_537, 264_060_144)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"variant": "huge"}, "expected variant to be one of tiny, small, base, large, xlarge, got 'huge'"),
+        ({"variant": "huge"}, "expected variant to be one of tiny, small, base, large, xlarge, pico, got 'huge'"),
         ({"depths": (1, 2, 3)}, "expected depths to be four numbers"),
         ({"dims": (8, 16, 32, 64)}, r"channels from 16\), got \(8"),
         ({"image_size": 31}, "expected image_size of at least 32, got 31"),
         ({"pretrained": True, "depths": (1, 1, 1, 1)}, "expected no depths with ImageNet weights"),
+        ({"pretrained": True, "variant": "pico"}, "expected no depths or dims with ImageNet weights"),
+        ({"variant": "small", "dims": (16, 32, 64, 128)}, "expected variant or dims, not both: set one to null"),
+        ({"variant": "tiny", "depths": [3, 3, 9, 3]}, "expected variant or depths, not both"),
     ],
 )
 def test_wrong_arguments_say_what_was_expected(args: dict[str, object], message: str) -> None:

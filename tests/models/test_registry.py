@@ -46,6 +46,14 @@ def test_unknown_network_and_argument() -> None:
         registry.build("nano", {"depht": 3})
 
 
+def test_wrong_values_are_told_in_one_short_line() -> None:
+    with pytest.raises(RecipeError, match=r"^model\.args: emonext: expected depths to be four numbers"):
+        registry.build("emonext", {"depths": [1, 2]})  # the network's own words, not the arguments once more
+    with pytest.raises(RecipeError, match=r"values that nano can be built with, got widths: .* …: ") as caught:
+        registry.build("nano", {"widths": 5, "dropout": [0.1] * 400})
+    assert len(str(caught.value)) < 400
+
+
 def test_grey_and_rgb_inputs_and_more_classes() -> None:
     network = registry.spec("nano").build(in_channels=3, num_classes=8)
     assert network(torch.zeros(2, 3, 48, 48)).shape == (2, 8)

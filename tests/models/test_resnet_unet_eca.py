@@ -1,4 +1,4 @@
-"""Paper B's network: timm's resnet34 without masks, F (1 + M) with them, the published sizes."""
+"""ResNet34 + U-Net + ECA: timm's resnet34 without masks, F (1 + M) with them, the published sizes."""
 
 import copy
 import math

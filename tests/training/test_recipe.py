@@ -6,6 +6,7 @@ import pytest
 
 from mien.errors import RecipeError
 from mien.models import registry
+from mien.training.networks import recipe_preprocess
 from mien.training.recipe import load_recipe, parse_overrides, parse_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
@@ -48,6 +49,15 @@ def test_a_recipe_survives_its_own_yaml() -> None:
         ({"augment": {"scale": [1.2, 0.8]}}, r"augment\.scale: .*the lower one first"),
         ({"optimizer": {"lr": float("inf")}}, r"optimizer\.lr: .*finite"),
         ({"name": "a b"}, r"name: .*got 'a b'"),
+        (
+            {"optimizer": {"sam": True}},
+            r"r\.yaml: optimizer\.sam: expected settings such as \{rho: 0\.05\}.*, got True$",
+        ),
+        (
+            {"distill": {"runs": "runs/a"}},
+            r"r\.yaml: distill\.runs: expected a list .*, such as \[runs/a\], got 'runs/a'$",
+        ),
+        ({"augment": {"scale": [1.2, 0.8]}}, r"augment\.scale: expected two numbers above 0, .*, got \[1\.2, 0\.8\]"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(change: dict[str, object], message: str) -> None:
@@ -71,9 +81,32 @@ def test_a_file_that_is_no_recipe(text: str, message: str, tmp_path: Path) -> No
         load_recipe(file)
 
 
-def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
-    with pytest.raises(RecipeError, match=r"expected a recipe file or one of compact, nano, .*; got 'compakt'"):
-        load_recipe("compakt")
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("compakt", "did you mean compact? mien models lists them"),
+        ("recipes/compakt.yaml", "did you mean compact? mien models lists them"),
+        ("swin_t_se/scrath", "did you mean swin_t_se/scratch"),
+        ("dan", "did you mean dan/paper, dan/scratch? mien models lists them"),
+        ("zzz", "; mien models lists them"),
+    ],
+)
+def test_an_unknown_recipe_gets_the_nearest_name(name: str, hint: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(name)
+    said = str(caught.value)
+    assert said.startswith(f"expected a recipe file or the name of a shipped recipe, got {name!r}; ")
+    assert hint in said
+    assert len(said) < 200
+
+
+def test_pictures_that_do_not_fit_the_network_are_told_with_its_colour() -> None:
+    for data, message in (
+        ({"window": 60}, r"^data: expected a window of 8-48 pixels, got 60; nano takes grey pictures$"),
+        ({"mean": [0.5] * 3}, r"^data: expected 1 mean and positive std values, got .*; nano takes grey pictures$"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            recipe_preprocess(parse_recipe(GOOD | {"data": data}, origin="r.yaml"))
 
 
 def test_overrides() -> None:

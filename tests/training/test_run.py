@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mien.preprocess import Preprocess
 from mien.training.averaging import MovingAverage
 from mien.training.module import FerModule
 from mien.training.networks import load_network
+from mien.training.optimizers import lr_factor
 from mien.training.run import train
 from small_run import small_recipe
 
@@ -48,6 +50,16 @@ def test_a_run_learns_and_leaves_its_papers(trained_run: Path, small_store: Path
     assert any((trained_run / "tensorboard").iterdir())
     # The last checkpoint is of the last epoch, also where an earlier one was the best.
     assert torch.load(trained_run / "last.ckpt", weights_only=True)["epoch"] == 3
+
+
+def test_the_logged_rate_is_that_of_the_epochs_last_step(trained_run: Path) -> None:
+    recipe, rows = small_recipe(), rows_of(trained_run)
+    steps = [int(row["step"]) for row in rows]
+    assert steps == [7, 14, 21, 28]
+    share = partial(lr_factor, recipe.schedule, total_steps=28, steps_per_epoch=7)
+    used = [recipe.optimizer.lr * share(step - 1) for step in steps]
+    assert [float(row["lr"]) for row in rows] == pytest.approx(used, rel=1e-5)
+    assert used[-1] > 0 == share(28)  # the rate after the last step, which no step had
 
 
 def test_a_loaded_network_gives_the_accuracy_that_the_log_says(trained_run: Path, small_store: Path) -> None:
@@ -93,10 +105,26 @@ def test_resumed_equals_uninterrupted_to_the_bit(trained_run: Path, small_store:
 
 def test_resume_under_another_recipe_and_a_full_directory_are_refused(trained_run: Path, small_store: Path) -> None:
     store = Store.open(small_store)
-    with pytest.raises(UsageError, match=r"optimizer differ"):
-        train(small_recipe(optimizer={"lr": 0.2}), store, trained_run, resume=True)
+    with pytest.raises(UsageError, match=r"another recipe: optimizer\.lr was 0\.1, is 0\.10000001; resume"):
+        train(small_recipe(optimizer={"lr": 0.10000001}), store, trained_run, resume=True)
+    with pytest.raises(
+        UsageError, match=r"recipe: model\.args\.stem was \[8\], is null; .*ema\.decay was 0\.8, is null"
+    ):
+        train(small_recipe(model={"name": "nano"}, ema=None), store, trained_run, resume=True)
     with pytest.raises(UsageError, match="expected a new or empty run directory"):
         train(small_recipe(), store, trained_run)
+
+
+def test_resume_where_there_is_no_run_is_refused(small_store: Path, tmp_path: Path) -> None:
+    store = Store.open(small_store)
+    (tmp_path / "empty").mkdir()
+    for place in ("nowhere", "empty"):
+        with pytest.raises(
+            UsageError, match=rf"--resume: expected a run in .*{place}, got no recipe\.yaml there; leave"
+        ):
+            train(small_recipe(), store, tmp_path / place, resume=True, accelerator="cpu")
+    assert not (tmp_path / "nowhere").exists()
+    assert not list((tmp_path / "empty").iterdir())
 
 
 def test_resume_with_other_data_or_a_torn_checkpoint_is_refused(

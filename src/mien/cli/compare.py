@@ -32,8 +32,8 @@ def compare(
 
     Example: mien compare runs/compact nano --data stores/fer2013 --split public_test
     """
-    from mien.cli.evaluate import progress_bar
     from mien.cli.extras import require
+    from mien.cli.progress import Countdown
 
     if form not in ("md", "csv", "json", "html"):
         raise UsageError(f"--format: expected md, csv, json or html, got {form!r}")
@@ -50,7 +50,7 @@ def compare(
     from mien.evaluation.compare_table import FORMS
 
     store = None if data is None else Store.open(data)
-    with progress_bar() as advance:
+    with Countdown("predicting", noun="images") as advance:
         rows = collect(
             models, store=store, split=split, tta=tta, limit=limit, seed=seed, threads=threads, progress=advance
         )

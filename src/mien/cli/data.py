@@ -4,26 +4,44 @@ The tables go to stdout (``--json`` for a machine); progress, the detected layou
 """
 
 import json
-import sys
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.cli.data_audit import audit
+
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from mien.data.build_recipe import BuildRecipe
 
 data_app = typer.Typer(
     name="data", no_args_is_help=True, help="Build a store from public data sets, and look at what it holds."
 )
 
+RecipeArgument = Annotated[
+    str | None, typer.Argument(metavar="RECIPE", help="A build recipe: a YAML file, or the name of a shipped one.")
+]
 SourceOption = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--source", metavar="NAME=PATH", help="A data set as it lies on the disk, e.g. fer2013=DIR. May repeat."
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="STORE", help="The directory to write.")]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(metavar="N|auto|keep", help="Side in pixels; auto: the sources' largest usual one, up to 224."),
+]
+ColorOption = Annotated[str | None, typer.Option(metavar="grey|rgb|auto|keep", help="Colour of every picture.")]
+LabelsOption = Annotated[
+    str | None, typer.Option(metavar="seven|eight|auto", help="Label set; auto: eight where there is contempt.")
+]
+DetectorOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Finds the faces of sources that are no crops.")
+]
+SeedOption = Annotated[int | None, typer.Option(help="Of new splits and generated images.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes that decode; default: one a core.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace STORE even where it holds files that are not a store of ours.")
 ]
@@ -32,38 +50,55 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as J
 
 @data_app.command("build")
 def build(
-    source: SourceOption, out: OutOption, overwrite: OverwriteOption = False, as_json: JsonOption = False
+    out: OutOption,
+    recipe: RecipeArgument = None,
+    source: SourceOption = None,
+    size: SizeOption = None,
+    color: ColorOption = None,
+    labels: LabelsOption = None,
+    detector: DetectorOption = None,
+    seed: SeedOption = None,
+    workers: WorkersOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Turn data sets into one store of Parquet shards.
 
-    The layout of each is detected. The store opens in pandas, DuckDB and `datasets.load_dataset` as well.
+    The layout of each is detected. A recipe says more: splits, balance, a mapping of labels. Interrupted, the same
+    command goes on where it was. The store opens in pandas, DuckDB and `datasets.load_dataset` as well.
 
     Example: mien data build --source fer2013=data/fer2013 -o stores/fer2013
     """
+    if recipe is None and not source:
+        raise typer.BadParameter("expected a recipe, or --source NAME=PATH (which may repeat)")
+    from mien.cli.data_progress import BuildProgress
     from mien.data.build import build_store, check_target
-    from mien.data.sources import parse_source
-    from mien.errors import UsageError
+    from mien.data.workplace import home_of
 
     check_target(out, overwrite=overwrite)
-    sources = [parse_source(text) for text in source]
-    names = [found.name for found in sources]
-    if len(set(names)) < len(names):
-        raise UsageError(f"expected each source once, got {', '.join(names)}")
+    options = {"size": size, "color": color, "labels": labels, "detector": detector, "seed": seed}
+    plan = _recipe(recipe, source or [], {key: value for key, value in options.items() if value is not None})
+    sources = plan.open_sources()
     for found in sources:
         _say(f"{found.name}: layout {found.layout} ({', '.join(file.name for file in found.files)})")
-    with _progress() as bar:
-        task = bar.add_task("reading", total=None)
-        summary = build_store(
-            sources,
-            out,
-            overwrite=overwrite,
-            progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
-        )
-    for part in summary["sources"]:
-        for text in (*part["warnings"], *part["differences"]):
-            _say(f"warning: {part['name']}: {text}")
-        for reason, number in part["dropped"].items():
-            _say(f"warning: {part['name']}: {number:,} dropped: {reason} (listed in {out / 'dropped.csv'})")
+    try:
+        with BuildProgress() as progress:
+            summary = build_store(
+                sources,
+                out,
+                standard=plan.standard(),
+                splits=plan.split_settings(),
+                balance=plan.balance_settings(),
+                workers=workers or _cores(),
+                overwrite=overwrite,
+                progress=progress,
+                on_note=_say,
+            )
+    except BaseException:
+        if (kept := home_of(out)).is_dir():
+            _say(f"what was done is kept in {kept}: the same command goes on; delete it to start over")
+        raise
+    _warn(summary, out)
     _say(f"wrote {out}")
     _show(summary, as_json=as_json)
 
@@ -79,44 +114,48 @@ def stats(
     _show(Store.open(store).summary, as_json=as_json)
 
 
+data_app.command("audit")(audit)
+
+
+def _recipe(recipe: str | None, sources: list[str], options: dict[str, Any]) -> "BuildRecipe":
+    """The recipe of this build, from a file, options, or both. Raises UsageError, RecipeError."""
+    from mien.cli.extras import require
+    from mien.data.build_recipe import load_build_recipe, split_source
+    from mien.errors import UsageError
+
+    if recipe is not None:
+        require("yaml", extra="train")
+    places: dict[str, Path] = {}
+    for text in sources:
+        name, path = split_source(text)
+        if name in places:
+            raise UsageError(f"expected each source once, got {name} twice", hint="a recipe can give each a name")
+        places[name] = path
+    if isinstance(options.get("size"), str) and options["size"].isdecimal():
+        options["size"] = int(options["size"])
+    return load_build_recipe(recipe, sources=places, options=options)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _warn(summary: dict[str, Any], out: Path) -> None:
+    """What a person should know of the build, on stderr."""
+    for text in summary["warnings"]:
+        _say(f"warning: {text}")
+    for part in summary["sources"]:
+        for text in (*part["warnings"], *part["differences"]):
+            _say(f"warning: {part['name']}: {text}")
+        for reason, number in part["dropped"].items():
+            _say(f"warning: {part['name']}: {number:,} dropped: {reason} (listed in {out / 'dropped.csv'})")
+
+
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _progress() -> "Progress":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
-
-
 def _show(summary: dict[str, Any], *, as_json: bool) -> None:
+    from mien.cli.data_stats import stats_lines
+
     typer.echo(json.dumps(summary, indent=2, ensure_ascii=False) if as_json else "\n".join(stats_lines(summary)))
-
-
-def stats_lines(summary: dict[str, Any]) -> list[str]:
-    """The table of a store's summary: one row a class, one column a split, in plain text that pipes and diffs well."""
-    splits = summary["splits"]
-    rows: list[tuple[str, list[str]]] = [("", list(splits))]
-    for name in (*summary["labels"], "unlabelled"):
-        numbers = [split["counts"].get(name, 0) for split in splits.values()]
-        if name != "unlabelled" or any(numbers):
-            rows.append((name, [f"{n:,}" for n in numbers]))
-    rows.append(("images", [f"{split['rows']:,}" for split in splits.values()]))
-    rows.append(("with FER+ votes", [f"{split['with_votes']:,}" for split in splits.values()]))
-    near = [split["near_duplicates_in_training"] for split in splits.values()]
-    rows.append(("near-duplicates in Training", ["–" if n is None else f"{n:,}" for n in near]))
-    rows.append(("size", [", ".join(split["image_sizes"]) for split in splits.values()]))
-    head = max(len(name) for name, _ in rows)
-    widths = [max(len(row[i]) for _, row in rows) for i in range(len(splits))]
-    lines = [
-        "  ".join([name.ljust(head), *(cell.rjust(width) for cell, width in zip(row, widths, strict=True))]).rstrip()
-        for name, row in rows
-    ]
-    for source in summary["sources"]:
-        lines += ["", f"source {source['name']}, layout {source['layout']}", f"  {source['licence']}"]
-        lines += [f"  differs from the published counts: {text}" for text in source["differences"]]
-        lines += [f"  dropped: {number:,} {reason}" for reason, number in source["dropped"].items()]
-    return lines

@@ -54,6 +54,7 @@ def evaluate(
     Example: mien evaluate compact --data stores/fer2013 --split public_test -o out/compact
     """
     from mien.cli.extras import require
+    from mien.cli.progress import Countdown
 
     if (model is None) == (predictions is None):
         given = "neither" if model is None else "both"
@@ -83,7 +84,7 @@ def evaluate(
         if Path(model).is_dir() and model not in SHIPPED:
             require("torch", "timm", "lightning", "yaml", extra="train")
         predictor = load_predictor(model, threads=threads)
-        with progress_bar() as advance:
+        with Countdown("predicting", noun="images") as advance:
             report = run(
                 predictor,
                 store,
@@ -175,22 +176,3 @@ def _interval(figure: dict[str, float | None], scale: float) -> str:
         return "–"
     value, low, high = (float(figure[key] or 0) * scale for key in ("value", "low", "high"))
     return f"{value:.2f} [{low:.2f}, {high:.2f}]" if scale == 100 else f"{value:.4f} [{low:.4f}, {high:.4f}]"
-
-
-class progress_bar:
-    """A rich progress bar on stderr where a person watches; silent elsewhere."""
-
-    def __enter__(self) -> Any:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(
-            *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-        )
-        self._progress.start()
-        task = self._progress.add_task("", total=None)
-        return lambda done, total: self._progress.update(task, completed=done, total=total)
-
-    def __exit__(self, *problem: object) -> None:
-        self._progress.stop()

@@ -1,8 +1,14 @@
 """``mien models``: the readers that ship, and the networks that a recipe can name."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: Columns of text that the whole table needs; what is no terminal has them.
+WIDE = 120
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False) -> None:
@@ -20,34 +26,46 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
         typer.echo(json.dumps({"readers": readers, "networks": networks}, indent=2, ensure_ascii=False))
         return
     from rich.console import Console
-    from rich.table import Column, Table
+    from rich.table import Table
 
     table = Table("reader", "input", "parameters", "what it is", title="mien read --model NAME", title_justify="left")
     for reader in readers:
         table.add_row(reader["name"], reader["input"], _count(reader.get("parameters")), reader["summary"])
     console = Console()
-    console = Console(width=max(console.width, 120)) if not console.is_terminal else console
+    console = Console(width=max(console.width, WIDE)) if not console.is_terminal else console
     console.print(table)
     if networks is None:
         typer.echo("networks: install the workbench to list them: pip install 'mien[train]'")
         return
+    console.print(_network_table(networks, wide=console.width >= WIDE))
+    alone = [name for entry in networks for name in entry["recipes"] if "/" not in name]
+    typer.echo(
+        "train one:      mien train NETWORK/RECIPE --data STORE -o RUN\n"
+        f"                ({', '.join(alone)} by that name alone)\n"
+        "any of timm's:  mien train cbam_resnet50/scratch --data STORE -o RUN \\\n"
+        "                  --set model.name=timm/NAME --set name=MY-RUN"
+    )
+
+
+def _network_table(networks: list[dict[str, Any]], *, wide: bool) -> "Table":
+    """One row a network. In a narrow terminal its sizes stand below each other, so that no name has to be cut."""
+    from rich.table import Column, Table
+
+    sizes = ("parameters", "MACs", "input") if wide else ("size",)
     table = Table(
         Column("network", no_wrap=True),
-        "parameters",
-        "MACs",
-        "input",
-        "paper",
-        "recipes",
+        *(Column(name, no_wrap=True) for name in sizes),
+        Column("paper", overflow="fold"),
+        Column("recipes", no_wrap=True),
         title="model.name of a recipe",
         title_justify="left",
     )
     for entry in networks:
+        parameters, macs = _count(entry["parameters"]), _count(entry["macs"])
+        cells = [parameters, macs, entry["input"]] if wide else [f"{parameters}\n{macs}MAC\n{entry['input']}"]
         recipes = "\n".join(name.removeprefix(f"{entry['name']}/") for name in entry["recipes"])
-        table.add_row(
-            entry["name"], _count(entry["parameters"]), _count(entry["macs"]), entry["input"], entry["source"], recipes
-        )
-    console.print(table)
-    typer.echo("mien train NETWORK/RECIPE --data STORE -o RUN; any network of timm's as timm/NAME")
+        table.add_row(entry["name"], *cells, entry["source"], recipes)
+    return table
 
 
 def shipped_readers() -> list[dict[str, Any]]:

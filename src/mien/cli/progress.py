@@ -1,4 +1,4 @@
-"""What a long reading says on stderr: a bar where a person watches, a line now and then where a log does.
+"""What long work says on stderr: a bar where a person watches, a line now and then where a log does.
 
 rich is imported only for the bar (40 ms): a terminal, and more than one input.
 """
@@ -88,6 +88,56 @@ class Progress:
         else:
             with suppress(OSError):  # a lost stderr costs no result
                 print(text, file=sys.stderr, flush=True)
+
+
+class Countdown:
+    """A context manager around work whose end is known; it is called with (done, total).
+
+    Lines come the more rarely the longer it takes: every five seconds, later every tenth of the time so far.
+    """
+
+    def __init__(self, title: str, *, noun: str) -> None:
+        self._title, self._noun = title, noun
+        self._bar: Any = None
+        self._task: Any = None
+        self._started = self._last = time.monotonic()
+
+    def __enter__(self) -> "Countdown":
+        self._started = self._last = time.monotonic()
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn(self._title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("", total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total)
+            return
+        now = time.monotonic()
+        passed = now - self._started
+        if now - self._last < max(LINE_EVERY_S, passed / 10) or done >= total:
+            return
+        self._last = now
+        left = duration(passed * (total - done) / max(done, 1))
+        with suppress(OSError):  # a lost stderr costs no result
+            print(f"{self._title}: {done:,} of {total:,} {self._noun}, about {left} left", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """In the unit that one would say it in: "40 s", "12 min", "7.1 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,10 +1,15 @@
 """``mien train``: recipe + store → run directory."""
 
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+#: Exit status by signal, as a shell has it.
+_SIGNALS = {130: "interrupted", 143: "terminated"}
 
 
 def train(
@@ -35,16 +40,36 @@ def train(
     from mien.data.store import Store
     from mien.training.recipe import load_recipe, parse_overrides
 
-    chosen = load_recipe(recipe, overrides=parse_overrides(sets or []))
+    sets = sets or []
+    chosen = load_recipe(recipe, overrides=parse_overrides(sets))
     store = Store.open(data)
-    print(f"{chosen.name}: {chosen.model.name}, {chosen.epochs} epochs on {data}", file=sys.stderr)
+    # Lightning starts the other processes with this same command; one of them talks.
+    first = devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
+
+    def say(line: str) -> None:
+        if first:
+            print(line, file=sys.stderr, flush=True)
+
+    epochs = f"{chosen.epochs} epoch{'' if chosen.epochs == 1 else 's'}"
+    say(f"{chosen.name}: {chosen.model.name}, {epochs} on {data}")
     from mien.training.run import train as train_run
 
-    meta = train_run(chosen, store, out, resume=resume, accelerator=device, devices=devices, threads=threads)
+    try:
+        meta = train_run(chosen, store, out, resume=resume, accelerator=device, devices=devices, threads=threads)
+    except (KeyboardInterrupt, SystemExit) as end:
+        status = 130 if isinstance(end, KeyboardInterrupt) else end.code
+        if not isinstance(status, int) or status not in _SIGNALS or not (out / "recipe.yaml").is_file():
+            raise
+        words = ["--data", str(data), "-o", str(out), *(word for item in sets for word in ("--set", item))]
+        words += ["--device", device] if device != "auto" else []
+        words += ["--devices", str(devices)] if devices > 1 else []
+        words += ["--threads", str(threads)] if threads else []
+        say(f"{_SIGNALS[status]}; go on with: {shlex.join(['mien', 'train', recipe, *words, '--resume'])}")
+        raise typer.Exit(status) from end
     figures = {key: value for key, value in meta["result"].items() if key.startswith("best_") and value is not None}
     for key, value in figures.items():
-        print(f"{out}: {key} {value} on {chosen.data.validation}", file=sys.stderr)
+        say(f"{out}: {key} {value} on {chosen.data.validation}")
     if chosen.task == "expression":
-        print(f"next: mien export {out} --data {data} -o {chosen.name}.onnx", file=sys.stderr)
+        say(f"next: mien export {out} --data {data} -o {chosen.name}.onnx")
     else:
-        print(f"next: a recipe of {chosen.model.name} with model.init: ssl:{out}", file=sys.stderr)
+        say(f"next: a recipe of {chosen.model.name} with model.init: ssl:{out}")

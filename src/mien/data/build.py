@@ -1,205 +1,232 @@
-"""Sources → store, streamed: memory is bounded by a few thousand images, whatever the size of the source.
+"""Sources → store, in three phases, of which only the first takes long.
 
-Written into a hidden directory beside the target and moved into place at the end, so that a kill leaves no half
-store. The same images give the same bytes: nothing in a store depends on the clock, the machine or the layout
-that the images came in, save for the source's description in ``summary.json``.
+1. ``gather.py``: the sources are streamed and brought to one standard in worker processes; finished parts lie in a
+   hidden directory beside the target (``workplace.py``), where a killed build goes on.
+2. ``plan.py``: on a small index in memory, under 1 kB an image, every picture gets its split, or is dropped under a
+   stated reason, and what is varied to balance Training is chosen (and generated, as more parts).
+3. Here: the parts become the shards of the splits, with ``summary.json``, ``dropped.csv`` and the card, and the store
+   is moved into place when it is complete.
+
+Memory is bounded by a few parts, whatever the size of the sources, beside the index. The same images and options give
+the same bytes: nothing in a store depends on the clock, the machine, the number of workers, or on how often the build
+was interrupted.
 """
 
 import csv
-import json
 import os
-import shutil
-import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mien import labels as label_set
-from mien.data.duplicates import near_duplicates_of_averages
-from mien.data.shards import UNLABELLED, SplitWriter
+from mien.data import parts as part_files
+from mien.data.card import CARD, card
+from mien.data.gather import Progress, Workers, gather, generate_parts
+from mien.data.parts import UNLABELLED, Facts, PartInfo, Row, decode_png, read_facts, read_rows
+from mien.data.peek import settle
+from mien.data.plan import BalanceSettings, BuildPlan, leaks, make_plan, new_images, wanted_by_part
+from mien.data.shards import SplitWriter, schema
 from mien.data.sources import Drop, Source
-from mien.data.store import FORMAT, SUMMARY, TRAINING_SPLITS
-from mien.errors import DataError, OutputError
+from mien.data.split_settings import TRAINING, SplitSettings
+from mien.data.standard import Standard
+from mien.data.store import is_store
+from mien.data.summary import Options, Written, summarise, versions, write_summary
+from mien.data.workplace import Workplace
+from mien.errors import DataError, MienError, MissingExtra, OutputError, UsageError
 
-#: (images done, images in all or None where unknown, what is going on)
-Progress = Callable[[int, int | None, str], None]
+_LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to a thread
 
-#: Items between two calls of the progress.
-_STEP = 1024
+__all__ = ["Progress", "build_store", "check_target"]
 
 
 def build_store(
-    sources: Sequence[Source], out: str | Path, *, overwrite: bool = False, progress: Progress | None = None
+    sources: Sequence[Source],
+    out: str | Path,
+    *,
+    standard: Standard | None = None,
+    splits: SplitSettings | None = None,
+    balance: BalanceSettings | None = None,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Read every source and write the store ``out``; return its summary.
 
-    An existing store of ours or an empty directory is replaced; anything else only with ``overwrite``.
-    Raises DataError where a source is broken or gives no image, OutputError where ``out`` cannot be written.
+    standard: what pictures are brought to. splits: how those without an official split are placed, and what happens to
+    copies. balance: Training is evened out by generated images; None: it stays as it is. workers: processes that
+    decode; 1: this one alone (more need a script's ``if __name__ == "__main__"``). An existing store of ours or an
+    empty directory is replaced; anything else only with ``overwrite``. on_note: called with a sentence for each thing
+    that was settled, before the work begins.
+
+    Interrupted, by whatever, it leaves its finished parts in ``.NAME.building`` beside ``out``; the same call goes on.
+    It needs room for about two of the store. Raises DataError where a source is broken or gives no image, UsageError
+    where options do not fit, OutputError where ``out`` cannot be written.
     """
     out = Path(os.path.abspath(out))
     check_target(out, overwrite=overwrite)
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise UsageError(f"expected sources with a name each, got {', '.join(names)}")
     inside = [file for source in sources for file in source.files if file.resolve().is_relative_to(out.resolve())]
     if inside:  # replacing the store would delete what it is made of
         raise OutputError(f"expected a store outside of its source, got {out}, which holds {inside[0].name}")
-    temporary = _beside(out, "building")
+    standard, settled = settle(standard or Standard(), sources)
+    if on_note is not None:
+        for note in settled:
+            on_note(note)
+    options = Options(standard, splits or SplitSettings(), balance, tuple(settled))
     try:
-        (temporary / "data").mkdir(parents=True)
-        summary = _write(sources, temporary, progress=progress or _silent)
-        _move(temporary, out)
+        with Workplace(out, _what(sources, standard)) as place, Workers(workers) as crew:
+            return _build(sources, options, place, crew, progress or _silent)
     except OSError as error:
         raise OutputError(f"expected to write the store {out}, failed: {error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return summary
 
 
 def check_target(out: Path, *, overwrite: bool) -> None:
     """Raises OutputError where ``out`` holds something that is not a store of ours and may not be replaced."""
     if out.is_file() or out.is_symlink():
         raise OutputError(f"expected a directory for the store, got the file or link {out}")
-    if out.is_dir() and any(out.iterdir()) and not overwrite and not _is_store(out):
+    if out.is_dir() and any(out.iterdir()) and not overwrite and not is_store(out):
         raise OutputError(
             f"expected a new directory or a store of ours at {out}, found other files",
             hint="choose another directory, or pass --overwrite to replace it with all that it holds",
         )
 
 
-def _is_store(path: Path) -> bool:
-    try:
-        return "mien_store" in json.loads((path / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def _beside(out: Path, what: str) -> Path:
-    """A hidden name on the same disk that nobody else uses. After a kill it stays behind and may be deleted."""
-    return out.parent / f".{out.name}.{what}-{uuid.uuid4().hex[:8]}"
-
-
-def _move(temporary: Path, out: Path) -> None:
-    """Put the finished directory in place. The old one goes only when the new one stands complete beside it."""
-    if out.exists():
-        old = _beside(out, "old")
-        out.rename(old)
-        temporary.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        temporary.rename(out)
-
-
 def _silent(done: int, total: int | None, what: str) -> None:
     """No progress asked for."""
 
 
-def _write(sources: Sequence[Source], target: Path, *, progress: Progress) -> dict[str, Any]:
-    writers: dict[str, SplitWriter] = {}
-    drops: list[tuple[str, Drop]] = []
-    described: list[dict[str, Any]] = []
-    done = 0
-    totals = [source.total() for source in sources]
-    total = None if None in totals else sum(t for t in totals if t is not None)
-    with ExitStack() as stack:
-        for source in sources:
-            what = f"reading {source.name} ({source.layout})"
-            counts: dict[str, Counter[str]] = {}
-            progress(done, total, what)
-            for item in source.stream():
-                done += 1
-                if done % _STEP == 0:
-                    progress(done, total, what)
-                if isinstance(item, Drop):
-                    drops.append((source.name, item))
-                    continue
-                writer = writers.get(item.split)
-                if writer is None:
-                    writer = writers[item.split] = SplitWriter(target / "data", item.split)
-                    stack.callback(writer.close)
-                writer.add(item, source=source.name)
-                counts.setdefault(item.split, Counter())[item.label or UNLABELLED] += 1
-            described.append(_description(source, counts, [drop for name, drop in drops if name == source.name]))
-    if not writers:
-        raise DataError(
-            f"expected images in {', '.join(source.name for source in sources)}, "
-            f"got none ({len(drops)} dropped: {_reasons(drops)})"
-        )
-    progress(done, total, "looking for near-duplicates of Training images")
-    _mark_near_duplicates(writers)
-    progress(done, total, "done")
-    return _finish(target, writers, described, drops)
-
-
-def _description(source: Source, counts: dict[str, Counter[str]], drops: list[Drop]) -> dict[str, Any]:
+def _what(sources: Sequence[Source], standard: Standard) -> dict[str, Any]:
+    """What the parts are made from, save for the pictures themselves: those are in each part's fingerprint."""
     return {
-        "name": source.name,
-        "layout": source.layout,
-        "files": [file.name for file in source.files],
-        "counts": {split: _in_label_order(counts[split]) for split in sorted(counts)},
-        "dropped": dict(sorted(Counter(drop.reason for drop in drops).items())),
-        "differences": source.differences(counts),
-        "warnings": list(source.warnings),
-        "licence": source.licence,
+        "parts": part_files.FORMAT,
+        "versions": versions(),
+        "standard": standard.to_dict(),
+        "sources": [
+            {"name": s.name, "layout": s.layout, "files": [os.path.abspath(file) for file in s.files]} for s in sources
+        ],
     }
 
 
-def _finish(
-    target: Path, writers: dict[str, SplitWriter], described: list[dict[str, Any]], drops: list[tuple[str, Drop]]
+def _build(
+    sources: Sequence[Source], options: Options, place: Workplace, crew: Workers, progress: Progress
 ) -> dict[str, Any]:
-    from mien import __version__
-
-    used = {name for writer in writers.values() for name in writer.counts}
-    names = label_set.EIGHT if "contempt" in used else label_set.SEVEN
-    splits = {}
-    for name in sorted(writers, key=_split_order):
-        writer = writers[name]
-        splits[name] = {
-            "rows": writer.rows,
-            "counts": _in_label_order(writer.counts),
-            "with_votes": writer.with_votes,
-            "near_duplicates_in_training": writer.near_count,
-            "image_sizes": {f"{w}×{h} {mode}": n for (w, h, mode), n in sorted(writer.sizes.items())},
-            "content_sha256": writer.digest.hexdigest(),
-            "files": writer.rename_shards(),
-        }
-    if drops:
-        with (target / "dropped.csv").open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["source", "where", "reason", "detail"])
-            table.writerows([name, drop.where, drop.reason, drop.detail] for name, drop in drops)
-    summary = {
-        "mien_store": FORMAT,
-        "mien": __version__,
-        "labels": list(names),
-        "splits": splits,
-        "sources": described,
-        "dropped": dict(sorted(Counter(drop.reason for _, drop in drops).items())),
-    }
-    (target / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    try:
+        gathered = gather(sources, options.standard, crew, place.part, progress)
+        drops = [(part.source, drop) for part in gathered.parts for drop in part.drops]
+        if not any(part.rows for part in gathered.parts):
+            raise DataError(
+                f"expected images in {', '.join(source.name for source in sources)}, "
+                f"got none ({len(drops)} dropped: {_reasons(drops)})"
+            )
+    except OutputError:  # a full disk, a worker killed: an interruption like any other
+        raise
+    except MienError:  # a source that is broken: there is nothing to go on with
+        crew.stop()
+        place.clear()
+        raise
+    total = gathered.items
+    progress(total, total, "looking for near-duplicates")
+    facts = read_facts(gathered.parts)
+    plan = make_plan(facts, options.splits, options.balance)
+    drops += [
+        (facts.index.source[drop.row], Drop(facts.index.path[drop.row], drop.reason, drop.detail))
+        for drop in plan.drops
+    ]
+    varied: list[PartInfo] = []
+    if plan.varied is not None and options.balance is not None:
+        wanted = wanted_by_part(plan.varied, facts, gathered.parts)
+        varied = generate_parts(wanted, TRAINING, options.balance.variation, crew, place.varied, progress)
+    (place.store / "data").mkdir(parents=True)
+    written = _write_shards(place.store / "data", gathered.parts, varied, facts, plan, crew.count, progress)
+    summary = summarise(sources, options, gathered.read, written, plan, drops)
+    figure = _draw(place.store, written) if plan.varied is not None else None
+    columns = schema(written.optional).names
+    (place.store / CARD).write_text(card(summary, columns, figure=figure), encoding="utf-8")
+    _write_drops(place.store / "dropped.csv", drops)
+    write_summary(place.store, summary)
+    place.finish()
+    progress(total, total, "done")
     return summary
 
 
-def _mark_near_duplicates(writers: dict[str, SplitWriter]) -> None:
-    reference = [writer.all_averages() for name, writer in writers.items() if name in TRAINING_SPLITS]
-    if not reference:
-        return  # no Training in this store: the column stays null, which reads as "not known"
-    training = np.concatenate(reference)
-    for name, writer in writers.items():
-        if name not in TRAINING_SPLITS:
-            writer.rewrite_with(near_duplicates_of_averages(writer.all_averages(), training))
+def _write_shards(
+    data: Path,
+    parts: Sequence[PartInfo],
+    varied: Sequence[PartInfo],
+    facts: Facts,
+    plan: BuildPlan,
+    threads: int,
+    progress: Progress,
+) -> Written:
+    """One pass over the parts, each row to the shards of its split; what was generated comes after all originals."""
+    near = leaks(facts, plan.split)
+    optional = facts.has | ({"generated_from"} if any(part.rows for part in varied) else set())
+    written = Written(optional=frozenset(optional))
+    total = len(facts) + sum(part.rows for part in varied)
+    done = 0
+    with ExitStack() as stack, ThreadPoolExecutor(threads) as pool:
+
+        def write(row: Row, pixels: NDArray[np.uint8], split: str, leak: int) -> None:
+            writer = written.writers.get(split)
+            if writer is None:
+                writer = written.writers[split] = SplitWriter(data, split, written.optional)
+                stack.callback(writer.close)
+            writer.add(row, pixels, near=None if leak < 0 else bool(leak))
+            made = row.generated_from is not None
+            written.images[row.source, split, row.sample.label or UNLABELLED, made] += 1
+
+        for part, first in zip(parts, facts.first, strict=True):
+            for row, pixels in _with_pixels(part, [bool(name) for name in plan.split[first : first + part.rows]], pool):
+                write(row, pixels, plan.split[first + row.number], int(near[first + row.number]))
+            done += part.rows
+            progress(done, total, "writing shards")
+        for part, new in zip(varied, new_images(facts, varied), strict=True):
+            for row, pixels in _with_pixels(part, new.tolist(), pool):
+                write(row, pixels, row.sample.split, -1)
+            done += part.rows
+            progress(done, total, "writing shards")
+    return written
 
 
-def _in_label_order(counts: Counter[str]) -> dict[str, int]:
-    return {name: counts[name] for name in (*label_set.EIGHT, UNLABELLED) if counts[name]}
+def _with_pixels(
+    part: PartInfo, wanted: Sequence[bool], threads: ThreadPoolExecutor
+) -> Iterator[tuple[Row, NDArray[np.uint8]]]:
+    """The wanted rows of a part, decoded; large pictures in threads, for which small ones are too quick."""
+    rows = (row for row in read_rows(part) if wanted[row.number])
+    while batch := list(islice(rows, 16)):
+        spread = threads.map if len(batch[0].png) > _LARGE_PNG else map
+        yield from zip(batch, spread(decode_png, [row.png for row in batch]), strict=True)
 
 
-def _split_order(name: str) -> tuple[int, str]:
-    order = ("training", "train", "public_test", "validation", "private_test", "test")
-    return (order.index(name) if name in order else len(order), name)
+def _draw(store: Path, written: Written) -> str | None:
+    """Figure 2 beside the shards, where matplotlib is installed; the name of its PNG."""
+    from mien.data.balance_figure import balance_figure
+
+    originals, generated = (written.by_source(TRAINING, generated=made) for made in (False, True))
+    try:
+        balance_figure(originals, generated, png=store / "balance.png", svg=store / "balance.svg")
+    except MissingExtra:
+        return None
+    return "balance.png"
 
 
-def _reasons(drops: list[tuple[str, Drop]]) -> str:
+def _write_drops(file: Path, drops: Sequence[tuple[str, Drop]]) -> None:
+    if drops:
+        with file.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            table = csv.writer(stream, lineterminator="\n")
+            table.writerow(["source", "where", "reason", "detail"])
+            table.writerows([name, drop.where, drop.reason, drop.detail] for name, drop in drops)
+
+
+def _reasons(drops: Sequence[tuple[str, Drop]]) -> str:
     counts = Counter(drop.reason for _, drop in drops)
     return ", ".join(f"{n} {reason}" for reason, n in counts.most_common()) or "nothing to read"

@@ -5,7 +5,7 @@ decoding per epoch; whatever changes per step (augmentation) happens on the devi
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 Batch = dict[str, Tensor]
+
+
+class Order(Protocol):
+    """Which rows an epoch shows: ``order(epoch)`` → int64, as many in each; see ``balance.BalancedOrder``."""
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, epoch: int, /) -> NDArray[np.int64]: ...
 
 
 class CropDataset(Dataset[Batch]):
@@ -49,6 +57,7 @@ class BatchSampler(Sampler[list[int]]):
 
     Lightning calls ``set_epoch`` at the start of each epoch. drop_last: batch norm wants full batches. rank, world:
     with several processes each takes its own rows of every batch; together they take the rows that one alone would.
+    order: draws the rows of an epoch in place of a permutation of all ``n``.
     """
 
     def __init__(
@@ -61,7 +70,10 @@ class BatchSampler(Sampler[list[int]]):
         drop_last: bool = False,
         rank: int = 0,
         world: int = 1,
+        order: Order | None = None,
     ) -> None:
+        self.order = order
+        n = n if order is None else len(order)
         self.n, self.batch_size, self.shuffle, self.seed = n, min(batch_size, n), shuffle, seed
         self.drop_last, self.epoch, self.rank, self.world = drop_last, 0, rank, world
 
@@ -73,7 +85,9 @@ class BatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.arange(self.n)
-        if self.shuffle:
+        if self.order is not None:
+            order = self.order(self.epoch)
+        elif self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
         for batch in range(len(self)):
             rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
@@ -81,8 +95,20 @@ class BatchSampler(Sampler[list[int]]):
 
 
 def make_loader(
-    dataset: CropDataset, batch_size: int, *, train: bool, seed: int = 0, rank: int = 0, world: int = 1
+    dataset: CropDataset,
+    batch_size: int,
+    *,
+    train: bool,
+    seed: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    order: Order | None = None,
 ) -> DataLoader[Batch]:
-    """A torch DataLoader whose items are whole batches; shuffled and full batches only for training."""
-    sampler = BatchSampler(len(dataset), batch_size, shuffle=train, seed=seed, drop_last=train, rank=rank, world=world)
+    """A torch DataLoader whose items are whole batches; shuffled and full batches only for training.
+
+    order: the rows of each epoch, where that is not every row once (``seed`` then has no say).
+    """
+    sampler = BatchSampler(
+        len(dataset), batch_size, shuffle=train, seed=seed, drop_last=train, rank=rank, world=world, order=order
+    )
     return DataLoader(dataset, batch_size=None, sampler=sampler)

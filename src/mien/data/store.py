@@ -2,8 +2,8 @@
 
 A directory of Parquet shards, ``data/<split>-00000-of-00001.parquet``, which pandas, DuckDB and
 ``datasets.load_dataset(directory)`` open without our code, beside a ``summary.json`` (sources, counts, drops,
-differences from the published counts) and, where something was dropped, ``dropped.csv``. This file is the reading side;
-``build.py`` writes. Columns of a shard:
+differences from the published counts, options, versions), a card for people (``README.md``) and, where something was
+dropped, ``dropped.csv``. This file is the reading side; ``build.py`` writes. Columns of a shard:
 
     image           struct{bytes: PNG, path: the image's name within its source}
     label           name of the expression, null where the source holds it back
@@ -12,13 +12,20 @@ differences from the published counts) and, where something was dropped, ``dropp
     votes           ten FER+ counts in the order of ``sources.VOTE_NAMES``, or null
     group           what must not cross splits (a subject), or null
     near_duplicate  whether a Training image is nearly the same (``duplicates.py``); null in Training itself
-    valence, arousal  float in -1…1, or null; only in stores of sources that have them
+
+and, only in stores where some image has them:
+
+    valence, arousal  float in -1…1, or null
+    landmarks       x, y, x, y, … in pixels of the image, or null
+    generated_from  the original's name within its source, for an image that was generated from it; null for an original
 """
 
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +40,8 @@ SUMMARY = "summary.json"
 #: Splits whose images a network may have learned by heart; ``near_duplicate`` refers to them.
 TRAINING_SPLITS = ("training", "train")
 _AGAIN = "build it again"
+_BATCH = 1024  # rows that are read at a time
+_LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to a thread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,12 +124,12 @@ class Store:
         return [self.path / name for name in self.summary["splits"][split]["files"]]
 
     def read(self, split: str) -> Split:
-        """The whole split, decoded once: about 2,304 bytes an image for FER2013.
+        """The whole split, decoded once: 2,304 bytes an image for FER2013, 150,528 for 224×224 RGB.
 
         Raises DataError for an unknown split, a broken shard, or images of several sizes.
         """
         paths: list[str] = []
-        images: list[NDArray[np.uint8]] = []
+        pictures = _Pictures(self.path, self.summary["splits"][split]["rows"] if split in self.splits else 0)
         labels: list[NDArray[np.int64]] = []
         votes: list[NDArray[np.float32]] = []
         leak: list[NDArray[np.bool_]] = []
@@ -129,8 +138,7 @@ class Store:
         for batch in self._batches(split, ["image", "label_code", "votes", "near_duplicate", "valence", "arousal"]):
             image = batch.column("image")
             names = image.field("path").to_pylist()
-            for name, data in zip(names, image.field("bytes").to_pylist(), strict=True):
-                images.append(_decoded(data, name=name, like=images[0] if images else None, store=self.path))
+            pictures.add(names, image.field("bytes").to_pylist())
             paths += names
             labels.append(batch.column("label_code").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
             votes.append(_votes(batch.column("votes")))
@@ -140,12 +148,12 @@ class Store:
             if "valence" in batch.schema.names:
                 pair = [batch.column(name).to_numpy(zero_copy_only=False) for name in ("valence", "arousal")]
                 affect.append(np.stack(pair, 1).astype(np.float32))  # null → NaN
-        if not images:
+        if not paths:
             raise DataError(f"expected images in split {split!r} of {self.path}, got none")
         return Split(
             name=split,
             paths=paths,
-            images=np.stack(images),
+            images=pictures.all(),
             labels=np.concatenate(labels),
             votes=np.concatenate(votes),
             leak=np.concatenate(leak) if known else None,
@@ -160,24 +168,65 @@ class Store:
             try:
                 with pq.ParquetFile(shard) as file:
                     there = [name for name in columns if name in file.schema_arrow.names]
-                    yield from file.iter_batches(batch_size=4096, columns=there)
+                    yield from file.iter_batches(batch_size=_BATCH, columns=there)
             except (pa.ArrowException, OSError, KeyError) as error:
                 raise DataError(f"expected a shard of ours, cannot read {shard}: {error}", hint=_AGAIN) from error
 
 
-def _decoded(data: bytes, *, name: str, like: NDArray[np.uint8] | None, store: Path) -> NDArray[np.uint8]:
-    from PIL import Image
-
+def is_store(path: Path) -> bool:
+    """Whether a store of ours, of whatever version, lies there."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            pixels = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, TypeError) as error:  # Pillow's ways to say that a PNG is broken
-        raise DataError(
-            f"expected a PNG for {name} in {store}, cannot read it: {error}", hint="build it again"
-        ) from error
-    if like is not None and pixels.shape != like.shape:
-        raise DataError(f"expected every image of {store} to be {like.shape}, got {pixels.shape} for {name}")
-    return pixels
+        return "mien_store" in json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+class _Pictures:
+    """One array that fills with a split's pictures, so that no second copy of all of them is ever held.
+
+    rows: how many there will be, by the summary. Large PNGs are decoded in threads, for which small ones are too quick.
+    """
+
+    def __init__(self, store: Path, rows: int) -> None:
+        self.store, self.rows, self.filled = store, rows, 0
+        self.pixels: NDArray[np.uint8] | None = None
+
+    def add(self, names: list[str], data: list[bytes]) -> None:
+        """Raises DataError for a broken PNG, one of another size, or more than there should be."""
+        if data and len(data[0] or b"") > _LARGE_PNG:
+            with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4) as pool:
+                self._keep(names, pool.map(self._decoded, names, data))
+        else:
+            self._keep(names, map(self._decoded, names, data))
+
+    def all(self) -> NDArray[np.uint8]:
+        if self.pixels is None or self.filled != self.rows:
+            raise DataError(f"expected {self.rows} images in {self.store}, found {self.filled}", hint=_AGAIN)
+        return self.pixels
+
+    def _keep(self, names: list[str], decoded: Iterable[NDArray[np.uint8]]) -> None:
+        for name, pixels in zip(names, decoded, strict=True):
+            if self.pixels is None:
+                self.pixels = np.empty((self.rows, *pixels.shape), np.uint8)
+            if pixels.shape != self.pixels.shape[1:]:
+                raise DataError(
+                    f"expected every image of {self.store} to be {self.pixels.shape[1:]}, got {pixels.shape} for {name}"
+                )
+            if self.filled == self.rows:
+                raise DataError(f"expected {self.rows} images in {self.store}, found more", hint=_AGAIN)
+            self.pixels[self.filled] = pixels
+            self.filled += 1
+
+    def _decoded(self, name: str, data: bytes) -> NDArray[np.uint8]:
+        from PIL import Image
+
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                return np.asarray(image)
+        except (OSError, ValueError, SyntaxError, TypeError) as error:  # Pillow's ways to say that a PNG is broken
+            raise DataError(
+                f"expected a PNG for {name} in {self.store}, cannot read it: {error}", hint=_AGAIN
+            ) from error
 
 
 def _votes(column: Any) -> NDArray[np.float32]:
@@ -198,13 +247,23 @@ def _found(path: Path) -> str:
 
 
 def _hint(path: Path) -> str:
-    """The next step, where it can be guessed: a data set given in place of a store is the usual slip."""
-    from mien.data.sources import SOURCES, open_source
+    """The next step, where it can be guessed: a data set given in place of a store is the usual slip.
 
+    A data set of a name wins over the user's own; where it could be several, the user has to say which.
+    """
+    from mien.data.sources import OWN, SOURCES, open_source
+
+    could_be: list[str] = []
     for name in SOURCES:
+        if could_be and name in OWN:
+            break
         try:
             open_source(name, path)
-        except DataError:
+        except (DataError, OSError):
             continue
+        could_be.append(name)
+    if len(could_be) == 1:
+        name = could_be[0]
         return f"this is a {name} source; run: mien data build --source {name}={path} -o STORE"
-    return "make one with: mien data build --source NAME=PATH -o STORE"
+    choice = f"; it looks like {' or '.join(could_be)}" if could_be else ""
+    return f"make one with: mien data build --source NAME=PATH -o STORE{choice}"

@@ -4,6 +4,7 @@ Both give logits N×V×K of uint8 crops, with V = 1 view or the ten crops of ``P
 evaluation path serves both and their difference can be measured.
 """
 
+import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -66,13 +67,16 @@ class OnnxPredictor:
 
 
 class RunPredictor:
-    """A run directory's best weights, in torch on the CPU in single precision."""
+    """A run directory's best weights, in torch in single precision. device: "cpu", "gpu" or "auto"."""
 
-    def __init__(self, run: str | Path) -> None:
+    def __init__(self, run: str | Path, *, device: str = "cpu") -> None:
         from mien.training.networks import load_network
+        from mien.training.run import choose_device
 
+        self.device = choose_device(device)
         self.path = Path(run)
-        self._network, recipe, self.preprocess, self._meta = load_network(run)
+        network, recipe, self.preprocess, self._meta = load_network(run)
+        self._network = network.to(self.device)
         self._recipe = recipe.model_dump(mode="json")
         self.name, self.validation = recipe.name, recipe.data.validation
         self.labels = tuple(self._meta["labels"]) if "labels" in self._meta else _seven()
@@ -81,9 +85,10 @@ class RunPredictor:
     def run(self, batch: Float32) -> Float32:
         import torch
 
-        with torch.no_grad():
-            logits = self._network(torch.from_numpy(np.ascontiguousarray(batch)))
-        return logits.float().numpy()
+        # cuDNN's TF32 has ten bits of mantissa: not what the exported file computes with.
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            logits = self._network(torch.from_numpy(np.ascontiguousarray(batch)).to(self.device))
+        return logits.float().cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
         kept = ("model", "parameters", "commit", "torch", "result", "device")
@@ -118,6 +123,16 @@ def all_logits(predictor: Predictor, pixels: Uint8, *, tta: bool, progress: Prog
         if progress:
             progress(min(start + rows, len(pixels)), len(pixels))
     return np.concatenate(parts) if parts else np.zeros((0, views, len(predictor.labels)), np.float32)
+
+
+def seconds_a_view(predictor: Predictor, *, rows: int = 4) -> float:
+    """How long one view of one image takes, by a small batch (the second of two: the first one warms up)."""
+    side = predictor.preprocess.input_size
+    batch = np.zeros((rows, predictor.preprocess.channels, side, side), np.float32)
+    predictor.run(batch)
+    started = time.perf_counter()
+    predictor.run(batch)
+    return (time.perf_counter() - started) / rows
 
 
 def _seven() -> tuple[str, ...]:

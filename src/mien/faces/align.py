@@ -91,13 +91,7 @@ def align_crop(image: Uint8, detection: Detection, *, size: int, geometry: CropG
         whole = Image.fromarray(image)
         return np.array(whole.resize((size, size), Image.Resampling.BILINEAR))
 
-    box = detection.box
-    side = geometry.side_in(height, width, box.h)
-    turn = roll(detection)
-    along, across = cos(turn), sin(turn)
-    right, down = geometry.right * box.h, geometry.down * box.h
-    x = box.x + box.w / 2 + right * along - down * across
-    y = box.y + box.h / 2 + right * across + down * along
+    x, y, side, along, across = _placed(height, width, detection, geometry)
 
     # Three steps keep it both sharp and fast: average whole pixels down to at most three times the size, turn and
     # place by interpolation at a multiple of the size, average that multiple away.
@@ -116,6 +110,44 @@ def align_crop(image: Uint8, detection: Detection, *, size: int, geometry: CropG
         resample=Image.Resampling.BICUBIC if side < size else Image.Resampling.BILINEAR,
     )
     return np.array(rendered.reduce(multiple) if multiple > 1 else rendered)  # a copy, because that can be written
+
+
+def landmarks_in_crop(
+    points: tuple[tuple[float, float], ...],
+    picture: tuple[int, int],
+    detection: Detection,
+    *,
+    size: int,
+    geometry: CropGeometry,
+) -> tuple[tuple[float, float], ...]:
+    """Where :func:`align_crop` puts points of the picture: x, y in pixels of the crop, perhaps outside of it.
+
+    picture: its height and width. The inverse of what ``align_crop`` renders.
+    """
+    height, width = picture
+    if detection.is_crop:
+        return tuple((x * size / width, y * size / height) for x, y in points)
+    x0, y0, side, along, across = _placed(height, width, detection, geometry)
+    unit = size / side
+    return tuple(
+        (
+            size / 2 + unit * ((x - x0) * along + (y - y0) * across),
+            size / 2 + unit * ((y - y0) * along - (x - x0) * across),
+        )
+        for x, y in points
+    )
+
+
+def _placed(
+    height: int, width: int, detection: Detection, geometry: CropGeometry
+) -> tuple[float, float, float, float, float]:
+    """The crop in a picture: x and y of its centre, its side, cosine and sine of its turn."""
+    box, turn = detection.box, roll(detection)
+    along, across = cos(turn), sin(turn)
+    right, down = geometry.right * box.h, geometry.down * box.h
+    x = box.x + box.w / 2 + right * along - down * across
+    y = box.y + box.h / 2 + right * across + down * along
+    return x, y, geometry.side_in(height, width, box.h), along, across
 
 
 def _patch(

@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -149,8 +150,12 @@ def build(
     except MienError:
         raise
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, AssertionError) as error:
+        reason = shorten(str(error), 200, placeholder=" …")
+        if isinstance(error, ValueError) and "expected " in reason:  # the network's own words
+            raise RecipeError(f"model.args: {name}: {reason}") from error
+        given = shorten(", ".join(f"{key}: {value}" for key, value in filled.items()), 80, placeholder=" …")
         raise RecipeError(
-            f"model.args: expected values that {name} can be built with, got {filled}: {error}"
+            f"model.args: expected values that {name} can be built with, got {given or 'none'}: {reason}"
         ) from error
 
 

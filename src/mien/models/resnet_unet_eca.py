@@ -1,4 +1,4 @@
-"""ResNet34 whose four stages are each followed by a U-Net mask with ECA: Paper B's network.
+"""ResNet34 whose four stages are each followed by a U-Net mask with ECA.
 
 Tian, Zhang & Huo 2024, "Facial Expression Recognition Algorithm Integrating Semantic Features and Attention
 Mechanisms" (HSMS 2024), after Pham, Vu & Tran 2021, arXiv 2603.05937. Trunk: He et al. 2015, arXiv 1512.03385, timm's.
@@ -140,7 +140,7 @@ def _conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
 
 @register(
     "resnet34_unet_eca",
-    source="Tian, Zhang & Huo 2024 (Paper B)",
+    source="Tian, Zhang & Huo 2024",
     summary="ResNet34 with a U-Net + ECA mask after each stage",
     color="rgb",
     input_sizes=(224, 48, 72),

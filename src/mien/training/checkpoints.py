@@ -21,6 +21,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file.stream)
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
             file.discard()
+            if isinstance(error.__context__, KeyboardInterrupt | SystemExit):
+                raise error.__context__ from None  # Ctrl-C or SIGTERM: torch's writer fails on its way out
             cause = error.__context__ if isinstance(error.__context__, OSError) else error
             raise file.failed(cause) from error
         except BaseException:

@@ -18,18 +18,20 @@ from mien.training.recipe import Recipe, load_recipe
 
 def recipe_preprocess(recipe: Recipe) -> Preprocess:
     """What the recipe's network is fed with. Raises RecipeError where the numbers do not fit it."""
+    color = registry.spec(recipe.model.name).color
     try:
-        return recipe.preprocess(registry.spec(recipe.model.name).color)
-    except RecipeError:
-        raise
+        return recipe.preprocess(color)
     except MienError as error:
-        raise RecipeError(f"data.size, data.mean or data.std: {error}") from error
+        raise RecipeError(f"data: {error}", hint=f"{recipe.model.name} takes {color} pictures") from error
 
 
-def build_network(recipe: Recipe, *, pretrained: bool = False) -> nn.Module:
-    """The recipe's network as it is before any of ``model.init`` but ImageNet weights. Raises RecipeError."""
+def build_network(recipe: Recipe, *, classes: int = len(SEVEN), pretrained: bool = False) -> nn.Module:
+    """The recipe's network as it is before any of ``model.init`` but ImageNet weights. Raises RecipeError.
+
+    classes: how many expressions the data set has.
+    """
     model, side = recipe.model, recipe.data.window or recipe.data.size
-    network = registry.build(model.name, model.args, num_classes=len(SEVEN), image_size=side, pretrained=pretrained)
+    network = registry.build(model.name, model.args, num_classes=classes, image_size=side, pretrained=pretrained)
     if recipe.task == "expression":
         return network
     channels = registry.spec(model.name).channels
@@ -39,13 +41,13 @@ def build_network(recipe: Recipe, *, pretrained: bool = False) -> nn.Module:
         raise RecipeError(f"task masked_image: {error}") from error
 
 
-def starting_network(recipe: Recipe) -> nn.Module:
+def starting_network(recipe: Recipe, *, classes: int = len(SEVEN)) -> nn.Module:
     """The recipe's network with the weights that ``model.init`` names.
 
     Raises RecipeError where they do not fit, WeightsError where they cannot be fetched, DataError for no run.
     """
     kind, _, where = recipe.model.init.partition(":")
-    network = build_network(recipe, pretrained=kind == "imagenet")
+    network = build_network(recipe, classes=classes, pretrained=kind == "imagenet")
     if kind == "run":
         _start_from_run(Path(where), network, recipe)
     elif kind == "ssl":
@@ -53,7 +55,7 @@ def starting_network(recipe: Recipe) -> nn.Module:
     return network
 
 
-def try_network(network: nn.Module, recipe: Recipe) -> None:
+def try_network(network: nn.Module, recipe: Recipe, *, classes: int = len(SEVEN)) -> None:
     """Show a network two pictures; its state stays as it was. Raises RecipeError where it cannot take them."""
     preprocess = recipe_preprocess(recipe)
     side = preprocess.input_size
@@ -64,7 +66,7 @@ def try_network(network: nn.Module, recipe: Recipe) -> None:
             if isinstance(network, MaskedImageModel):
                 shape, expected = network(pictures, network.draw_mask(2, torch.Generator())).shape, pictures.shape
             else:
-                shape, expected = network(pictures).shape, torch.Size([2, len(SEVEN)])
+                shape, expected = network(pictures).shape, torch.Size([2, classes])
     except Exception as error:  # whatever a network of timm's may raise deep inside
         what = " ".join(str(error).split())[:200]
         raise RecipeError(
@@ -91,21 +93,14 @@ def load_network(run: str | Path, *, checkpoint: str = "best") -> tuple[nn.Modul
             f"expected a run that reads expressions, got {run}, a {recipe.task} run",
             hint=f"start a recipe of {recipe.model.name} from it with model.init: ssl:{run}",
         )
-    network = build_network(recipe)
+    meta = read_meta(run)
+    network = build_network(recipe, classes=len(meta.get("labels", SEVEN)))
     state = _network_state(file)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise DataError(f"expected a checkpoint of {recipe.model.name} in {file}; {_misfit(network, state)}") from error
-    return network.eval(), recipe, recipe_preprocess(recipe), read_meta(run)
-
-
-def teacher(run: Path, preprocess: Preprocess) -> nn.Module:
-    """A finished run as teacher. Raises RecipeError where it looks at pictures in another way than its student."""
-    network, _, its_own, _ = load_network(run)
-    if its_own != preprocess:
-        raise RecipeError(f"distill.runs: {run} was trained with {its_own}, this recipe has {preprocess}")
-    return network
+    return network.eval(), recipe, recipe_preprocess(recipe), meta
 
 
 def read_meta(run: Path) -> dict[str, Any]:

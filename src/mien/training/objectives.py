@@ -72,7 +72,8 @@ class Objective(ABC):
 class Expression(Objective):
     """Cross-entropy on soft targets, the network's own terms, and distillation (Hinton et al. 2015, arXiv 1503.02531).
 
-    teachers: frozen networks that take the same crops. class_weights: float K, in the cross-entropy alone.
+    teachers: frozen networks that take the student's input; ``training/teachers.py`` makes them of any run.
+    class_weights: float K, in the cross-entropy alone.
     """
 
     monitor, mode = "valid_accuracy", "max"

@@ -64,6 +64,7 @@ def build_schedule(
             threshold=0.0,
             threshold_mode="abs",
             min_lr=section.floor,
+            eps=0,  # torch would leave steps below 1e-8 out, without a word
         )
     return LambdaLR(optimizer, partial(lr_factor, section, total_steps=total_steps, steps_per_epoch=steps_per_epoch))
 

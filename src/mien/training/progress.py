@@ -1,4 +1,11 @@
-"""What a run says while it works: a bar on a terminal, a line an epoch elsewhere (both on stderr), and ``log.csv``."""
+"""What a run says while it works: a bar on a terminal, a line an epoch elsewhere (both on stderr), and ``log.csv``.
+
+epoch, step        counted from 1; optimiser steps so far
+lr                 of the epoch's last step
+train_*            means over the epoch's augmented, mixed pictures, as the network was at each step
+valid_*            on the validation split after the epoch, with the averaged weights where the recipe has an ema
+seconds            of the epoch, validation included
+"""
 
 import csv
 import io
@@ -22,7 +29,7 @@ class EpochLog(Callback):
     """One row an epoch into ``log.csv``; rows that a resumed run repeats are replaced, not doubled."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._rows, self._started = path, list[dict[str, Any]](), 0.0
+        self.path, self._rows, self._started, self._rate = path, list[dict[str, Any]](), 0.0, 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.path.is_file():
@@ -31,6 +38,11 @@ class EpochLog(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]  # after the step the schedule has moved on
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, FerModule)
@@ -44,7 +56,7 @@ class EpochLog(Callback):
         row: dict[str, Any] = {
             "epoch": epoch,
             "step": trainer.global_step,
-            "lr": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
+            "lr": f"{self._rate:.6g}",
             "seconds": f"{time.perf_counter() - self._started:.1f}",
         }
         row |= {name: f"{value:.5f}" for name, value in measured.items()}

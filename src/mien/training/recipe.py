@@ -1,7 +1,7 @@
 """A recipe: everything that makes a training run, typed; a wrong key or value is named, with what was expected.
 
-Recipes are YAML documents in ``recipes/``. ``--set a.b=value`` changes one key; the recipe as it was used is written
-into the run directory.
+Recipes are YAML documents in ``recipes/``, save ``recipes/data/``, where those of builds are. ``--set a.b=value``
+changes one key; the recipe as it was used is written into the run directory.
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from mien.data.augment import AugmentSettings
+from mien.documents import Section, check_kind, find_recipe, parse, read_mapping, shipped
 from mien.errors import RecipeError
 from mien.preprocess import Preprocess
 
@@ -27,10 +28,6 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
 class ModelSection(Section):
     """Which network, and its builder's arguments (see ``mien models``).
 
@@ -39,7 +36,7 @@ class ModelSection(Section):
     """
 
     name: str
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field(default_factory=dict)
     init: str = Field(default="scratch", pattern=r"^(scratch|imagenet|run:.+|ssl:.+)$")
 
 
@@ -47,6 +44,7 @@ class DataSection(Section):
     """Splits of the store. Training learns from ``train``; ``validation`` selects the best epoch.
 
     size: side in pixels that pictures are brought to. window: side of the part that the network takes, where not all.
+    balance: "online" shows each class equally often in every epoch; see ``data/online.py``.
     """
 
     train: str = "training"
@@ -55,6 +53,7 @@ class DataSection(Section):
     window: int | None = Field(default=None, ge=8)
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
+    balance: Literal["none", "online"] = "none"
     limit: int | None = Field(default=None, ge=1, description="only the first N rows of each split (smoke runs)")
 
 
@@ -111,6 +110,13 @@ class OptimizerSection(Section):
     clip_norm: float | None = Field(default=None, gt=0)
     sam: SamSection | None = None
 
+    @field_validator("sam", mode="before")
+    @classmethod
+    def _settings_of_sam(cls, raw: Any) -> Any:
+        if not (raw is None or isinstance(raw, dict | SamSection)):
+            raise ValueError("expected settings such as {rho: 0.05} ({} takes the defaults), or null for no SAM")
+        return raw
+
 
 class ScheduleSection(Section):
     """How the learning rate moves.
@@ -150,6 +156,13 @@ class DistillSection(Section):
     runs: list[Path] = Field(min_length=1)
     weight: Share = 0.7
     temperature: float = Field(default=1.0, gt=0)
+
+    @field_validator("runs", mode="before")
+    @classmethod
+    def _list_of_runs(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            raise ValueError(f"expected a list of run directories, such as [{raw}]")
+        return raw
 
 
 class MaskingSection(Section):
@@ -193,6 +206,8 @@ class Recipe(Section):
     def _fits_together(self) -> "Recipe":
         if self.batch_size % self.accumulate:
             raise ValueError(f"expected a batch_size that accumulate divides, got {self.batch_size}/{self.accumulate}")
+        if self.data.balance == "online" and self.targets.class_weights != "none":
+            raise ValueError("expected data.balance or targets.class_weights, got both: they even out the same thing")
         if self.task == "masked_image" and self.distill:
             raise ValueError("expected no distill section with task masked_image: there are no labels to agree on")
         return self
@@ -201,22 +216,32 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def differences(before: Recipe, now: Recipe) -> list[str]:
+    """Each key whose value differs, with both: "optimizer.lr was 0.1, is 0.05"."""
+    old, new = (_leaves(recipe.model_dump(mode="json")) for recipe in (before, now))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return [f"{key} was {_shown(old.get(key))}, is {_shown(new.get(key))}" for key in keys]
+
+
+def _leaves(raw: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in raw.items():
+        found |= _leaves(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return found
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)  # a float in full: rounding could hide the difference
+
+
 def load_recipe(path: str | Path, *, overrides: Mapping[str, str] | None = None) -> Recipe:
     """Read, change by ``{"a.b": "value"}`` (values are YAML), validate.
 
     path: a file, or the name of a recipe that mien ships ("compact", "swin_t/paper"). Raises RecipeError.
     """
-    file = find_recipe(path)
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"expected a readable recipe, got {file}: {error}") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{file}: expected YAML, got {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise RecipeError(
-            f"{file}: expected keys and values, got {type(raw).__name__}", hint="see recipes/compact.yaml"
-        )
+    file = find_recipe(path, build=False)
+    raw = read_mapping(file)
+    check_kind(raw, origin=str(file), build=False)
     for key, value in (overrides or {}).items():
         _set(raw, key, value)
     return parse_recipe(raw, origin=str(file))
@@ -224,29 +249,12 @@ def load_recipe(path: str | Path, *, overrides: Mapping[str, str] | None = None)
 
 def parse_recipe(raw: Mapping[str, Any], *, origin: str) -> Recipe:
     """Validate a mapping. Raises RecipeError that names each wrong key, what was expected and what came."""
-    try:
-        return Recipe.model_validate(raw)
-    except ValidationError as error:
-        raise RecipeError(f"{origin}: {'; '.join(_explain(e) for e in error.errors())}") from error
-
-
-def find_recipe(path: str | Path) -> Path:
-    """The file itself, or the shipped recipe of that name. Raises RecipeError."""
-    file = Path(path)
-    if file.is_file():
-        return file
-    shipped = shipped_recipes()
-    if str(path) not in shipped:
-        raise RecipeError(f"expected a recipe file or one of {', '.join(shipped)}; got {str(path)!r}")
-    return shipped[str(path)]
+    return parse(Recipe, raw, origin=origin)
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with mien, by name: "compact", "swin_t_se/paper", …"""
-    homes = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[3] / "recipes")  # wheel, checkout
-    home = next((home for home in homes if home.is_dir()), homes[0])
-    found = {file.relative_to(home).with_suffix("").as_posix(): file for file in home.rglob("*.yaml")}
-    return {name: found[name] for name in sorted(found, key=lambda name: ("/" in name, name))}
+    """The training recipes that come with mien, by name: "compact", "swin_t_se/paper", …"""
+    return shipped(build=False)
 
 
 def recipes_by_network() -> dict[str, list[str]]:
@@ -282,22 +290,3 @@ def _set(raw: dict[str, Any], key: str, value: str) -> None:
         place[leaf] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {key}: expected a YAML value, got {value!r}") from error
-
-
-def _explain(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        section: Any = Recipe
-        for part in error["loc"][:-1]:
-            section = next((c for c in _sections(section.model_fields[part].annotation)), section)
-        return f"{where}: no such key; expected one of {', '.join(section.model_fields)}"
-    if error["type"] == "missing":
-        return f"{where}: this key is required"
-    if error["type"] == "value_error" and isinstance(error["input"], dict):  # a rule of ours over several keys
-        return ": ".join(part for part in (where, str(error["ctx"]["error"])) if part)
-    return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
-
-
-def _sections(annotation: Any) -> list[type[Section]]:
-    options = getattr(annotation, "__args__", (annotation,))
-    return [option for option in options if isinstance(option, type) and issubclass(option, Section)]

@@ -30,6 +30,7 @@ import mien
 from mien.atomic import write_text
 from mien.commit import checkout_commit
 from mien.data.loader import CropDataset, make_loader
+from mien.data.online import balanced_order
 from mien.data.store import Split, Store
 from mien.errors import DataError, OutputError, UsageError
 from mien.labels import SEVEN
@@ -37,10 +38,13 @@ from mien.preprocess import Preprocess
 from mien.training.averaging import MovingAverage
 from mien.training.checkpoints import PatientStop, RunCheckpoint, WholeCheckpointIO
 from mien.training.module import FerModule
-from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, teacher, try_network
+from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, try_network
+from mien.training.prerequisites import check_prerequisites
 from mien.training.progress import EpochLog, progress_bar
-from mien.training.recipe import Recipe, load_recipe
+from mien.training.recipe import Recipe, differences, load_recipe
+from mien.training.signals import LeaveOnSigterm
 from mien.training.targets import inverse_weights, one_hot, soft_targets
+from mien.training.teachers import load_teacher
 
 
 def train(
@@ -58,7 +62,8 @@ def train(
     resume: go on from ``last.ckpt``; with as many threads, the result equals an uninterrupted run. accelerator: "cpu",
     "gpu" (CUDA), or "auto": CUDA where there is one. devices: processes that share each batch (on one machine).
     Nothing is written before everything has been checked.
-    Raises UsageError where ``run`` holds another run, RecipeError and DataError for what they name.
+    Raises UsageError where ``run`` holds another run (with ``resume``: none), RecipeError and DataError for what they
+    name, KeyboardInterrupt for Ctrl-C.
     """
     run = Path(run)
     last = run / "last.ckpt"
@@ -78,22 +83,29 @@ def train(
     go_on = str(last) if resume and last.is_file() else None
     if threads:
         torch.set_num_threads(threads)
-    preprocess = recipe_preprocess(recipe)
-    train_set = crop_dataset(store.read(recipe.data.train), recipe, preprocess, train=True)
-    valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False)
+    preprocess, classes = recipe_preprocess(recipe), len(store.labels)
+    check_prerequisites(recipe, store.path, resume=go_on is not None)
+    train_split = store.read(recipe.data.train)
+    online = recipe.data.balance == "online"
+    order = balanced_order(store, train_split, limit=recipe.data.limit, seed=recipe.seed) if online else None
+    train_set = crop_dataset(train_split, recipe, preprocess, train=True, classes=classes)
+    del train_split
+    valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False, classes=classes)
     batch = _whole_batch(recipe, len(train_set), devices)
-    train_loader = make_loader(train_set, batch, train=True, seed=recipe.seed, rank=rank, world=devices)
+    train_loader = make_loader(train_set, batch, train=True, seed=recipe.seed, rank=rank, world=devices, order=order)
     # As many as a pass of training holds, twice: validation keeps nothing for a backward pass.
     shown = min(512, max(64, 2 * batch // recipe.accumulate))
     valid_loader = make_loader(valid_set, shown, train=False, rank=rank, world=devices)
 
     L.seed_everything(recipe.seed, verbose=False)
-    network = build_network(recipe) if go_on else starting_network(recipe)
-    try_network(network, recipe)
-    teachers = [teacher(path, preprocess) for path in recipe.distill.runs] if recipe.distill else []
+    network = build_network(recipe, classes=classes) if go_on else starting_network(recipe, classes=classes)
+    try_network(network, recipe, classes=classes)
+    teachers = (
+        [load_teacher(path, preprocess, labels=store.labels) for path in recipe.distill.runs] if recipe.distill else []
+    )
     weights = None
     if recipe.task == "expression" and recipe.targets.class_weights == "inverse":
-        weights = inverse_weights(train_set.columns["labels"].numpy(), len(SEVEN))
+        weights = inverse_weights(train_set.columns["labels"].numpy(), len(store.labels))
     module = FerModule(
         network,
         recipe,
@@ -116,7 +128,7 @@ def train(
     each_epoch = RunCheckpoint(
         dirpath=run, filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False
     )
-    callbacks: list[Callback] = [best, EpochLog(run / "log.csv"), each_epoch, *progress_bar()]
+    callbacks: list[Callback] = [best, EpochLog(run / "log.csv"), each_epoch, LeaveOnSigterm(), *progress_bar()]
     if recipe.early_stop:
         callbacks.append(PatientStop(patience=recipe.early_stop, min_delta=0.0, check_finite=False, **monitor))
     if recipe.ema:
@@ -139,7 +151,12 @@ def train(
             use_distributed_sampler=False,
         )
         started = time.perf_counter()
-        trainer.fit(module, train_loader, valid_loader, ckpt_path=go_on, weights_only=True if go_on else None)
+        try:
+            trainer.fit(module, train_loader, valid_loader, ckpt_path=go_on, weights_only=True if go_on else None)
+        except SystemExit as end:  # Lightning's answer to Ctrl-C is an exit with status 1
+            if isinstance(end.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from end
+            raise
     finished: Any = trainer.fit_loop.epoch_progress.current
     epochs = int(finished.processed)
     score = None if best.best_model_score is None else round(float(best.best_model_score), 6)
@@ -163,28 +180,30 @@ def choose_device(accelerator: str) -> torch.device:
     return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def crop_dataset(split: Split, recipe: Recipe, preprocess: Preprocess, *, train: bool) -> CropDataset:
-    """A store's split as the loader wants it: sized, in the network's colour, with its targets."""
+def crop_dataset(
+    split: Split, recipe: Recipe, preprocess: Preprocess, *, train: bool, classes: int = len(SEVEN)
+) -> CropDataset:
+    """A store's split as the loader wants it: sized, in the network's colour, with its targets over the classes."""
     rows = slice(recipe.data.limit)
     images, labels = split.images[rows], np.asarray(split.labels[rows])
     if not len(labels):
         raise DataError(f"expected images in split {split.name!r}, got none")
-    if recipe.task == "expression" and not 0 <= labels.min() <= labels.max() < len(SEVEN):
+    if recipe.task == "expression" and not 0 <= labels.min() <= labels.max() < classes:
         raise DataError(
-            f"expected labels 0-{len(SEVEN) - 1} in split {split.name!r}, got {labels.min()}…{labels.max()}",
+            f"expected labels 0-{classes - 1} in split {split.name!r}, got {labels.min()}…{labels.max()}",
             hint="choose a split whose labels are known: data.train, data.validation",
         )
     images = _kept(images, preprocess, train=train)
     affect = split.valence_arousal[rows] if split.valence_arousal is not None else None
     if recipe.task == "masked_image":
-        nothing = np.zeros((len(labels), len(SEVEN)), np.float32)
+        nothing = np.zeros((len(labels), classes), np.float32)
         return CropDataset(images, nothing, labels)
     if not train:
-        return CropDataset(images, one_hot(labels, len(SEVEN)), labels, affect)
+        return CropDataset(images, one_hot(labels, classes), labels, affect)
     targets = soft_targets(
         labels,
         split.votes[rows] if split.votes is not None else None,
-        classes=len(SEVEN),
+        classes=classes,
         smoothing=recipe.targets.smoothing,
         votes_weight=recipe.targets.votes,
     )
@@ -235,12 +254,13 @@ def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
     if not (run / "recipe.yaml").is_file():
         if last.is_file():
             raise UsageError(f"expected recipe.yaml beside last.ckpt in {run}", hint="this is no run directory of mien")
-        return
-    before, now = load_recipe(run / "recipe.yaml").model_dump(), recipe.model_dump()
-    changed = [key for key in now if now[key] != before[key]]
+        raise UsageError(
+            f"--resume: expected a run in {run}, got no recipe.yaml there", hint="leave out --resume to start one"
+        )
+    changed = differences(load_recipe(run / "recipe.yaml"), recipe)
     if changed:
         raise UsageError(
-            f"--resume: {run} was started with another recipe; {', '.join(changed)} differ", hint="resume with the same"
+            f"--resume: {run} was started with another recipe: {'; '.join(changed)}", hint="resume with the same"
         )
     data = read_meta(run).get("data", {}).get("store")
     if data not in (None, store.fingerprint):
@@ -266,7 +286,7 @@ def _meta(
         "name": recipe.name,
         "model": recipe.model.name,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "labels": list(SEVEN),
+        "labels": list(store.labels),
         "data": {"store": store.fingerprint, "train": recipe.data.train, "images": images, "summary": store.summary},
         "mien": mien.__version__,
         "commit": checkout_commit(),

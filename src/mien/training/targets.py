@@ -21,7 +21,9 @@ def one_hot(labels: NDArray[np.int64], classes: int) -> Float32:
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):
         raise DataError(
             f"expected labels 0-{classes - 1} to learn from, got {int(labels.min())}…{int(labels.max())}",
-            hint="choose a split whose labels are known",
+            hint="choose a split whose labels are known"
+            if labels.min() < 0
+            else f"build the store with --labels seven: the network answers {classes} expressions",
         )
     return np.eye(classes, dtype=np.float32)[labels]
 

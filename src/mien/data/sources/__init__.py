@@ -1,39 +1,73 @@
 """The data sets that mien can read as they lie on a disk: one file each, found by name here.
 
 ``open_source("fer2013", path)`` detects the layout and returns a :class:`~mien.data.sources.base.Source`.
+A name may carry an option after a colon, for what no detection can know: ``open_source("rafdb:zero-based", path)``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from mien.data.sources.base import VOTE_NAMES, Counts, Drop, Sample, Source
 from mien.errors import DataError, UsageError
 
-__all__ = ["SOURCES", "VOTE_NAMES", "Counts", "Drop", "Sample", "Source", "open_source", "parse_source"]
+__all__ = [
+    "OPTIONS", "SOURCES", "VOTE_NAMES", "Counts", "Drop", "Sample", "Source", "open_source", "parse_source",
+]  # fmt: skip
 
 #: name → "module:function", where the function takes a path and returns a Source. Modules load on first use.
-SOURCES: dict[str, str] = {"fer2013": "mien.data.sources.fer2013:open_fer2013"}
+SOURCES: dict[str, str] = {
+    "fer2013": "mien.data.sources.fer2013:open_fer2013",
+    "ckplus": "mien.data.sources.ckplus:open_ckplus",
+    "affectnet": "mien.data.sources.affectnet:open_affectnet",
+    "rafdb": "mien.data.sources.rafdb:open_rafdb",
+    "folder": "mien.data.sources.own:open_folder",
+    "csv": "mien.data.sources.own:open_csv",
+    "parquet": "mien.data.sources.own:open_parquet",
+}
+#: The sources of the user's own data, whose class names the user may explain.
+OWN = ("folder", "csv", "parquet")
+#: name → option → what it tells the source's opener.
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "rafdb": {"zero-based": {"base": 0}, "one-based": {"base": 1}},
+    **{name: {"photos": {"photos": True}} for name in OWN},
+}
 
 
-def open_source(name: str, path: str | Path) -> Source:
-    """The source ``name`` at ``path``, its layout detected.
+def open_source(name: str, path: str | Path, *, names: Mapping[str, str | None] | None = None) -> Source:
+    """The source ``name``, or ``name:option``, at ``path``, its layout detected.
 
-    Raises UsageError for an unknown name, DataError where nothing or a wrong tree lies at the path.
+    names: for the user's own data, what other class names or codes mean: ``{"scared": "fear", "sleepy": None}``, where
+    None leaves the class out. Raises UsageError for an unknown name or option, DataError where nothing or a wrong
+    tree lies at the path.
     """
-    home = SOURCES.get(name.strip().lower())
+    name, _, option = name.strip().lower().partition(":")
+    home = SOURCES.get(name)
     if home is None:
         raise UsageError(f"expected a source ({', '.join(sorted(SOURCES))}), got {name!r}")
+    options = OPTIONS.get(name, {})
+    if option and option not in options:
+        known = ", ".join(f"{name}:{each}" for each in options) or "none"
+        raise UsageError(f"expected an option of {name} ({known}), got {option!r}")
+    told = dict(options[option]) if option else {}
+    if names is not None:
+        if name not in OWN:
+            raise UsageError(f"expected names for the user's own data ({', '.join(OWN)}), got them for {name}")
+        told["names"] = names
     path = Path(path).expanduser()
     if not path.exists():
         raise DataError(f"expected the data set {name} at {path}, found nothing there", hint="check the path")
     module, function = home.split(":")
-    opener: Callable[[Path], Source] = getattr(import_module(module), function)
-    return opener(path)
+    opener: Callable[..., Source] = getattr(import_module(module), function)
+    return opener(path, **told)
 
 
 def parse_source(text: str) -> Source:
-    """The source that a command-line ``NAME=PATH`` names. Raises UsageError where the text has another shape."""
+    """The source that a command-line ``NAME=PATH`` or ``NAME:OPTION=PATH`` names.
+
+    Raises UsageError where the text has another shape.
+    """
     name, equals, path = text.partition("=")
     if not equals or not name or not path:
         raise UsageError(

@@ -20,18 +20,28 @@ VOTE_NAMES: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image. path: its name within the source. pixels: uint8 H×W (grey) or H×W×3 (RGB).
+    """One image. path: its name within the source, unique there.
 
-    label: a name of ``mien.labels``, or None where the source holds it back. votes: ten counts in the order
-    of :data:`VOTE_NAMES`, or None. group: what must not cross splits (a subject), or None.
+    pixels: uint8 H×W (grey) or H×W×3 (RGB); None where ``file`` says where the picture lies, which the build then
+    decodes (in parallel). label: a name of ``mien.labels``, or None where the source holds it back. split: the official
+    one; "" where the source has none. votes: ten counts in the order of :data:`VOTE_NAMES`, or None. group: what must
+    not cross splits (a subject), or None. is_crop: False for a photo in which the face has still to be found.
+    box: the annotators' face box x, y, w, h, and landmarks: x, y pairs; in pixels of the picture. valence, arousal:
+    -1…1.
     """
 
     path: str
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | None
     label: str | None
     split: str
     votes: tuple[int, ...] | None = None
     group: str | None = None
+    file: Path | None = None
+    is_crop: bool = True
+    box: tuple[float, float, float, float] | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    valence: float | None = None
+    arousal: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mien.data.sources import fer2013_readers as readers
 from mien.data.sources.base import Counts, Drop, Looked, Sample
+from mien.data.sources.tables import csv_columns, require_columns
 from mien.errors import DataError
 from mien.labels import SEVEN
 
@@ -90,17 +91,17 @@ def _open_file(path: Path) -> Fer2013:
     if path.suffix.lower() == ".parquet":
         return _parquet((path,))
     if path.suffix.lower() == ".csv":
-        columns = readers.csv_columns(path)
+        columns = csv_columns(path)
         return _csv(path) if "usage" in columns else _kaggle((path,))
     raise DataError(f"no FER2013: expected a .csv or .parquet file, or a directory, got {path}")
 
 
 def _csv(path: Path) -> Fer2013:
-    readers.require_columns(path, ("emotion", "pixels", "usage"))
+    require_columns(path, ("emotion", "pixels", "usage"))
     votes = path.parent / FERPLUS
     files = (path, votes) if votes.is_file() else (path,)
     if votes.is_file():
-        readers.require_columns(votes, readers.FERPLUS_COLUMNS)
+        require_columns(votes, readers.FERPLUS_COLUMNS)
     return Fer2013(
         layout="csv with FER+ votes" if votes.is_file() else "csv",
         files=files,
@@ -111,13 +112,13 @@ def _csv(path: Path) -> Fer2013:
 
 def _kaggle(files: tuple[Path, ...]) -> Fer2013:
     for file in files:
-        readers.require_columns(file, ("pixels",))
+        require_columns(file, ("pixels",))
     warnings = []
     if any((file.parent / FERPLUS).is_file() for file in files):
         warnings.append(
             f"{FERPLUS} is row-aligned with fer2013.csv alone; its votes were not joined to {files[0].name}"
         )
-    if any("emotion" not in readers.csv_columns(file) for file in files):
+    if any("emotion" not in csv_columns(file) for file in files):
         warnings.append(
             "the rows without labels became the split 'test': PublicTest and PrivateTest cannot be told apart"
         )

@@ -3,7 +3,6 @@
 A drop's reason is one of the phrases below, so that drops can be counted across layouts.
 """
 
-import csv
 import io
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.data.sources.base import VOTE_NAMES, Drop, Sample
+from mien.data.sources.tables import csv_columns, csv_rows
 from mien.errors import DataError
 from mien.labels import SEVEN, canonical
 
@@ -45,37 +45,18 @@ def usage_split(usage: str) -> str | None:
 # --- CSV -----------------------------------------------------------------------------------------------------------
 
 
-def csv_columns(path: Path) -> list[str]:
-    """The header's names, stripped and in lower case (icml_face_data.csv has `` Usage``). Raises DataError."""
-    try:
-        with _opened(path) as file:
-            return [name.strip().lower() for name in next(csv.reader(file), [])]
-    except csv.Error as error:
-        raise DataError(f"expected a CSV file, cannot read {path}: {error}") from error
-
-
-def require_columns(path: Path, wanted: tuple[str, ...]) -> None:
-    """Raises DataError where a column is missing."""
-    columns = csv_columns(path)
-    missing = [name for name in wanted if name not in columns]
-    if missing:
-        shown = ", ".join(name[:20] for name in columns[:12]) or "nothing"
-        raise DataError(
-            f"expected the columns {', '.join(wanted)} in {path}, found {shown}; missing {', '.join(missing)}"
-        )
-
-
-def read_csv(path: Path, *, votes: Path | None) -> Iterator[Sample | Drop]:
+def read_csv(path: Path, *, votes: Path | None, labels: tuple[str, ...] = SEVEN) -> Iterator[Sample | Drop]:
     """fer2013.csv and its kin. votes: a row-aligned fer2013new.csv.
 
     A file without ``Usage`` is Kaggle's: with labels it is Training, without them the mixed ``test``. Images are named
-    by split and number within it (``training_00000.png``). An empty ``emotion`` is a label held back.
+    by split and number within it (``training_00000.png``). An empty ``emotion`` is a label held back. labels: what the
+    codes mean (copies of CK+ in this format append contempt).
     """
     columns = csv_columns(path)
     where = {name: columns.index(name) for name in ("emotion", "pixels", "usage") if name in columns}
     default = None if "usage" in where else "training" if "emotion" in where else "test"
     numbers: dict[str, int] = {}
-    joined = _aligned(path, _csv_rows(path), votes)
+    joined = _aligned(path, csv_rows(path), votes)
     for line, row, line_votes in joined:
         place = f"{path.name}:{line}"
         if isinstance(row, str):
@@ -90,7 +71,7 @@ def read_csv(path: Path, *, votes: Path | None) -> Iterator[Sample | Drop]:
             continue
         number = numbers[split] = numbers.get(split, -1) + 1  # a dropped row keeps its number
         emotion = row[where["emotion"]] if "emotion" in where else ""
-        label = _label(emotion) if emotion.strip() else None
+        label = _label(emotion, labels) if emotion.strip() else None
         pixels = _pixels(row[where["pixels"]])
         if isinstance(label, Drop):
             yield Drop(place, label.reason, label.detail)
@@ -102,35 +83,11 @@ def read_csv(path: Path, *, votes: Path | None) -> Iterator[Sample | Drop]:
             yield Sample(f"{split}_{number:05d}.png", pixels, label, split, found)
 
 
-def _opened(path: Path) -> Any:
-    try:
-        return path.open(encoding="utf-8-sig", errors="replace", newline="")
-    except OSError as error:
-        raise DataError(f"expected a CSV file, cannot read {path}: {error}") from error
-
-
 def _children(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"expected a folder, cannot read {folder}: {error}") from error
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str] | str]]:
-    """(line number, fields, or what is wrong with the line) for every row after the header; blank lines left out."""
-    with _opened(path) as file:
-        reader = csv.reader(file)
-        next(reader, None)
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield reader.line_num, str(error)
-                continue
-            if row:
-                yield reader.line_num, row
 
 
 def _aligned(
@@ -142,7 +99,7 @@ def _aligned(
             yield line, row, None
         return
     names = csv_columns(votes)
-    for ours, theirs in zip_longest(rows, _csv_rows(votes)):
+    for ours, theirs in zip_longest(rows, csv_rows(votes)):
         if ours is None or theirs is None:
             short, long = (path, votes) if ours is None else (votes, path)
             raise DataError(
@@ -169,12 +126,13 @@ def _votes(row: dict[str, str] | None, *, usage: str, place: str) -> tuple[int, 
     return counts if any(counts) else None
 
 
-def _label(text: Any) -> str | Drop:
+def _label(text: Any, labels: tuple[str, ...] = SEVEN) -> str | Drop:
+    reason = EMOTION if labels == SEVEN else f"emotion out of 0-{len(labels) - 1}"
     try:
         code = int(text)
     except (TypeError, ValueError):
-        return Drop("", EMOTION, str(text)[:40])
-    return SEVEN[code] if 0 <= code < len(SEVEN) else Drop("", EMOTION, str(code))
+        return Drop("", reason, str(text)[:40])
+    return labels[code] if 0 <= code < len(labels) else Drop("", reason, str(code))
 
 
 def _pixels(text: str) -> NDArray[np.uint8] | Drop:

@@ -34,7 +34,9 @@ from mien.models.layers.spatial_transformer import SpatialTransformer
 from mien.models.registry import register
 from mien.models.trunks import timm_model
 
-VARIANTS = ("tiny", "small", "base", "large", "xlarge")
+#: The paper's, with ImageNet-22k weights; and a narrow one for training without any, timm's sizes of that name.
+VARIANTS = ("tiny", "small", "base", "large", "xlarge", "pico")
+PICO: dict[str, tuple[int, ...]] = {"depths": (2, 2, 6, 2), "dims": (64, 128, 256, 512)}
 
 
 class EmoNeXt(nn.Module):
@@ -77,7 +79,7 @@ def emonext(
     in_channels: int = 3,
     image_size: int = 224,
     pretrained: bool = False,
-    variant: str = "tiny",
+    variant: str | None = None,
     depths: tuple[int, ...] | None = None,
     dims: tuple[int, ...] | None = None,
     drop_path: float = 0.1,
@@ -85,23 +87,28 @@ def emonext(
 ) -> nn.Module:
     """tiny … xlarge: 30.0, 51.6, 90.7, 202, 358 M parameters; 4.5, 8.8, 15.4, 34.4, 61.0 GMAC at 224×224.
 
-    depths, dims: blocks and channels of the four stages, the variant's where None. Raises ValueError for an unknown
-    variant, stages that are not four, a side below 32, or ImageNet weights for other sizes than the variant's own.
+    variant: tiny where None; pico (10.0 M, 1.4 GMAC) is not the paper's. depths, dims: blocks and channels of the four
+    stages in place of a variant, tiny's where one is None. Raises ValueError for an unknown variant, a variant beside
+    sizes, stages that are not four, a side below 32, or ImageNet weights where the paper's variants are left.
     """
     from timm.layers import SEModule
 
-    if variant not in VARIANTS:
+    if variant is not None and variant not in VARIANTS:
         raise ValueError(f"expected variant to be one of {', '.join(VARIANTS)}, got {variant!r}")
     own = {"depths": depths, "dims": dims}
     changed = {name: tuple(value) for name, value in own.items() if value is not None}
     for name, value in changed.items():
         if len(value) != 4 or min(value) < (16 if name == "dims" else 1):
             raise ValueError(f"expected {name} to be four numbers (channels from 16), got {value}")
+    if variant is not None and changed:
+        raise ValueError(f"expected variant or {' and '.join(changed)}, not both: set one to null")
+    if variant == "pico":
+        variant, changed = None, PICO
     if changed and pretrained:
         raise ValueError(f"expected no {' or '.join(changed)} with ImageNet weights, got {changed}")
     options = {"in_chans": in_channels, "num_classes": 0, "drop_path_rate": drop_path, **changed}
     transformer = SpatialTransformer(in_channels=in_channels, image_size=image_size)
-    trunk = timm_model(f"convnext_{variant}.fb_in22k", pretrained=pretrained, options=options)
+    trunk = timm_model(f"convnext_{variant or 'tiny'}.fb_in22k", pretrained=pretrained, options=options)
     for stage in list(trunk.stages)[1:]:  # type: ignore[arg-type]
         channels = stage.downsample[1].out_channels
         excite = SEModule(channels, rd_channels=channels // 16, bias=False)

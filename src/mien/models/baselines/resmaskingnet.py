@@ -1,7 +1,7 @@
 """The Residual Masking Network: ResNet34 with a residual U-Net mask after each stage.
 
 Pham, Vu & Tran 2021 (ICPR 2020), "Facial Expression Recognition Using Residual Masking Network", arXiv 2603.05937;
-public code by the authors. The same seats as Paper B's network, which took them over, so the same two classes
+public code by the authors. The same seats as resnet34_unet_eca, which took them over, so the same two classes
 (``MaskedResNet``, ``UNetMask``) with other parts: a level is a basic residual block with a projected shortcut, d
 levels with d − 1 pools between, a step up is a transposed convolution with batch norm and ReLU, no ECA, no 1×1
 convolution: the softmax over the channels is on the last block's ReLU. Their published single score, 74.14, averages

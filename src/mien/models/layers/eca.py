@@ -3,7 +3,8 @@
 Wang et al. 2020, "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks", arXiv 1910.03151.
 Global average pool, a 1-D convolution over the channels (no bias, zero padding), sigmoid, scale. The kernel follows
 from the number of channels. Changed by us: at least 3, because with a kernel of 1 (4 channels and fewer) no channel
-would see another. Same arithmetic as timm's ``EcaModule``; ours because Paper B's masks are built of it.
+would see another. Same arithmetic as timm's ``EcaModule``; ours because the masks of ``resnet_unet_eca.py`` are built
+of it.
 """
 
 from math import log2

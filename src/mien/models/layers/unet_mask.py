@@ -1,10 +1,10 @@
 """A U-Net whose output is a mask of its input's shape, for masking the features of a residual stage.
 
 U-Net: Ronneberger et al. 2015, arXiv 1505.04597. As a mask after each stage of a ResNet: Pham, Vu & Tran 2021 (arXiv
-2603.05937, the Residual Masking Network), then with ECA in the encoder: Tian, Zhang & Huo 2024 (Paper B). One class
-for both; the second paper's parts are the defaults, the first one's are passed in by ``baselines/resmaskingnet.py``.
+2603.05937, the Residual Masking Network), then with ECA in the encoder: Tian, Zhang & Huo 2024. One class
+for both; the first paper's parts are passed in by ``baselines/resmaskingnet.py``, the second one's are the defaults.
 
-Paper B's words ("4 convolution blocks … from 64 to 1024 … 4 inverse convolutions") allow two readings, both here:
+Its words ("4 convolution blocks … from 64 to 1024 … 4 inverse convolutions") allow two readings, both here:
   first_level=True   levels of C, 2C … 2ᵈC channels with d pools between, d transposed convolutions back
   first_level=False  d levels of 2C … 2ᵈC with d − 1 pools between, d − 1 transposed convolutions back and a last
                      block 2C → C, as in the Residual Masking Network

@@ -1,0 +1,63 @@
+"""``mien data audit``: what is wrong with a store. The findings go to stdout, progress to stderr."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def audit(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="A store that `mien data build` wrote.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write the report here; it will hold images.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the findings.")] = False,
+    threshold: Annotated[
+        float, typer.Option(metavar="R", help="Near-duplicates correlate more than this, 0.5-1.")
+    ] = 0.99,
+    tolerance: Annotated[
+        float, typer.Option(metavar="D", help="Largest mean difference of two like pictures, of 255.")
+    ] = 1.0,
+    faces: Annotated[bool, typer.Option("--faces", help="Also look for a face in every image: minutes.")] = False,
+    examples: Annotated[int, typer.Option(min=1, metavar="N", help="Images shown of each finding.")] = 48,
+) -> None:
+    """Find what is wrong with a store: copies across splits, contradicting labels, blank pictures, imbalance.
+
+    With -o DIR: audit.html (one file, with examples), audit.json, contact sheets, and a table of all images with
+    the group of copies that each belongs to. The report contains images of the data set.
+
+    Example: mien data audit stores/fer2013 -o audits/fer2013
+    """
+    from mien.cli.data_progress import BuildProgress
+    from mien.data.audit.run import audit_store
+
+    detector: Any = None
+    workers = 1
+    if faces:
+        from mien.faces.detector import make_detector
+        from mien.reading.classifier import default_threads
+
+        detector, workers = make_detector("centerface"), default_threads()
+    with BuildProgress() as progress:
+        result = audit_store(
+            store,
+            out=out,
+            threshold=threshold,
+            tolerance=tolerance,
+            examples=examples,
+            detector=detector,
+            workers=workers,
+            progress=progress,
+        )
+    if out is not None:
+        typer.echo(f"wrote {out / 'audit.html'}; it contains images of the data set", err=True)
+    typer.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else "\n".join(audit_lines(result)))
+
+
+def audit_lines(result: dict[str, Any]) -> list[str]:
+    """The findings, one a line, the gravest first, under a line that says what was searched."""
+    counts = result["images"]
+    head = f"{counts['all']:,} images, {counts['searched']:,} searched for copies"
+    width = max(len(item["level"]) for item in result["findings"])
+    return [head, *(f"{item['level'].ljust(width)}  {item['text']}" for item in result["findings"])]

@@ -1,0 +1,154 @@
+"""The charts of an audit, each as one SVG: classes, brightness, votes. Drawn from ``audit.json``'s figures alone.
+
+On a matplotlib ``Figure`` with the SVG canvas: no pyplot, no display. Labels stand in the label order; the colours are
+safe for the colour-blind and differ in lightness. The same figures give the same bytes.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+
+from mien.data.sources import VOTE_NAMES
+from mien.errors import MissingExtra
+
+#: Okabe & Ito 2008, ordered so that neighbours differ in lightness too; a ninth split starts again.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+_GRID = "#dddddd"
+
+
+def require_charts() -> None:
+    """Raises MissingExtra where charts cannot be drawn, so that nobody learns it after the search."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("matplotlib", "train") from error
+
+
+def classes_svg(by_split: list[dict[str, Any]]) -> str | None:
+    """Share of each label in each split that has labels; None where none has. by_split: ``labels.by_split``."""
+    rows = [row for row in by_split if sum(row["counts"].values())]
+    if not rows:
+        return None
+    names = list(rows[0]["counts"])
+    figure = _figure(1.4 + 0.95 * len(names), 3.2)
+    axes = figure.subplots()
+    width = 0.8 / len(rows)
+    for i, row in enumerate(rows):
+        counts = np.array(list(row["counts"].values()))
+        left = np.arange(len(names)) - 0.4 + i * width
+        color = COLORS[i % len(COLORS)]
+        label = f"{row['split']} ({counts.sum():,})"
+        axes.bar(left, counts / counts.sum(), width * 0.92, align="edge", color=color, label=label)
+    axes.axhline(1 / len(names), color="#555555", linewidth=1, linestyle="--")
+    at = {"xycoords": ("axes fraction", "data"), "xytext": (5, 0), "textcoords": "offset points"}
+    axes.annotate("all equal", (1, 1 / len(names)), fontsize=8, color="#555555", va="center", **at)
+    axes.set_xticks(range(len(names)), names)
+    axes.tick_params(axis="x", length=0)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_ylabel("share of the split")
+    figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=9)
+    return _svg(figure, axes)
+
+
+def light_svg(brightness: list[dict[str, Any]], contrast: list[dict[str, Any]]) -> str:
+    """Mean and standard deviation of the luma by split and by label: medians, halves and 98 in 100 of the images."""
+    names = [(row["by"], row["name"]) for row in brightness]
+    figure = _figure(8.2, 0.9 + 0.27 * len(names))
+    panels = figure.subplots(1, 2, sharey=True)
+    shades = {kind: COLORS[n] for n, kind in enumerate(("split", "source", "label")) if kind in {by for by, _ in names}}
+    for axes, rows, title in zip(panels, (brightness, contrast), ("brightness (mean)", "contrast (std)"), strict=True):
+        for y, row in enumerate(rows):
+            color = shades[row["by"]]
+            axes.plot((row["q1"], row["q99"]), (y, y), color=color, linewidth=1)
+            axes.plot((row["q25"], row["q75"]), (y, y), color=color, linewidth=6, solid_capstyle="butt", alpha=0.45)
+            axes.plot(row["q50"], y, "o", color=color, markersize=4.5)
+        axes.set_xlim(0, 255 if title.startswith("b") else None)
+        axes.set_xlabel(f"{title}, of 255")
+        axes.set_yticks(range(len(names)), [name for _, name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color=_GRID, linewidth=0.6)
+    return _svg(figure, *panels, grid=False)
+
+
+def votes_svg(votes: dict[str, Any]) -> str:
+    """How sure the FER+ voters are, and how many of them are for the label that the image carries."""
+    panels = [("votes for the commonest answer", votes["agreement_tenths"], votes["images"])]
+    if votes["labelled"]:
+        panels.append(("votes for the image's own label", votes["label_support_tenths"], votes["labelled"]))
+    figure = _figure(4.3 * len(panels), 2.7)
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, counts, total), color in zip(grid, panels, COLORS, strict=False):
+        axes.bar(range(11), counts, 0.85, color=color)
+        axes.set_xticks(range(11), [str(n) for n in range(11)])
+        axes.set_xlabel(f"{title}, in tenths")
+        axes.set_ylabel("images")
+        axes.set_title(f"n = {total:,}", fontsize=9, loc="left")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    return _svg(figure, *grid)
+
+
+def votes_against_labels_svg(rows: list[dict[str, Any]]) -> str | None:
+    """Heat map of ``votes.label_against_majority``: shares of each label; None where nothing was counted."""
+    rows = [row for row in rows if sum(row[name] for name in (*VOTE_NAMES, "tie"))]
+    if not rows:
+        return None
+    order = _answers([row["label"] for row in rows])
+    table = np.array([[row[name] for name in order] for row in rows])
+    share = table / table.sum(1, keepdims=True)
+    figure = _figure(2.2 + 0.66 * len(order), 1.5 + 0.5 * len(rows))
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i, j in np.ndindex(share.shape):
+        if table[i, j]:
+            text = f"{100 * share[i, j]:.0f}" if share[i, j] >= 0.005 else "<1"
+            axes.text(j, i - 0.08, text, ha="center", va="center", fontsize=10, color=_ink(share[i, j]))
+            axes.text(j, i + 0.3, f"{table[i, j]:,}", ha="center", va="center", fontsize=6.5, color=_ink(share[i, j]))
+    axes.set_xticks(range(len(order)), [name.replace("_", " ") for name in order], rotation=40, ha="right")
+    axes.set_yticks(range(len(rows)), [row["label"] for row in rows])
+    axes.set_xlabel("the voters' commonest answer")
+    axes.set_ylabel("label of the image")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, format=lambda value, _: f"{value:.0%}", pad=0.02)
+    bar.set_label("share of the label")
+    bar.outline.set_visible(False)
+    return _svg(figure)
+
+
+def _answers(labels: list[str]) -> list[str]:
+    """The answers that voters could give, those of the labels first and in their order."""
+    from mien.data.audit.findings import vote_columns
+
+    first = [VOTE_NAMES[column] for column in vote_columns(labels) if column >= 0]
+    return [*first, *(name for name in VOTE_NAMES if name not in first), "tie"]
+
+
+def _ink(share: float) -> str:
+    return "white" if share > 0.55 else "#1a1a1a"
+
+
+def _figure(width: float, height: float) -> Any:
+    require_charts()
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def _svg(figure: Any, *panels: Any, grid: bool = True) -> str:
+    """The figure as SVG text, without a date and with the same ids every time."""
+    import matplotlib
+
+    for axes in panels:
+        axes.spines[["top", "right", *([] if grid else ["left"])]].set_visible(False)
+        axes.set_axisbelow(True)
+        if grid:
+            axes.grid(axis="y", color=_GRID, linewidth=0.6)
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "mien"}):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()

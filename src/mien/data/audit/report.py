@@ -1,0 +1,233 @@
+"""What an audit leaves in the directory that was asked for.
+
+    audit.json       every figure: the truth
+    audit.html       the same for people, in one file
+    images.parquet   a row an image, in the store's order: its group of copies and all that was found about it
+    pairs.parquet    the near-duplicate pairs of different pictures, by image number
+    sheets/*.png     the examples of each finding
+
+Each file appears whole or not at all, ``audit.json`` last. ``images.parquet`` has what splits need: images with the
+same ``duplicate_group`` are copies of each other, directly or through others, and must not be parted.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.atomic import AtomicFile, write_bytes, write_text
+from mien.data.audit import findings
+from mien.data.audit.copies import Copies
+from mien.data.audit.examples import Sheet
+from mien.data.audit.index import Index, fetch, paths
+from mien.data.audit.search import Pairs
+from mien.data.sources import VOTE_NAMES
+from mien.data.store import TRAINING_SPLITS, Store
+from mien.errors import OutputError
+
+JSON, HTML, IMAGES, PAIRS, SHEETS = "audit.json", "audit.html", "images.parquet", "pairs.parquet", "sheets"
+_ROWS = 65536  # pairs of a row group
+
+
+def check_target(out: Path, store: Store) -> None:
+    """Make the directory. Raises OutputError where it cannot be, lies in the store, or holds others' files."""
+    if out.resolve().is_relative_to(store.path.resolve()):
+        raise OutputError(
+            f"expected a directory outside of the store {store.path}, got {out}",
+            hint="a store's directory holds nothing but the store",
+        )
+    taken = [name for name in (JSON, HTML, IMAGES, PAIRS, SHEETS) if (out / name).exists()]
+    if taken and not _ours(out / JSON):
+        raise OutputError(
+            f"expected an empty directory or an earlier audit at {out}, found {taken[0]} of something else",
+            hint="choose another directory",
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"expected a directory at {out}, cannot make it: {error.strerror or error}") from error
+
+
+def _ours(file: Path) -> bool:
+    try:
+        return "mien_audit" in json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+class PairsFile:
+    """``pairs.parquet``, written while pairs are found; without a directory it takes them and writes nothing."""
+
+    def __init__(self, out: str | Path | None) -> None:
+        self._out = None if out is None else Path(out)
+        self._file: AtomicFile | None = None
+        self._writer: Any = None
+        self._waiting: list[Pairs] = []
+
+    def __enter__(self) -> "PairsFile":
+        if self._out is not None:
+            import pyarrow.parquet as pq
+
+            self._file = AtomicFile(self._out / PAIRS)
+            self._writer = pq.ParquetWriter(self._file.stream, _pairs_schema())
+        return self
+
+    def add(self, pairs: Pairs) -> None:
+        if self._writer is None:
+            return
+        self._waiting.append(pairs)
+        if sum(len(batch.first) for batch in self._waiting) >= _ROWS:
+            self._write(self._flush)
+
+    def commit(self) -> None:
+        """Call once everything else is there. Raises OutputError."""
+        if self._file is not None:
+            self._write(self._flush)
+            self._write(self._writer.close)
+            self._file.commit()
+            self._file = None
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            columns = [np.concatenate(column) for column in zip(*self._waiting, strict=True)]
+            self._waiting = []
+            self._writer.write_table(pa.table([pa.array(column) for column in columns], schema=_pairs_schema()))
+
+    def _write(self, work: Any) -> None:
+        try:
+            work()
+        except OSError as error:
+            assert self._file is not None
+            raise self._file.failed(error) from error
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._file is not None:
+            with suppress(OSError):  # a full disk fails again on closing
+                self._writer.close()
+            self._file.discard()
+
+
+def write_report(
+    store: Store,
+    index: Index,
+    copies: Copies,
+    result: dict[str, Any],
+    sheets: Sequence[Sheet],
+    out: Path,
+    *,
+    faces: NDArray[np.int16] | None,
+    pairs: PairsFile,
+) -> None:
+    """Write all files of the report. Raises OutputError."""
+    from mien.data.audit.page import page
+    from mien.data.audit.sheets import contact_sheet, thumbnails
+
+    shown = thumbnails(fetch(store, [number for sheet in sheets for number in sheet.numbers]))
+    try:
+        (out / SHEETS).mkdir(exist_ok=True)
+        for old in (out / SHEETS).glob("*.png"):  # of an earlier audit
+            old.unlink()
+    except OSError as error:
+        raise OutputError(f"expected to write {out / SHEETS}, failed: {error.strerror or error}") from error
+    for sheet in sheets:
+        write_bytes(out / SHEETS / f"{sheet.name}.png", contact_sheet(sheet, shown))
+    _write_images(store, index, copies, out / IMAGES, faces=faces)
+    pairs.commit()
+    write_text(out / HTML, page(result, sheets, shown))
+    write_text(out / JSON, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+
+
+def _pairs_schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema(
+        [("first", pa.int64()), ("second", pa.int64()), ("correlation", pa.float32()), ("mirrored", pa.bool_())]
+    )
+
+
+def _write_images(store: Store, index: Index, copies: Copies, file: Path, *, faces: NDArray[np.int16] | None) -> None:
+    """images.parquet, a row group at a time."""
+    import pyarrow.parquet as pq
+
+    columns = _columns(index, copies, faces)
+    target = AtomicFile(file)
+    try:
+        writer, start = None, 0
+        for names in paths(store):
+            table = _rows(columns, names, start)
+            if writer is None:
+                writer = pq.ParquetWriter(target.stream, table.schema)
+            writer.write_table(table)
+            start += len(names)
+        if writer is not None:
+            writer.close()
+    except OSError as error:
+        target.discard()
+        raise target.failed(error) from error
+    except BaseException:
+        target.discard()
+        raise
+    target.commit()
+
+
+def _rows(columns: dict[str, Any], names: list[str], start: int) -> Any:
+    import pyarrow as pa
+
+    part = {"image": pa.array(np.arange(start, start + len(names)))}
+    for name, values in columns.items():
+        part[name] = values[start : start + len(names)]
+        if name == "source":
+            part["path"] = pa.array(names)
+    return pa.table(part)
+
+
+def _columns(index: Index, copies: Copies, faces: NDArray[np.int16] | None) -> dict[str, Any]:
+    """Every column of images.parquet but the image's number and path, as Arrow arrays of N."""
+    import pyarrow as pa
+
+    def named(codes: NDArray[Any], names: Sequence[str]) -> Any:
+        known = np.asarray(codes) >= 0
+        return pa.DictionaryArray.from_arrays(
+            pa.array(np.where(known, codes, 0).astype(np.int32), mask=~known), pa.array(list(names) or [""])
+        ).cast(pa.string())
+
+    training = [index.splits[split] in TRAINING_SPLITS for split, _ in copies.cells]
+    votes, voted = index.votes, findings.voted(index.votes)
+    answer = np.where(voted, findings.majority(votes), findings.NO_VOTES)
+    support = findings.support(votes, index.label, findings.vote_columns(index.labels))
+    kinds = findings.picture_kinds(index.std, index.spread, index.flat, index.readable).astype(np.int64)
+    first = np.arange(len(index)) == copies.twin
+    columns = {
+        "split": named(index.split, index.splits),
+        "source": named(index.source, index.sources),
+        "label": named(index.label, index.labels),
+        "group": named(index.group, index.groups),
+        "duplicate_group": pa.array(copies.group),
+        "identical_to": pa.array(copies.twin, mask=first),
+        "near_duplicate_in_training": pa.array(copies.has["near"][:, training].any(1)) if any(training) else None,
+        "near_duplicate_of_other_label": pa.array(copies.other["near"].any(1)),
+        "votes_majority": named(answer, VOTE_NAMES),
+        "votes_agreement": _floats(findings.agreement(votes)),
+        "votes_for_label": _floats(support),
+        "picture": named(kinds - 1, findings.KINDS[1:]),
+        "width": pa.array(index.width),
+        "height": pa.array(index.height),
+        "brightness": pa.array(index.mean),
+        "contrast": pa.array(index.std),
+        "generated": pa.array(index.generated),
+        "faces": None if faces is None else pa.array(faces, mask=faces < 0),
+    }
+    return {name: values for name, values in columns.items() if values is not None}
+
+
+def _floats(values: NDArray[np.float64]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values.astype(np.float32), mask=np.isnan(values))

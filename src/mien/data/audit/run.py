@@ -1,0 +1,138 @@
+"""``mien data audit`` from end to end: read the store, search, judge, and write what was asked for.
+
+Everything is found before anything is written, save for the list of pairs, which streams into a file of its own that
+appears only when it is whole. Whatever ends an audit leaves no half report and an earlier one as it was.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien import __version__
+from mien.data.audit import figures
+from mien.data.audit.copies import Copies, find_copies
+from mien.data.audit.examples import choose
+from mien.data.audit.faces import Detects, count_faces
+from mien.data.audit.index import Index, Progress, fetch, read_index
+from mien.data.audit.report import PairsFile, check_target, write_report
+from mien.data.audit.verdict import verdict
+from mien.data.store import Store
+from mien.errors import UsageError
+
+FORMAT = 1
+THRESHOLD, STRICT, TOLERANCE = 0.99, 0.995, 1.0
+EXAMPLES = 48
+
+
+def audit_store(
+    path: str | Path,
+    *,
+    out: str | Path | None = None,
+    threshold: float = THRESHOLD,
+    tolerance: float = TOLERANCE,
+    examples: int = EXAMPLES,
+    detector: Detects | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Audit the store at ``path``; return what ``audit.json`` holds, and write the report to the directory ``out``.
+
+    threshold: correlation above which two images are near-duplicates, 0-1. tolerance: mean absolute difference
+    (0-255) up to which they are within. examples: images on each sheet. detector: also count faces (slow).
+    workers: pictures in which faces are searched at a time.
+
+    Raises DataError for what is no store or is broken, UsageError for an option out of range, OutputError where
+    ``out`` cannot be written, MissingExtra where the report's charts cannot be drawn.
+    """
+    _check(threshold, tolerance, examples)
+    store, say = Store.open(path), progress or _silent
+    if out is not None:
+        from mien.data.audit.charts import require_charts
+
+        require_charts()
+        check_target(Path(out), store)
+    index = read_index(store, progress=say)
+    with PairsFile(out) as pairs_file:
+        copies = find_copies(
+            index,
+            lambda numbers: fetch(store, numbers),
+            threshold=threshold,
+            strict=max(threshold, STRICT),
+            tolerance=tolerance,
+            on_pairs=pairs_file.add,
+            progress=say,
+        )
+        faces = None
+        if detector is not None:
+            everything = fetch(store, np.arange(len(index)))
+            faces = count_faces(everything, detector, total=len(index), workers=workers, progress=say)
+        result = _result(store, index, copies, faces, threshold=threshold, tolerance=tolerance, detector=detector)
+        if out is not None:
+            say(len(index), len(index), "writing the report")
+            sheets = choose(index, copies, limit=examples, faces=faces)
+            write_report(store, index, copies, result, sheets, Path(out), faces=faces, pairs=pairs_file)
+    return result
+
+
+def _result(
+    store: Store,
+    index: Index,
+    copies: Copies,
+    faces: NDArray[np.int16] | None,
+    *,
+    threshold: float,
+    tolerance: float,
+    detector: Detects | None,
+) -> dict[str, Any]:
+    """Everything of ``audit.json``, the findings first."""
+    result: dict[str, Any] = {
+        "mien_audit": FORMAT,
+        "mien": __version__,
+        "store": {
+            "name": store.path.resolve().name,
+            "fingerprint": store.fingerprint,
+            "labels": list(store.labels),
+            "sources": [
+                {key: part.get(key, "") for key in ("name", "layout", "licence")}
+                for part in store.summary.get("sources", [])
+            ],
+        },
+        "settings": {
+            "threshold": threshold,
+            "strict": max(threshold, STRICT),
+            "tolerance": tolerance,
+            "faces": None if detector is None else getattr(detector, "name", type(detector).__name__),
+        },
+        "findings": [],
+        "images": figures.images(index, copies),
+        "copies": figures.copies_of(index, copies),
+        "labels": figures.labels(index),
+        "votes": figures.votes(index),
+        "pictures": figures.pictures(index),
+        "faces": None
+        if faces is None
+        else {
+            "searched": int((faces >= 0).sum()),
+            "none": int((faces == 0).sum()),
+            "several": int((faces > 1).sum()),
+        },
+        "groups": figures.groups(index),
+        "generated": {"images": int(index.generated.sum()), "without_original_in_split": len(index.stray)},
+    }
+    result["findings"] = verdict(result)
+    return result
+
+
+def _check(threshold: float, tolerance: float, examples: int) -> None:
+    if not 0.5 <= threshold < 1:
+        raise UsageError(f"expected a threshold of 0.5 up to 1 (a correlation), got {threshold}")
+    if not 0 <= tolerance <= 16:
+        raise UsageError(f"expected a tolerance of 0 to 16 (of 255), got {tolerance}")
+    if examples < 1:
+        raise UsageError(f"expected at least 1 example a sheet, got {examples}")
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    """No progress asked for."""

@@ -1,0 +1,127 @@
+"""The user's own pictures: class folders, or a table with an image column and a label column (SPEC §6).
+
+    folder   <expression>/… or {train,val,test}/<expression>/…: classes by name
+    csv      a column of paths (relative to the file) and one of labels; optional split, group, valence, arousal
+    parquet  the same, one file or a folder of them; pictures as paths, as bytes, or as {bytes, path}
+
+Labels go by name (every spelling that ``mien.labels`` knows) or by the codes of ``mien.labels``; ``names`` says what
+other names or codes mean. Pictures are taken for face crops; ``folder:photos=PATH`` (csv, parquet alike) says that they
+are photos, in which the faces have to be found first. This file opens; ``own_tables.py`` reads tables.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from mien.data.sources import own_tables as tables
+from mien.data.sources import reasons
+from mien.data.sources.base import Drop, Sample
+from mien.data.sources.found import Found, named_once, not_found
+from mien.data.sources.own_labels import Labels
+from mien.data.sources.trees import Classes, children, class_folders, is_picture, read_tree, split_folders
+from mien.errors import DataError
+from mien.labels import EIGHT
+
+LICENCE = "the user's own data: no licence is known to mien"
+_CROPS = "the pictures are taken for face crops; if they are photos, say {name}:photos=PATH"
+
+Names = Mapping[str, str | None]
+
+
+def open_folder(path: Path, *, photos: bool = False, names: Names | None = None) -> Found:
+    """Class folders by name, perhaps below folders named after splits.
+
+    photos: faces have still to be found. names: folder name → expression, or None to leave it out.
+    Raises DataError where nothing of the kind is there, or where a folder's name is no expression.
+    """
+    labels = Labels(names)
+    if not path.is_dir():
+        raise not_found("folder of classes", path, ("<expression>/ folders",), hint="for a table use csv= or parquet=")
+    top = class_folders(path, labels.folder)
+    homes = split_folders(path)
+    if homes and top:
+        both = ", ".join(child.name for child in children(path) if child.is_dir())
+        raise DataError(f"expected folders of splits or of classes in {path}, found both: {both}")
+    found = {split: class_folders(home, labels.folder) for split, home in homes.items()} or {"": top}
+    unknown = [f"{homes[split].name}/{name}" for split in homes for name in found[split].unknown]
+    unknown += [name for name in top.unknown if path / name not in homes.values()]
+    if not any(found.values()):
+        raise not_found(
+            "folder of classes", path, ("<expression>/", "{train,val,test}/<expression>/"), hint=labels.hint
+        )
+    if unknown:
+        raise DataError(
+            f"expected class folders named after expressions ({', '.join(EIGHT)}) in {path}, found also "
+            f"{', '.join(unknown)}",
+            hint=labels.hint,
+        )
+    return Found(
+        name="folder",
+        layout="class folders" + (f" below {', '.join(home.name for home in homes.values())}" if homes else ""),
+        files=tuple(homes.values()) or (path,),
+        licence=LICENCE,
+        read=lambda: _read_folders(path, homes, found, photos=photos),
+        warnings=() if photos else (_CROPS.format(name="folder"),),
+    )
+
+
+def _read_folders(
+    root: Path, homes: Mapping[str, Path], found: Mapping[str, Classes], *, photos: bool
+) -> Iterator[Sample | Drop]:
+    for place in (root, *homes.values()):
+        for file in children(place):
+            if is_picture(file) and not file.is_dir():
+                yield Drop(file.relative_to(root).as_posix(), reasons.OUTSIDE)
+    yield from read_tree(root, found, is_crop=not photos)
+
+
+def open_csv(path: Path, *, photos: bool = False, names: Names | None = None) -> Found:
+    """A table of paths and labels, separated by commas, semicolons or tabs; or a folder that holds one .csv.
+
+    Raises DataError where it is none, or where no column can be the image or the label.
+    """
+    if path.is_dir():
+        here = [file for file in children(path) if file.suffix.lower() in (".csv", ".tsv")]
+        if len(here) != 1:
+            raise not_found("table", path, ("one .csv file",), hint="give the file itself")
+        path = here[0]
+    return _table("csv", tables.csv_table(path), photos=photos, names=names, read=tables.read_csv)
+
+
+def open_parquet(path: Path, *, photos: bool = False, names: Names | None = None) -> Found:
+    """One Parquet file, or a folder of them, read in the order of their names.
+
+    Raises DataError where one is broken, or where no column can be the image or the label.
+    """
+    files = tuple(sorted(path.rglob("*.parquet"))) if path.is_dir() else (path,)
+    if not files:
+        raise not_found("Parquet table", path, ("*.parquet",))
+    return _table("parquet", tables.parquet_table(files), photos=photos, names=names, read=tables.read_parquet)
+
+
+def _table(
+    name: str,
+    table: tables.Table,
+    *,
+    photos: bool,
+    names: Names | None,
+    read: Callable[..., Iterator[Sample | Drop]],
+) -> Found:
+    labels = Labels(names)
+    labels.require_known(table.classes, where=table.files[0])
+    warnings = [*table.warnings]
+    if not table.classes and labels.read_as_codes(table.first_label):
+        meaning = ", ".join(f"{code} {label}" for code, label in enumerate(EIGHT))
+        warnings.append(
+            f"the labels are codes; they were read as {meaning}; say names= where yours mean something else"
+        )
+    if not photos:
+        warnings.append(_CROPS.format(name=name))
+    return Found(
+        name=name,
+        layout=f"table ({table.text()})",
+        files=table.files,
+        licence=LICENCE,
+        read=lambda: named_once(read(table, labels, photos=photos)),
+        count=lambda: table.rows,
+        warnings=tuple(warnings),
+    )

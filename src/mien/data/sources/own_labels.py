@@ -1,0 +1,79 @@
+"""What a user's own class names and codes mean: by name, by the codes of ``mien.labels``, or as the user says."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mien.data.sources import reasons
+from mien.data.sources.base import Drop
+from mien.data.sources.trees import expression
+from mien.errors import DataError
+from mien.labels import EIGHT, canonical
+
+_HINT = "rename them, or say in a build recipe what they mean, names: {scared: fear, sleepy: null} (null: left out)"
+
+
+class Labels:
+    """The meaning of labels. names: the user's word for a name or code → expression, or None to leave the class out.
+
+    Raises DataError where ``names`` leads to no expression.
+    """
+
+    hint = _HINT
+
+    def __init__(self, names: Mapping[str, str | None] | None = None) -> None:
+        self._names = {
+            _key(name): reasons.LEFT_OUT if target is None else canonical(target)
+            for name, target in (names or {}).items()
+        }
+
+    def folder(self, name: str) -> str | None:
+        """A folder's name → label, or the reason to leave it out, or None. Numbers are no names: copies differ."""
+        return self._names.get(_key(name)) or expression(name)
+
+    def cell(self, value: Any, classes: Sequence[str] = ()) -> str | Drop | None:
+        """A table's cell, name or code, → label; None where it is empty: a label held back.
+
+        classes: what the table itself says its codes mean; without it they are the codes of ``mien.labels``.
+        """
+        text = "" if value is None else str(value).strip()
+        if text == "" or (classes and text == "-1"):  # what Hugging Face writes for no label
+            return None
+        if (code := _code(text)) is not None and classes:
+            if not 0 <= code < len(classes):
+                return Drop("", reasons.CODE, f"{text[:40]}, expected 0-{len(classes) - 1}")
+            text, code = classes[code], None
+        if known := self._names.get(_key(text)):
+            return Drop("", known, text) if known == reasons.LEFT_OUT else known
+        if code is not None:
+            ours = 0 <= code < len(EIGHT)
+            return EIGHT[code] if ours else Drop("", reasons.CODE, f"{text[:40]}, expected 0-{len(EIGHT) - 1}")
+        return expression(text) or Drop("", reasons.UNKNOWN_LABEL, text[:40])
+
+    def require_known(self, classes: Sequence[str], *, where: object) -> None:
+        """Raises DataError where a class that a table declares is no expression."""
+        if unknown := [name for name in classes if self.folder(name) is None]:
+            raise DataError(
+                f"expected classes named after expressions ({', '.join(EIGHT)}) in {where}, found also "
+                f"{', '.join(unknown)}",
+                hint=self.hint,
+            )
+
+    def read_as_codes(self, value: Any) -> bool:
+        """Whether a cell is a number whose meaning the user has not said."""
+        text = "" if value is None else str(value).strip()
+        return _code(text) is not None and _key(text) not in self._names
+
+
+def _key(name: object) -> str:
+    text = str(name).strip().lower()
+    code = _code(text)
+    return text if code is None else str(code)
+
+
+def _code(text: str) -> int | None:
+    """``"3"`` and the ``"3.0"`` that a column with gaps becomes → 3."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None

@@ -1,0 +1,137 @@
+"""``mien export``: what cannot work is said before the work, and so is what the work will take."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mien.cli import progress
+from mien.cli.app import app
+from mien.cli.progress import Countdown, duration
+from mien.data.store import Store
+from mien.evaluation import predictors
+from mien.evaluation.calibration import fit_temperature
+from mien.evaluation.evaluate import fit_temperatures
+from mien.evaluation.predictors import RunPredictor, all_logits
+from mien.reading.classifier import Classifier
+
+runner = CliRunner()
+CPU = ["--device", "cpu"]
+
+
+@pytest.fixture
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a run was loaded before the target was checked")
+
+    monkeypatch.setattr(predictors, "RunPredictor", never)
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("m.onx", "expected a file name that ends in .onnx, got '{tmp}/m.onx'; for example {tmp}/m.onnx"),
+        ("", "expected a file name that ends in .onnx, got '{tmp}'; for example {tmp}/model.onnx"),
+        ("no/such/m.onnx", "does not exist; make it first"),
+        ("folder.onnx", "it is a directory"),
+        ("readme.onnx", "it is write-protected"),
+    ],
+)
+def test_the_target_is_checked_before_anything_else(
+    target: str, message: str, trained_run: Path, small_store: Path, tmp_path: Path
+) -> None:
+    if target == "readme.onnx" and os.geteuid() == 0:
+        pytest.skip("root may write everything")
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "readme.onnx").write_text("keep")
+    (tmp_path / "readme.onnx").chmod(0o400)
+    before = sorted(tmp_path.iterdir())
+    result = runner.invoke(app, ["export", str(trained_run), "--data", str(small_store), "-o", str(tmp_path / target)])
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert message.format(tmp=tmp_path) in result.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--limit", "9"], "--limit: expected --data STORE with it"),
+        (["--data", "{store}", "--device", "tpu"], "--device: expected auto, cpu or gpu; got 'tpu'"),
+    ],
+)
+def test_options_that_cannot_work(
+    words: list[str], message: str, trained_run: Path, small_store: Path, tmp_path: Path
+) -> None:
+    words = [word.format(store=small_store) for word in words]
+    result = runner.invoke(app, ["export", str(trained_run), "-o", str(tmp_path / "m.onnx"), *words])
+    assert (result.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert message in result.stderr
+
+
+def test_it_says_what_fitting_will_take_and_fits_on_everything(
+    trained_run: Path, small_store: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.onnx"
+    result = runner.invoke(app, ["export", str(trained_run), "--data", str(small_store), "-o", str(file), *CPU])
+    assert result.exit_code == 0, result.stderr
+    assert re.search(
+        r"^fitting temperatures on public_test, 11 views of each, on the cpu: about \d+ s$", result.stderr, re.M
+    )
+    meta = Classifier.load(str(file), threads=1).meta
+    assert meta.provenance["temperature_fitted_on"] == "public_test"
+    predictor, split = RunPredictor(trained_run), Store.open(small_store).read("public_test")
+    pixels = predictor.preprocess.stack(split.images)
+    expected = [fit_temperature(all_logits(predictor, pixels, tta=tta), split.labels) for tta in (False, True)]
+    assert [meta.temperature, meta.temperature_tta] == expected
+
+
+def test_fewer_images_are_named_in_the_file(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    words = ["export", str(trained_run), "--data", str(small_store), "-o", str(file), "--limit", "21", "--no-tta", *CPU]
+    result = runner.invoke(app, words)
+    assert result.exit_code == 0, result.stderr
+    assert "fitting temperatures on public_test, 21 of 70 images, 1 view of each" in result.stderr
+    assert "(ten crops the same)" in result.stderr
+    meta = Classifier.load(str(file), threads=1).meta
+    assert meta.provenance["temperature_fitted_on"] == "public_test, 21 of 70 images"
+    assert meta.temperature_tta == meta.temperature
+    predictor, split = RunPredictor(trained_run), Store.open(small_store).read("public_test")
+    rows = np.linspace(0, 69, 21).round().astype(int)
+    logits = all_logits(predictor, predictor.preprocess.stack(split.images[rows]), tta=False)
+    assert meta.temperature == fit_temperature(logits, split.labels[rows])
+    assert meta.temperature != fit_temperatures(predictor, split, tta=False)[0]
+
+
+def test_a_limit_above_the_split_is_the_split(trained_run: Path, small_store: Path) -> None:
+    predictor, split = RunPredictor(trained_run), Store.open(small_store).read("public_test")
+    assert fit_temperatures(predictor, split, limit=1000) == fit_temperatures(predictor, split)
+
+
+def test_progress_counts_every_view_once(trained_run: Path, small_store: Path) -> None:
+    told: list[tuple[int, int]] = []
+    predictor, split = RunPredictor(trained_run), Store.open(small_store).read("public_test")
+    fit_temperatures(predictor, split, progress=lambda done, total: told.append((done, total)))
+    assert told == [(70, 770), (390, 770), (710, 770), (770, 770)]
+
+
+def test_a_log_gets_a_line_now_and_then_with_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    with Countdown("fitting", noun="views") as advance:
+        for done in range(10, 1001, 10):
+            now += 2.0
+            advance(done, 1000)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "fitting: 30 of 1,000 views, about 3 min left"
+    assert 10 < len(lines) < 35  # 200 s in steps of at least 5 s, then of a tenth
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (0.2, 40, 720, 25_200)] == ["0 s", "40 s", "12 min", "7.0 h"]

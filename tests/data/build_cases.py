@@ -1,0 +1,62 @@
+"""What the tests of builds share: small sources, and ways to look at a store without our own reader."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mien.labels import SEVEN
+
+
+class Listed:
+    """A source made of a list."""
+
+    layout, files, warnings, licence = "list", (), (), "none"
+
+    def __init__(self, items, name="listed"):
+        self.items, self.name = items, name
+
+    def total(self):
+        return len(self.items)
+
+    def stream(self):
+        return iter(self.items)
+
+    def differences(self, counts):
+        return [f"{split}: {sum(labels.values())}" for split, labels in counts.items()]
+
+
+def blob(seed: int, *, side: int = 48, channels: int = 0) -> np.ndarray:
+    """A smooth random picture, unlike every other one."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3) if channels else (6, 6), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def class_folders(root: Path) -> Path:
+    """84 pictures of several sizes in class folders, one of them cut short."""
+    for i in range(84):
+        home = root / SEVEN[i % 7]
+        home.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(blob(i, side=40 + i % 30, channels=i % 2)).save(home / f"{i:03d}.png")
+    broken = root / "fear" / "002.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    return root
+
+
+def tree(path: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
+
+
+def hidden(path: Path) -> list[str]:
+    return [entry.name for entry in path.iterdir() if entry.name.startswith(".")]
+
+
+def rows_of(store: Path) -> list[dict]:
+    import pyarrow.parquet as pq
+
+    return [row for shard in sorted((store / "data").glob("*.parquet")) for row in pq.read_table(shard).to_pylist()]
+
+
+def pixels_of(row: dict) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))

@@ -1,0 +1,70 @@
+"""A run that a recipe needs and that is not there: the key that names it, and the command that makes it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mien.data.store import Store
+from mien.errors import RecipeError
+from mien.training.prerequisites import check_prerequisites, command_for
+from mien.training.recipe import load_recipe, shipped_recipes
+from mien.training.run import train
+from small_run import small_recipe
+
+STORE = Path("my stores/fer")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "swin_t_se/scratch-ssl",
+            "model.init: expected a finished run, got runs/swin_t-pretrain, which is not there; make it first: "
+            "mien train swin_t/pretrain --data 'my stores/fer' -o runs/swin_t-pretrain",
+        ),
+        ("lhcnet/paper-2", "make it first: mien train lhcnet/paper --data 'my stores/fer' -o runs/lhcnet-paper"),
+        ("nano", "model.init: expected a finished run, got runs/nano-base, which is not there; make it first: mien"),
+        (
+            "nano-base",
+            "distill.runs: expected a finished run, got runs/compact, which is not there; make it first: mien",
+        ),
+    ],
+)
+def test_a_shipped_recipe_says_what_comes_before_it(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match=f"^.*{re.escape(message)}"):
+        check_prerequisites(load_recipe(name), STORE)
+
+
+def test_every_run_that_a_shipped_recipe_needs_has_its_command() -> None:
+    needed = set()
+    for name in shipped_recipes():
+        recipe = load_recipe(name)
+        needed |= set(recipe.distill.runs) if recipe.distill else set()
+        needed |= {Path(recipe.model.init.partition(":")[2])} if ":" in recipe.model.init else set()
+    assert len(needed) >= 5
+    for run in needed:
+        assert str(command_for(run, STORE)).startswith("mien train ")
+
+
+def test_runs_of_ones_own(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "recipe.yaml").write_text("")
+    recipe = small_recipe(distill={"runs": [str(trained_run), str(half)]})
+    with pytest.raises(
+        RecipeError, match=r"half, without best\.ckpt; train it first, or name another .*distill\.runs=…"
+    ):
+        train(recipe, Store.open(small_store), tmp_path / "run", accelerator="cpu")
+    assert not (tmp_path / "run").exists()
+    check_prerequisites(small_recipe(distill={"runs": [str(trained_run)]}), STORE)
+
+
+def test_a_resumed_run_has_its_weights(tmp_path: Path) -> None:
+    recipe = small_recipe(model={"name": "nano", "init": f"run:{tmp_path / 'gone'}"})
+    check_prerequisites(recipe, STORE, resume=True)
+    with pytest.raises(RecipeError, match=r"model\.init"):
+        check_prerequisites(recipe, STORE)

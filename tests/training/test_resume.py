@@ -1,0 +1,64 @@
+"""A run that was killed and resumed equals, to the bit, one that was left alone: whatever state the recipe keeps."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mien.training.recipe import Recipe
+from tiny_networks import tiny_recipe
+from tiny_runs import Run, TrainTiny, same
+
+BUSY = {"args": {"norm": True, "dropout": 0.2}, "augment": {}, "batch_size": 35, "ema": {"decay": 0.3}}
+PLATEAU = {"name": "plateau", "patience": 2, "factor": 0.5}
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "sam, momentum, averages": BUSY
+    | {"epochs": 4, "optimizer": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "sam": {"rho": 0.2}}},
+    "asam around radam, parts, clipping, bf16, cosine": BUSY
+    | {
+        "epochs": 4,
+        "optimizer": {"name": "radam", "lr": 0.01, "clip_norm": 0.5, "sam": {"rho": 0.5, "adaptive": True}},
+        "accumulate": 5,
+        "precision": "bf16",
+        "schedule": {"name": "cosine", "warmup": 0.3},
+    },
+    "plateau": BUSY | {"epochs": 6, "schedule": PLATEAU, "optimizer": {"lr": 1e-6, "momentum": 0.9}, "ema": None},
+    "early stop, plateau": BUSY
+    | {"epochs": 9, "schedule": PLATEAU, "early_stop": 3, "optimizer": {"lr": 1e-6}, "args": {}, "ema": None},
+    "masked images": {
+        "model": "tiny_m", "task": "masked_image", "masking": {"patch": 8}, "schedule": PLATEAU, "early_stop": 3,
+        "epochs": 9, "optimizer": {"lr": 30.0, "sam": {"rho": 0.1}},
+    },
+}  # fmt: skip
+
+
+def outcome(run: Run) -> tuple[Any, ...]:
+    """What a run says of itself, but for the clock."""
+    meta = json.loads((run.path / "meta.json").read_text())["result"]
+    log = [{key: value for key, value in row.items() if key != "seconds"} for row in run.log]
+    best = Run(run.path, checkpoint="best")
+    return {k: v for k, v in meta.items() if "seconds" not in k}, log, best.checkpoint["epoch"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_resumed_equals_uninterrupted_to_the_bit(
+    name: str, train_tiny: TrainTiny, keep_after: Callable[[int, Path, Path], None], tmp_path: Path
+) -> None:
+    recipe: Recipe = tiny_recipe(**RECIPES[name])
+    keep_after(2, tmp_path / "whole", tmp_path / "cut")
+    whole = train_tiny(recipe, path=tmp_path / "whole")
+    assert len(Run(tmp_path / "cut").log) == 2
+    resumed = train_tiny(recipe, path=tmp_path / "cut", resume=True)
+    assert same(resumed.everything(), whole.everything())
+    assert outcome(resumed) == outcome(whole)
+    same_best = Run(resumed.path, checkpoint="best").saved, Run(whole.path, checkpoint="best").saved
+    assert same(*same_best)
+    # The premises: what has to be remembered was there to be forgotten.
+    if recipe.early_stop:
+        assert len(whole.log) == 4  # the best epoch and three more: stopped by a count that began before the kill
+    if recipe.schedule.name == "plateau":
+        assert len(set(whole.column("lr")[:3])) == 1  # the rate falls after the kill, for an epoch before it
+        assert whole.column("lr")[3] == pytest.approx(0.5 * whole.column("lr")[0])
