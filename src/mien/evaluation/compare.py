@@ -70,8 +70,8 @@ def collect(
         if store is None or split is None:
             raise UsageError(f"{target} is no finished evaluation: expected --data STORE and --split NAME to make one")
         options: dict[str, Any] = {"tta": tta, "limit": limit, "seed": seed, "threads": threads, "progress": progress}
-        where = _cache(folder, store, split, tta=tta, limit=limit)
-        where = where if not shipped and (folder / "recipe.yaml").is_file() else None
+        is_run = not shipped and (folder / "recipe.yaml").is_file()
+        where = _cache(folder, store, split, tta=tta, limit=limit) if is_run else None
         if where is not None and is_current(where, folder, seed=seed):
             print(f"{target}: evaluated before, in {where}", file=sys.stderr)
             rows.append(read_evaluation(where, target))
