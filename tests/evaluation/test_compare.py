@@ -142,6 +142,16 @@ def test_a_run_against_a_file_and_an_evaluation(
     assert table["rows"][1]["macs"] is None  # the file does not say what it was made from
 
 
+def test_a_readers_name_is_the_reader_also_beside_a_folder_of_that_name(
+    seven: tuple[Store, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, outs = seven
+    shutil.copytree(outs[0], tmp_path / "nano")
+    monkeypatch.chdir(tmp_path)
+    reader, folder = collect(["nano", "./nano"], store=store, split="test")
+    assert (reader.report["model"]["kind"], folder.report["model"]["kind"]) == ("onnx", "predictions")
+
+
 def test_seven_and_eight_classes_meet_in_the_closed_reading(tmp_path: Path) -> None:
     store = leaky_store(tmp_path / "store", labels=EIGHT, images=200, copied=40)
     split = store.read("test")
@@ -175,6 +185,8 @@ def test_what_cannot_be_compared(seven: tuple[Store, list[Path]], make_model, tm
     store, outs = seven
     with pytest.raises(UsageError, match="two or more"):
         compare_models(collect([str(outs[0])]))
+    with pytest.raises(DataError, match="absent, which is not there"):
+        collect([str(outs[0]), str(tmp_path / "absent")])
     with pytest.raises(UsageError, match="expected --data STORE and --split"):
         collect(["nano", str(outs[0])])
     model = load_predictor(str(make_model()))

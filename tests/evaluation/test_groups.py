@@ -123,6 +123,8 @@ def test_groups_come_from_the_store_or_a_table(small_store: Path, tmp_path: Path
         ("gender", "", "expected a column of the store"),
         ("image", "", "expected a column of the store"),
         ("group", "", "got none of them"),
+        (":age", "", "expected COLUMN or FILE:COLUMN"),
+        ("{file}: ", "", "expected COLUMN or FILE:COLUMN"),
         ("{file}:age", "path,sex\na,f\n", "expected a column 'age'"),
         ("{file}:age", "name,age\na,1\n", "expected a column 'path'"),
         ("{file}:age", "path,age\nelsewhere.png,1\n", "got none of them"),

@@ -28,6 +28,7 @@ from mien.evaluation.costs import cost_of_recipe, sha256
 from mien.evaluation.evaluate import REPORT_FORMAT, evaluate
 from mien.evaluation.outputs import PREDICTIONS, Written, read_predictions
 from mien.evaluation.predictors import Progress, load_predictor
+from mien.reading.classifier import SHIPPED
 
 FIGURES = ("macro_f1", "weighted_precision", "weighted_recall", "weighted_f1", "ece")
 
@@ -53,16 +54,24 @@ def collect(
     progress: Progress | None = None,
 ) -> list[Evaluated]:
     """Every target, evaluated where it has not been. Raises UsageError where that needs a store and there is none."""
+    for target in targets:  # before the first one takes its minutes
+        if not Path(target).exists() and target not in SHIPPED:
+            raise DataError(
+                f"expected a run, an evaluation, an ONNX file or one of {', '.join(SHIPPED)}; got {target}, "
+                "which is not there"
+            )
     rows = []
     for target in targets:
         folder = Path(target)
-        if (folder / PREDICTIONS).is_file():
+        shipped = target in SHIPPED  # a reader's name, also where a folder has it: ./compact is the folder
+        if not shipped and (folder / PREDICTIONS).is_file():
             rows.append(read_evaluation(folder, target))
             continue
         if store is None or split is None:
             raise UsageError(f"{target} is no finished evaluation: expected --data STORE and --split NAME to make one")
         options: dict[str, Any] = {"tta": tta, "limit": limit, "seed": seed, "threads": threads, "progress": progress}
-        where = _cache(folder, store, split, tta=tta, limit=limit) if (folder / "recipe.yaml").is_file() else None
+        is_run = not shipped and (folder / "recipe.yaml").is_file()
+        where = _cache(folder, store, split, tta=tta, limit=limit) if is_run else None
         if where is not None and is_current(where, folder, seed=seed):
             print(f"{target}: evaluated before, in {where}", file=sys.stderr)
             rows.append(read_evaluation(where, target))

@@ -49,6 +49,8 @@ def load_groups(spec: str, store: Store, split: str, paths: Sequence[str]) -> tu
     paths: the N images wanted, the first N rows of the split. Raises DataError for what cannot be used.
     """
     file, colon, column = spec.rpartition(":")
+    if colon and not (file and column.strip()):
+        raise DataError(f"--group-by: expected COLUMN or FILE:COLUMN, got {spec!r}")
     if colon:
         name, groups = column.strip(), _from_file(Path(file), column, paths)
     else:

@@ -38,7 +38,8 @@ def read_table(path: str | Path) -> Table:
     """Raises DataError for a file that is missing, empty, no table, or has a header twice or rows of another length."""
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"expected a CSV or Parquet file, got {path}, which is not there")
+        what = "is a directory" if path.is_dir() else "is not there"
+        raise DataError(f"expected a CSV or Parquet file, got {path}, which {what}")
     table = _parquet(path) if _is_parquet(path) else _text(path)
     if not table.columns or not len(table):
         raise DataError(f"expected a header and at least one row in {path}, got none")
