@@ -41,7 +41,9 @@ figure { margin: 1rem 0; }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
   border-radius: .4rem; padding: .5rem; }
 .warning { background: var(--warn-paper); color: var(--warn); border-radius: .5rem; padding: .7rem 1rem; }
-code { font-family: ui-monospace, "SF Mono", "DejaVu Sans Mono", monospace; font-size: .88em; overflow-wrap: anywhere; }
+pre { margin: .6rem 0; font-size: .82rem; line-height: 1.45; }
+code, pre { font-family: ui-monospace, "SF Mono", "DejaVu Sans Mono", monospace; }
+code { font-size: .88em; overflow-wrap: anywhere; }
 details summary { cursor: pointer; color: var(--soft); }
 @media print { :root { --paper: #fff; --ink: #000; --soft: #444; --line: #bbb; --tint: #f4f5f6; --mark: #004f7c;
   --warn: #6b2d00; --warn-paper: #fff; } body { font-size: 10.5pt; } main { max-width: none; padding: 0; }

@@ -8,6 +8,8 @@ from mien.evaluation import html
 from mien.reproduce import table as tables
 from mien.reproduce.analyses import Analysis
 
+#: More arms than these stand below each other.
+_SIDE_BY_SIDE = 4
 _CAPTIONS = {
     "curves": "Training and validation by epoch (Fig. 5 of Paper A). Training figures are of augmented pictures.",
     "curves_all": "Validation by epoch, every arm. Thick: mean over seeds; thin: each seed.",
@@ -38,8 +40,9 @@ def render(
         for part, scores in parts.items():
             n = next(iter(scores.values()))["n"]
             body.append(f"<h2>{html.text(tables.READINGS[reading])}; {html.text(tables.PARTS[part])}</h2>")
-            head, *rows = tables.cells(table, scores)
-            body.append(html.table(["arm", *head[1:]], rows, caption=f"n = {n:,}; per cent"))
+            grid = tables.cells(table, scores)
+            head, *rows = tables.transposed(grid) if len(table["rows"]) <= _SIDE_BY_SIDE else grid
+            body.append(html.table(head, rows, caption=f"n = {n:,}; per cent"))
             name = f"differences_{reading}_{part}"
             if name in drawn:
                 caption = f"Accuracy less that of {base}, paired, with 95 % intervals."
@@ -51,7 +54,7 @@ def render(
         body += ["<h2>Confusion matrix</h2>", html.svg_figure(confusion, alt=caption, caption=caption)]
     for analysis in analyses:
         body.append(f"<h2>{html.text(analysis.title)}</h2>")
-        body.append(_listed(analysis.lines))
+        body.append(f'<div class="scroll"><pre>{html.text(chr(10).join(analysis.lines))}</pre></div>')
         body += [html.svg_figure(file.read_bytes(), alt=analysis.title, caption=file.stem) for file in analysis.files]
     if balance is not None:
         caption = "Figure 2: images of each class by source, before and after balancing."

@@ -25,9 +25,9 @@ COLUMNS = {
     "weighted_f1": "weighted F1",
 }
 READINGS = {
-    "as_trained": "the store's classes",
-    "seven_open": "seven classes, open (a contempt answer is wrong)",
-    "seven_closed": "seven classes, closed (contempt masked)",
+    "as_trained": "As trained",
+    "seven_open": "Seven classes, open (a contempt answer is wrong)",
+    "seven_closed": "Seven classes, closed (contempt masked)",
 }
 PARTS = {"all": "all images", "leak_free": "images without a near-duplicate in Training"}
 
@@ -158,17 +158,42 @@ def facts(table: Mapping[str, Any]) -> list[str]:
 
 
 def cells(table: Mapping[str, Any], scores: Mapping[str, Any]) -> list[list[str]]:
-    head = ["", "published", *COLUMNS.values(), "accuracy, difference", "weighted F1, difference"]
+    """One row an arm: the published figures and ours, where the study publishes them; the paired differences."""
+    columns = _columns(table)
+    printed = {name: f"{title}, published" for name, title in columns.items() if _published(table, name)}
+    head = [""]
+    for name, title in columns.items():
+        head += [printed[name], title] if name in printed else [title]
+    head += [f"{title}, difference" for name, title in columns.items() if name in ("accuracy", "weighted_f1")]
     body = []
     for row in table["rows"]:
         ours = scores[row["arm"]]
-        published = row["published"]
-        printed = " / ".join(f"{100 * published[name]:.2f}" for name in COLUMNS if name in published) or "–"
-        gaps = [
-            signed(ours["difference"][name]) if "difference" in ours else "–" for name in ("accuracy", "weighted_f1")
-        ]
-        body.append([row["title"], printed, *(share(ours[name]) for name in COLUMNS), *gaps])
+        line = [row["title"]]
+        for name in columns:
+            line += [_percent(row["published"].get(name))] if name in printed else []
+            line.append(share(ours[name]))
+        gaps = [name for name in columns if name in ("accuracy", "weighted_f1")]
+        body.append(line + [signed(ours["difference"][name]) if "difference" in ours else "–" for name in gaps])
     return [head, *body]
+
+
+def transposed(grid: list[list[str]]) -> list[list[str]]:
+    """Columns as rows: few arms stand side by side, as Paper A has them."""
+    return [list(column) for column in zip(*grid, strict=True)]
+
+
+def _columns(table: Mapping[str, Any]) -> dict[str, str]:
+    if _published(table, "weighted_f1"):
+        return COLUMNS
+    return {"accuracy": "accuracy", "macro_f1": "macro F1"}
+
+
+def _published(table: Mapping[str, Any], name: str) -> bool:
+    return any(name in row["published"] for row in table["rows"])
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f}"
 
 
 def run_cells(table: Mapping[str, Any]) -> list[list[str]]:
@@ -224,11 +249,11 @@ def _csv(table: Mapping[str, Any]) -> str:
 
 
 def share(figure: Mapping[str, Any]) -> str:
-    """ "71.55 [70.05, 72.99] ± 0.30", in per cent."""
-    sd = "" if figure["sd"] is None else f" ± {100 * figure['sd']:.2f}"
-    return f"{100 * figure['value']:.2f} [{100 * figure['low']:.2f}, {100 * figure['high']:.2f}]{sd}"
+    """ "71.55 [70.1, 73.0] ± 0.3", in per cent."""
+    sd = "" if figure["sd"] is None else f" ± {100 * figure['sd']:.1f}"
+    return f"{100 * figure['value']:.2f} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]{sd}"
 
 
 def signed(figure: Mapping[str, Any]) -> str:
-    """ "+1.20 [+0.10, +2.30]", in points."""
-    return f"{100 * figure['value']:+.2f} [{100 * figure['low']:+.2f}, {100 * figure['high']:+.2f}]"
+    """ "+1.20 [+0.1, +2.3]", in points."""
+    return f"{100 * figure['value']:+.2f} [{100 * figure['low']:+.1f}, {100 * figure['high']:+.1f}]"

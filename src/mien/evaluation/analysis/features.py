@@ -185,12 +185,12 @@ def headline(report: dict[str, Any]) -> list[str]:
         lines.append(f"{name}: {run['model']}")
         for place, entry in run["places"].items():
             cells = (f"{key} {_shown(entry['unit'][key])}" for key in ("intra", "inter", "ratio", "silhouette"))
-            lines.append(f"  {place:12}" + "  ".join(cells))
+            lines.append(f"  {place:15}" + "  ".join(cells))
         if "claim" not in run:
             lines.append("  no SE block in this network: nothing to compare (swin_t_se and vit_hybrid_se have one)")
             continue
         cells = (f"{key} {_shown(run['difference']['unit'][key])}" for key in ("intra", "inter", "ratio", "silhouette"))
-        lines.append(f"  {'after−before':12}" + "  ".join(cells))
+        lines.append(f"  {'after − before':15}" + "  ".join(cells))
         for space in ("unit", "raw"):
             said = run["claim"][space]
             lines.append(
