@@ -71,13 +71,14 @@ def analyse(
     reduced: bool,
     limit: int | None,
     device: str,
-) -> tuple[list[Analysis], dict[str, str]]:
-    """All analyses whose arms finished, and those that failed: kind → why. split: a labelled one."""
+) -> tuple[list[Analysis], dict[str, str], list[str]]:
+    """All analyses whose arms finished; those that failed, kind → why; and what was left out. split: a labelled one."""
     done: list[Analysis] = []
     failed: dict[str, str] = {}
+    skipped: list[str] = []
     for wanted in _WANTED[study.key]:
         if not set(wanted.arms) <= set(outcome.kept):
-            failed[wanted.kind] = f"needs {' and '.join(wanted.arms)}"
+            skipped.append(f"{wanted.kind}, which needs {' and '.join(wanted.arms)}")
             continue
         runs = [outcome.kept[arm][0].run.directory for arm in wanted.arms]
         out = home / "analysis" / wanted.kind
@@ -99,7 +100,7 @@ def analyse(
             print(f"warning: {wanted.kind} failed: {error}", file=sys.stderr, flush=True)
             continue
         done.append(Analysis(wanted.kind, wanted.title, out, sorted(out.glob("*.svg")), wanted.headline(report)))
-    return done, failed
+    return done, failed, skipped
 
 
 def _existing(out: Path, kind: str, mark: str) -> dict[str, Any] | None:

@@ -158,6 +158,9 @@ class _Clock:
 
     def announce(self, what: str) -> None:
         passed, left = time.monotonic() - self.started, self.total - self.number
-        guess = f"; about {passed / self.number * left / 60:.0f} min left" if self.number and passed > 1 else ""
+        guess = ""
+        if self.number and passed > 1:
+            minutes = passed / self.number * left / 60
+            guess = f"; about {minutes:.0f} min left" if minutes >= 1 else "; less than a minute left"
         self.number += 1
         print(f"run {self.number} of {self.total}: {what}{guess}", file=sys.stderr, flush=True)

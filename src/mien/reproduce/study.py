@@ -60,7 +60,8 @@ def reproduce(
     lost: dict[str, str] = {}
     if table["figures"]:
         options: dict[str, Any] = {"reduced": preset.reduced, "limit": preset.limit, "device": accelerator}
-        shown, lost = analyse(chosen, outcome, store, table["scored_on"], home, **options)
+        shown, lost, left_out = analyse(chosen, outcome, store, table["scored_on"], home, **options)
+        table["not_run"] += left_out
     table["failed"] |= {f"analysis {kind}": why for kind, why in lost.items()}
     write_table(table, home)
     first = next(iter(outcome.kept.values()))[0].predictions[table["scored_on"]]
