@@ -23,6 +23,7 @@ def compare(
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write there, not to stdout.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap and the cross-fit.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="Of run directories: auto, cpu or gpu.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,
 ) -> None:
     """Compare models on the same images: size, accuracy on all and leak-free images, F1, ECE, pace, McNemar's test.
@@ -52,7 +53,15 @@ def compare(
     store = None if data is None else Store.open(data)
     with Countdown("predicting", noun="images") as advance:
         rows = collect(
-            models, store=store, split=split, tta=tta, limit=limit, seed=seed, threads=threads, progress=advance
+            models,
+            store=store,
+            split=split,
+            tta=tta,
+            limit=limit,
+            seed=seed,
+            threads=threads,
+            device=device,
+            progress=advance,
         )
     text = FORMS[form](compare_models(rows, seed=seed))
     if out is None:

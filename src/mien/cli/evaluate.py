@@ -43,6 +43,7 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap and the cross-fit.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="Of run directories: auto, cpu or gpu.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:
@@ -83,7 +84,7 @@ def evaluate(
         assert model is not None
         if Path(model).is_dir() and model not in SHIPPED:
             require("torch", "timm", "lightning", "yaml", extra="train")
-        predictor = load_predictor(model, threads=threads)
+        predictor = load_predictor(model, threads=threads, device=device)
         with Countdown("predicting", noun="images") as advance:
             report = run(
                 predictor,

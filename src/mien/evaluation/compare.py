@@ -51,9 +51,10 @@ def collect(
     limit: int | None = None,
     seed: int = 0,
     threads: int | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> list[Evaluated]:
-    """Every target, evaluated where it has not been. Raises UsageError where that needs a store and there is none."""
+    """Every target, evaluated where it has not been (runs on ``device``). Raises UsageError where that needs a store."""
     for target in targets:  # before the first one takes its minutes
         if not Path(target).exists() and target not in SHIPPED:
             raise DataError(
@@ -79,11 +80,11 @@ def collect(
         print(f"{target}: evaluating on {split}", file=sys.stderr)
         if where is not None and _writable(folder):
             where.mkdir(parents=True, exist_ok=True)
-            evaluate(load_predictor(target), store, split, where, command=_command(), **options)
+            evaluate(load_predictor(target, device=device), store, split, where, command=_command(), **options)
             rows.append(read_evaluation(where, target))
         else:
             with TemporaryDirectory() as passing:
-                predictor = load_predictor(target, threads=threads)
+                predictor = load_predictor(target, threads=threads, device=device)
                 evaluate(predictor, store, split, Path(passing), command=_command(), **options)
                 rows.append(read_evaluation(Path(passing), target))
     return rows

@@ -79,7 +79,7 @@ def execute(
     kept = {key: [done, *(other for other in more if other.run.arm.key == key)] for key, done in chosen.items()}
     for runs in kept.values():
         for done in runs:
-            _predict(done, store, splits, limit=done.run.recipe.data.limit, threads=threads)
+            _predict(done, store, splits, device=accelerator, threads=threads)
     return Outcome(first, kept, failed)
 
 
@@ -119,7 +119,7 @@ def _trained(run: Run, store: Store, *, accelerator: str, threads: int | None) -
     return train(run.recipe, store, run.directory, resume=resume, accelerator=accelerator, threads=threads)
 
 
-def _predict(done: Done, store: Store, splits: Splits, *, limit: int | None, threads: int | None) -> None:
+def _predict(done: Done, store: Store, splits: Splits, *, device: str, threads: int | None) -> None:
     mark = hashlib.sha256((done.run.directory / "best.ckpt").read_bytes()).hexdigest()[:16]
     for split in filter(None, (splits.validation, splits.test)):
         out = done.run.directory / "evaluation" / split
@@ -127,7 +127,8 @@ def _predict(done: Done, store: Store, splits: Splits, *, limit: int | None, thr
         if not (out / "report.json").is_file() or not written.is_file() or written.read_text("utf-8").strip() != mark:
             print(f"predicting {split}: {done.run}", file=sys.stderr, flush=True)
             command = f"mien evaluate {done.run.directory} --data {store.path} --split {split} -o {out}"
-            evaluate(RunPredictor(done.run.directory), store, split, out, limit=limit, threads=threads, command=command)
+            predictor, limit = RunPredictor(done.run.directory, device=device), done.run.recipe.data.limit
+            evaluate(predictor, store, split, out, limit=limit, threads=threads, command=command)
             write_text(written, mark + "\n")
         done.predictions[split] = out
 
