@@ -54,7 +54,7 @@ def collect(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> list[Evaluated]:
-    """Every target, evaluated where it has not been (runs on ``device``). Raises UsageError where that needs a store."""
+    """Every target, evaluated where it was not (runs on ``device``). Raises UsageError where that needs a store."""
     for target in targets:  # before the first one takes its minutes
         if not Path(target).exists() and target not in SHIPPED:
             raise DataError(
