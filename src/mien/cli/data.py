@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.data_audit import audit
+from mien.errors import DataError, RecipeError, UsageError
 
 if TYPE_CHECKING:
     from mien.data.build_recipe import BuildRecipe
@@ -94,9 +95,12 @@ def build(
                 progress=progress,
                 on_note=_say,
             )
-    except BaseException:
+    except BaseException as error:
         if (kept := home_of(out)).is_dir():
-            _say(f"what was done is kept in {kept}: the same command goes on; delete it to start over")
+            # what is wrong with the settings or the data would be wrong again
+            same = isinstance(error, DataError | UsageError | RecipeError)
+            on = "what has been read is not read again" if same else "the same command goes on"
+            _say(f"what was done is kept in {kept}: {on}; delete it to start over")
         raise
     _warn(summary, out)
     _say(f"wrote {out}")

@@ -150,7 +150,7 @@ def _build(
     summary = summarise(sources, options, gathered.read, written, plan, drops)
     figure = _draw(place.store, written) if plan.varied is not None else None
     columns = schema(written.optional).names
-    (place.store / CARD).write_text(card(summary, columns, figure=figure), encoding="utf-8")
+    (place.store / CARD).write_text(card(summary, columns, figure=figure), encoding="utf-8", errors="backslashreplace")
     _write_drops(place.store / "dropped.csv", drops)
     write_summary(place.store, summary)
     place.finish()

@@ -177,17 +177,23 @@ def _schema() -> Any:
 
 def _encoded(sample: Sample | Drop, original: str | None) -> dict[str, Any]:
     if isinstance(sample, Drop):
-        return {"path": sample.where, "reason": sample.reason, "detail": sample.detail}
+        return {"path": _utf8(sample.where), "reason": sample.reason, "detail": _utf8(sample.detail)}
     pixels = sample.pixels
     assert pixels is not None
     exact = hashlib.blake2b(pixels.tobytes(), digest_size=8, key=f"{pixels.shape}".encode())
     return {
-        "png": encode_png(pixels), "path": sample.path, "label": None if sample.label is None else code(sample.label),
+        "png": encode_png(pixels), "path": _utf8(sample.path),
+        "label": None if sample.label is None else code(sample.label),
         "split": sample.split, "votes": None if sample.votes is None else list(sample.votes), "group": sample.group,
         "landmarks": None if sample.landmarks is None else [v for point in sample.landmarks for v in point],
         "valence": sample.valence, "arousal": sample.arousal, "generated_from": original,
         "averages": block_averages(pixels[None]).tobytes(), "digest": exact.digest(), "usable": can_vary(pixels),
     }  # fmt: skip
+
+
+def _utf8(name: str) -> str:
+    """A name as Parquet can hold it: bytes of an old disk that are no UTF-8 are written out, ``\\udcfc``."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def part_info(path: Path) -> PartInfo | None:
@@ -270,6 +276,8 @@ def read_facts(parts: Sequence[PartInfo]) -> Facts:
         split += [names.setdefault(name, name) for name in table.column("split").to_pylist()]
         group += [name and names.setdefault(name, name) for name in table.column("group").to_pylist()]
         has |= {name for name in ("valence", "arousal", "landmarks") if table.column(name).null_count < part.rows}
+    if has & {"valence", "arousal"}:  # a pair, whichever of them a source has
+        has |= {"valence", "arousal"}
     exact = np.unique(digest, return_inverse=True)[1].astype(np.int64)
     index = Index(source=source, path=path, label=label, split=split, group=group, exact=exact)
     return Facts(index, averages, digest, usable, frozenset(has), tuple(first))

@@ -52,14 +52,30 @@ class BuildPlan:
 def make_plan(facts: Facts, splits: SplitSettings | None, balance: BalanceSettings | None) -> BuildPlan:
     """Splits, then balance. Raises DataError or UsageError where the settings do not fit the images."""
     index = facts.index
+    told = crossing_groups(index.split, index.group) if splits is None or splits.crossing == "keep" else ()
     if splits in (None, SplitSettings()) and balance is None and all(index.split):
-        return BuildPlan(index.split)
+        return BuildPlan(index.split, warnings=told)
     index = replace(index, near=near_groups(facts.averages, facts.digest))
     plan = plan_splits(index, splits)
     if balance is None:
-        return BuildPlan(plan.split, plan.drops, warnings=tuple(plan.warnings))
+        return BuildPlan(plan.split, plan.drops, warnings=(*told, *plan.warnings))
     varied = plan_balance(index, plan, target=balance.target, seed=balance.seed, usable=facts.usable)
-    return BuildPlan(plan.split, plan.drops, varied, (*plan.warnings, *varied.warnings))
+    return BuildPlan(plan.split, plan.drops, varied, (*told, *plan.warnings, *varied.warnings))
+
+
+def crossing_groups(split: Sequence[str], group: Sequence[str | None]) -> tuple[str, ...]:
+    """One sentence where subjects stand in several of the splits that their owner made; those are kept as they are."""
+    homes: dict[str, set[str]] = {}
+    for name, home in zip(group, split, strict=True):
+        if name and home:
+            homes.setdefault(name, set()).add(home)
+    crossing = sum(len(splits) > 1 for splits in homes.values())
+    if not crossing:
+        return ()
+    return (
+        f"{crossing} of {len(homes)} groups (subjects) stand in several official splits, which are kept as they are; "
+        "splits.crossing: drop-from-training in a build recipe takes them out of Training",
+    )
 
 
 def near_groups(averages: NDArray[np.float32], digest: NDArray[np.uint64]) -> NDArray[np.int64]:

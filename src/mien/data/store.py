@@ -145,7 +145,7 @@ class Store:
             near = batch.column("near_duplicate")
             known = known and near.null_count == 0
             leak.append(near.fill_null(False).to_numpy(zero_copy_only=False))
-            if "valence" in batch.schema.names:
+            if {"valence", "arousal"} <= set(batch.schema.names):
                 pair = [batch.column(name).to_numpy(zero_copy_only=False) for name in ("valence", "arousal")]
                 affect.append(np.stack(pair, 1).astype(np.float32))  # null → NaN
         if not paths:

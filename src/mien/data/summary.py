@@ -131,7 +131,8 @@ def _described(
 
 
 def write_summary(store: Path, summary: Mapping[str, Any]) -> None:
-    (store / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    (store / SUMMARY).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def versions() -> dict[str, str]:

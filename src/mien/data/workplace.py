@@ -39,7 +39,7 @@ class Workplace:
         self.out = out
         self.home = home_of(out)
         text = json.dumps(what, sort_keys=True, ensure_ascii=False)
-        self.root = self.home / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.root = self.home / hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
         self.parts = self.root / "parts"
         self.store = self.root / "store"
         self._old = self.root / "old"
@@ -55,7 +55,8 @@ class Workplace:
                 shutil.rmtree(other, ignore_errors=True)
         shutil.rmtree(self.store, ignore_errors=True)
         self.parts.mkdir(parents=True, exist_ok=True)
-        (self.root / "what.json").write_text(self._what + "\n", encoding="utf-8")  # for a person who finds it
+        shown = self._what + "\n"  # for a person who finds it
+        (self.root / "what.json").write_text(shown, encoding="utf-8", errors="backslashreplace")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -83,6 +83,7 @@ def train(
     go_on = str(last) if resume and last.is_file() else None
     if threads:
         torch.set_num_threads(threads)
+    _check_splits(recipe, store)
     preprocess, classes = recipe_preprocess(recipe), len(store.labels)
     check_prerequisites(recipe, store.path, resume=go_on is not None)
     train_split = store.read(recipe.data.train)
@@ -246,6 +247,19 @@ def _whole_batch(recipe: Recipe, images: int, devices: int) -> int:
     if batch < 2 * parts:
         raise DataError(f"expected {2 * parts} images to learn from, two for each part of a step; got {images}")
     return batch
+
+
+def _check_splits(recipe: Recipe, store: Store) -> None:
+    """Raises DataError that names the key and a split that the store has."""
+    for key, name in (("train", recipe.data.train), ("validation", recipe.data.validation)):
+        if name not in store.splits:
+            near = next(
+                (s for s in store.splits if s.startswith(("val", "public") if key == "validation" else "train")), None
+            )
+            raise DataError(
+                f"data.{key}: expected a split of {store.path} ({', '.join(store.splits)}), got {name!r}",
+                hint=f"--set data.{key}={near or store.splits[-1]}",
+            )
 
 
 def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mien.data.sources import fer2013_readers as readers
 from mien.data.sources.base import Counts, Drop, Looked, Sample
+from mien.data.sources.found import named_once
 from mien.data.sources.tables import csv_columns, require_columns
 from mien.errors import DataError
 from mien.labels import SEVEN
@@ -83,7 +84,8 @@ def open_fer2013(path: Path) -> Fer2013:
             return _folders(root, folders)
     found = tuple(sorted(child.name + "/" * child.is_dir() for child in path.iterdir() if child.name[0] != "."))
     raise DataError(
-        f"no FER2013: {Looked(path, _WANTED, found).text()}", hint="give the file or directory that holds it"
+        f"no FER2013: {Looked(path, _WANTED, found).text()}",
+        hint="give the file or directory that holds it; any other table is read by --source csv=PATH or parquet=PATH",
     )
 
 
@@ -136,7 +138,7 @@ def _parquet(files: tuple[Path, ...]) -> Fer2013:
     return Fer2013(
         layout="parquet",
         files=files,
-        read=lambda: (item for file in files for item in readers.read_parquet(file)),
+        read=lambda: named_once(item for file in files for item in readers.read_parquet(file)),
         count=lambda: rows,
     )
 
@@ -167,7 +169,7 @@ def differences(counts: Counts) -> list[str]:
             found.append(f"{split}: {total} images, expected {sum(classes.values())}")
         if not have.get("unlabelled"):
             found += [f"{split}: {have.get(c, 0)} {c}, expected {n}" for c, n in classes.items() if have.get(c, 0) != n]
-        elif have["unlabelled"] != total:
+        elif have["unlabelled"] != total or split in ("training", "public_test"):
             found.append(f"{split}: {have['unlabelled']} of {total} images have no label")
     found += [
         f"{split}: {sum(counts[split].values())} images, not a split of FER2013"

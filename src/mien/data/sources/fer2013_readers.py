@@ -15,6 +15,7 @@ from PIL import Image
 
 from mien.data.sources.base import VOTE_NAMES, Drop, Sample
 from mien.data.sources.tables import csv_columns, csv_rows
+from mien.data.sources.trees import files_below, read_outside
 from mien.errors import DataError
 from mien.labels import SEVEN, canonical
 
@@ -190,12 +191,10 @@ def class_folders(folder: Path) -> dict[str, Path]:
 
 
 def read_folders(root: Path, classes: dict[str, dict[str, Path]]) -> Iterator[Sample | Drop]:
-    """classes: folder's split → expression → folder. Files in order of split, class code and name."""
+    """classes: folder's split → expression → folder. Files in order of split, class code and name, then what lies outside."""
     for split, folders in classes.items():
         for label in SEVEN:
-            for file in _children(folders[label]):
-                if file.name.startswith(".") or file.name in ("Thumbs.db", "desktop.ini"):
-                    continue
+            for file in files_below(folders[label]):
                 place = file.relative_to(root).as_posix()
                 if not file.is_file() or file.suffix.lower() not in IMAGE_SUFFIXES:
                     yield Drop(place, NOT_AN_IMAGE, file.suffix)
@@ -205,6 +204,9 @@ def read_folders(root: Path, classes: dict[str, dict[str, Path]]) -> Iterator[Sa
                     yield Drop(place, pixels.reason, pixels.detail)
                 else:
                     yield Sample(place, pixels, label, usage_split(file.name.partition("_")[0]) or split)
+    taken = [folder for folders in classes.values() for folder in folders.values()]
+    homes = list(dict.fromkeys(folder.parent for folder in taken))
+    yield from read_outside(root, (root, *homes), (*homes, *taken))
 
 
 def _image(source: Path | bytes | None) -> NDArray[np.uint8] | Drop:
@@ -248,7 +250,7 @@ def _broken(path: Path, error: Exception) -> DataError:
 
 
 def read_parquet(path: Path) -> Iterator[Sample | Drop]:
-    """``image`` {bytes, path}, and where they are there ``emotion`` 0-6, ``usage``, ``ferplus_votes``."""
+    """``image`` {bytes, path}, and if there: ``emotion`` (or ``label``) 0-6, ``usage``, ``ferplus_votes``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -256,7 +258,10 @@ def read_parquet(path: Path) -> Iterator[Sample | Drop]:
     number = -1
     try:
         with pq.ParquetFile(path) as file:
-            wanted = [c for c in ("image", "emotion", "usage", "ferplus_votes") if c in file.schema_arrow.names]
+            named = file.schema_arrow.names
+            wanted = [c for c in ("image", "emotion", "usage", "ferplus_votes") if c in named]
+            if "emotion" not in named and "label" in named:  # the same codes, or the counts will say that they differ
+                wanted.append("label")
             if stem is None and "usage" not in wanted:
                 raise DataError(
                     f"expected a usage column, or a file named {', '.join(_USAGES.values())}.parquet, got {path}"
@@ -276,7 +281,8 @@ def _parquet_sample(row: dict[str, Any], *, place: str, number: int, stem: str |
     if split is None:
         return Drop(place, USAGE, str(row.get("usage"))[:40])
     image = row["image"] or {}
-    label = None if row.get("emotion") is None else _label(row["emotion"])
+    given = row.get("emotion", row.get("label"))
+    label = None if given is None else _label(given)
     if isinstance(label, Drop):
         return Drop(place, label.reason, label.detail)
     pixels = _image(image.get("bytes"))
