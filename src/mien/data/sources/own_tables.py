@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mien.data.sources import reasons
 from mien.data.sources.base import Drop, Sample
 from mien.data.sources.own_labels import Labels
-from mien.data.sources.tables import csv_columns, csv_delimiter, csv_rows, shown
+from mien.data.sources.tables import csv_columns, csv_delimiter, csv_encoding, csv_rows, shown
 from mien.data.sources.trees import split_name
 from mien.errors import DataError, ImageError
 from mien.imaging import load_rgb
@@ -149,6 +149,8 @@ def csv_table(path: Path) -> Table:
     )
     if first is None:
         raise DataError(f"expected rows in {path}, found the header alone")
+    if csv_encoding(path) == "cp1252":
+        warnings += ("the table is not in UTF-8 and was read as cp1252; save it as UTF-8 where names come out wrong",)
     return Table((path,), name, first_label=first[at], delimiter=delimiter, warnings=warnings)
 
 

@@ -1,21 +1,31 @@
-"""CSV as people pass it around: byte-order marks, stray blanks in the header, cut-off last lines.
+"""CSV as people pass it around: byte-order marks, old encodings, stray blanks and quotes, cut-off last lines.
 
 Shared by every source that reads a CSV. Rows stream; a line that is wrong is told, not thrown.
 """
 
+import codecs
 import csv
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mien.errors import DataError
+
+_OPEN = "a quote that is not closed"
+#: What files that are no text begin with.
+_MAGIC = {
+    b"\x89PNG": "a PNG", b"\xff\xd8\xff": "a JPEG", b"GIF8": "a GIF", b"PAR1": "a Parquet file", b"%PDF": "a PDF",
+    b"PK\x03\x04": "a ZIP or Excel file", b"\x1f\x8b": "a gzip file",
+}  # fmt: skip
+_BLOCK = 1 << 20  # bytes that are looked through at a time
 
 
 def csv_columns(path: Path, *, delimiter: str = ",") -> list[str]:
     """The first line's cells, stripped and in lower case (icml_face_data.csv has `` Usage``). Raises DataError."""
     try:
         with _opened(path) as file:
-            return [name.strip().lower() for name in next(csv.reader(file, delimiter=delimiter), [])]
+            return [name.strip().lower() for name in next(csv.reader([file.readline()], delimiter=delimiter), [])]
     except csv.Error as error:
         raise DataError(f"expected a CSV file, cannot read {path}: {error}") from error
 
@@ -43,25 +53,131 @@ def shown(columns: list[str]) -> str:
 
 
 def csv_rows(path: Path, *, header: bool = True, delimiter: str = ",") -> Iterator[tuple[int, list[str] | str]]:
-    """(line number, fields, or what is wrong with the line) for every row; blank lines and the header left out."""
+    """(line number, fields, or what is wrong with the line) for every row; blank lines and the header left out.
+
+    A row ends with its line. One that goes on because of a quote is kept where the quote closes as it should, the row
+    then has all columns, and none of the lines that it takes is a row of its own; otherwise its first line alone is
+    wrong, and the others are read as if the quote were not there.
+    """
     with _opened(path) as file:
-        reader = csv.reader(file, delimiter=delimiter)
+        lines = _Lines(file)
         if header:
-            next(reader, None)
+            width = len(next(csv.reader([lines.take()], delimiter=delimiter), []))
+        else:
+            width = 0
         while True:
+            lines.taken.clear()
+            number = lines.number + 1
+            reader = csv.reader(lines, delimiter=delimiter)
+            row: list[str] | str
             try:
                 row = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield reader.line_num, str(error)
-                continue
+                row = str(error)
+            if len(lines.taken) > 1 or lines.ended:
+                row = _first(row, lines, width=width, delimiter=delimiter)
             if row:
-                yield reader.line_num, row
+                yield number, row
+                width = width or len(row) * isinstance(row, list)
+
+
+class _Lines:
+    """A file's lines, the last of which can be given back. taken: those that the current row has."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._back = file, list[str]()
+        self.taken: list[str] = []
+        self.number, self.ended = 0, False
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self.take()
+        self.ended = not line
+        if not line:
+            raise StopIteration
+        self.taken.append(line)
+        return line
+
+    def take(self) -> str:
+        """The next line, "" at the end."""
+        line: str = self._back.pop() if self._back else self._file.readline()
+        self.number += bool(line)
+        return line
+
+    def give_back(self) -> None:
+        """All that the current row has but its first line."""
+        self._back += reversed(self.taken[1:])
+        self.number -= len(self.taken) - 1
+        del self.taken[1:]
+
+
+def _first(row: list[str] | str, lines: _Lines, *, width: int, delimiter: str) -> list[str] | str:
+    """A row of several lines, or one that met the end of the file: itself where it is sound, else its first line."""
+    try:
+        (sound,) = csv.reader(lines.taken, delimiter=delimiter, strict=True)
+        alone = [next(csv.reader([line], delimiter=delimiter), []) for line in lines.taken[1:]]
+        if sound == row and len(row) == width and all(len(each) != width for each in alone):
+            return row
+    except (csv.Error, ValueError):
+        pass
+    lines.give_back()
+    return row if isinstance(row, str) and not _is_open(lines.taken[0], delimiter) else _OPEN
+
+
+def _is_open(line: str, delimiter: str) -> bool:
+    """Whether a line ends within quotes."""
+    more = iter([line, "x"])
+    try:
+        next(csv.reader(more, delimiter=delimiter))
+    except csv.Error:
+        return False
+    return next(more, None) is None
 
 
 def _opened(path: Path) -> Any:
     try:
-        return path.open(encoding="utf-8-sig", errors="replace", newline="")
+        return path.open(encoding=csv_encoding(path), errors="replace", newline="")
     except OSError as error:
         raise DataError(f"expected a CSV file, cannot read {path}: {error}") from error
+
+
+def csv_encoding(path: Path) -> str:
+    """``utf-8-sig``; ``utf-16`` or ``utf-32`` where a mark says so; ``cp1252`` where it cannot be UTF-8.
+
+    Raises DataError where the file is no text.
+    """
+    try:
+        stat = path.stat()
+        return _encoding(path, (stat.st_size, stat.st_mtime_ns))
+    except OSError as error:
+        raise DataError(f"expected a CSV file, cannot read {path}: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _encoding(path: Path, _: tuple[int, int]) -> str:
+    with path.open("rb") as file:
+        head = file.read(_BLOCK)
+        if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+            return "utf-32"
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        got = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+        if got or b"\0" in head[:1024]:
+            raise DataError(
+                f"expected a text table, got {got or 'binary data'}: {path}", hint="save the table as CSV in UTF-8"
+            )
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        good = bad = 0  # characters beyond ASCII
+        while head:
+            text = "" if head.isascii() and not decoder.getstate()[0] else decoder.decode(head)
+            if not text.isascii():
+                wrong = text.count("\ufffd")
+                bad += wrong
+                good += len(text) - len(text.encode("ascii", "ignore")) - wrong
+            head = file.read(_BLOCK)
+        bad += len(decoder.decode(b"", True))
+    return "cp1252" if bad > good else "utf-8-sig"  # a damaged byte does not make a UTF-8 file another

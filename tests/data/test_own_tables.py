@@ -1,0 +1,96 @@
+"""Tables as they come: stray quotes, old encodings, gaps, absolute paths, stores of ours, and folders of shards."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lookalikes import save
+from mien.data.sources import Drop, Sample, open_source
+from mien.errors import DataError
+
+CODES_WARNING = "the labels are codes; they were read as 0 angry, 1 disgust"
+
+
+def split_items(source):
+    items = list(source.stream())
+    return [i for i in items if isinstance(i, Sample)], [i for i in items if isinstance(i, Drop)]
+
+
+def listing(root: Path, n: int = 12) -> list[str]:
+    """Lines of a table without its header, and the pictures that they name."""
+    for i in range(n):
+        save(root / f"{i}.png", i)
+    return [f"{i}.png,{('sad', 'happy')[i % 2]}" for i in range(n)]
+
+
+def table(root: Path, lines: list[str], *, header: str = "image,label", encoding: str = "utf-8") -> Path:
+    file = root / "t.csv"
+    file.write_bytes("\n".join([header, *lines]).encode(encoding))
+    return file
+
+
+# --- quotes and encodings --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stray", "wrong"),
+    [
+        ({4: '"4.png,sad'}, [4]),
+        ({11: '"11.png,happy'}, [11]),  # at the end of the file
+        ({4: '"4.png,sad', 7: '"7.png,happy'}, [4, 7]),
+        ({4: '4.png,"sad', 7: '7.png,"happy'}, [4, 7]),
+        ({4: '4.png,"sad', 7: '7.png,happy"'}, [4]),  # closes: three rows in one label; the last is a wrong label
+    ],
+)
+def test_a_stray_quote_costs_its_own_line(tmp_path, stray, wrong):
+    lines = listing(tmp_path)
+    for i, line in stray.items():
+        lines[i] = line
+    samples, drops = split_items(open_source("csv", table(tmp_path, lines)))
+    assert [d.where for d in drops if d.reason == "malformed row"] == [f"t.csv:{i + 2}" for i in wrong]
+    assert [s.path for s in samples] == [f"{i}.png" for i in range(12) if i not in stray]
+    assert len(samples) + len(drops) == 12
+
+
+def test_a_quoted_newline_is_part_of_its_row(tmp_path):
+    lines = [f"{line},plain" for line in listing(tmp_path)]
+    lines[3] = '3.png,happy,"two\nlines, of text"'
+    samples, drops = split_items(open_source("csv", table(tmp_path, lines, header="image,label,note")))
+    assert (len(samples), drops) == (12, [])
+
+
+def test_a_stray_quote_in_a_long_file(tmp_path):
+    """The csv module gives up within a field of 131,072 characters: what it has taken is read again."""
+    lines = listing(tmp_path)
+    lines[2] = '"' + lines[2]
+    lines += ["0.png,sad"] * 20_000
+    samples, drops = split_items(open_source("csv", table(tmp_path, lines)))
+    assert (len(samples), [d.where for d in drops]) == (20_011, ["t.csv:4"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8", "cp1252", "utf-32"])
+def test_encodings(tmp_path, encoding):
+    for i, name in enumerate(("jörg.png", "zoë.png")):
+        save(tmp_path / name, i)
+    source = open_source("csv", table(tmp_path, ["jörg.png,sad", "zoë.png,happy"], encoding=encoding))
+    samples, drops = split_items(source)
+    assert ([s.path for s in samples], drops) == (["jörg.png", "zoë.png"], [])
+    assert any("read as cp1252" in w for w in source.warnings) == (encoding == "cp1252")
+
+
+def test_one_damaged_byte_leaves_utf8_what_it_is(tmp_path):
+    for i, name in enumerate(("jörg.png", "zoë.png")):
+        save(tmp_path / name, i)
+    (tmp_path / "t.csv").write_bytes("image,label\njörg.png,sad\nzoë.png,happy\n".encode() + b"b\xff.png,sad\n")
+    samples, drops = split_items(open_source("csv", tmp_path))
+    assert ([s.path for s in samples], [d.reason for d in drops]) == (["jörg.png", "zoë.png"], ["file missing"])
+
+
+def test_a_picture_is_no_table(tmp_path):
+    save(tmp_path / "a.png", 1)
+    with pytest.raises(DataError, match=r"expected a text table, got a PNG: .*a\.png; save the table as CSV in UTF-8"):
+        open_source("csv", tmp_path / "a.png")
+    (tmp_path / "b.csv").write_bytes("image,label\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match="expected a text table, got binary data"):
+        open_source("csv", tmp_path / "b.csv")
