@@ -277,6 +277,7 @@ def test_folders_of_no_expression_and_other_files(tmp_path):
         ("train/0/link.jpg", "file missing"),
         ("train/0/list.txt", "not an image file"),
         ("val/10/a.jpg", "label no face"),
+        ("val/11/a.jpg", "image outside of the class folders"),
         ("val/8/a.jpg", "label none"),
         ("val/9/a.jpg", "label uncertain"),
     ]
@@ -352,3 +353,38 @@ def test_differences_from_the_published_counts(tmp_path):
         "validation: missing, expected 4000 images",
         "test: 3 images, not a split of affectnet",
     ]
+
+
+# --- nothing vanishes ----------------------------------------------------------------------------------------------
+
+
+def test_every_picture_of_the_folders_is_kept_or_counted(tmp_path):
+    affectnet_folders(tmp_path)
+    for place in ("loose.jpg", "train/11/a.jpg", "train/foo/deep/a.jpg", "val/loose.jpg"):
+        lookalikes.save(tmp_path / place, 1)
+    samples, drops = split_items(open_source("affectnet", tmp_path))
+    outside = [d.where for d in drops if d.reason == "image outside of the class folders"]
+    assert sorted(outside) == ["loose.jpg", "train/11/a.jpg", "train/foo/deep/a.jpg", "val/loose.jpg"]
+    assert len(samples) + len(drops) == len([f for f in tmp_path.rglob("*") if f.suffix in (".jpg", ".png")])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_every_picture_beside_the_npy_files_is_kept_or_counted(tmp_path, monkeypatch, turned):
+    """In whatever order the disk gives the names: 3.jpg is taken, not 3.png."""
+    true = affectnet_npy(tmp_path)
+    images = tmp_path / "train_set/images"
+    first = min(images.glob("*.jpg"), key=lambda file: int(file.stem))
+    for place in (first.with_suffix(".png"), images / "sub" / first.name, tmp_path / "train_set/loose.jpg"):
+        lookalikes.save(place, 1)
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter(sorted(listed(folder), reverse=turned)))
+    samples, drops = split_items(open_source("affectnet", tmp_path))
+    assert truth_of(samples) == true
+    assert [
+        (Path(d.where).relative_to("train_set").as_posix(), d.reason) for d in drops if "label" not in d.reason
+    ] == [
+        (f"images/{first.stem}.png", "duplicate name"),
+        (f"images/sub/{first.name}", "annotation missing"),
+        ("loose.jpg", "annotation missing"),
+    ]
+    assert len(samples) + len(drops) == len([f for f in tmp_path.rglob("*") if f.suffix in (".jpg", ".png")])

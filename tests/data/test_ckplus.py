@@ -1,5 +1,6 @@
 """CK+ in each layout: labels by its own codes, frames by number, subjects as groups; what is wrong is counted."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -118,6 +119,72 @@ def test_crops_without_a_subject_are_dropped(tmp_path):
     samples, drops = split_items(open_source("ckplus", tmp_path))
     assert [(d.where, d.reason) for d in drops] == [("fear/im7.png", "unknown file name")]
     assert len(samples) == len(true) - 1
+
+
+def test_every_picture_of_the_crops_is_kept_or_counted(tmp_path):
+    ckplus_crops(tmp_path)
+    for place in ("bored/S010_004_00000017.png", "bored/deep/S010_004_00000018.png", "S011_001_00000001.png"):
+        lookalikes.save(tmp_path / place, 1)
+    (tmp_path / "README.txt").write_text("no picture, and in no class")
+    samples, drops = split_items(open_source("ckplus", tmp_path))
+    assert [(d.where, d.reason) for d in drops] == [
+        ("S011_001_00000001.png", "image outside of the class folders"),
+        ("bored/S010_004_00000017.png", "image outside of the class folders"),
+        ("bored/deep/S010_004_00000018.png", "image outside of the class folders"),
+    ]
+    assert len(samples) + len(drops) == len(list(tmp_path.rglob("*.png")))
+
+
+def test_a_second_picture_of_one_frame_and_those_of_no_sequence_are_counted(tmp_path):
+    true = ckplus_official(tmp_path)
+    images = tmp_path / "cohn-kanade-images"
+    for place in ("S005/001/S005_001_00000001.tiff", "S005/S005_001_00000001.png", "loose.png", "other/001/x.png"):
+        lookalikes.save(images / place, 1)
+    before, _ = split_items(open_source("ckplus", tmp_path))
+    lookalikes.save(images / "S005/001/again/S005_001_00000001.png", 1)
+    samples, drops = split_items(open_source("ckplus", tmp_path))
+    assert truth_of(samples) == truth_of(before) == true
+    assert [(d.where.partition("/")[2], d.reason) for d in drops if "label" not in d.reason] == [
+        ("S005/001/S005_001_00000001.tiff", "duplicate name"),
+        ("S005/001/again/S005_001_00000001.png", "duplicate name"),
+        ("loose.png", "image outside of the sequences"),
+        ("other/001/x.png", "image outside of the sequences"),
+        ("S005/S005_001_00000001.png", "image outside of the sequences"),
+    ]
+
+
+# --- links and what is no file, as in every source of folders ------------------------------------------------------
+
+
+def test_folders_behind_links_are_read_once_and_loops_are_told(tmp_path):
+    root = tmp_path / "CK+48"
+    true = ckplus_crops(root)
+    lookalikes.save(tmp_path / "elsewhere/more/S999_001_00000003.png", 1)
+    for name, target in (
+        ("linked", tmp_path / "elsewhere"), ("twice", tmp_path / "elsewhere/more"), ("up", tmp_path),
+        ("around", root), ("self", root / "fear"),
+    ):  # fmt: skip
+        (root / "fear" / name).symlink_to(target)
+    (tmp_path / "elsewhere/back").symlink_to(root / "fear")
+    (root / "fear/knot").symlink_to(root / "fear/knot")
+    (root / "round").symlink_to(tmp_path)
+    samples, drops = split_items(open_source("ckplus", root))
+    assert {s.path for s in samples} == {*true, "fear/linked/more/S999_001_00000003.png"}
+    assert {d.where for d in drops if d.detail == "link to a folder, not followed"} == {
+        "fear/around", "fear/linked/back", "fear/self", "fear/twice", "fear/up", "round",
+    }  # fmt: skip
+    assert [d.where for d in drops if "link to" not in d.detail] == ["fear/knot"]
+
+
+def test_what_is_no_regular_file_is_not_called_missing(tmp_path):
+    ckplus_crops(tmp_path)
+    os.mkfifo(tmp_path / "fear/S010_004_00000021.png")
+    (tmp_path / "fear/S010_004_00000022.png").symlink_to(tmp_path / "gone.png")
+    _, drops = split_items(open_source("ckplus", tmp_path))
+    assert [(d.reason, d.detail) for d in drops] == [
+        ("not an image file", "not a regular file"),
+        ("file missing", "dead link"),
+    ]
 
 
 @pytest.mark.parametrize("given", ["folder", "file"])

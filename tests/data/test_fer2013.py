@@ -185,6 +185,24 @@ def test_bad_image_files_are_counted_drops(small, tmp_path):
     ]
 
 
+def test_every_picture_of_the_folders_is_kept_or_counted(small, tmp_path):
+    small.folders(tmp_path)
+    before = len([item for item in open_source("fer2013", tmp_path).stream() if isinstance(item, Sample)])
+    some = next((tmp_path / "train/fear").glob("Training_0*.png"))
+    for place in ("train/fear/deep/Training_9.png", "train/loose.png", "loose.png", "validation/flat.png"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        shutil.copy(some, tmp_path / place)
+    items = list(open_source("fer2013", tmp_path).stream())
+    samples = {item.path: item.label for item in items if isinstance(item, Sample)}
+    assert samples["train/fear/deep/Training_9.png"] == "fear"
+    assert len(samples) == before + 1
+    assert [(d.where, d.reason) for d in items if isinstance(d, Drop)] == [
+        ("loose.png", "image outside of the class folders"),
+        ("validation/flat.png", "image outside of the class folders"),
+        ("train/loose.png", "image outside of the class folders"),
+    ]
+
+
 def test_parquet_with_bad_rows_and_without_labels(small, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq

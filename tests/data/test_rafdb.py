@@ -55,6 +55,32 @@ def test_official_with_originals_alone_gives_photos_with_boxes_and_points(tmp_pa
     assert samples[3].landmarks is None
 
 
+def test_aligned_images_that_the_list_does_not_name_are_counted(tmp_path):
+    true = rafdb_official(tmp_path)
+    aligned = tmp_path / "Image/aligned"
+    lookalikes.save(aligned / "train_99999_aligned.jpg", 1)
+    lookalikes.save(aligned / "deep/train_00001_aligned.jpg", 1)
+    (aligned / "notes.txt").write_text("x")
+    samples, drops = split_items(open_source("rafdb", tmp_path))
+    assert truth_of(samples) == true
+    assert [(d.where, d.reason) for d in drops] == [
+        ("Image/aligned/deep/train_00001_aligned.jpg", "image that no label names"),
+        ("Image/aligned/notes.txt", "not an image file"),
+        ("Image/aligned/train_99999_aligned.jpg", "image that no label names"),
+    ]
+
+
+def test_every_picture_of_the_folders_is_kept_or_counted(tmp_path):
+    rafdb_folders(tmp_path)
+    for place in ("extra/1/a.jpg", "loose.jpg", "test/loose.jpg", "train/bored/a.jpg"):
+        lookalikes.save(tmp_path / place, 1)
+    (tmp_path / "train_labels.csv").write_text("image,label")
+    samples, drops = split_items(open_source("rafdb", tmp_path))
+    assert sorted(d.where for d in drops) == ["extra/1/a.jpg", "loose.jpg", "test/loose.jpg", "train/bored/a.jpg"]
+    assert {d.reason for d in drops} == {"image outside of the class folders"}
+    assert len(samples) + len(drops) == len([f for f in tmp_path.rglob("*") if f.suffix in (".jpg", ".png")])
+
+
 def test_originals_without_boxes_are_warned_of(tmp_path):
     rafdb_official(tmp_path, images="original", boxes=False)
     source = open_source("rafdb", tmp_path)

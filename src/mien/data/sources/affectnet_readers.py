@@ -15,7 +15,7 @@ import numpy as np
 from mien.data.sources import reasons
 from mien.data.sources.base import Drop, Sample
 from mien.data.sources.tables import csv_columns, csv_rows, shown
-from mien.data.sources.trees import is_picture
+from mien.data.sources.trees import files_below, is_picture, not_a_picture, read_outside
 from mien.errors import DataError
 
 #: AffectNet's own codes 0-7 …
@@ -108,8 +108,10 @@ def _row(cells: dict[str, str], *, images: Path, split: str) -> Sample | Drop:
     if name is None:
         return Drop("", reasons.ROW, f"path {cells['subdirectory_filepath'][:60]!r}")
     file = images / name
-    if not file.is_file():
+    if not file.exists():
         return Drop("", reasons.MISSING, name)
+    if drop := not_a_picture(file, ""):
+        return drop
     assert not isinstance(valence, Drop)
     assert not isinstance(arousal, Drop)
     return Sample(
@@ -167,8 +169,17 @@ def points(values: Sequence[float | None]) -> Points | None:
 def read_npy(folder: Path, *, root: Path, split: str) -> Iterator[Sample | Drop]:
     """images/<id>.jpg with annotations/<id>_{exp,val,aro,lnd}.npy, in order of the ids as numbers."""
     images, annotations = folder / "images", folder / "annotations"
-    # names alone, about 25 MB for the whole of AffectNet
-    pictures = {file.stem: file.suffix for file in images.iterdir() if is_picture(file)}
+    pictures: dict[str, str] = {}  # names alone, about 25 MB for the whole of AffectNet
+    for file in files_below(images):
+        place = file.relative_to(root).as_posix()
+        if drop := not_a_picture(file, place):
+            yield drop
+        elif file.parent != images:
+            yield Drop(place, reasons.NO_ANNOTATION, "in a folder below images")
+        elif file.stem in pictures:
+            yield Drop(place, reasons.DUPLICATE_NAME, f"{file.stem}{pictures[file.stem]} is taken")
+        else:
+            pictures[file.stem] = file.suffix
     labelled = {file.name[:-8] for file in annotations.iterdir() if file.name.endswith("_exp.npy")}
     for name in sorted({*pictures, *labelled}, key=lambda name: (not name.isdecimal(), name.zfill(20))):
         place = (images / f"{name}{pictures.get(name, '.jpg')}").relative_to(root).as_posix()
@@ -179,6 +190,7 @@ def read_npy(folder: Path, *, root: Path, split: str) -> Iterator[Sample | Drop]
         else:
             item = _annotated(images / f"{name}{pictures[name]}", annotations / name, place=place, split=split)
             yield Drop(place, item.reason, item.detail) if isinstance(item, Drop) else item
+    yield from read_outside(root, (folder,), (images, annotations), reason=reasons.NO_ANNOTATION)
 
 
 def _annotated(file: Path, stem: Path, *, place: str, split: str) -> Sample | Drop:

@@ -12,7 +12,7 @@ count as missing, and none before the peak is mislabelled. CK+ has no official s
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from mien.data.sources import fer2013_readers, reasons
@@ -26,6 +26,7 @@ from mien.data.sources.trees import (
     expression,
     files_below,
     not_a_picture,
+    read_outside,
     read_tree,
     require_classes,
 )
@@ -95,7 +96,9 @@ def _crops(root: Path, classes: Classes) -> Found:
         layout="CK+48 folders",
         files=(root,),
         licence=LICENCE,
-        read=lambda: read_tree(root, {"": classes}, subject=subject),
+        read=lambda: chain(
+            read_tree(root, {"": classes}, subject=subject), read_outside(root, (root,), classes.paths())
+        ),
         expected={"": PEAKS},
     )
 
@@ -159,6 +162,9 @@ def _read_official(images: Path, emotions: Path, landmarks: Path | None) -> Iter
             yield label
         else:
             yield from _frames(images, sequence, label=label[0], peak=label[1], landmarks=landmarks)
+    sequences = [images / sequence for sequence in _sequences(images)]
+    persons = list(dict.fromkeys(folder.parent for folder in sequences))
+    yield from read_outside(images.parent, (images, *persons), (*persons, *sequences), reason=reasons.NO_SEQUENCE)
 
 
 def _label(folder: Path, *, where: str) -> tuple[str, int] | Drop:
@@ -185,13 +191,15 @@ def _frames(images: Path, sequence: str, *, label: str, peak: int, landmarks: Pa
     folder = images / sequence
     files: dict[int, Path] = {}
     for file in files_below(folder) if folder.is_dir() else ():
-        where = f"{images.name}/{sequence}/{file.name}"
+        where = file.relative_to(images.parent).as_posix()
         if drop := not_a_picture(file, where):
             yield drop
-        elif match := _FRAME.match(file.stem):
-            files[int(match[3])] = file
-        else:
+        elif not (match := _FRAME.match(file.stem)):
             yield Drop(where, reasons.NAME, "expected SUBJECT_SEQUENCE_FRAME")
+        elif (number := int(match[3])) in files:
+            yield Drop(where, reasons.DUPLICATE_NAME, f"{files[number].name} is frame {number} already")
+        else:
+            files[number] = file
     last = max((peak, *files))
     wanted = {1: "neutral"} | dict.fromkeys(range(max(2, last - 2), last + 1), label)
     for number, meaning in wanted.items():
@@ -200,7 +208,7 @@ def _frames(images: Path, sequence: str, *, label: str, peak: int, landmarks: Pa
             yield Drop(where, reasons.MISSING, f"{len(files)} of {last} frames are there")
             continue
         file = files[number]
-        where = f"{images.name}/{sequence}/{file.name}"
+        where = file.relative_to(images.parent).as_posix()
         points = _points(landmarks / sequence / f"{file.stem}_landmarks.txt") if landmarks else None
         person = sequence.partition("/")[0].upper()
         yield Sample(where, None, meaning, "", group=person, file=file, is_crop=False, landmarks=points)

@@ -191,7 +191,7 @@ def class_folders(folder: Path) -> dict[str, Path]:
 
 
 def read_folders(root: Path, classes: dict[str, dict[str, Path]]) -> Iterator[Sample | Drop]:
-    """classes: folder's split → expression → folder. Files in order of split, class code and name, then what lies outside."""
+    """classes: folder's split → expression → folder. In order of split, class code and name; then what lies outside."""
     for split, folders in classes.items():
         for label in SEVEN:
             for file in files_below(folders[label]):

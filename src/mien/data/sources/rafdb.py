@@ -10,6 +10,7 @@ guessed; the user says it: ``--source rafdb:zero-based=PATH`` or ``--source rafd
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from mien.data.sources import reasons
@@ -19,7 +20,10 @@ from mien.data.sources.trees import (
     Classes,
     class_folders,
     expression,
+    files_below,
     first_folder,
+    not_a_picture,
+    read_outside,
     read_tree,
     require_classes,
     split_folders,
@@ -132,6 +136,7 @@ def _lines(file: Path) -> list[list[str]]:
 def _read_official(root: Path, labels: Path, images: Path, *, is_aligned: bool, first: int) -> Iterator[Sample | Drop]:
     boxes = first_folder(*(root / name for name in _BOXES)) if not is_aligned else None
     manual = first_folder(*(root / name for name in _POINTS)) if not is_aligned else None
+    listed: set[Path] = set()
     for number, line in enumerate(_lines(labels), 1):
         place = f"{labels.name}:{number}"
         if not line:
@@ -144,12 +149,15 @@ def _read_official(root: Path, labels: Path, images: Path, *, is_aligned: bool, 
         split = split_name(stem.partition("_")[0])
         code = int(text) - first if text.isdecimal() else -1
         file = images / (f"{stem}_aligned{dot}{suffix}" if is_aligned else name)
+        listed.add(file)
         if split is None or split not in EXPECTED:
             yield Drop(place, reasons.SPLIT, name[:60])
         elif not 0 <= code < len(CODES):
             yield Drop(place, reasons.CODE, f"{text[:20]}, expected {first}-{first + 6}")
-        elif not file.is_file():
+        elif not file.exists():
             yield Drop(file.relative_to(root).as_posix(), reasons.MISSING, place)
+        elif drop := not_a_picture(file, file.relative_to(root).as_posix()):
+            yield drop
         else:
             yield Sample(
                 file.relative_to(root).as_posix(),
@@ -161,6 +169,10 @@ def _read_official(root: Path, labels: Path, images: Path, *, is_aligned: bool, 
                 box=_box(boxes / f"{stem}_boundingbox.txt") if boxes else None,
                 landmarks=_points(manual / f"{stem}_manu_attri.txt") if manual else None,
             )
+    for file in files_below(images):
+        if file not in listed:
+            place = file.relative_to(root).as_posix()
+            yield not_a_picture(file, place) or Drop(place, reasons.UNLISTED)
 
 
 def _numbers(file: Path) -> list[float]:
@@ -206,12 +218,13 @@ def _folders(root: Path, splits: dict[str, Path], codes: set[int], base: int | N
             warnings.append(f"no folder for {', '.join(missing)} in {splits[split].name}")
         if classes.unknown:
             warnings.append(f"not read, as it names no class: {', '.join(classes.unknown[:8])} in {splits[split].name}")
+    taken = [*splits.values(), *(path for classes in found.values() for path in classes.paths())]
     return Found(
         name=NAME,
         layout=f"folders by {'code' if codes else 'name'}{_counted(first) if codes else ''}",
         files=tuple(splits.values()),
         licence=LICENCE,
-        read=lambda: read_tree(root, found),
+        read=lambda: chain(read_tree(root, found), read_outside(root, (root, *splits.values()), taken)),
         expected=EXPECTED,
         warnings=tuple(warnings),
     )

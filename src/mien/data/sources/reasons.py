@@ -10,6 +10,10 @@ from mien.errors import ImageError
 MISSING = "file missing"
 NOT_AN_IMAGE = "not an image file"
 OUTSIDE = "image outside of the class folders"
+#: In the folder of the pictures, but the list of labels does not name it.
+UNLISTED = "image that no label names"
+#: A second picture for one label: ``7.png`` beside ``7.jpg``. The first by name is taken.
+DUPLICATE_NAME = "duplicate name"
 NAME = "unknown file name"
 ROW = "malformed row"
 ANNOTATION = "unreadable annotation"
@@ -20,6 +24,7 @@ UNREADABLE = "unreadable image"
 TRUNCATED = "truncated image"
 TOO_LARGE = "image too large"
 
+NO_SEQUENCE = "image outside of the sequences"
 UNLABELLED_SEQUENCE = "sequence without an emotion label"
 UNKNOWN_LABEL = "unknown label"
 CODE = "label code out of range"

@@ -4,7 +4,8 @@ Shared by every source whose label is the name of a folder. Pictures are not ope
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ _SPLITS = {
     "publictest": "public_test", "privatetest": "private_test",
 }  # fmt: skip
 _JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_NOT_FOLLOWED = "link to a folder, not followed"
 
 
 def split_name(text: str) -> str | None:
@@ -82,6 +84,10 @@ class Classes:
     def __bool__(self) -> bool:
         return bool(self.folders)
 
+    def paths(self) -> list[Path]:
+        """Every folder that is read."""
+        return [path for paths in self.folders.values() for path in paths]
+
     def missing(self, wanted: Sequence[str]) -> list[str]:
         return [name for name in wanted if name not in self.folders]
 
@@ -117,7 +123,7 @@ def read_tree(
     subject: Callable[[str], str | None] | None = None,
     is_crop: bool = True,
 ) -> Iterator[Sample | Drop]:
-    """Every picture below the class folders, in order of split, class code and name.
+    """Every picture below the class folders, in order of split, class code and name; see also ``read_outside``.
 
     splits: the official split, "" for none → its class folders. subject: file name → group; where it gives None the
     picture is dropped, because an unknown subject could cross splits.
@@ -138,24 +144,90 @@ def read_tree(
                         yield Sample(place, None, label, split, group=group, file=file, is_crop=is_crop)
 
 
+def read_outside(
+    root: Path, homes: Iterable[Path], taken: Iterable[Path], *, reason: str = reasons.OUTSIDE
+) -> Iterator[Drop]:
+    """Every picture below ``homes`` that no reader takes: loose files, and what lies in folders of unknown names.
+
+    taken: the folders that are read, or are homes themselves; they are not entered. So kept and dropped pictures
+    together are the pictures that are there. A folder that cannot be listed is one drop.
+    """
+    known = set(taken)
+    for home in homes:
+        for child in children(home):
+            if child in known:
+                continue
+            place = child.relative_to(root).as_posix()
+            if not child.is_dir():
+                if is_picture(child):
+                    yield Drop(place, reason)
+            elif child.is_symlink() and _holds(os.path.realpath(child), os.path.realpath(home)):
+                yield Drop(place, reasons.NOT_AN_IMAGE, _NOT_FOLLOWED)
+            else:
+                try:
+                    for file in files_below(child):
+                        if file.is_dir():
+                            yield Drop(file.relative_to(root).as_posix(), reasons.NOT_AN_IMAGE, _NOT_FOLLOWED)
+                        elif is_picture(file):
+                            yield Drop(file.relative_to(root).as_posix(), reason)
+                except DataError:
+                    yield Drop(place, reason, "a folder that cannot be listed")
+
+
 def not_a_picture(file: Path, place: str) -> Drop | None:
     """Why a file cannot be a picture, seen from outside; None where it can."""
+    try:
+        mode = file.stat().st_mode
+    except (OSError, ValueError):
+        mode = None
+    if mode is not None and stat.S_ISDIR(mode):
+        return Drop(place, reasons.NOT_AN_IMAGE, _NOT_FOLLOWED if file.is_symlink() else "a folder")
     if not is_picture(file):
         return Drop(place, reasons.NOT_AN_IMAGE, file.suffix)
-    if file.is_file():
-        return None
-    return Drop(place, reasons.NOT_AN_IMAGE, "a folder") if file.is_dir() else Drop(place, reasons.MISSING, "dead link")
+    if mode is None:
+        return Drop(place, reasons.MISSING, "dead link")
+    return None if stat.S_ISREG(mode) else Drop(place, reasons.NOT_AN_IMAGE, "not a regular file")
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, by name; links to folders are given as they are, so that no loop is walked."""
+    """Every file below a folder, by name; links to folders are followed. Raises DataError.
+
+    A link that leads back into what is read anyway, or to a folder around it, is given as it is, so that no loop is
+    walked and no other class is read in passing.
+    """
+    real = os.path.realpath(folder)
+    yield from _below(folder, (real,), [real])
+
+
+def _below(folder: Path, around: tuple[str, ...], walked: list[str]) -> Iterator[Path]:
+    """around: the real folders in which this walk stands; walked: all that it has entered by a link, and its root."""
     try:
         with os.scandir(folder) as entries:  # names alone: a class of AffectNet has 134,000 files
-            names = sorted((e.name, e.is_dir(follow_symlinks=False)) for e in entries if not _is_junk(e.name))
+            names = sorted((e.name, _is_folder(e), e.is_symlink()) for e in entries if not _is_junk(e.name))
     except OSError as error:
         raise DataError(f"expected a folder, cannot read {folder}: {error}") from error
-    for name, is_folder in names:
-        if is_folder:
-            yield from files_below(folder / name)
+    for name, is_folder, is_link in names:
+        path = folder / name
+        if not is_folder:
+            yield path
+        elif not is_link:
+            yield from _below(path, around, walked)
         else:
-            yield folder / name
+            real = os.path.realpath(path)
+            if any(_holds(known, real) for known in walked) or any(_holds(real, known) for known in around):
+                yield path
+            else:
+                walked.append(real)
+                yield from _below(path, (*around, real), walked)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _holds(folder: str, path: str) -> bool:
+    """Whether a real path is a real folder, or lies below it."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
