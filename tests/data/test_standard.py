@@ -125,6 +125,15 @@ def test_every_broken_file_has_its_reason(tmp_path):
     )
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (8, 8), (11, 11, 3), (400, 11)])
+@pytest.mark.parametrize("is_crop", [True, False])
+def test_a_picture_that_is_too_small_is_not_scaled_up(shape, is_crop):
+    found = brought(Sample("tiny", noise(8, *shape), "sad", "", is_crop=is_crop))
+    assert (found.where, found.reason) == ("tiny", "image too small")
+    assert found.detail == f"{shape[1]}×{shape[0]}, expected at least 12×12"
+    assert isinstance(brought(Sample("small", noise(8, 12, 12), "sad", "")), Sample)
+
+
 def test_a_fault_of_ours_costs_one_picture_and_a_missing_detector_all():
     photo = Sample("p", noise(9, 40, 40, 3), "sad", "", is_crop=False)
 

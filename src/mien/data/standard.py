@@ -119,6 +119,8 @@ def standardise(sample: Sample, *, source: str, standard: Standard, detector: Ca
 def _brought(sample: Sample, standard: Standard, detector: Callable[[], Detector]) -> Sample | Drop:
     """The sample with its label as it was. Raises ImageError where the picture cannot be decoded."""
     picture = decoded(sample)
+    if min(picture.shape[:2]) < BLOCKS:  # as it came: scaled up it would pass, and hold nothing
+        return Drop("", TOO_SMALL, f"{picture.shape[1]}×{picture.shape[0]}, expected at least {BLOCKS}×{BLOCKS}")
     if sample.is_crop:
         pixels, landmarks = crop_to_standard(picture, standard), sample.landmarks
         if landmarks is not None:
@@ -136,8 +138,6 @@ def _brought(sample: Sample, standard: Standard, detector: Callable[[], Detector
         landmarks = sample.landmarks and landmarks_in_crop(
             sample.landmarks, (rgb.shape[0], rgb.shape[1]), face, size=side, geometry=geometry
         )
-    if min(pixels.shape[:2]) < BLOCKS:
-        return Drop("", TOO_SMALL, f"{pixels.shape[1]}×{pixels.shape[0]}, expected at least {BLOCKS}×{BLOCKS}")
     return replace(sample, pixels=pixels, file=None, is_crop=True, box=None, landmarks=landmarks)
 
 
