@@ -114,6 +114,8 @@ def notes(report: dict[str, Any]) -> list[str]:
         lines.append(f"warning: {file['missing']:,} images are missing from the file and count as wrong")
     if file.get("without_answer"):
         lines.append(f"warning: {file['without_answer']:,} rows have no answer and count as wrong")
+    if file.get("beyond_limit"):
+        lines.append(f"note: {file['beyond_limit']:,} rows are of images beyond --limit and are left alone")
     if file.get("not_in_split"):
         example = file["first_not_in_split"][0]
         lines.append(f"note: {file['not_in_split']:,} rows are of no image in this split and are ignored ({example})")

@@ -86,9 +86,10 @@ def read_answers(path: str | Path) -> FileAnswers:
     return FileAnswers(table.path, paths, sources, labels, probabilities, True)
 
 
-def match(answers: FileAnswers, paths: list[str], sources: list[str] | None) -> Matched:
+def match(answers: FileAnswers, paths: list[str], sources: list[str] | None, *, limit: int | None = None) -> Matched:
     """The file's rows in the order of a split. paths: N names in the store; sources: N, where the store knows them.
 
+    limit: only the first images are asked for; rows of the split's other images are counted as ``beyond_limit``.
     Raises DataError where not one image is mentioned, or where paths alone do not tell the images apart.
     """
     wanted: list[tuple[str, str]] = [("", path) for path in paths]
@@ -106,28 +107,33 @@ def match(answers: FileAnswers, paths: list[str], sources: list[str] | None) -> 
         keep = _of_the_right_source(answers, paths, sources)
         given = [place if kept else ("?", place[1]) for place, kept in zip(given, keep, strict=True)]
     row_of = {place: row for row, place in enumerate(given)}
-    probabilities = np.full((len(paths), len(answers.labels)), np.nan, np.float32)
-    missing, used = [], set()
+    asked = len(wanted[:limit])
+    probabilities = np.full((asked, len(answers.labels)), np.nan, np.float32)
+    missing, used, beyond = [], set(), set()
     for number, place in enumerate(wanted):
         row = row_of.get(place)
-        if row is None:
+        if number >= asked:
+            if row is not None:
+                beyond.add(row)
+        elif row is None:
             missing.append(paths[number])
         else:
             probabilities[number] = answers.probabilities[row]
             used.add(row)
-    if not used:
+    if not used and not beyond:
         raise DataError(
             f"expected the paths of the split, such as {paths[0]!r}, in {answers.path}, got {answers.paths[0]!r} "
             "and no path in common",
             hint=_path_hint(answers.paths, paths),
         )
-    extra = [path for row, path in enumerate(answers.paths) if row not in used]
+    extra = [path for row, path in enumerate(answers.paths) if row not in used and row not in beyond]
     empty = int(np.isnan(probabilities).any(1).sum()) - len(missing)
     facts = {
         "rows": len(answers.paths),
         "matched": len(used),
         "missing": len(missing),
         "first_missing": missing[:5],
+        "beyond_limit": len(beyond),
         "without_answer": empty,
         "not_in_split": len(extra),
         "first_not_in_split": extra[:5],

@@ -117,8 +117,8 @@ def evaluate_answers(
     grouping = _groupings(group_by, store, split, rows)
     _codes(split, rows, answers.labels)
     sources = [name or "" for name in store_column(store, split_name, "source")]
-    matched = match(answers, split.paths, sources)
-    found = Predictions(matched.probabilities[rows], None, None)
+    matched = match(answers, split.paths, sources, limit=limit)
+    found = Predictions(matched.probabilities, None, None)
     file = {"file": answers.path.name, "sha256": sha256(answers.path)}
     report: dict[str, Any] = {
         "model": {"kind": "predictions", "name": name or answers.path.stem} | file,

@@ -18,11 +18,13 @@ def predictions_section(report: Report) -> str:
     extra = ", ".join(file["first_not_in_split"]) + (
         " …" if file["not_in_split"] > len(file["first_not_in_split"]) else ""
     )
+    beyond = file.get("beyond_limit")
     rows = [
         ("file", f"<code>{html.text(file['file'])}</code>"),
-        ("rows", f"{file['rows']:,}, of which {file['matched']:,} are of this split"),
+        ("rows", f"{file['rows']:,}, of which {file['matched']:,} are of these images"),
         ("missing images", f"{file['missing']:,}, counted as wrong" + (f": {html.text(missing)}" if missing else "")),
         ("rows without an answer", f"{file['without_answer']:,}, counted as wrong"),
+        ("rows beyond the limit", f"{beyond:,}, of the split's other images, left alone" if beyond else ""),
         ("rows of other images", f"{file['not_in_split']:,}, ignored" + (f": {html.text(extra)}" if extra else "")),
     ]
     return f"<h2>The predictions file</h2>\n{html.facts(rows)}"
