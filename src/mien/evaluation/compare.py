@@ -5,8 +5,9 @@ are evaluated once; the evaluation stays in ``RUN/evaluation/<split>[-tta][-firs
 long as store, checkpoint, seed and the format of reports are the same. ONNX files take seconds and are evaluated anew.
 
 All rows are over the same images in the same order, or there is no table. Where some models have eight classes and
-others seven, all are read with seven, closed (``seven.py``), and the table says so. Figures are computed here, from
-the predictions; parameters, pace and the cross-fitted ECE come from the reports.
+others seven, all are read with seven, closed (``seven.py``); where all have seven, images of contempt are left out. The
+table says so. Figures are computed here, from the predictions; parameters, pace and the cross-fitted ECE come from the
+reports.
 """
 
 import json
@@ -54,7 +55,11 @@ def collect(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> list[Evaluated]:
-    """Every target, evaluated where it was not (runs on ``device``). Raises UsageError where that needs a store."""
+    """Every target, evaluated where it was not (runs on ``device``). Raises UsageError where that needs a store.
+
+    A finished evaluation has to be of the store, split, limit and views that are asked for: DataError. Without ``tta``
+    and ``limit`` its own are taken, so that ten crops can stand beside one.
+    """
     for target in targets:  # before the first one takes its minutes
         if not Path(target).exists() and target not in SHIPPED:
             raise DataError(
@@ -66,7 +71,9 @@ def collect(
         folder = Path(target)
         shipped = target in SHIPPED  # a reader's name, also where a folder has it: ./compact is the folder
         if not shipped and (folder / PREDICTIONS).is_file():
-            rows.append(read_evaluation(folder, target))
+            row = read_evaluation(folder, target)
+            _as_asked(row, store, split, tta=tta, limit=limit)
+            rows.append(row)
             continue
         if store is None or split is None:
             raise UsageError(f"{target} is no finished evaluation: expected --data STORE and --split NAME to make one")
@@ -100,6 +107,26 @@ def read_evaluation(folder: Path, target: str) -> Evaluated:
     return Evaluated(target, report, read_predictions(folder))
 
 
+def _as_asked(row: Evaluated, store: Store | None, split: str | None, *, tta: bool, limit: int | None) -> None:
+    """Raises DataError where a finished evaluation is of something else than the options say."""
+    data, views = row.report["data"], row.report.get("views")
+    wanted: list[tuple[str, object, object]] = []
+    if store is not None:
+        wanted.append(("--data: expected an evaluation of store", store.fingerprint, data["store"]))
+    if split is not None:
+        wanted.append(("--split: expected an evaluation of", split, data["split"]))
+    if limit is not None:
+        wanted.append(("--limit: expected an evaluation of images:", min(limit, data["of"]), data["images"]))
+    if tta and views is not None:  # of a file of predictions nobody knows
+        wanted.append(("--tta: expected an evaluation with views:", 10, views))
+    for what, asked, found in wanted:
+        if asked != found:
+            raise DataError(
+                f"{what} {asked}, got {found} in {row.target}",
+                hint="leave the option away, or name the model itself to evaluate it anew",
+            )
+
+
 def is_current(folder: Path, run: Path, *, seed: int) -> bool:
     """Whether a cached evaluation is whole, of this checkpoint, and of this format. The store is in its name."""
     try:
@@ -120,6 +147,8 @@ def compare_models(rows: Sequence[Evaluated], *, seed: int = 0) -> dict[str, Any
     reading = "as answered"
     if len({row.written.labels for row in rows}) > 1:
         reading = "seven classes, closed: contempt images left out, contempt's probability set aside"
+    elif seven.CONTEMPT in truth and seven.CONTEMPT not in rows[0].written.labels:
+        reading = "as answered; contempt images left out, no model has that class"
     asked = np.array([reading == "as answered" or name != seven.CONTEMPT for name in truth])
     probabilities, labels = zip(*(_read(row, reading) for row in rows), strict=True)
     if len(set(labels)) > 1:
@@ -179,7 +208,7 @@ def _row(
         "accuracy": everything["accuracy"],
         "accuracy_leak_free": None if clean is None else _accuracy(y[clean], p[clean]),
         **figures,
-        "ece_cross_fitted": held if reading == "as answered" else None,
+        "ece_cross_fitted": held if reading.startswith("as answered") else None,
     }
 
 
