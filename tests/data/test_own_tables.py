@@ -1,11 +1,12 @@
 """Tables as they come: stray quotes, old encodings, gaps, absolute paths, stores of ours, and folders of shards."""
 
-from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from lookalikes import save
+from lookalikes import encoded, save
 from mien.data.sources import Drop, Sample, open_source
 from mien.errors import DataError
 
@@ -94,3 +95,46 @@ def test_a_picture_is_no_table(tmp_path):
     (tmp_path / "b.csv").write_bytes("image,label\n".encode("utf-16-le"))
     with pytest.raises(DataError, match="expected a text table, got binary data"):
         open_source("csv", tmp_path / "b.csv")
+
+
+# --- gaps ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "codes", "read"),
+    [
+        ([3.0, 6.0], True, ["happy", "neutral"]),
+        ([float("nan"), 3.0], True, [None, "happy"]),
+        (["3", "6"], True, ["happy", "neutral"]),
+        ([None, "", "3"], True, [None, None, "happy"]),
+        (["sad", "6"], True, ["sad", "neutral"]),
+        (["sad", None], False, ["sad", None]),
+        (pa.array(["3", "3"]).dictionary_encode(), True, ["happy", "happy"]),
+    ],
+)
+def test_codes_of_any_type_are_warned_of(tmp_path, labels, codes, read):
+    pq.write_table(
+        pa.table({"image": [encoded(i) for i in range(len(labels))], "label": labels}), tmp_path / "a.parquet"
+    )
+    source = open_source("parquet", tmp_path)
+    assert any(w.startswith(CODES_WARNING) for w in source.warnings) == codes
+    assert [s.label for s in split_items(source)[0]] == read
+
+
+def test_codes_are_warned_of_where_the_first_label_is_empty(tmp_path):
+    listing(tmp_path, 3)
+    file = table(tmp_path, ["0.png,", "1.png,3", "2.png,6"])
+    assert any(w.startswith(CODES_WARNING) for w in open_source("csv", file).warnings)
+    said = {"3": "sad", "6": "happy"}
+    assert not any(w.startswith(CODES_WARNING) for w in open_source("csv", file, names=said).warnings)
+    assert any(w.startswith(CODES_WARNING) for w in open_source("csv", file, names={"3": "sad"}).warnings)
+
+
+def test_words_for_nobody_are_no_subject(tmp_path):
+    words = ["NA", "NaN", "nan", "null", "None", "", " ", "N/A", "#N/A", "<NA>", "Nancy", "0"]
+    lines = [f"{line},{word}" for line, word in zip(listing(tmp_path), words, strict=True)]
+    samples, drops = split_items(open_source("csv", table(tmp_path, lines, header="image,label,subject")))
+    assert ([s.group for s in samples], drops) == ([None] * 10 + ["Nancy", "0"], [])
+    people = {"image": [encoded(0), encoded(1)], "label": ["sad"] * 2, "subject": [float("nan"), 3.0]}
+    pq.write_table(pa.table(people), tmp_path / "a.parquet")
+    assert [s.group for s in split_items(open_source("parquet", tmp_path))[0]] == [None, "3.0"]

@@ -109,7 +109,7 @@ def _table(
     labels = Labels(names)
     labels.require_known(table.classes, where=table.files[0])
     warnings = [*table.warnings]
-    if not table.classes and labels.read_as_codes(table.first_label):
+    if not table.classes and labels.read_as_codes(table.labels):
         meaning = ", ".join(f"{code} {label}" for code, label in enumerate(EIGHT))
         warnings.append(
             f"the labels are codes; they were read as {meaning}; say names= where yours mean something else"

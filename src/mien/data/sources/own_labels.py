@@ -1,6 +1,6 @@
 """What a user's own class names and codes mean: by name, by the codes of ``mien.labels``, or as the user says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mien.data.sources import reasons
@@ -10,6 +10,9 @@ from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
 _HINT = "rename them, or say in a build recipe what they mean, names: {scared: fear, sleepy: null} (null: left out)"
+
+
+_NOBODY = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none")
 
 
 class Labels:
@@ -35,7 +38,7 @@ class Labels:
 
         classes: what the table itself says its codes mean; without it they are the codes of ``mien.labels``.
         """
-        text = "" if value is None else str(value).strip()
+        text = "" if value is None or value != value else str(value).strip()  # NaN: a gap in a column of floats
         if text == "" or (classes and text == "-1"):  # what Hugging Face writes for no label
             return None
         if (code := _code(text)) is not None and classes:
@@ -58,10 +61,15 @@ class Labels:
                 hint=self.hint,
             )
 
-    def read_as_codes(self, value: Any) -> bool:
+    def read_as_codes(self, values: Iterable[Any]) -> bool:
         """Whether a cell is a number whose meaning the user has not said."""
-        text = "" if value is None else str(value).strip()
-        return _code(text) is not None and _key(text) not in self._names
+        return any(_code(str(value).strip()) is not None and _key(value) not in self._names for value in values)
+
+
+def group_of(value: Any) -> str | None:
+    """A cell that says whose picture it is; None where it is empty or one of the words that programs write for that."""
+    text = "" if value is None else str(value).strip()
+    return None if text.lower() in _NOBODY else text
 
 
 def _key(name: object) -> str:

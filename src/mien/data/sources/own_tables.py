@@ -7,7 +7,7 @@ here, one at a time.
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mien.data.sources import reasons
 from mien.data.sources.base import Drop, Sample
-from mien.data.sources.own_labels import Labels
+from mien.data.sources.own_labels import Labels, group_of
 from mien.data.sources.tables import csv_columns, csv_delimiter, csv_encoding, csv_rows, shown
 from mien.data.sources.trees import split_name
 from mien.errors import DataError, ImageError
@@ -36,17 +36,21 @@ ROLES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _NEEDED = ("image", "label")
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")
+_LABELS = 100  # different labels that are looked at: there are at most eight expressions, in some spellings
 _BATCH = 64  # rows: pictures of any size are carried along
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table's columns by role, and what it says of itself. name: column of a role. classes: meaning of its codes."""
+    """A table's columns by role, and what it says of itself. name: column of a role. classes: meaning of its codes.
+
+    labels: the different cells of its label column, the first few of them.
+    """
 
     files: tuple[Path, ...]
     name: dict[str, str]
     classes: tuple[str, ...] = ()
-    first_label: Any = None
+    labels: tuple[Any, ...] = ()
     rows: int | None = None
     delimiter: str = ","
     warnings: tuple[str, ...] = ()
@@ -93,13 +97,12 @@ def _sample(
         affect.append(value)
     if isinstance(image, Drop):
         return Drop(place, image.reason, image.detail)
-    group = cells.get("group")
     return Sample(
         image.path,
         image.pixels,
         label,
         named,
-        group=str(group).strip() or None if group is not None else None,
+        group=group_of(cells.get("group")),
         file=image.file,
         is_crop=not photos,
         valence=affect[0],
@@ -135,6 +138,12 @@ def _file(text: Any, *, home: Path) -> Sample | Drop:
     return Drop("", reasons.MISSING, name[:120])
 
 
+def _note(found: dict[Any, None], label: Any) -> None:
+    """A label among those that were found."""
+    if len(found) < _LABELS:
+        found[label] = None
+
+
 # --- CSV -------------------------------------------------------------------------------------------------------------
 
 
@@ -144,14 +153,17 @@ def csv_table(path: Path) -> Table:
     columns = csv_columns(path, delimiter=delimiter)
     name, warnings = find_columns(columns, where=path)
     at = columns.index(name["label"])
-    first = next(
-        (row for _, row in csv_rows(path, delimiter=delimiter) if isinstance(row, list) and len(row) > at), None
-    )
-    if first is None:
+    found: dict[str, None] = {}
+    rows = 0
+    for _, row in csv_rows(path, delimiter=delimiter):
+        if isinstance(row, list) and len(row) > at:
+            rows += 1
+            _note(found, row[at])
+    if not rows:
         raise DataError(f"expected rows in {path}, found the header alone")
     if csv_encoding(path) == "cp1252":
         warnings += ("the table is not in UTF-8 and was read as cp1252; save it as UTF-8 where names come out wrong",)
-    return Table((path,), name, first_label=first[at], delimiter=delimiter, warnings=warnings)
+    return Table((path,), name, labels=tuple(found), delimiter=delimiter, warnings=warnings)
 
 
 def read_csv(table: Table, labels: Labels, *, photos: bool) -> Iterator[Sample | Drop]:
@@ -193,11 +205,28 @@ def parquet_table(files: tuple[Path, ...]) -> Table:
         if table is None:
             integer = pa.types.is_integer(schema.field(name["label"]).type)
             classes = _classes(schema.metadata or {}, name["label"]) if integer else ()
-            table = Table(files, name, classes=classes, first_label=0 if integer else None, warnings=warnings)
+            table = Table(files, name, classes=classes, warnings=warnings)
         elif name != table.name:
             raise DataError(f"expected the columns {table.text()} in every file, found {shown(schema.names)} in {path}")
     assert table is not None
-    return Table(files, table.name, table.classes, table.first_label, rows, warnings=table.warnings)
+    return replace(table, rows=rows, labels=() if table.classes else _labels(files, table.name["label"]))
+
+
+def _labels(files: tuple[Path, ...], column: str) -> tuple[Any, ...]:
+    """The different cells of a column, as text."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found: dict[Any, None] = {}
+    for path in files:
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(columns=[column]):
+                    for label in batch.column(0).to_pylist():
+                        _note(found, str(label))
+        except (pa.ArrowException, OSError) as error:
+            raise _broken(path, error) from error
+    return tuple(found)
 
 
 def _broken(path: Path, error: Exception) -> DataError:

@@ -61,10 +61,7 @@ def csv_rows(path: Path, *, header: bool = True, delimiter: str = ",") -> Iterat
     """
     with _opened(path) as file:
         lines = _Lines(file)
-        if header:
-            width = len(next(csv.reader([lines.take()], delimiter=delimiter), []))
-        else:
-            width = 0
+        width = len(next(csv.reader([lines.take()], delimiter=delimiter), [])) if header else 0
         while True:
             lines.taken.clear()
             number = lines.number + 1
