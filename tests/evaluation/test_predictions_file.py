@@ -7,6 +7,7 @@ import pytest
 
 from eval_store import hot, leaky_store, write_answers
 from mien.data.store import Store
+from mien.errors import DataError
 from mien.evaluation.answers import read_answers
 from mien.evaluation.evaluate import evaluate_answers
 from mien.labels import SEVEN
@@ -30,3 +31,55 @@ def test_counts_are_of_the_images_within_the_limit(store: Store, tmp_path: Path)
     assert "beyond the limit" in (tmp_path / "out/report.html").read_text()
     whole = evaluate_answers(read_answers(file), store, "test", tmp_path / "whole")
     assert (whole["predictions"]["matched"], whole["predictions"]["beyond_limit"]) == (37, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('path,answer\n0.png,"sad\n1.png,happy\n', "cannot read line"),
+        ('path,answer,note\n0.png,sad,"left open\n1.png,happy,\n', "is a quote left open"),
+        (f"path,answer\n0.png,{'x' * 200_000}\n", "field larger than field limit"),
+        ("source,face,expression\n0.png,first,sad\n", "row 2: expected the number of a face, got 'first'"),
+    ],
+)
+def test_a_broken_table_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_answers(tmp_path / "a.csv")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_two_decimals_are_probabilities(tmp_path: Path, sign: int) -> None:
+    """Seven roundings of at most 0.005, all the same way; independent scores are still refused."""
+    rows = np.array([[0.05] * 6 + [0.7 + sign * 0.035], [0.105] * 6 + [0.405]])
+    rows[1, 6] += sign * 0.035 - (rows[1].sum() - 1)
+    found = read_answers(write_answers(tmp_path / "a.csv", ["0.png", "1.png"], rows, SEVEN)).probabilities
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+    rows[0, 0] += sign * 0.02
+    with pytest.raises(DataError, match="independent scores"):
+        read_answers(write_answers(tmp_path / "b.csv", ["0.png", "1.png"], rows, SEVEN))
+
+
+def test_an_old_evaluation_leaves_nothing_behind(store: Store, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    split = store.read("test")
+    file = write_answers(tmp_path / "a.csv", split.paths, hot(split.labels, 7), SEVEN)
+    out = tmp_path / "out"
+    evaluate_answers(read_answers(file), store, "test", out, group_by=["group"])
+    assert (out / "groups-group.svg").exists()
+    (out / "mine.png").write_bytes(b"kept")
+    (tmp_path / "b.csv").write_text("path,answer\n" + "".join(f"{path},sad\n" for path in split.paths))
+    evaluate_answers(read_answers(tmp_path / "b.csv"), store, "test", out)
+    left = {found.name for found in out.iterdir()}
+    assert not {name for name in left if name.startswith(("groups", "reliability"))}
+    assert {"mine.png", "confusion.png", "recall.svg", "report.json"} <= left
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mien.evaluation.evaluate.write_predictions", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_answers(read_answers(file), store, "test", out)
+    assert not (out / "report.json").exists()
+    assert not (out / "confusion.png").exists()

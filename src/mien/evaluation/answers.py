@@ -3,7 +3,7 @@
 - CSV, TSV or Parquet. Headers are compared without case and outer spaces, labels by ``mien.labels`` (``Happiness`` is
   ``happy``); other columns are ignored. ``source`` stands for ``path``, and ``expression`` or ``prediction`` for
   ``answer``, so that what ``mien read`` writes can be scored as it is; of several faces in a picture the first counts.
-- Seven probability columns, or eight with contempt. Rows must sum to 1 within 0.02 (tools round) and are then brought
+- Seven probability columns, or eight with contempt. Rows must sum to 1 within 0.04 (tools round) and are then brought
   to exactly 1. A row without any number, or an empty answer, is *no answer*: wrong, like an image that the file does
   not mention. Images stay in the denominator whatever the file says.
 - Where the file has both, an ``answer`` that is not the most probable class is refused: the columns would be mixed up.
@@ -25,7 +25,8 @@ from mien.labels import EIGHT, SEVEN, canonical
 
 Float32 = NDArray[np.float32]
 
-TOLERANCE = 0.02
+#: How far a row's sum may be from 1: eight numbers of two decimals are off by 8 × 0.005, and floats by a little more.
+TOLERANCE = 0.04 + 1e-6
 _ANSWER = ("answer", "expression", "prediction", "predicted")
 _NOTHING = {"", "none", "null", "nan", "n/a", "no face", "no_face"}
 
@@ -143,7 +144,14 @@ def match(answers: FileAnswers, paths: list[str], sources: list[str] | None, *, 
 
 
 def _only_first_faces(table: Table) -> Table:
-    kept = [row for row, face in enumerate(table.columns["face"]) if face is None or float(face) == 0]
+    kept = []
+    for row, face in enumerate(table.columns["face"]):
+        try:
+            first = face is None or float(face) == 0
+        except ValueError as error:
+            raise DataError(f"{table.where(row)}: expected the number of a face, got {(face or '')[:40]!r}") from error
+        if first:
+            kept.append(row)
     columns = {name: [cells[row] for row in kept] for name, cells in table.columns.items() if name != "face"}
     return Table(table.path, columns, table.first_row)
 

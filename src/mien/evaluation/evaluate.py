@@ -155,6 +155,7 @@ def _finish(
         "commit": checkout_commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
+    _clear(out)
     write_predictions(out, split, rows, labels, found.probabilities)
     codes = _codes(split, rows, labels)
     drawn: dict[str, Any] = {}
@@ -188,6 +189,20 @@ def _folder(out: Path) -> Path:
     except OSError as error:
         raise OutputError(f"expected a directory to write to, got {out}: {error.strerror}") from error
     return Path(out)
+
+
+def _clear(out: Path) -> None:
+    """Takes away an older evaluation: first the file that makes it whole, then figures that this one may not have.
+
+    Only files with the names of ours; whatever else is in the directory stays. Raises OutputError.
+    """
+    old = [out / "report.json", out / "report.html"]
+    old += [file for file in sorted(out.iterdir()) if page_figures.is_ours(file.name)]
+    try:
+        for file in old:
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"expected to replace {file}, failed: {error.strerror}") from error
 
 
 def _codes(split: Split, rows: slice, labels: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:

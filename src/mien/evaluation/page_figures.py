@@ -18,6 +18,8 @@ from mien.evaluation.protocol import Case
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito 2008
 _COLOURS = {"all": _BLUE, "leak_free": _ORANGE}
+#: The files that :func:`draw` and :func:`save` can leave.
+_OURS = re.compile(r"(confusion|recall|reliability|votes|groups-[a-z0-9-]+)\.(png|svg)")
 _NAMES = {"all": "all images", "leak_free": "leak-free"}
 
 
@@ -35,6 +37,11 @@ def draw(report: dict[str, Any], case: Case, *, title: str) -> dict[str, Any]:
     for name, parts in report.get("groups", {}).items():
         drawn[f"groups-{slug(name)}"] = groups_figure(parts["all"], title=f"{title}, by {name}")
     return drawn
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of this name is a figure of an evaluation."""
+    return _OURS.fullmatch(name) is not None
 
 
 def save(figure: Any, stem: Path) -> bytes:

@@ -72,16 +72,22 @@ def _text(path: Path) -> Table:
     first = text.partition("\n")[0]
     if not first.strip():
         return Table(path, {}, 2)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=first.count))
-    header = next(rows)
-    columns: list[list[str | None]] = [[] for _ in header]
-    for row in rows:
-        if not row:
-            continue
-        if len(row) != len(header):
-            raise DataError(f"expected {len(header)} cells in line {rows.line_num} of {path}, got {len(row)}")
-        for cells, cell in zip(columns, row, strict=True):
-            cells.append(cell.strip() or None)
+    # strict: a quote left open would swallow the rows after it without a word
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=first.count), strict=True)
+    try:
+        header = next(rows)
+        columns: list[list[str | None]] = [[] for _ in header]
+        for row in rows:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise DataError(f"expected {len(header)} cells in line {rows.line_num} of {path}, got {len(row)}")
+            for cells, cell in zip(columns, row, strict=True):
+                cells.append(cell.strip() or None)
+    except csv.Error as error:
+        raise DataError(
+            f"expected a table, cannot read line {rows.line_num} of {path}: {error}", hint="is a quote left open?"
+        ) from error
     checked = _checked(path, {str(i): c for i, c in enumerate(columns)}, [str(i) for i in range(len(header))], header)
     return Table(path, checked, 2)
 
