@@ -138,3 +138,93 @@ def test_words_for_nobody_are_no_subject(tmp_path):
     people = {"image": [encoded(0), encoded(1)], "label": ["sad"] * 2, "subject": [float("nan"), 3.0]}
     pq.write_table(pa.table(people), tmp_path / "a.parquet")
     assert [s.group for s in split_items(open_source("parquet", tmp_path))[0]] == [None, "3.0"]
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def moved(root: Path, lists: Path) -> tuple[list[str], list[str]]:
+    """Names and details of drops, from a table of absolute paths below it, beside it and to nowhere."""
+    for i, name in enumerate(("lists/in/a.png", "faces/x/a.png", "faces/y/a.png", "lists/b.png")):
+        save(root / name, i)
+    cells = [root / "lists/in/a.png", root / "faces/x/a.png", root / "faces/x/../y/a.png", "b.png"]
+    lines = [f"{cell},sad" for cell in [*cells, root / "faces/gone.png", root / "lists/gone.png"]]
+    samples, drops = split_items(open_source("csv", table(lists, lines)))
+    assert all(s.file.is_file() for s in samples)
+    return [s.path for s in samples], [d.detail for d in drops]
+
+
+def test_absolute_paths_stay_out_of_the_store(tmp_path):
+    for home in ("home/me", "moved"):
+        names = moved(tmp_path / home, tmp_path / home / "lists")
+        assert names == (["in/a.png", "x/a.png", "y/a.png", "b.png"], ["gone.png", "gone.png"])
+
+
+def test_absolute_paths_by_a_link_and_a_relative_table(tmp_path, monkeypatch):
+    (tmp_path / "real/lists").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert moved(tmp_path / "real", tmp_path / "link/lists")[0][0] == "in/a.png"
+    assert moved(tmp_path / "link", tmp_path / "link/lists")[0][0] == "in/a.png"
+    monkeypatch.chdir(tmp_path / "real")
+    assert moved(tmp_path / "real", Path("lists"))[0][0] == "in/a.png"
+
+
+@pytest.mark.parametrize("drive", ["/home/me", "C:\\Users\\me"])
+def test_absolute_paths_in_parquet(tmp_path, drive):
+    slash = drive[2] if drive[1] == ":" else "/"
+    cells = [{"bytes": encoded(i), "path": f"{drive}{slash}{name}{slash}p.png"} for i, name in enumerate("ab")]
+    rows = {"image": [*cells, {"bytes": encoded(2), "path": "c/p.png"}], "label": ["sad"] * 3}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    assert [s.path for s in split_items(open_source("parquet", tmp_path))[0]] == ["a/p.png", "b/p.png", "c/p.png"]
+    save(tmp_path / "faces/p.png", 1)
+    pq.write_table(pa.table({"image": [str(tmp_path / "faces/p.png")], "label": ["sad"]}), tmp_path / "a.parquet")
+    assert [s.path for s in split_items(open_source("parquet", tmp_path))[0]] == ["faces/p.png"]
+
+
+def test_shards_of_one_name_are_told_apart(tmp_path):
+    for folder in "ab":
+        save(tmp_path / folder / "p.png", ord(folder))
+        rows = {"image": [encoded(1), b"none"], "label": ["sad"] * 2}
+        pq.write_table(pa.table(rows), tmp_path / folder / "train-00000-of-00002.parquet")
+    samples, drops = split_items(open_source("parquet", tmp_path))
+    assert [s.path for s in samples] == [f"{folder}/train-00000-of-00002.parquet:0" for folder in "ab"]
+    assert [d.where for d in drops] == [f"{folder}/train-00000-of-00002.parquet:1" for folder in "ab"]
+    for folder in "ab":
+        rows = {"image": ["p.png"], "label": ["sad"]}
+        pq.write_table(pa.table(rows), tmp_path / folder / "train-00000-of-00002.parquet")
+    assert [s.path for s in split_items(open_source("parquet", tmp_path))[0]] == ["a/p.png", "b/p.png"]
+
+
+# --- stores of ours --------------------------------------------------------------------------------------------------
+
+
+def test_a_store_of_ours_without_what_was_generated(tmp_path):
+    from mien.data.shards import schema
+
+    votes, points = [0, 8, 0, 0, 1, 0, 0, 0, 1, 0], [1.0, 2.0, 3.0, 4.0]
+    row = {"label": "happy", "label_code": 3, "source": "a", "split": "training", "group": "s1", "valence": 0.5}
+    row |= {"arousal": -0.5, "votes": votes, "landmarks": points, "generated_from": None, "near_duplicate": None}
+    rows = [row | {"image": {"bytes": encoded(i), "path": f"{i}.png"}} for i in range(3)]
+    rows[1] |= {"generated_from": "0.png", "image": {"bytes": encoded(1), "path": "0.png+1"}}
+    rows[2] |= {"votes": None, "landmarks": None, "valence": None}
+    file = tmp_path / "data/training-00000-of-00001.parquet"
+    file.parent.mkdir()
+    ours = schema(("valence", "arousal", "landmarks", "generated_from"))
+    pq.write_table(pa.Table.from_pylist(rows, ours), file)
+    source = open_source("parquet", tmp_path)
+    samples, drops = split_items(source)
+    assert [(d.reason, d.detail) for d in drops] == [("generated image", "from 0.png")]
+    assert [(s.path, s.split, s.group, s.votes) for s in samples] == [
+        ("0.png", "training", "s1", tuple(votes)),
+        ("2.png", "training", "s1", None),
+    ]
+    assert [s.landmarks for s in samples] == [((1.0, 2.0), (3.0, 4.0)), None]
+    assert [(s.valence, s.arousal) for s in samples] == [(0.5, -0.5), (None, -0.5)]
+    assert source.layout.endswith("generated: generated_from, votes: votes, landmarks: landmarks)")
+
+
+def test_columns_called_votes_elsewhere_are_left_alone(tmp_path):
+    rows = {"image": [encoded(0)], "label": ["sad"], "votes": [[1, 2]], "landmarks": [["x"]]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    ((sample,), drops) = split_items(open_source("parquet", tmp_path))
+    assert (sample.votes, sample.landmarks, drops) == (None, None, [])

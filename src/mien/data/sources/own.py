@@ -93,9 +93,10 @@ def open_parquet(path: Path, *, photos: bool = False, names: Names | None = None
     Raises DataError where one is broken, or where no column can be the image or the label.
     """
     files = tuple(sorted(path.rglob("*.parquet"))) if path.is_dir() else (path,)
+    root = path if path.is_dir() else path.parent
     if not files:
         raise not_found("Parquet table", path, ("*.parquet",))
-    return _table("parquet", tables.parquet_table(files), photos=photos, names=names, read=tables.read_parquet)
+    return _table("parquet", tables.parquet_table(files, root), photos=photos, names=names, read=tables.read_parquet)
 
 
 def _table(

@@ -5,9 +5,12 @@ here, one at a time.
 """
 
 import json
+import os
+import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.sources import reasons
-from mien.data.sources.base import Drop, Sample
+from mien.data.sources.base import VOTE_NAMES, Drop, Sample
 from mien.data.sources.own_labels import Labels, group_of
 from mien.data.sources.tables import csv_columns, csv_delimiter, csv_encoding, csv_rows, shown
 from mien.data.sources.trees import split_name
@@ -33,8 +36,16 @@ ROLES: dict[str, tuple[str, ...]] = {
     "group": ("group", "subject", "subject_id", "person", "person_id", "identity", "participant"),
     "valence": ("valence",),
     "arousal": ("arousal",),
+    "generated": ("generated_from",),
+    "votes": (),  # these two in stores of ours alone: elsewhere the words mean anything
+    "landmarks": (),
 }  # fmt: skip
+#: An image that mien made from another one, in a store of ours: beside its original it could cross splits.
+GENERATED = "generated image"
 _NEEDED = ("image", "label")
+_RARE = ("generated", "votes", "landmarks")
+_OURS = {"label_code", "near_duplicate"}
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")
 _LABELS = 100  # different labels that are looked at: there are at most eight expressions, in some spellings
 _BATCH = 64  # rows: pictures of any size are carried along
@@ -44,11 +55,14 @@ _BATCH = 64  # rows: pictures of any size are carried along
 class Table:
     """A table's columns by role, and what it says of itself. name: column of a role. classes: meaning of its codes.
 
-    labels: the different cells of its label column, the first few of them.
+    root: the source's directory. above: the common parent of the absolute paths that lead out of it. labels: the
+    different cells of its label column, the first few of them.
     """
 
     files: tuple[Path, ...]
     name: dict[str, str]
+    root: Path
+    above: str = ""
     classes: tuple[str, ...] = ()
     labels: tuple[Any, ...] = ()
     rows: int | None = None
@@ -56,7 +70,39 @@ class Table:
     warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
-        return ", ".join(f"{role}: {self.name.get(role, 'none')}" for role in ROLES)
+        roles = [role for role in ROLES if role in self.name or role not in _RARE]
+        return ", ".join(f"{role}: {self.name.get(role, 'none')}" for role in roles)
+
+    def named(self, path: str) -> str:
+        """A picture's path as the store has it: no absolute one, which would tell of a home and change in a move."""
+        whole = _absolute(path)
+        if whole is None:
+            return Path(path).as_posix()
+        bases = [base for base in (*_bases(self.root), self.above) if base and whole.startswith(base.rstrip("/") + "/")]
+        return whole.removeprefix(bases[0] if bases else whole[: whole.index("/")]).lstrip("/")
+
+
+def _absolute(path: str) -> str | None:
+    """An absolute path, of Windows too, with slashes and without detours; None where it is relative."""
+    if _DRIVE.match(path):
+        return posixpath.normpath(path.replace("\\", "/"))
+    return posixpath.normpath(path) if path.startswith("/") else None
+
+
+@lru_cache(maxsize=8)
+def _bases(root: Path) -> tuple[str, ...]:
+    """A directory's absolute path, and the one behind its links."""
+    return tuple(str(path).replace("\\", "/") for path in (Path(os.path.abspath(root)), root.resolve()))
+
+
+def _above(paths: Iterable[object], root: Path) -> str:
+    """The common parent of those paths that are absolute and not below the root; "" where there is none."""
+    parents = {posixpath.dirname(whole) for path in paths if (whole := _absolute(str(path or "").strip())) is not None}
+    outside = [each for each in parents if not any(f"{each}/".startswith(base + "/") for base in _bases(root))]
+    try:
+        return posixpath.commonpath(outside) if outside else ""
+    except ValueError:  # several drives
+        return ""
 
 
 def find_columns(columns: Sequence[str], *, where: Path) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -79,9 +125,18 @@ def find_columns(columns: Sequence[str], *, where: Path) -> tuple[dict[str, str]
 
 
 def _sample(
-    cells: dict[str, Any], *, place: str, image: Sample | Drop, labels: Labels, table: Table, split: str, photos: bool
+    cells: dict[str, Any],
+    *,
+    place: str,
+    picture: Callable[[], Sample | Drop],
+    labels: Labels,
+    table: Table,
+    split: str,
+    photos: bool,
 ) -> Sample | Drop:
-    """One row. image: a bare sample that says what the picture is called and where it is."""
+    """One row. picture: gives a bare sample that says what the picture is called and where it is."""
+    if (original := group_of(cells.get("generated"))) is not None:
+        return Drop(place, GENERATED, f"from {table.named(original)}"[:120])
     label = labels.cell(cells["label"], table.classes)
     if isinstance(label, Drop):
         return Drop(place, label.reason, label.detail)
@@ -95,6 +150,10 @@ def _sample(
         if isinstance(value, Drop):
             return Drop(place, value.reason, f"{role} {value.detail}")
         affect.append(value)
+    votes, points = cells.get("votes"), cells.get("landmarks")
+    if votes is not None and len(votes) != len(VOTE_NAMES):
+        return Drop(place, reasons.ROW, f"{len(votes)} of {len(VOTE_NAMES)} votes")
+    image = picture()
     if isinstance(image, Drop):
         return Drop(place, image.reason, image.detail)
     return Sample(
@@ -102,9 +161,11 @@ def _sample(
         image.pixels,
         label,
         named,
+        votes=None if votes is None else tuple(votes),
         group=group_of(cells.get("group")),
         file=image.file,
         is_crop=not photos,
+        landmarks=tuple(zip(points[::2], points[1::2], strict=False)) if points else None,
         valence=affect[0],
         arousal=affect[1],
     )
@@ -123,8 +184,8 @@ def _affect(value: Any) -> float | Drop | None:
     return number if abs(number) <= 1 else Drop("", reasons.AFFECT, str(value)[:40])
 
 
-def _file(text: Any, *, home: Path) -> Sample | Drop:
-    """A path in a table, relative to the table; with Windows' backslashes where it is one."""
+def _file(text: Any, *, table: Table, home: Path) -> Sample | Drop:
+    """A path in a table, relative to the file that says it; with Windows' backslashes where it is one."""
     name = str(text or "").strip()
     if not name:
         return Drop("", reasons.ROW, "no image named")
@@ -132,10 +193,12 @@ def _file(text: Any, *, home: Path) -> Sample | Drop:
         file = home / spelling
         try:
             if file.is_file():
-                return Sample(Path(spelling).as_posix(), None, None, "", file=file)
+                if _absolute(spelling) is None:
+                    spelling = (home.relative_to(table.root) / spelling).as_posix()
+                return Sample(table.named(spelling), None, None, "", file=file)
         except (OSError, ValueError):  # a name that no disk can hold
             break
-    return Drop("", reasons.MISSING, name[:120])
+    return Drop("", reasons.MISSING, name[:120] if _absolute(name) is None else table.named(name)[:120])
 
 
 def _note(found: dict[Any, None], label: Any) -> None:
@@ -152,18 +215,22 @@ def csv_table(path: Path) -> Table:
     delimiter = csv_delimiter(path)
     columns = csv_columns(path, delimiter=delimiter)
     name, warnings = find_columns(columns, where=path)
-    at = columns.index(name["label"])
+    image, label = (columns.index(name[role]) for role in _NEEDED)
     found: dict[str, None] = {}
+    absolute: set[str] = set()
     rows = 0
     for _, row in csv_rows(path, delimiter=delimiter):
-        if isinstance(row, list) and len(row) > at:
+        if isinstance(row, list) and len(row) > max(image, label):
             rows += 1
-            _note(found, row[at])
+            _note(found, row[label])
+            if _absolute(row[image].strip()) is not None:
+                absolute.add(row[image])
     if not rows:
         raise DataError(f"expected rows in {path}, found the header alone")
     if csv_encoding(path) == "cp1252":
         warnings += ("the table is not in UTF-8 and was read as cp1252; save it as UTF-8 where names come out wrong",)
-    return Table((path,), name, labels=tuple(found), delimiter=delimiter, warnings=warnings)
+    above = _above(absolute, path.parent)
+    return Table((path,), name, path.parent, above=above, labels=tuple(found), delimiter=delimiter, warnings=warnings)
 
 
 def read_csv(table: Table, labels: Labels, *, photos: bool) -> Iterator[Sample | Drop]:
@@ -177,15 +244,18 @@ def read_csv(table: Table, labels: Labels, *, photos: bool) -> Iterator[Sample |
             yield Drop(place, reasons.ROW, row if isinstance(row, str) else f"{len(row)} of {len(columns)} columns")
             continue
         cells = {role: row[i] for role, i in where.items()}
-        image = _file(cells["image"], home=path.parent)
-        yield _sample(cells, place=place, image=image, labels=labels, table=table, split="", photos=photos)
+        picture = partial(_file, cells["image"], table=table, home=path.parent)
+        yield _sample(cells, place=place, picture=picture, labels=labels, table=table, split="", photos=photos)
 
 
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 
 
-def parquet_table(files: tuple[Path, ...]) -> Table:
-    """Raises DataError where a file is broken, has other columns than the first, or lacks one that is needed."""
+def parquet_table(files: tuple[Path, ...], root: Path) -> Table:
+    """root: the directory that the files lie in.
+
+    Raises DataError where a file is broken, has other columns than the first, or lacks one that is needed.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -198,6 +268,8 @@ def parquet_table(files: tuple[Path, ...]) -> Table:
         except (pa.ArrowException, OSError) as error:
             raise _broken(path, error) from error
         name, warnings = find_columns(schema.names, where=path)
+        if set(schema.names) >= _OURS:
+            name |= {role: role for role in ("votes", "landmarks") if role in schema.names}
         if (problem := _not_an_image(schema.field(name["image"]).type)) is not None:
             raise DataError(
                 f"expected column {name['image']} of {path} to hold bytes, paths or {{bytes, path}}, got {problem}"
@@ -205,28 +277,42 @@ def parquet_table(files: tuple[Path, ...]) -> Table:
         if table is None:
             integer = pa.types.is_integer(schema.field(name["label"]).type)
             classes = _classes(schema.metadata or {}, name["label"]) if integer else ()
-            table = Table(files, name, classes=classes, warnings=warnings)
+            table = Table(files, name, root, classes=classes, warnings=warnings)
         elif name != table.name:
             raise DataError(f"expected the columns {table.text()} in every file, found {shown(schema.names)} in {path}")
     assert table is not None
-    return replace(table, rows=rows, labels=() if table.classes else _labels(files, table.name["label"]))
+    found: dict[Any, None] = {}
+    if not table.classes:
+        for label in _cells(files, table.name["label"]):
+            _note(found, str(label))
+    return replace(table, rows=rows, labels=tuple(found), above=_above(_paths(files, table.name["image"]), root))
 
 
-def _labels(files: tuple[Path, ...], column: str) -> tuple[Any, ...]:
-    """The different cells of a column, as text."""
+def _paths(files: tuple[Path, ...], column: str) -> Iterator[Any]:
+    """The paths in a column of pictures; the pictures themselves are not read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found: dict[Any, None] = {}
+    for path in files:
+        kind = pq.read_schema(path).field(column).type
+        if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
+            yield from (cell and cell["path"] for cell in _cells((path,), f"{column}.path"))
+        elif "string" in str(kind) and not pa.types.is_struct(kind):
+            yield from _cells((path,), column)
+
+
+def _cells(files: tuple[Path, ...], column: str) -> Iterator[Any]:
+    """One column of all files."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     for path in files:
         try:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(columns=[column]):
-                    for label in batch.column(0).to_pylist():
-                        _note(found, str(label))
+                    yield from batch.column(0).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise _broken(path, error) from error
-    return tuple(found)
 
 
 def _broken(path: Path, error: Exception) -> DataError:
@@ -268,24 +354,25 @@ def read_parquet(table: Table, labels: Labels, *, photos: bool) -> Iterator[Samp
                 for batch in file.iter_batches(batch_size=_BATCH, columns=list(table.name.values())):
                     for row in batch.to_pylist():
                         number += 1
-                        place = f"{path.name}:{number}"
+                        place = f"{path.relative_to(table.root).as_posix()}:{number}"
                         cells = {role: row[name] for role, name in table.name.items()}
-                        image = _picture(cells["image"], name=place, home=path.parent)
+                        picture = partial(_picture, cells["image"], name=place, table=table, home=path.parent)
                         yield _sample(
-                            cells, place=place, image=image, labels=labels, table=table, split=split, photos=photos
+                            cells, place=place, picture=picture, labels=labels, table=table, split=split, photos=photos
                         )
         except (pa.ArrowException, OSError) as error:
             raise _broken(path, error) from error
 
 
-def _picture(value: Any, *, name: str, home: Path) -> Sample | Drop:
+def _picture(value: Any, *, name: str, table: Table, home: Path) -> Sample | Drop:
     """A cell: bytes, a path, or a struct of both, where the bytes come first."""
     data = value
     if isinstance(value, dict):
-        name = value.get("path") or name
+        path = value.get("path") or name
+        name = path if _absolute(path) is None else table.named(path)
         data = value.get("bytes") or value.get("path")
     if not isinstance(data, bytes):
-        return _file(data, home=home)
+        return _file(data, table=table, home=home)
     try:
         return Sample(name, _grey_if_it_is(load_rgb(data)), None, "")
     except ImageError as error:
