@@ -136,8 +136,8 @@ def test_an_online_order_draws_nothing_like_an_evaluation_image(sources, tmp_pat
 def test_only_the_first_rows_take_part(sources, tmp_path):
     store = Store.open(build(sources, tmp_path / "s"))
     split = store.read("training")
-    assert tied(store, split, limit=10).shape == (10,)
-    assert max(balanced_order(store, split, limit=100)(0)) < 100
+    assert tied(store, split.limited(10)).shape == (10,)
+    assert max(balanced_order(store, split.limited(100))(0)) < 100
 
 
 def test_a_class_that_is_all_evaluation_images_cannot_be_drawn(tmp_path):

@@ -140,7 +140,8 @@ def test_a_study_is_run_interrupted_and_gone_on_with(
     assert list(failed.values()) == ["no luck"]
     table = json.loads((home / "table.json").read_text())
     assert [row["arm"] for row in table["rows"]] == ["swin_t"]
-    assert "swin_t_se_sam" in table["not_run"]
+    assert "swin_t_se_sam, which failed" in table["not_run"]
+    assert "swin_t_se, which was not asked for" in table["not_run"]
     assert "no luck" in (home / "table.md").read_text()
 
 
@@ -180,6 +181,12 @@ def test_a_store_with_contempt_is_read_with_seven_classes_both_ways(small_store:
         ({"seeds": "a"}, "--seeds: expected whole numbers"),
         ({"arms": ["swin"]}, "--arms: expected some of swin_t, "),
         ({"sets": ["optimizer.rate=1"]}, r"optimizer\.rate: no such key"),
+        ({"sets": ["optimizer.lr=fast"]}, r"optimizer\.lr: .* got 'fast'"),
+        ({"sets": ["epochs.more=1"]}, r"--set epochs\.more: epochs holds a value"),
+        ({"sets": ["epochs=[1"]}, r"--set epochs: expected a YAML value"),
+        ({"sets": ["data.train=public_test"]}, r"--set data\.train: .*use --train"),
+        ({"sets": ["optimizer={lr: 1}"]}, r"--set optimizer: .* the study sets"),
+        ({"accelerator": "tpu"}, "--device: expected auto, cpu or gpu"),
     ],
 )
 def test_what_cannot_be_planned_is_said_before_anything_is_trained(
@@ -188,6 +195,17 @@ def test_what_cannot_be_planned_is_said_before_anything_is_trained(
     with pytest.raises(MienError, match=message):
         call(small_store, tmp_path / "study", **changes)
     assert not (tmp_path / "study").exists()
+
+
+def test_a_rate_as_one_types_it_and_few_images_of_every_class(small_store: Path, tmp_path: Path) -> None:
+    call(small_store, tmp_path / "study", arms=["swin_t"], seeds="0", sets=[*SETS, "optimizer.lr=1e-3"])
+    (row,) = json.loads((tmp_path / "study/table.json").read_text())["rows"]
+    assert row["learning_rate"] == 1e-3
+    split = Store.open(small_store).read("training")
+    ordered = split.rows(split.labels.argsort(kind="stable"))  # as class folders are read
+    assert set(ordered.limited(14).labels.tolist()) == set(split.labels.tolist())
+    assert len(set(ordered.limited(14).paths)) == 14
+    assert len(set(ordered.labels[:14].tolist())) == 1  # what the first rows would be
 
 
 def test_reduced_runs_keep_what_makes_the_arm() -> None:

@@ -155,7 +155,7 @@ def test_what_the_masks_do_is_logged(small_store: Path, tmp_path: Path) -> None:
     row = next(csv.DictReader((tmp_path / "run" / "log.csv").read_text().splitlines()))
     network, _, preprocess, _ = load_network(tmp_path / "run")
     split = Store.open(small_store).read("public_test")
-    images = torch.from_numpy(preprocess.normalise(preprocess.stack(split.images[:40])))
+    images = torch.from_numpy(preprocess.normalise(preprocess.stack(split.limited(40).images)))
     expected = network.mask_statistics(images)  # type: ignore[operator]
     assert {key: float(row[f"mask_std_{key}"]) for key in expected} == pytest.approx(expected, abs=1e-4)
     assert len(expected) == 4

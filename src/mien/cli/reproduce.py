@@ -51,7 +51,7 @@ def reproduce(
         out,
         preset_name=preset,
         flavour=recipes,
-        arms=[name.strip() for name in arms.split(",")] if arms else [],
+        arms=[name.strip() for name in arms.split(",")] if arms is not None else [],
         seeds=seeds,
         parts=(train, validation, test),
         sets=sets or [],

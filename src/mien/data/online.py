@@ -15,14 +15,14 @@ from mien.errors import DataError
 from mien.labels import EIGHT
 
 
-def balanced_order(store: Store, split: Split, *, limit: int | None = None, seed: int = 0) -> BalancedOrder:
+def balanced_order(store: Store, split: Split, *, seed: int = 0) -> BalancedOrder:
     """The order of a run that learns from ``split``, a split of ``store`` in memory; its numbers are rows of ``split``.
 
-    limit: only the first rows take part. An epoch has as many images as take part, rounded to a multiple of the
+    An epoch has as many images as take part, rounded to a multiple of the
     classes. Raises DataError where nothing is labelled, or where all images of a class are tied to another split.
     """
-    labels = np.array(split.labels[:limit])
-    free = np.where(tied(store, split, limit=limit), -1, labels)
+    labels = np.array(split.labels)
+    free = np.where(tied(store, split), -1, labels)
     lost = sorted(set(labels[labels >= 0].tolist()) - set(free.tolist()))
     if lost:
         raise DataError(
@@ -33,12 +33,12 @@ def balanced_order(store: Store, split: Split, *, limit: int | None = None, seed
     return BalancedOrder(free, seed=seed)
 
 
-def tied(store: Store, split: Split, *, limit: int | None = None) -> NDArray[np.bool_]:
+def tied(store: Store, split: Split) -> NDArray[np.bool_]:
     """bool N: which rows of ``split`` equal an image of another split of the store, or are nearly the same.
 
-    Near-duplicates are those of ``duplicates.py``, mirrored ones included. limit: N, where only the first rows count.
+    Near-duplicates are those of ``duplicates.py``, mirrored ones included.
     """
-    images = split.images[:limit]
+    images = split.images
     same: set[bytes] = set()
     close = []
     for name in store.splits:

@@ -65,6 +65,27 @@ class Split:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def rows(self, chosen: NDArray[np.int64]) -> "Split":
+        """These rows, in this order."""
+        return Split(
+            name=self.name,
+            paths=[self.paths[row] for row in chosen],
+            images=self.images[chosen],
+            labels=self.labels[chosen],
+            votes=self.votes[chosen],
+            leak=None if self.leak is None else self.leak[chosen],
+            valence_arousal=None if self.valence_arousal is None else self.valence_arousal[chosen],
+        )
+
+    def limited(self, limit: int | None) -> "Split":
+        """At most ``limit`` rows, spread evenly: a split may be sorted by label, and its first rows of one class."""
+        return self if limit is None or limit >= len(self) else self.rows(spread(len(self), limit))
+
+
+def spread(n: int, limit: int) -> NDArray[np.int64]:
+    """``limit`` ≤ n different rows of n, evenly apart, the first and the last among them."""
+    return np.linspace(0, n - 1, limit).round().astype(np.int64)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Store:

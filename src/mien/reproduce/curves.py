@@ -40,6 +40,11 @@ def curves_figure(runs: Mapping[str, Sequence[Path]], *, title: str, facts: str)
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(axis="y", color="#dddddd", linewidth=0.6)
         panel.set_axisbelow(True)
+        low, high = panel.dataLim.intervaly
+        if what == "loss" and low > 0 and high > 2.5 * low:  # one arm that diverges would flatten the others
+            panel.set_yscale("log")
+            panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            panel.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
         if what == "accuracy":
             panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     _headline(panels[0], title, facts, width=60)

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from mien.data.store import TRAINING_SPLITS, Store
-from mien.errors import DataError, UsageError
+from mien.errors import DataError, RecipeError, UsageError
 from mien.models import registry
 from mien.reproduce.papers import Arm, Study
 from mien.training.recipe import Recipe, load_recipe, parse_recipe
@@ -64,6 +64,13 @@ class Run:
         return f"{self.arm.key}, learning rate {self.recipe.optimizer.lr:.3g}, seed {self.seed}"
 
 
+#: What a study decides, and the option that does.
+_OWNED = {
+    "data.train": "use --train", "data.validation": "use --validation", "seed": "use --seeds", "name": "leave it out",
+    "model.name": "use --arms",
+}  # fmt: skip
+
+
 def find_splits(store: Store, *, train: str | None, validation: str | None, test: str | None) -> Splits:
     """Named splits, or the first that a store has of the usual names. Raises DataError where one is missing."""
 
@@ -105,6 +112,10 @@ def plan_run(
         raw["schedule"]["warmup"] = 0
         raw |= {"accumulate": 1, "distill": None, "ema": None}
     raw["data"] |= {"train": splits.train, "validation": splits.validation}
+    for key in sets:
+        if key in _OWNED or key in arm.changes or _is_section(raw, key):
+            raise UsageError(f"--set {key}: expected a key that is the same for every arm, got one that the study sets",
+                             hint=_OWNED.get(key, "leave it out"))  # fmt: skip
     for key, changed in {
         "data.limit": preset.limit,
         "epochs": preset.epochs,
@@ -113,6 +124,7 @@ def plan_run(
     }.items():
         if changed is not None:
             _set(raw, key, changed)
+    parse_recipe(raw | {"name": arm.key}, origin=f"{arm.recipes}/{preset.flavour}")  # before it is calculated with
     raw["optimizer"]["lr"] *= rate
     raw |= {"name": f"{arm.key}-{preset.flavour}", "seed": seed}
     name = f"{arm.key}-lr{raw['optimizer']['lr']:.3g}-seed{seed}"
@@ -144,8 +156,15 @@ def second_round(
 def _set(raw: dict[str, Any], key: str, value: Any) -> None:
     *parents, leaf = key.split(".")
     place = raw
-    for parent in parents:
+    for number, parent in enumerate(parents):
         if place.get(parent) is None:
             place[parent] = {}
         place = place[parent]
+        if not isinstance(place, dict):
+            raise RecipeError(f"--set {key}: {'.'.join(parents[: number + 1])} holds a value, not a section")
     place[leaf] = value
+
+
+def _is_section(raw: dict[str, Any], key: str) -> bool:
+    """Whether a key is a whole section of the recipe, which would take the study's own keys with it."""
+    return key in ("model", "data", "optimizer") and isinstance(raw.get(key), dict)

@@ -6,6 +6,7 @@ DIR/analysis/     landscape, clusters, masks     DIR/report.html             all
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import yaml
 
 from mien.atomic import write_text
 from mien.data.store import Store
-from mien.errors import UsageError
+from mien.errors import RecipeError, UsageError
 from mien.evaluation.page_figures import save
 from mien.reproduce import curves
 from mien.reproduce.analyses import Analysis, analyse
@@ -24,6 +25,7 @@ from mien.reproduce.papers import Study, study
 from mien.reproduce.plan import PRESETS, Preset, find_splits
 from mien.reproduce.table import tabulate, write_table
 from mien.training.recipe import parse_overrides
+from mien.training.run import choose_device
 
 
 def reproduce(
@@ -48,7 +50,8 @@ def reproduce(
     preset = _preset(preset_name, flavour, seeds)
     train, validation, test = parts
     splits = find_splits(store, train=train, validation=validation, test=test)
-    changes: dict[str, Any] = {key: yaml.safe_load(value) for key, value in parse_overrides(list(sets)).items()}
+    choose_device(accelerator)
+    changes = {key: _value(key, text) for key, text in parse_overrides(list(sets)).items()}
     outcome = execute(
         chosen, preset, store, splits, home, sets=changes, arms=arms, accelerator=accelerator, threads=threads
     )
@@ -90,15 +93,27 @@ def draw(chosen: Study, table: dict[str, Any], outcome: Outcome, home: Path) -> 
     return {name: save(figure, home / name) for name, figure in figures.items()}
 
 
+def _value(key: str, text: str) -> Any:
+    """A value of ``--set``: YAML, and 1e-3, which YAML 1.1 reads as a word."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {key}: expected a YAML value, got {text!r}") from error
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return value
+
+
 def _preset(name: str, flavour: str | None, seeds: str | None) -> Preset:
     if name not in PRESETS:
         raise UsageError(f"--preset: expected {' or '.join(PRESETS)}, got {name!r}")
     preset = PRESETS[name]
-    if flavour:
+    if flavour is not None:
         if flavour not in ("paper", "scratch"):
             raise UsageError(f"--recipes: expected paper or scratch, got {flavour!r}")
         preset = replace(preset, flavour=flavour)
-    if seeds:
+    if seeds is not None:
         try:
             numbers = tuple(int(word) for word in seeds.split(","))
         except ValueError as error:

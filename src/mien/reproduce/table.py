@@ -87,8 +87,14 @@ def tabulate(study: Study, preset: Preset, name: str, store: Store, splits: Spli
         "rows": rows,
         "figures": figures,
         "failed": outcome.failed,
-        "not_run": [arm.key for arm in study.arms if arm.key not in outcome.kept],
+        "not_run": [_missing(arm.key, outcome) for arm in study.arms if arm.key not in outcome.kept],
     }
+
+
+def _missing(arm: str, outcome: Outcome) -> str:
+    return (
+        f"{arm}, which {'failed' if any(run.startswith(f'{arm},') for run in outcome.failed) else 'was not asked for'}"
+    )
 
 
 def _answers(splits: Splits, outcome: Outcome) -> tuple[str, dict[str, list[Answers]]]:
@@ -130,7 +136,7 @@ def notes(table: Mapping[str, Any]) -> list[str]:
     """What a published figure is not, and what is missing here."""
     return [
         *(f"{row['title']}: {row['caveat']}." for row in table["rows"] if row["caveat"]),
-        *(f"Not run or failed: {key}." for key in table["not_run"]),
+        *(f"Not here: {what}." for what in table["not_run"]),
         *(f"Failed: {run}: {error}" for run, error in table["failed"].items()),
     ]
 

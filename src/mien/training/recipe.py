@@ -54,7 +54,9 @@ class DataSection(Section):
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
     balance: Literal["none", "online"] = "none"
-    limit: int | None = Field(default=None, ge=1, description="only the first N rows of each split (smoke runs)")
+    limit: int | None = Field(
+        default=None, ge=1, description="only N rows of each split, spread evenly over it (smoke runs)"
+    )
 
 
 class AugmentSection(Section):

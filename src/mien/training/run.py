@@ -86,9 +86,9 @@ def train(
     _check_splits(recipe, store)
     preprocess, classes = recipe_preprocess(recipe), len(store.labels)
     check_prerequisites(recipe, store.path, resume=go_on is not None)
-    train_split = store.read(recipe.data.train)
+    train_split = store.read(recipe.data.train).limited(recipe.data.limit)
     online = recipe.data.balance == "online"
-    order = balanced_order(store, train_split, limit=recipe.data.limit, seed=recipe.seed) if online else None
+    order = balanced_order(store, train_split, seed=recipe.seed) if online else None
     train_set = crop_dataset(train_split, recipe, preprocess, train=True, classes=classes)
     del train_split
     valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False, classes=classes)
@@ -185,8 +185,8 @@ def crop_dataset(
     split: Split, recipe: Recipe, preprocess: Preprocess, *, train: bool, classes: int = len(SEVEN)
 ) -> CropDataset:
     """A store's split as the loader wants it: sized, in the network's colour, with its targets over the classes."""
-    rows = slice(recipe.data.limit)
-    images, labels = split.images[rows], np.asarray(split.labels[rows])
+    split = split.limited(recipe.data.limit)
+    images, labels = split.images, np.asarray(split.labels)
     if not len(labels):
         raise DataError(f"expected images in split {split.name!r}, got none")
     if recipe.task == "expression" and not 0 <= labels.min() <= labels.max() < classes:
@@ -195,7 +195,7 @@ def crop_dataset(
             hint="choose a split whose labels are known: data.train, data.validation",
         )
     images = _kept(images, preprocess, train=train)
-    affect = split.valence_arousal[rows] if split.valence_arousal is not None else None
+    affect = split.valence_arousal
     if recipe.task == "masked_image":
         nothing = np.zeros((len(labels), classes), np.float32)
         return CropDataset(images, nothing, labels)
@@ -203,7 +203,7 @@ def crop_dataset(
         return CropDataset(images, one_hot(labels, classes), labels, affect)
     targets = soft_targets(
         labels,
-        split.votes[rows] if split.votes is not None else None,
+        split.votes,
         classes=classes,
         smoothing=recipe.targets.smoothing,
         votes_weight=recipe.targets.votes,

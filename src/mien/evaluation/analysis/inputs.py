@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import mien
-from mien.data.store import Split, Store
+from mien.data.store import Split, Store, spread
 from mien.errors import DataError, OutputError, UsageError
 from mien.evaluation.predictors import Predictor, load_predictor
 from mien.labels import SEVEN
@@ -95,23 +95,17 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 
 def labelled(store: Store, split_name: str, *, limit: int | None, classes: int) -> Split:
-    """The first ``limit`` images of a split that have a label. Raises DataError where there are none, or odd ones."""
+    """At most ``limit`` labelled images, spread evenly over a split. Raises DataError for none, or odd labels."""
     split = store.read(split_name)
-    rows = np.flatnonzero(split.labels >= 0)[:limit]
+    rows = np.flatnonzero(split.labels >= 0)
+    if limit is not None and limit < len(rows):
+        rows = rows[spread(len(rows), limit)]
     if not len(rows):
         raise DataError(f"expected labels in {split_name}, they are held back", hint="choose a split that has them")
     if split.labels[rows].max() >= classes:
         code = int(split.labels[rows].max())
         raise DataError(f"expected label codes below {classes}, the network's answers, got {code} in {split_name}")
-    return Split(
-        name=split.name,
-        paths=[split.paths[row] for row in rows],
-        images=split.images[rows],
-        labels=split.labels[rows],
-        votes=split.votes[rows],
-        leak=None if split.leak is None else split.leak[rows],
-        valence_arousal=None if split.valence_arousal is None else split.valence_arousal[rows],
-    )
+    return split.rows(rows)
 
 
 def same_labels(networks: Sequence[Any]) -> tuple[str, ...]:
