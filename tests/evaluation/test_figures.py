@@ -70,7 +70,7 @@ def test_confusion_matrix(tmp_path, drawn, labels, failures):
     matrix = confusion(*case(len(labels), failures))
     figures.confusion_png(matrix, labels, tmp_path / "c.png", title="a reader on a split, " * 6)
     words = texts(drawn[0])
-    assert ("no face" in words) == bool(failures)
+    assert ("no answer" in words) == bool(failures)
     accuracy = np.trace(matrix) / 400
     assert any(f"n = 400, accuracy {accuracy:.1%}" in word for word in words)
     assert [t.get_text() for t in drawn[0].axes[0].get_xticklabels()][: len(labels)] == list(labels)

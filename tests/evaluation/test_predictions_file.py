@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from eval_store import hot, leaky_store, write_answers
+from mien.cli.evaluate import headline, notes
 from mien.data.store import Store
 from mien.errors import DataError
 from mien.evaluation.answers import read_answers
 from mien.evaluation.evaluate import evaluate_answers
-from mien.labels import SEVEN
+from mien.labels import EIGHT, SEVEN
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +84,58 @@ def test_an_old_evaluation_leaves_nothing_behind(store: Store, tmp_path: Path, m
         evaluate_answers(read_answers(file), store, "test", out)
     assert not (out / "report.json").exists()
     assert not (out / "confusion.png").exists()
+
+
+def test_answers_that_never_say_contempt_may_be_of_eight_classes(tmp_path: Path) -> None:
+    store = leaky_store(tmp_path / "store", labels=EIGHT, images=60, copied=10)
+    split = store.read("test")
+    contempt = int((split.labels == 7).sum())
+    file = tmp_path / "a.csv"
+    lines = [f"{path},{EIGHT[code % 7]}" for path, code in zip(split.paths, split.labels, strict=True)]
+    file.write_text("\n".join(["path,answer", *lines]))
+    report = evaluate_answers(read_answers(file), store, "test", tmp_path / "seven")
+    assert report["figures"]["all"]["accuracy"]["value"] == 1
+    said = "\n".join(notes(report))
+    assert "taken for one of seven classes" in said
+    assert f"note: {contempt} images of contempt are left out" in said
+    assert "--labels eight" in (tmp_path / "seven/report.html").read_text()
+    told = evaluate_answers(read_answers(file, labels=SEVEN), store, "test", tmp_path / "told")
+    assert told["warnings"] == []
+    wide = evaluate_answers(read_answers(file, labels=EIGHT), store, "test", tmp_path / "eight")
+    assert wide["figures"]["all"]["accuracy"]["value"] == pytest.approx(1 - contempt / 60)
+    assert (wide["data"]["left_out"], wide["warnings"]) == ({}, [])
+    (tmp_path / "b.csv").write_text("path,answer\n0.png,sad\n1.png,contempt\n")
+    with pytest.raises(DataError, match="row 3: expected an answer among seven, got contempt"):
+        read_answers(tmp_path / "b.csv", labels=SEVEN)
+    columns = write_answers(tmp_path / "c.csv", ["0.png"], hot(np.zeros(1, int), 7), SEVEN)
+    with pytest.raises(DataError, match="--labels is for files with answers alone"):
+        read_answers(columns, labels=EIGHT)
+
+
+def test_images_without_a_row_have_no_answer_rather_than_no_face(store: Store, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    names: list[str] = []
+    from mien.evaluation import figures
+
+    drawn = figures.confusion_figure
+
+    def spied(matrix, labels, **options):  # type: ignore[no-untyped-def]
+        figure = drawn(matrix, labels, **options)
+        names.extend(tick.get_text() for tick in figure.axes[0].get_xticklabels())
+        return figure
+
+    monkeypatch.setattr(figures, "confusion_figure", spied)
+    split = store.read("test")
+    file = write_answers(tmp_path / "a.csv", split.paths[:30], hot(split.labels[:30], 7), SEVEN)
+    evaluate_answers(read_answers(file), store, "test", tmp_path / "out")
+    assert "no answer" in names
+    assert "no face" not in names
+
+
+def test_a_class_without_images_has_no_recall(store: Store, tmp_path: Path) -> None:
+    split = store.read("test")
+    file = write_answers(tmp_path / "a.csv", split.paths, hot(split.labels, 7), SEVEN)
+    report = evaluate_answers(read_answers(file), store, "test", tmp_path / "out", limit=2)
+    absent = next(name for name in SEVEN if name not in {SEVEN[code] for code in split.labels[:2]})
+    (line,) = (line for line in headline(report) if line.startswith(f"recall {absent}"))
+    assert line.split()[2] == "–"
+    assert "<td>0.0 % [0.0, 100.0]" not in (tmp_path / "out/report.html").read_text()

@@ -26,6 +26,12 @@ def evaluate(
             help="Score another tool's answers instead: CSV or Parquet with path and a probability a label, or answer.",
         ),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", help="Classes of a tool whose file has answers alone: seven or eight (with contempt)."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="What to call the tool behind --predictions.")] = None,
     tta: Annotated[
         bool, typer.Option("--tta", help="Average ten crops; the single crop is reported beside it.")
@@ -62,6 +68,10 @@ def evaluate(
         raise UsageError(f"expected a MODEL or --predictions FILE, got {given}", hint="give one of them")
     if predictions is not None and (tta or detector != "none" or threads is not None):
         raise UsageError("expected --predictions alone, got --tta, --detector or --threads, which are for a MODEL")
+    if labels not in (None, "seven", "eight"):
+        raise UsageError(f"--labels: expected seven or eight, got {labels!r}")
+    if predictions is None and labels is not None:
+        raise UsageError("expected --labels with --predictions FILE, got it with a MODEL, which has its own labels")
     if predictions is None and name is not None:
         raise UsageError("expected --name with --predictions FILE, got it with a MODEL, which has its own name")
     require("sklearn", "scipy", "matplotlib", extra="train")
@@ -70,13 +80,14 @@ def evaluate(
     from mien.evaluation.evaluate import evaluate as run
     from mien.evaluation.evaluate import evaluate_answers
     from mien.evaluation.predictors import load_predictor
+    from mien.labels import EIGHT, SEVEN
     from mien.reading.classifier import SHIPPED
 
     command = shlex.join(["mien", *sys.argv[1:]])
     groups = tuple(group_by or ())
     store = Store.open(data)
     if predictions is not None:
-        answers = read_answers(predictions)
+        answers = read_answers(predictions, labels=None if labels is None else {"seven": SEVEN, "eight": EIGHT}[labels])
         report = evaluate_answers(
             answers, store, split, out, name=name, limit=limit, group_by=groups, seed=seed, command=command
         )
@@ -109,6 +120,8 @@ def evaluate(
 def notes(report: dict[str, Any]) -> list[str]:
     """What a person should know beside the figures: for stderr."""
     lines = [f"warning: {line}" for line in report.get("warnings", [])]
+    for label, count in report["data"].get("left_out", {}).items():
+        lines.append(f"note: {count:,} images of {label} are left out: the model has no such class")
     file = report.get("predictions", {})
     if file.get("missing"):
         lines.append(f"warning: {file['missing']:,} images are missing from the file and count as wrong")
@@ -145,7 +158,8 @@ def headline(report: dict[str, Any]) -> list[str]:
         if key in scored[parts[0]]:
             lines.append(f"{title:20}" + "".join(f"{_interval(scored[part][key], scale):>26}" for part in parts))
     for name in scored[parts[0]]["labels"]:
-        cells = (_interval(scored[part]["per_class"][name]["recall"], 100) for part in parts)
+        classes = (scored[part]["per_class"][name] for part in parts)
+        cells = (_interval(found["recall"], 100) if found["support"] else "–" for found in classes)
         lines.append(f"{'recall ' + name:20}" + "".join(f"{cell:>26}" for cell in cells))
     if "calibration" in report:
         held = report["calibration"]["held_out"]

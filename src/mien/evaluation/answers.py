@@ -37,6 +37,7 @@ class FileAnswers:
 
     paths: M names; sources: M names of sources, or None where the file has none beside ``path``. labels: of the
     columns, in label order. probabilities: float32 M×K, rows of NaN for no answer; one-hot where ``answers_only``.
+    labels_assumed: seven, because no answer is contempt, which a tool of eight classes may just not have said.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class FileAnswers:
     labels: tuple[str, ...]
     probabilities: Float32
     answers_only: bool
+    labels_assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +57,10 @@ class Matched:
     facts: dict[str, Any]
 
 
-def read_answers(path: str | Path) -> FileAnswers:
-    """Raises DataError that names the first row at fault and what is wrong with it."""
+def read_answers(path: str | Path, *, labels: tuple[str, ...] | None = None) -> FileAnswers:
+    """labels: the classes of the tool, SEVEN or EIGHT; without them columns tell, or whether an answer is contempt.
+
+    Raises DataError that names the first row at fault and what is wrong with it."""
     table = read_table(path)
     columns = table.columns
     own = "path" if "path" in columns else "source"
@@ -74,17 +78,24 @@ def read_answers(path: str | Path) -> FileAnswers:
     by_label = _label_columns(table)
     answer = next((columns[name] for name in _ANSWER if name in columns), None)
     if by_label:
-        labels, probabilities = _probabilities(table, by_label)
+        columns_of, probabilities = _probabilities(table, by_label)
+        if labels not in (None, columns_of):
+            raise DataError(
+                f"expected probability columns for {', '.join(labels or ())} in {table.path}, "
+                f"got them for {', '.join(columns_of)}",
+                hint="--labels is for files with answers alone",
+            )
         if answer is not None:
-            _check_agreement(table, answer, labels, probabilities)
-        return FileAnswers(table.path, paths, sources, labels, probabilities, False)
+            _check_agreement(table, answer, columns_of, probabilities)
+        return FileAnswers(table.path, paths, sources, columns_of, probabilities, False)
     if answer is None:
         raise DataError(
             f"expected in {table.path} one probability column a label ({', '.join(SEVEN)}) or a column 'answer', "
             f"got {', '.join(columns)}"
         )
-    labels, probabilities = _one_hot(table, answer)
-    return FileAnswers(table.path, paths, sources, labels, probabilities, True)
+    found, probabilities = _one_hot(table, answer, labels)
+    assumed = labels is None and found == SEVEN
+    return FileAnswers(table.path, paths, sources, found, probabilities, True, assumed)
 
 
 def match(answers: FileAnswers, paths: list[str], sources: list[str] | None, *, limit: int | None = None) -> Matched:
@@ -139,6 +150,7 @@ def match(answers: FileAnswers, paths: list[str], sources: list[str] | None, *, 
         "not_in_split": len(extra),
         "first_not_in_split": extra[:5],
         "answers_only": answers.answers_only,
+        "labels_assumed": answers.labels_assumed,
     }
     return Matched(probabilities, facts)
 
@@ -246,9 +258,12 @@ def _number(table: Table, row: int, cell: str | None) -> float:
     return value
 
 
-def _one_hot(table: Table, answer: list[str | None]) -> tuple[tuple[str, ...], Float32]:
+def _one_hot(table: Table, answer: list[str | None], labels: tuple[str, ...] | None) -> tuple[tuple[str, ...], Float32]:
     codes = [_answer(table, row, cell) for row, cell in enumerate(answer)]
-    labels = EIGHT if EIGHT.index("contempt") in codes else SEVEN
+    contempt = EIGHT.index("contempt")
+    if labels == SEVEN and contempt in codes:
+        raise DataError(f"{table.where(codes.index(contempt))}: expected an answer among seven, got contempt")
+    labels = labels or (EIGHT if contempt in codes else SEVEN)
     result = np.full((len(codes), len(labels)), np.nan, np.float32)
     for row, code in enumerate(codes):
         if code is not None:

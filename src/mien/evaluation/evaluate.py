@@ -42,6 +42,10 @@ __all__ = ["Predictions", "evaluate", "evaluate_answers", "fit_temperatures", "p
 Float32 = NDArray[np.float32]
 #: Raised where a figure of report.json changes its meaning; a cached evaluation of another format is made again.
 REPORT_FORMAT = 2
+ASSUMED = (
+    "no answer in the file is contempt, so the tool is taken for one of seven classes and images of contempt are left "
+    "out; if it has eight, say so with --labels eight, and they count as wrong"
+)
 
 
 def evaluate(
@@ -169,6 +173,8 @@ def _finish(
         report["data"]["left_out"] = {"contempt": int((~asked).sum())} if not asked.all() else {}
         seed = report["seed"]
         report |= protocol.score(case, seed=seed)
+        if report["data"]["left_out"] and report.get("predictions", {}).get("labels_assumed"):
+            report["warnings"].append(ASSUMED)
         if single is not None:
             report["single_crop"] = _single_crop(case, single, asked, seed=seed)
         groups = groups_within(split.images[rows][asked])

@@ -17,7 +17,7 @@ from mien.errors import DataError, MissingExtra, OutputError
 from mien.evaluation.metrics import BINS, Reliability, reliability, wilson
 
 DPI = 150
-FAILURE = "no face"
+FAILURE = "no answer"
 _BLUE, _GREY = "#0072B2", "#555555"  # Okabe & Ito 2008
 
 
@@ -36,11 +36,16 @@ def reliability_png(
 
 
 def confusion_figure(
-    matrix: NDArray[np.integer[Any]], labels: Sequence[str], *, title: str = "Confusion matrix"
+    matrix: NDArray[np.integer[Any]],
+    labels: Sequence[str],
+    *,
+    title: str = "Confusion matrix",
+    failure: str = FAILURE,
 ) -> Any:
     """The confusion matrix: colour and large figures are shares of the true class (rows), small figures counts.
 
     matrix: K×K, or K×(K+1) with the failures as the last column, which is drawn where there are any.
+    failure: what to call them.
     Returns a matplotlib Figure. Raises DataError where the sizes do not fit.
     """
     k = len(labels)
@@ -49,7 +54,7 @@ def confusion_figure(
     columns = list(labels)
     if matrix.shape[1] == k + 1:
         if matrix[:, k].any():
-            columns.append(FAILURE)
+            columns.append(failure)
         else:
             matrix = matrix[:, :k]
     support = matrix.sum(1, keepdims=True)

@@ -193,9 +193,14 @@ def _classes(report: Report, figures: dict[str, bytes]) -> str:
     clean = scored.get("leak_free")
     header = ["expression", "images", "precision", "recall", "F1", *(["recall, leak-free"] if clean else [])]
     rows = []
-    for name, values in scored["all"]["per_class"].items():
-        shown = [html.share(values[key], digits=1) for key in ("precision", "recall", "f1")]
-        extra = [html.share(clean["per_class"][name]["recall"], digits=1)] if clean else []
+    for number, (name, values) in enumerate(scored["all"]["per_class"].items()):
+        answered = sum(row[number] for row in scored["all"]["confusion"])
+        shown = [html.share(values["precision"] if answered else None, digits=1)]
+        shown += [html.share(values[key] if values["support"] else None, digits=1) for key in ("recall", "f1")]
+        extra = []
+        if clean:
+            there = clean["per_class"][name]
+            extra = [html.share(there["recall"] if there["support"] else None, digits=1)]
         rows.append([name, f"{values['support']:,}", *shown, *extra])
     drawn = html.svg_figure(figures["recall"], alt="recall by class with 95 % intervals; the numbers are in the table")
     return f"<h2>By class</h2>\n{html.table(header, rows)}\n{drawn}"

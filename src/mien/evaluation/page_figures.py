@@ -26,8 +26,9 @@ _NAMES = {"all": "all images", "leak_free": "leak-free"}
 def draw(report: dict[str, Any], case: Case, *, title: str) -> dict[str, Any]:
     """File name without ending → matplotlib Figure, for what a scored report holds. MissingExtra: no matplotlib."""
     matrix = np.array(report["figures"]["all"]["confusion"])
+    failure = "no face" if report.get("detector") not in (None, "none") else figures.FAILURE
     drawn = {
-        "confusion": figures.confusion_figure(matrix, case.labels, title=title),
+        "confusion": figures.confusion_figure(matrix, case.labels, title=title, failure=failure),
         "recall": recall_figure(report["figures"], title=title),
     }
     if not case.answers_only and report["figures"]["all"]["scored"]:

@@ -22,6 +22,7 @@ def predictions_section(report: Report) -> str:
     rows = [
         ("file", f"<code>{html.text(file['file'])}</code>"),
         ("rows", f"{file['rows']:,}, of which {file['matched']:,} are of these images"),
+        ("its classes", "seven, assumed: no answer is contempt" if file.get("labels_assumed") else ""),
         ("missing images", f"{file['missing']:,}, counted as wrong" + (f": {html.text(missing)}" if missing else "")),
         ("rows without an answer", f"{file['without_answer']:,}, counted as wrong"),
         ("rows beyond the limit", f"{beyond:,}, of the split's other images, left alone" if beyond else ""),
