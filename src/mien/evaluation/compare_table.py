@@ -106,7 +106,9 @@ def notes(table: Table) -> list[str]:
     clean = "" if data["leak_free"] is None else f", {data['leak_free']:,} of them leak-free"
     return [
         f"{data['images']:,} images of {data['split']} (store {data['store']}){clean}; {table['reading']}.",
-        "In brackets: 95 % intervals over images (Wilson for accuracy, bootstrap otherwise); they say nothing about "
+        "In brackets: 95 % intervals over images (Wilson for accuracy, "
+        "Tango for its differences on few discordant images, bootstrap otherwise); "
+        "they say nothing about "
         "another training run. A missing answer is wrong.",
         "Difference: this model minus the first, in points, paired by image. p: McNemar's test against the first, "
         "Holm-corrected over the rows; discordant images in brackets.",
