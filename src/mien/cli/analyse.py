@@ -22,7 +22,9 @@ def analyse(
     data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store from [bold]mien data build[/bold].")],
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="The split to analyse, e.g. public_test.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where report and figures go.")],
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only N labelled images, spread over the split.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only N labelled images, spread over the split.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of resamples, directions, examples and noise.")] = 0,
     points: Annotated[

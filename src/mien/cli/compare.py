@@ -21,7 +21,7 @@ def compare(
     tta: Annotated[bool, typer.Option("--tta", help="Evaluate with ten crops.")] = False,
     form: Annotated[str, typer.Option("--format", metavar="FORM", help="md, csv, json or html.")] = "md",
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write there, not to stdout.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only N images, spread over the split.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap and the cross-fit.")] = 0,
     device: Annotated[str, typer.Option("--device", help="Of run directories: auto, cpu or gpu.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,

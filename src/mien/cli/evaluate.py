@@ -47,7 +47,7 @@ def evaluate(
             help="Results by group: a column of the store, or FILE:COLUMN of a table with path. May repeat.",
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only N images, spread over the split.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap and the cross-fit.")] = 0,
     device: Annotated[str, typer.Option("--device", help="Of run directories: auto, cpu or gpu.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,

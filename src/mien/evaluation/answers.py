@@ -98,10 +98,12 @@ def read_answers(path: str | Path, *, labels: tuple[str, ...] | None = None) -> 
     return FileAnswers(table.path, paths, sources, found, probabilities, True, assumed)
 
 
-def match(answers: FileAnswers, paths: list[str], sources: list[str] | None, *, limit: int | None = None) -> Matched:
+def match(
+    answers: FileAnswers, paths: list[str], sources: list[str] | None, *, chosen: NDArray[np.int64] | None = None
+) -> Matched:
     """The file's rows in the order of a split. paths: N names in the store; sources: N, where the store knows them.
 
-    limit: only the first images are asked for; rows of the split's other images are counted as ``beyond_limit``.
+    chosen: the images that are asked for, all where None; rows of the split's other ones are ``beyond_limit``.
     Raises DataError where not one image is mentioned, or where paths alone do not tell the images apart.
     """
     wanted: list[tuple[str, str]] = [("", path) for path in paths]
@@ -119,18 +121,19 @@ def match(answers: FileAnswers, paths: list[str], sources: list[str] | None, *, 
         keep = _of_the_right_source(answers, paths, sources)
         given = [place if kept else ("?", place[1]) for place, kept in zip(given, keep, strict=True)]
     row_of = {place: row for row, place in enumerate(given)}
-    asked = len(wanted[:limit])
-    probabilities = np.full((asked, len(answers.labels)), np.nan, np.float32)
+    rows = range(len(wanted)) if chosen is None else chosen.tolist()
+    asked = {row: number for number, row in enumerate(rows)}
+    probabilities = np.full((len(rows), len(answers.labels)), np.nan, np.float32)
     missing, used, beyond = [], set(), set()
     for number, place in enumerate(wanted):
         row = row_of.get(place)
-        if number >= asked:
+        if number not in asked:
             if row is not None:
                 beyond.add(row)
         elif row is None:
             missing.append(paths[number])
         else:
-            probabilities[number] = answers.probabilities[row]
+            probabilities[asked[number]] = answers.probabilities[row]
             used.add(row)
     if not used and not beyond:
         raise DataError(

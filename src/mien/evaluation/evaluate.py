@@ -26,7 +26,7 @@ import mien
 from mien.atomic import write_text
 from mien.commit import checkout_commit
 from mien.data.duplicates import groups_within
-from mien.data.store import Split, Store
+from mien.data.store import Split, Store, spread
 from mien.errors import OutputError, UsageError
 from mien.evaluation import calibration, metrics, page, page_figures, protocol
 from mien.evaluation.answers import FileAnswers, match
@@ -65,16 +65,16 @@ def evaluate(
 ) -> dict[str, Any]:
     """Predict, score, write the files named above, and return the report.
 
-    tta: ten crops; the single crop is measured beside them. limit: only the first N images (smoke runs; the report
-    says so). group_by: as ``groups.load_groups`` reads them. seed: of the bootstrap and the cross-fit.
+    tta: ten crops; the single crop is measured beside them. limit: only N images, spread over the split (smoke
+    runs; the report says so). group_by: as ``groups.load_groups`` reads them. seed: of the bootstrap and the cross-fit.
     Raises DataError for a split, labels or groups that do not fit, OutputError where ``out`` cannot be written.
     """
     out = _folder(out)
     labels, order = protocol.label_order(predictor.labels)
-    split = store.read(split_name)
-    rows = slice(limit)
-    images = split.images[rows]
-    grouping = _groupings(group_by, store, split, rows)
+    whole = store.read(split_name)
+    split, rows = whole.limited(limit), slice(None)
+    images = split.images
+    grouping = _groupings(group_by, store, split, _chosen(whole, limit))
     _codes(split, rows, labels)  # before any work is done
 
     single = None
@@ -90,7 +90,7 @@ def evaluate(
         seconds = time.perf_counter() - started
     report: dict[str, Any] = {
         "model": predictor.describe(),
-        "data": _data(store, split, rows),
+        "data": _data(store, split, of=len(whole)),
         "views": 10 if tta else 1,
         "detector": detector,
         "temperature": found.temperature,
@@ -116,17 +116,17 @@ def evaluate_answers(
 ) -> dict[str, Any]:
     """Score what another tool predicted; name: what it is called in the report. Otherwise as :func:`evaluate`."""
     out = _folder(out)
-    split = store.read(split_name)
-    rows = slice(limit)
-    grouping = _groupings(group_by, store, split, rows)
+    whole = store.read(split_name)
+    split, rows, chosen = whole.limited(limit), slice(None), _chosen(whole, limit)
+    grouping = _groupings(group_by, store, split, chosen)
     _codes(split, rows, answers.labels)
     sources = [name or "" for name in store_column(store, split_name, "source")]
-    matched = match(answers, split.paths, sources, limit=limit)
+    matched = match(answers, whole.paths, sources, chosen=chosen)
     found = Predictions(matched.probabilities, None, None)
     file = {"file": answers.path.name, "sha256": sha256(answers.path)}
     report: dict[str, Any] = {
         "model": {"kind": "predictions", "name": name or answers.path.stem} | file,
-        "data": _data(store, split, rows),
+        "data": _data(store, split, of=len(whole)),
         "predictions": file | matched.facts,
         "views": None,
         "detector": None,
@@ -217,22 +217,28 @@ def _codes(split: Split, rows: slice, labels: tuple[str, ...]) -> tuple[NDArray[
     return protocol.codes_for(own, labels, split=split.name) if (own >= 0).all() else None
 
 
-def _data(store: Store, split: Split, rows: slice) -> dict[str, Any]:
-    leak = None if split.leak is None else int(split.leak[rows].sum())
+def _chosen(split: Split, limit: int | None) -> NDArray[np.int64] | None:
+    """The rows that ``Split.limited`` keeps; None for all."""
+    return None if limit is None or limit >= len(split) else spread(len(split), limit)
+
+
+def _data(store: Store, split: Split, *, of: int) -> dict[str, Any]:
     return {
         "store": store.fingerprint,
         "sources": [source["name"] for source in store.summary.get("sources", [])],
         "split": split.name,
-        "images": len(split.paths[rows]),
-        "of": len(split),
-        "near_duplicates_in_training": leak,
+        "images": len(split),
+        "of": of,
+        "near_duplicates_in_training": None if split.leak is None else int(split.leak.sum()),
     }
 
 
-def _groupings(group_by: Sequence[str], store: Store, split: Split, rows: slice) -> dict[str, list[str | None]]:
+def _groupings(
+    group_by: Sequence[str], store: Store, split: Split, chosen: NDArray[np.int64] | None
+) -> dict[str, list[str | None]]:
     result: dict[str, list[str | None]] = {}
     for spec in group_by:
-        name, groups = load_groups(spec, store, split.name, split.paths[rows])
+        name, groups = load_groups(spec, store, split.name, split.paths, rows=chosen)
         if name in result:
             raise UsageError(f"--group-by: expected each name once, got {name!r} twice")
         result[name] = groups

@@ -42,11 +42,14 @@ UNKNOWN = "(no group)"
 ALLOTMENTS = 10_000
 
 
-def load_groups(spec: str, store: Store, split: str, paths: Sequence[str]) -> tuple[str, list[str | None]]:
+def load_groups(
+    spec: str, store: Store, split: str, paths: Sequence[str], *, rows: NDArray[np.int64] | None = None
+) -> tuple[str, list[str | None]]:
     """The name of a grouping and the group of each image, None where it has none.
 
     spec: a column of the store's Parquet (``source``), or ``FILE:COLUMN`` with a CSV or Parquet that has ``path``.
-    paths: the N images wanted, the first N rows of the split. Raises DataError for what cannot be used.
+    paths: the N images wanted; rows: where they stand in the split, all of it where None. Raises DataError for what
+    cannot be used.
     """
     file, colon, column = spec.rpartition(":")
     if colon and not (file and column.strip()):
@@ -54,7 +57,9 @@ def load_groups(spec: str, store: Store, split: str, paths: Sequence[str]) -> tu
     if colon:
         name, groups = column.strip(), _from_file(Path(file), column, paths)
     else:
-        name, groups = spec, store_column(store, split, spec)[: len(paths)]
+        column_of_all = store_column(store, split, spec)
+        name = spec
+        groups = column_of_all if rows is None else [column_of_all[row] for row in rows.tolist()]
     found = sorted({group for group in groups if group is not None})
     if not found:
         raise DataError(f"--group-by {spec}: expected groups of the images in {split}, got none of them")
