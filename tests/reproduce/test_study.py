@@ -114,12 +114,12 @@ def test_a_study_is_run_interrupted_and_gone_on_with(
         assert ours["seeds"] == pytest.approx([r["figures"]["all"]["accuracy"]["value"] for r in reports])
     lines = list(csv.DictReader((home / "table.csv").read_text().splitlines()))
     assert {line["arm"] for line in lines} == {arm.key for arm in PAPER_A.arms}
-    for picture in ("curves.png", "curves_all.png", "differences_as_trained_all.png"):
+    for picture in ("curves.png", "curves_all.png", "differences_as_trained_all.png", "figure2.png"):
         with Image.open(home / picture) as image:
             assert min(image.size) > 200
 
     page = (home / "report.html").read_text()
-    assert page.count("<img ") >= 6  # curves, differences, confusion, landscape, clusters
+    assert page.count("<img ") >= 7  # curves, differences, confusion, landscape, clusters, figure 2
     assert "://" not in re.sub(r"data:image[^\"]*", "", page)  # nothing is fetched
     assert not table["failed"]
     report = json.loads((home / "analysis/landscape/landscape.json").read_text())

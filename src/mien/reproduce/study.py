@@ -5,6 +5,7 @@ DIR/runs/*/       each run and its evaluation    DIR/*.png, *.svg            the
 DIR/analysis/     landscape, clusters, masks     DIR/report.html             all of it on one page
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 
 from mien.atomic import write_text
+from mien.data.balance_figure import balance_figure
 from mien.data.store import Store
 from mien.errors import RecipeError, UsageError
 from mien.evaluation.page_figures import save
@@ -69,7 +71,7 @@ def reproduce(
     write_table(table, home)
     first = next(iter(outcome.kept.values()))[0].predictions[table["scored_on"]]
     confusion = read_if_there(first / "confusion.svg")
-    balance = read_if_there(store.path / "balance.svg")
+    balance = figure2(store, splits.train, home)
     write_text(home / "report.html", render(table, drawn, shown, balance=balance, confusion=confusion))
     return dict(table["failed"])
 
@@ -91,6 +93,24 @@ def draw(chosen: Study, table: dict[str, Any], outcome: Outcome, home: Path) -> 
                 name = f"differences_{reading}_{part}"
                 figures[name] = curves.differences_figure(table, reading=reading, part=part)
     return {name: save(figure, home / name) for name, figure in figures.items()}
+
+
+def figure2(store: Store, split: str, home: Path) -> bytes:
+    """Paper A's Figure 2 of the training split as the store has it: ``figure2.png`` and ``.svg``; returns the SVG."""
+    import pyarrow.parquet as pq
+
+    originals: dict[str, Counter[str]] = {}
+    generated: dict[str, Counter[str]] = {}
+    for shard in store.shards(split):
+        there = set(pq.read_schema(shard).names)
+        wanted = [name for name in ("source", "label", "generated_from") if name in there]
+        for row in pq.read_table(shard, columns=wanted).to_pylist():
+            if row["label"] is not None:
+                counts = generated if row.get("generated_from") else originals
+                counts.setdefault(row["source"], Counter())[row["label"]] += 1
+    title = "Training images" if generated else "Training images; this store is not balanced"
+    balance_figure(originals, generated, png=home / "figure2.png", svg=home / "figure2.svg", title=title)
+    return (home / "figure2.svg").read_bytes()
 
 
 def _value(key: str, text: str) -> Any:
