@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mien.data.sources import VOTE_NAMES
 from mien.errors import DataError
-from mien.evaluation.metrics import RESAMPLES, Float, Int, bootstrap, wilson
+from mien.evaluation.metrics import Float, Int, mean_with_percentiles, wilson
 from mien.labels import canonical
 
 LEVELS = (4, 5, 6, 7, 8, 9, 10)
@@ -64,10 +64,11 @@ def agreement(
         "n": len(truth),
         "without_votes": int((~has).sum()),
         "majority": _share((given == majority)[clear]) | {"n": int(clear.sum()), "left_out": left_out},
-        "vote_share": _mean(_chosen(shares, given), seed=seed) | {"possible": float(shares.max(1).mean())},
+        "vote_share": mean_with_percentiles(_chosen(shares, given), seed=seed)
+        | {"possible": float(shares.max(1).mean())},
         "label": {
             "majority": _share((truth == majority)[clear]),
-            "vote_share": _mean(_chosen(shares, truth), seed=seed),
+            "vote_share": mean_with_percentiles(_chosen(shares, truth), seed=seed),
         },
         "accuracy_by_level": _by_level(given == truth, counts),
     }
@@ -120,9 +121,3 @@ def _share(hits: NDArray[np.bool_]) -> dict[str, float | None]:
         return {"value": None, "low": None, "high": None}
     low, high = wilson(int(hits.sum()), len(hits))
     return {"value": float(hits.mean()), "low": low, "high": high}
-
-
-def _mean(rows: Float, *, seed: int) -> dict[str, float]:
-    drawn = bootstrap(rows[:, None], lambda means: means[:, 0], resamples=RESAMPLES, seed=seed)
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return {"value": float(rows.mean()), "low": float(low), "high": float(high)}

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mien.errors import DataError, MissingExtra
-from mien.evaluation.metrics import _Z, RESAMPLES, Float, Int, from_confusion
+from mien.evaluation.metrics import _Z, RESAMPLES, Float, Int, from_confusion, with_percentiles
 
 #: Discordant images up to which the exact test is used.
 EXACT_UP_TO = 1000
@@ -86,8 +86,7 @@ def paired_differences(
     spread = _difference(drawn, used, classes)
     result = {}
     for name in DIFFERENCES:
-        low, high = np.percentile(spread[name], (2.5, 97.5))
-        result[name] = {"value": float(value[name][0]), "low": float(low), "high": float(high)}
+        result[name] = with_percentiles(float(value[name][0]), spread[name])
     only_first, only_second = int(((a == truth) & (b != truth)).sum()), int(((a != truth) & (b == truth)).sum())
     if 0 < only_first + only_second < FEW:
         low, high = few_discordant(only_first, only_second, len(truth))

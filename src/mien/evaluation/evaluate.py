@@ -72,10 +72,10 @@ def evaluate(
     out = _folder(out)
     labels, order = protocol.label_order(predictor.labels)
     whole = store.read(split_name)
-    split, rows = whole.limited(limit), slice(None)
+    split = whole.limited(limit)
     images = split.images
     grouping = _groupings(group_by, store, split, _chosen(whole, limit))
-    _codes(split, rows, labels)  # before any work is done
+    _codes(split, labels)  # before any work is done
 
     single = None
     started = time.perf_counter()
@@ -99,7 +99,7 @@ def evaluate(
         "seconds": round(seconds, 2),
         "images_per_second": round(len(images) / seconds, 1),
     }
-    return _finish(report, found, split, rows, labels, out, single=single, grouping=grouping, answers_only=False)
+    return _finish(report, found, split, labels, out, single=single, grouping=grouping, answers_only=False)
 
 
 def evaluate_answers(
@@ -117,9 +117,9 @@ def evaluate_answers(
     """Score what another tool predicted; name: what it is called in the report. Otherwise as :func:`evaluate`."""
     out = _folder(out)
     whole = store.read(split_name)
-    split, rows, chosen = whole.limited(limit), slice(None), _chosen(whole, limit)
+    split, chosen = whole.limited(limit), _chosen(whole, limit)
     grouping = _groupings(group_by, store, split, chosen)
-    _codes(split, rows, answers.labels)
+    _codes(split, answers.labels)
     sources = [name or "" for name in store_column(store, split_name, "source")]
     matched = match(answers, whole.paths, sources, chosen=chosen)
     found = Predictions(matched.probabilities, None, None)
@@ -135,14 +135,13 @@ def evaluate_answers(
         "seed": seed,
     }
     only = answers.answers_only
-    return _finish(report, found, split, rows, answers.labels, out, single=None, grouping=grouping, answers_only=only)
+    return _finish(report, found, split, answers.labels, out, single=None, grouping=grouping, answers_only=only)
 
 
 def _finish(
     report: dict[str, Any],
     found: Predictions,
     split: Split,
-    rows: slice,
     labels: tuple[str, ...],
     out: Path,
     *,
@@ -160,15 +159,14 @@ def _finish(
         "date": datetime.now(UTC).date().isoformat(),
     }
     _clear(out)
-    write_predictions(out, split, rows, labels, found.probabilities)
-    codes = _codes(split, rows, labels)
+    write_predictions(out, split, labels, found.probabilities)
+    codes = _codes(split, labels)
     drawn: dict[str, Any] = {}
     if codes is None:
         report["figures"] = None  # labels held back: predicted blind
     else:
         y, asked = codes
-        leak = None if split.leak is None else split.leak[rows]
-        whole = protocol.Case(y, found.probabilities, labels, leak, split.votes[rows], grouping, answers_only)
+        whole = protocol.Case(y, found.probabilities, labels, split.leak, split.votes, grouping, answers_only)
         case = whole.of(asked)
         report["data"]["left_out"] = {"contempt": int((~asked).sum())} if not asked.all() else {}
         seed = report["seed"]
@@ -177,7 +175,7 @@ def _finish(
             report["warnings"].append(ASSUMED)
         if single is not None:
             report["single_crop"] = _single_crop(case, single, asked, seed=seed)
-        groups = groups_within(split.images[rows][asked])
+        groups = groups_within(split.images[asked])
         if found.logits is not None and len(np.unique(groups)) > 1:  # two halves to cross-fit on
             report["calibration"] = _calibration(found.logits[asked], groups, case, seed=seed)
         drawn = page_figures.draw(report, case, title=_title(report))
@@ -211,10 +209,9 @@ def _clear(out: Path) -> None:
         raise OutputError(f"expected to replace {file}, failed: {error.strerror}") from error
 
 
-def _codes(split: Split, rows: slice, labels: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
+def _codes(split: Split, labels: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
     """As ``protocol.codes_for``; None where labels are held back."""
-    own = split.labels[rows]
-    return protocol.codes_for(own, labels, split=split.name) if (own >= 0).all() else None
+    return protocol.codes_for(split.labels, labels, split=split.name) if (split.labels >= 0).all() else None
 
 
 def _chosen(split: Split, limit: int | None) -> NDArray[np.int64] | None:

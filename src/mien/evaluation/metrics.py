@@ -214,6 +214,18 @@ def bootstrap(rows: Float, statistic: Callable[[Float], Float], *, resamples: in
     return np.concatenate(results)
 
 
+def with_percentiles(value: float, drawn: Float) -> dict[str, float]:
+    """A value with the 2.5 and 97.5 percentiles of its resamples."""
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return {"value": value, "low": float(low), "high": float(high)}
+
+
+def mean_with_percentiles(rows: Float, *, seed: int = 0) -> dict[str, float]:
+    """The mean of one number an image, float N, with its bootstrap interval."""
+    drawn = bootstrap(rows[:, None], lambda means: means[:, 0], seed=seed)
+    return with_percentiles(float(rows.mean()), drawn)
+
+
 def summary(
     y: ArrayLike, p: ArrayLike, labels: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
@@ -233,7 +245,7 @@ def summary(
     figures: dict[str, Any] = {"accuracy": _share(right, n)}
     for name, value in averages(truth, probabilities).items():
         # weighted recall is accuracy: one figure, one interval
-        figures[name] = _share(right, n) if name == "weighted_recall" else _with_percentiles(value, drawn[name])
+        figures[name] = _share(right, n) if name == "weighted_recall" else with_percentiles(value, drawn[name])
     figures |= _probability_figures(truth, probabilities, resamples=resamples, seed=seed)
     f1, support = per_class(truth, probabilities)[2:]
     return {
@@ -246,7 +258,7 @@ def summary(
                 "support": int(support[i]),
                 "precision": _share(int(matrix[i, i]), int(matrix[:, i].sum())),
                 "recall": _share(int(matrix[i, i]), int(support[i])),
-                "f1": _with_percentiles(float(f1[i]), drawn["f1"][:, i]),
+                "f1": with_percentiles(float(f1[i]), drawn["f1"][:, i]),
             }
             for i, name in enumerate(labels)
         },
@@ -273,9 +285,9 @@ def _probability_figures(y: Int, p: Float, *, resamples: int, seed: int) -> dict
     )
     value = ece(y, p)
     return {
-        "nll": _with_percentiles(_mean(rows[:, 0]), drawn[:, 0]),
-        "brier": _with_percentiles(_mean(rows[:, 1]), drawn[:, 1]),
-        "ece": _with_percentiles(value, np.maximum(drawn[:, 2] - np.median(drawn[:, 2]) + value, 0)),
+        "nll": with_percentiles(_mean(rows[:, 0]), drawn[:, 0]),
+        "brier": with_percentiles(_mean(rows[:, 1]), drawn[:, 1]),
+        "ece": with_percentiles(value, np.maximum(drawn[:, 2] - np.median(drawn[:, 2]) + value, 0)),
     }
 
 
@@ -312,11 +324,6 @@ def _mean(rows: Float) -> float:
 def _share(successes: int, n: int) -> dict[str, float]:
     low, high = wilson(successes, n)
     return {"value": successes / n if n else 0.0, "low": low, "high": high}
-
-
-def _with_percentiles(value: float, drawn: Float) -> dict[str, float]:
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return {"value": value, "low": float(low), "high": float(high)}
 
 
 def _sklearn() -> Any:

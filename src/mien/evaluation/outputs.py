@@ -34,29 +34,28 @@ class Written:
     leak: NDArray[np.bool_] | None
 
 
-def write_predictions(out: Path, split: Split, rows: slice, names: tuple[str, ...], probabilities: Float32) -> None:
-    """Both files. names: the K labels. probabilities: float32 N×K of ``split``'s ``rows``. Raises OutputError."""
+def write_predictions(out: Path, split: Split, names: tuple[str, ...], probabilities: Float32) -> None:
+    """Both files. names: the K labels. probabilities: float32 N×K of ``split``. Raises OutputError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    labels = split.labels[rows]
     found = ~np.isnan(probabilities).any(axis=1)
     best = np.where(found, np.nan_to_num(probabilities).argmax(axis=1), -1)
     columns: dict[str, object] = {
-        "path": split.paths[rows],
-        "label": pa.array([EIGHT[code] if code >= 0 else None for code in labels], pa.string()),
+        "path": split.paths,
+        "label": pa.array([EIGHT[code] if code >= 0 else None for code in split.labels], pa.string()),
         "answer": pa.array([names[code] if code >= 0 else None for code in best], pa.string()),
     }
     for number, name in enumerate(names):
         columns[name] = pa.array(probabilities[:, number], pa.float32(), from_pandas=True)  # NaN → null
-    columns["near_duplicate"] = pa.array([None] * len(labels) if split.leak is None else split.leak[rows], pa.bool_())
+    columns["near_duplicate"] = pa.array([None] * len(split) if split.leak is None else split.leak, pa.bool_())
     table = io.BytesIO()
     pq.write_table(pa.table(columns), table)
     write_bytes(out / PREDICTIONS, table.getvalue())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", *names])
-    for path, row in zip(split.paths[rows], probabilities, strict=True):
+    for path, row in zip(split.paths, probabilities, strict=True):
         writer.writerow([path, *("" if np.isnan(p) else f"{p:.6f}" for p in row)])
     write_text(out / "predictions.csv", text.getvalue())
 

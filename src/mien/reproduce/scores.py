@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from mien.errors import DataError
 from mien.evaluation import metrics, seven
+from mien.evaluation.metrics import with_percentiles
+from mien.evaluation.outputs import read_predictions
 
 FIGURES = ("accuracy", "weighted_precision", "weighted_recall", "weighted_f1", "macro_f1", "balanced_accuracy")
 RESAMPLES = 2000
@@ -36,28 +38,15 @@ class Answers:
 
 def read_answers(directory: Path) -> Answers | None:
     """An evaluation's ``predictions.parquet``; None where the labels were held back. Raises DataError."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    file = directory / "predictions.parquet"
     try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"expected predictions in {file}, cannot read them: {error}", hint="evaluate again") from error
-    own = ("path", "label", "answer", "near_duplicate")
-    labels = tuple(name for name in table.column_names if name not in own)
-    truth = table["label"].to_pylist()
-    if None in truth:
+        written = read_predictions(directory)
+    except DataError as error:
+        raise DataError(f"expected predictions in {directory}, cannot read them", hint="evaluate again") from error
+    truth = [name for name in written.truth if name is not None]
+    if len(truth) < len(written.truth):
         return None
-    p = np.column_stack([table[name].to_numpy().astype(np.float64) for name in labels])
-    leak = table["near_duplicate"]
-    return Answers(
-        paths=table["path"].to_pylist(),
-        labels=labels,
-        y=np.array([labels.index(name) for name in truth], np.int64),
-        p=p,
-        leak=None if leak.null_count else leak.to_numpy().astype(bool),
-    )
+    y = np.array([written.labels.index(name) for name in truth], np.int64)
+    return Answers(written.paths, written.labels, y, written.probabilities.astype(np.float64), written.leak)
 
 
 def seven_of(answers: Answers, *, closed: bool) -> Answers:
@@ -109,7 +98,7 @@ def score(
             row[name] = _stated(values, drawn)
             if reference:
                 base_values, base_drawn = reference[name]
-                differences[name] = _interval(float(values.mean() - base_values.mean()), drawn - base_drawn)
+                differences[name] = with_percentiles(float(values.mean() - base_values.mean()), drawn - base_drawn)
             else:
                 found.setdefault("", {})[name] = (values, drawn)
         if not reference:
@@ -134,12 +123,7 @@ def _figures_of(answers: Answers, chosen: NDArray[np.bool_], weights: NDArray[np
 
 def _stated(values: Float, drawn: Float) -> dict[str, Any]:
     sd = float(values.std(ddof=1)) if len(values) > 1 else None
-    return _interval(float(values.mean()), drawn) | {"sd": sd, "seeds": [float(value) for value in values]}
-
-
-def _interval(value: float, drawn: Float) -> dict[str, Any]:
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return {"value": value, "low": float(low), "high": float(high)}
+    return with_percentiles(float(values.mean()), drawn) | {"sd": sd, "seeds": [float(value) for value in values]}
 
 
 def readings(labels: Sequence[str]) -> tuple[str, ...]:

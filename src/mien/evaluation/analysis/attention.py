@@ -28,7 +28,7 @@ from mien.data.store import Split, Store
 from mien.evaluation.analysis import drawing, gradcam, inputs, places
 from mien.evaluation.analysis.corruptions import EYES, MOUTH
 from mien.evaluation.analysis.inputs import Network, Progress
-from mien.evaluation.metrics import bootstrap
+from mien.evaluation.metrics import mean_with_percentiles
 from mien.models.resnet_unet_eca import MaskedResNet
 
 Float = NDArray[np.float64]
@@ -151,11 +151,10 @@ def share_inside(maps: Float, rows: tuple[float, float], *, seed: int = 0) -> di
     total = maps.sum((1, 2))
     height = maps.shape[1]
     band = maps[:, round(rows[0] * height) : round(rows[1] * height)].sum((1, 2))
-    shares = (band[total > 0] / total[total > 0])[:, None]
+    shares = band[total > 0] / total[total > 0]
     if not len(shares):
         return {"n": 0, "value": None, "low": None, "high": None}
-    low, high = np.percentile(bootstrap(shares, lambda means: means[:, 0], seed=seed), (2.5, 97.5))
-    return {"n": len(shares), "value": float(shares.mean()), "low": float(low), "high": float(high)}
+    return {"n": len(shares), **mean_with_percentiles(shares, seed=seed)}
 
 
 def _bands() -> tuple[tuple[str, tuple[float, float]], ...]:

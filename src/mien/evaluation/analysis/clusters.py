@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DataError
+from mien.evaluation.metrics import with_percentiles
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -79,13 +80,7 @@ def with_intervals(features: Float, labels: Int, weights: Float) -> tuple[dict[s
     own = silhouettes(features, labels)
     values["silhouette"], drawn["silhouette"] = float(own.mean()), weights @ own / len(own)
     shifted = {key: drawn[key] - np.median(drawn[key]) + values[key] for key in MEASURES}
-    return {key: interval(values[key], shifted[key]) for key in MEASURES}, shifted
-
-
-def interval(value: float, drawn: Float) -> dict[str, float]:
-    """A value with the 2.5 and 97.5 percentiles of its resamples."""
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return {"value": value, "low": float(low), "high": float(high)}
+    return {key: with_percentiles(values[key], shifted[key]) for key in MEASURES}, shifted
 
 
 def _checked(features: Float, labels: Int) -> Float:

@@ -21,6 +21,7 @@ import torch
 from mien.data.store import Split, Store
 from mien.evaluation.analysis import clusters, drawing, inputs, places
 from mien.evaluation.analysis.inputs import Network, Progress
+from mien.evaluation.metrics import with_percentiles
 
 Float = clusters.Float
 #: Images in the scatter plots; more would hide each other, and t-SNE takes their number's square.
@@ -108,7 +109,7 @@ def compare(found: dict[str, Float], labels: clusters.Int, names: Sequence[str],
     if "before" in found:
         result["difference"] = {
             space: {
-                key: clusters.interval(
+                key: with_percentiles(
                     result["places"]["after"][space][key]["value"] - result["places"]["before"][space][key]["value"],
                     drawn["after"][space][key] - drawn["before"][space][key],
                 )

@@ -19,7 +19,7 @@ from mien.data.store import Split, Store
 from mien.errors import UsageError
 from mien.evaluation.analysis import drawing, inputs
 from mien.evaluation.analysis.inputs import Network, Progress
-from mien.evaluation.metrics import bootstrap, wilson
+from mien.evaluation.metrics import mean_with_percentiles, wilson
 from mien.models.resnet_unet_eca import MaskedResNet
 
 Bool = NDArray[np.bool_]
@@ -104,7 +104,6 @@ def compare(with_: Bool, without: Bool, *, seed: int = 0) -> dict[str, Any]:
 
     n = len(with_)
     gain = with_.astype(np.float64) - without
-    low, high = np.percentile(bootstrap(gain[:, None], lambda means: means[:, 0], seed=seed), (2.5, 97.5))
     only_with, only_without = int((gain > 0).sum()), int((gain < 0).sum())
     differing = only_with + only_without
     p = float(binomtest(only_with, differing).pvalue) if differing else 1.0
@@ -112,7 +111,7 @@ def compare(with_: Bool, without: Bool, *, seed: int = 0) -> dict[str, Any]:
     for key, bits in (("with_masks", with_), ("uniform_masks", without)):
         ends = wilson(int(bits.sum()), n)
         result[key] = {"value": float(bits.mean()), "low": ends[0], "high": ends[1]}
-    result["difference"] = {"value": float(gain.mean()), "low": float(low), "high": float(high)}
+    result["difference"] = mean_with_percentiles(gain, seed=seed)
     return result | {"mcnemar": {"only_with": only_with, "only_uniform": only_without, "p": p}}
 
 

@@ -16,13 +16,12 @@ cannot be differentiated twice.
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mien.evaluation.analysis.directions import Batches, Direction, Loss, cross_entropy, image_losses, single_precision
-from mien.evaluation.metrics import bootstrap
+from mien.evaluation.metrics import mean_with_percentiles
 from mien.training.sam import SAM
 
 RHO, ADAPTIVE_RHO = 0.05, 0.5
@@ -121,9 +120,7 @@ def ascent_sharpness(
         with torch.no_grad():
             torch._foreach_copy_(where, were)
         network.zero_grad(set_to_none=True)
-    drawn = bootstrap(rise[:, None], lambda means: means[:, 0], seed=seed)
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return {"rho": rho, "value": float(rise.mean()), "low": float(low), "high": float(high)}
+    return {"rho": rho, **mean_with_percentiles(rise, seed=seed)}
 
 
 def _dot(a: Direction, b: Direction) -> float:
