@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mien.data.loader import Batch
 from mien.preprocess import Preprocess
+from mien.training.device import seed_dropout, tf32
 from mien.training.objectives import Drawn, build_objective
 from mien.training.optimizers import build_optimizer, build_schedule
 from mien.training.recipe import Recipe
@@ -66,7 +67,7 @@ class FerModule(L.LightningModule):
 
         def gradients() -> Tensor:
             nonlocal passes
-            torch.manual_seed(self.recipe.seed * 1_000_003 + step + self.global_rank * 7_368_787)  # dropout: both alike
+            seed_dropout(self.recipe.seed * 1_000_003 + step + self.global_rank * 7_368_787, self.device)  # both alike
             optimizer.zero_grad()
             loss, figures = self.backward_in_parts(drawn)
             if self.recipe.optimizer.clip_norm:
@@ -76,7 +77,8 @@ class FerModule(L.LightningModule):
             passes += 1
             return loss
 
-        optimizer.step(closure=gradients)
+        with tf32(True, self.device):
+            optimizer.step(closure=gradients)
         schedule: Any = self.lr_schedulers()
         if not isinstance(schedule, ReduceLROnPlateau):
             schedule.step()
@@ -124,8 +126,8 @@ class FerModule(L.LightningModule):
                 torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """In single precision: what is selected is what evaluation will see."""
-        with torch.autocast(self.device.type, enabled=False):
+        """In full single precision: what is selected is what evaluation will see."""
+        with torch.autocast(self.device.type, enabled=False), tf32(False, self.device):
             rows = len(batch["images"])
             if rows:
                 self._valid.add(self.objective.validate(self.network, batch), rows)

@@ -89,6 +89,7 @@ class Expression(Objective):
         super().__init__(recipe, preprocess)
         self.class_weights = class_weights
         self.teachers = [t.eval().requires_grad_(False).to(memory_format=torch.channels_last) for t in teachers]
+        self._teachers_on: torch.device | None = None
 
     def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
         generator = augment.step_generator(self.recipe.seed, step, rank)
@@ -103,8 +104,9 @@ class Expression(Objective):
     @torch.no_grad()
     def answers(self, images: Tensor, temperature: float) -> Tensor:
         """The mean of the teachers' probabilities N×K, softened by the temperature."""
-        for teacher in self.teachers:
-            teacher.to(images.device)
+        if self._teachers_on != images.device:
+            self.teachers = [teacher.to(images.device) for teacher in self.teachers]
+            self._teachers_on = images.device
         dtype, enabled = torch.bfloat16, self.recipe.precision == "bf16"
         with torch.autocast(images.device.type, dtype=dtype, enabled=enabled):
             logits = [teacher(images) for teacher in self.teachers]
@@ -158,7 +160,7 @@ class MaskedImage(Objective):
     def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
         generator = augment.step_generator(self.recipe.seed, step, rank)
         images = self.normalise(self.augmented(batch, generator))
-        return {"images": images, "mask": self.draw_mask(len(images), generator).to(images.device)}
+        return {"images": images, "mask": augment.upload(self.draw_mask(len(images), generator), images.device)}
 
     def loss(self, network: nn.Module, drawn: Drawn) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(network, MaskedImageModel)

@@ -37,6 +37,7 @@ from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 from mien.training.averaging import MovingAverage
 from mien.training.checkpoints import PatientStop, RunCheckpoint, WholeCheckpointIO
+from mien.training.device import place
 from mien.training.module import FerModule
 from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, try_network
 from mien.training.prerequisites import check_prerequisites
@@ -92,6 +93,8 @@ def train(
     train_set = crop_dataset(train_split, recipe, preprocess, train=True, classes=classes)
     del train_split
     valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False, classes=classes)
+    if device.type == "cuda":
+        place([train_set, valid_set], torch.device("cuda", rank), free=torch.cuda.mem_get_info(rank)[0])
     batch = _whole_batch(recipe, len(train_set), devices)
     train_loader = make_loader(train_set, batch, train=True, seed=recipe.seed, rank=rank, world=devices, order=order)
     # As many as a pass of training holds, twice: validation keeps nothing for a backward pass.
@@ -141,6 +144,7 @@ def train(
             strategy=DDPStrategy() if devices > 1 else "auto",
             max_epochs=recipe.epochs,
             precision="32-true",  # the module opens autocast itself
+            benchmark=device.type == "cuda",  # cuDNN tries its algorithms once for each shape, of which there are few
             callbacks=callbacks,
             plugins=[WholeCheckpointIO()],
             logger=TensorBoardLogger(str(run), name="tensorboard", version=""),

@@ -10,6 +10,7 @@ enlarges them, and where the student has a window, its teachers see that part of
 """
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -59,13 +60,14 @@ def convert(images: Tensor, source: Preprocess, target: Preprocess) -> Tensor:
     """
     if source == target:
         return images
-    pixels = images.float() * _channels(source.std, images) + _channels(source.mean, images)
+    device = images.device
+    pixels = images.float() * _channels(source.std, device) + _channels(source.mean, device)
     if (source.color, target.color) == ("rgb", "grey"):
-        pixels = (pixels * _channels(LUMA, images)).sum(1, keepdim=True) / sum(LUMA)
+        pixels = (pixels * _channels(LUMA, device)).sum(1, keepdim=True) / sum(LUMA)
     pixels = _windowed(pixels, source, target)
     if (source.color, target.color) == ("grey", "rgb"):
         pixels = pixels.expand(-1, 3, -1, -1)
-    normalised = (pixels - _channels(target.mean, images)) / _channels(target.std, images)
+    normalised = (pixels - _channels(target.mean, device)) / _channels(target.std, device)
     return normalised.contiguous(memory_format=torch.channels_last)
 
 
@@ -84,5 +86,6 @@ def _windowed(pixels: Tensor, source: Preprocess, target: Preprocess) -> Tensor:
     return pixels[:, :, start : start + target.input_size, start : start + target.input_size]
 
 
-def _channels(numbers: tuple[float, ...], images: Tensor) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
+@cache  # one upload a run, not several a step
+def _channels(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float32, device=device).view(1, -1, 1, 1)
