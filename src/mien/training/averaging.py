@@ -44,14 +44,20 @@ class MovingAverage(WeightAveraging):
         self._latest_update_step = trainer.global_step
         averaged, current, n = self._averaged, self._current, self._average_model.n_averaged
         _copy(averaged.counts, current.counts)
-        if n == 0:
-            _copy(averaged.numbers, current.numbers)
-        else:
-            share = float(1 - torch.clamp((1 + n.float()) / (10 + n.float()), max=self.decay))
-            away = torch._foreach_sub(current.numbers, averaged.numbers)
-            torch._foreach_mul_(away, share)
-            torch._foreach_add_(averaged.numbers, away)
+        move(averaged.numbers, current.numbers, updates=int(n), decay=self.decay)
         n += 1
+
+
+def move(averaged: list[Tensor], current: list[Tensor], *, updates: int, decay: float) -> None:
+    """Move the averages towards the current numbers, in place, after that many updates; the first one copies."""
+    if updates == 0:
+        _copy(averaged, current)
+        return
+    n = torch.tensor(updates, dtype=torch.float32)  # in the numbers' own precision, so that runs of long ago go on
+    share = float(1 - torch.clamp((1 + n) / (10 + n), max=decay))
+    away = torch._foreach_sub(current, averaged)
+    torch._foreach_mul_(away, share)
+    torch._foreach_add_(averaged, away)
 
 
 class _Tensors:
