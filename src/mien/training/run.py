@@ -37,6 +37,7 @@ from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 from mien.training.averaging import MovingAverage
 from mien.training.checkpoints import PatientStop, RunCheckpoint, WholeCheckpointIO
+from mien.training.compiling import as_written, check_compiler, compiler
 from mien.training.device import place
 from mien.training.module import FerModule
 from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, try_network
@@ -57,11 +58,14 @@ def train(
     accelerator: str = "auto",
     devices: int = 1,
     threads: int | None = None,
+    compiled: bool = False,
+    cuda_graphs: bool = False,
 ) -> dict[str, Any]:
     """Train and return the run's ``meta.json``.
 
     resume: go on from ``last.ckpt``; with as many threads, the result equals an uninterrupted run. accelerator: "cpu",
     "gpu" (CUDA), or "auto": CUDA where there is one. devices: processes that share each batch (on one machine).
+    compiled, cuda_graphs: see ``compiling.py``; the second includes the first, and a run may go on with or without.
     Nothing is written before everything has been checked.
     Raises UsageError where ``run`` holds another run (with ``resume``: none), RecipeError and DataError for what they
     name, KeyboardInterrupt for Ctrl-C.
@@ -85,6 +89,8 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     _check_splits(recipe, store)
+    if compiled or cuda_graphs:
+        check_compiler(recipe, device, cuda_graphs=cuda_graphs, devices=devices)
     preprocess, classes = recipe_preprocess(recipe), len(store.labels)
     check_prerequisites(recipe, store.path, resume=go_on is not None)
     train_split = store.read(recipe.data.train).limited(recipe.data.limit)
@@ -109,7 +115,7 @@ def train(
     )
     weights = None
     if recipe.task == "expression" and recipe.targets.class_weights == "inverse":
-        weights = inverse_weights(train_set.columns["labels"].numpy(), len(store.labels))
+        weights = inverse_weights(train_set.columns["labels"].cpu().numpy(), len(store.labels))
     module = FerModule(
         network,
         recipe,
@@ -117,8 +123,10 @@ def train(
         steps_per_epoch=len(train_loader),
         teachers=teachers,
         class_weights=weights,
+        compiler=compiler(cuda_graphs=cuda_graphs) if compiled or cuda_graphs else as_written,
     )
     meta = _meta(recipe, store, network, images=len(train_set), device=device, devices=devices)
+    meta["compiled"] = "cuda graphs" if cuda_graphs else compiled
     if rank == 0:
         try:
             run.mkdir(parents=True, exist_ok=True)
