@@ -32,6 +32,9 @@ def train(
     cuda_graphs: Annotated[
         bool, typer.Option("--cuda-graphs", help="Also replay it as CUDA graphs: for small networks on a GPU.")
     ] = False,
+    save_seconds: Annotated[
+        float, typer.Option("--save-seconds", min=0, help="Write last.ckpt at most this often; 0: after each epoch.")
+    ] = 0.0,
 ) -> None:
     """Train a network by a recipe.
 
@@ -71,6 +74,7 @@ def train(
             threads=threads,
             compiled=compiled,
             cuda_graphs=cuda_graphs,
+            save_seconds=save_seconds,
         )
     except (KeyboardInterrupt, SystemExit) as end:
         status = 130 if isinstance(end, KeyboardInterrupt) else end.code
@@ -82,6 +86,7 @@ def train(
         words += ["--threads", str(threads)] if threads else []
         words += ["--compile"] if compiled else []
         words += ["--cuda-graphs"] if cuda_graphs else []
+        words += ["--save-seconds", f"{save_seconds:g}"] if save_seconds else []
         say(f"{_SIGNALS[status]}; go on with: {shlex.join(['mien', 'train', recipe, *words, '--resume'])}")
         raise typer.Exit(status) from end
     figures = {key: value for key, value in meta["result"].items() if key.startswith("best_") and value is not None}

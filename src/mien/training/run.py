@@ -4,8 +4,8 @@
     RUN/meta.json     data, versions, result     RUN/tensorboard/ the same curves
     RUN/best.ckpt     best validated epoch       RUN/last.ckpt    where ``--resume`` goes on
 
-Checkpoints hold the averaged weights under ``state_dict`` (that is what is evaluated and exported) beside everything
-a resumed run needs. They are read with ``weights_only=True``.
+Checkpoints hold the averaged weights under ``state_dict`` (that is what is evaluated and exported); ``last.ckpt`` also
+has everything that a resumed run needs. They are read with ``weights_only=True``.
 """
 
 import json
@@ -36,7 +36,7 @@ from mien.errors import DataError, OutputError, UsageError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 from mien.training.averaging import MovingAverage
-from mien.training.checkpoints import PatientStop, RunCheckpoint, WholeCheckpointIO
+from mien.training.checkpoints import LastCheckpoint, PatientStop, RunCheckpoint, WholeCheckpointIO
 from mien.training.compiling import as_written, check_compiler, compiler
 from mien.training.device import place
 from mien.training.module import FerModule
@@ -60,12 +60,14 @@ def train(
     threads: int | None = None,
     compiled: bool = False,
     cuda_graphs: bool = False,
+    save_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Train and return the run's ``meta.json``.
 
     resume: go on from ``last.ckpt``; with as many threads, the result equals an uninterrupted run. accelerator: "cpu",
     "gpu" (CUDA), or "auto": CUDA where there is one. devices: processes that share each batch (on one machine).
     compiled, cuda_graphs: see ``compiling.py``; the second includes the first, and a run may go on with or without.
+    save_seconds: ``last.ckpt`` is written at most that often, and at the end; 0 for each epoch.
     Nothing is written before everything has been checked.
     Raises UsageError where ``run`` holds another run (with ``resume``: none), RecipeError and DataError for what they
     name, KeyboardInterrupt for Ctrl-C.
@@ -137,9 +139,7 @@ def train(
     monitor: dict[str, Any] = {"monitor": module.objective.monitor, "mode": module.objective.mode}
     best = RunCheckpoint(dirpath=run, filename="best", enable_version_counter=False, **monitor)
     # A callback of its own: ``save_last`` writes only in epochs that are the best so far.
-    each_epoch = RunCheckpoint(
-        dirpath=run, filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    each_epoch = LastCheckpoint(seconds=save_seconds, dirpath=run, filename="last", enable_version_counter=False)
     callbacks: list[Callback] = [best, EpochLog(run / "log.csv"), each_epoch, LeaveOnSigterm(), *progress_bar()]
     if recipe.early_stop:
         callbacks.append(PatientStop(patience=recipe.early_stop, min_delta=0.0, check_finite=False, **monitor))
@@ -154,7 +154,7 @@ def train(
             precision="32-true",  # the module opens autocast itself
             benchmark=device.type == "cuda",  # cuDNN tries its algorithms once for each shape, of which there are few
             callbacks=callbacks,
-            plugins=[WholeCheckpointIO()],
+            plugins=[WholeCheckpointIO(weights_alone=run / "best.ckpt")],
             logger=TensorBoardLogger(str(run), name="tensorboard", version=""),
             default_root_dir=str(run),
             enable_progress_bar=any("Progress" in type(c).__name__ for c in callbacks),
