@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import nn
 
 from mien.data.loader import CropDataset, make_loader
 from mien.data.store import Split
@@ -81,7 +82,13 @@ class OwnLoop:
     """The project's training loop over one network that stays, compiled or not, from call to call."""
 
     def __init__(
-        self, recipe: Recipe, data: CropDataset, *, device: torch.device, compiler: Compiler = as_written
+        self,
+        recipe: Recipe,
+        data: CropDataset,
+        *,
+        device: torch.device,
+        compiler: Compiler = as_written,
+        teachers: Sequence[nn.Module] = (),
     ) -> None:
         self.recipe, self.data, self.device = recipe, data, device
         self.batch = min(recipe.batch_size, len(data))
@@ -91,6 +98,7 @@ class OwnLoop:
             recipe_preprocess(recipe),
             steps_per_epoch=len(data) // self.batch,
             compiler=compiler,
+            teachers=teachers,
         )
 
     def run(self, steps: int, *callbacks: L.Callback) -> None:

@@ -226,12 +226,11 @@ def main() -> int:
             break
         row = measure(name, split, options, device)
         about["rows"].append(row)
-        print(table([row]), costs(row), sep="\n", file=sys.stderr, flush=True)
+        print("\n".join(filter(None, (table([row]), costs(row)))), file=sys.stderr, flush=True)
         if options.out:
             write_text(options.out, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
         torch.compiler.reset()
-    print(table(about["rows"]))
-    print("\n".join(filter(None, map(costs, about["rows"]))))
+    print("\n".join([table(about["rows"]), *filter(None, map(costs, about["rows"]))]))
     if options.out:
         write_text(options.out, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     return 0

@@ -24,7 +24,7 @@ from mien.cli.evaluate import headline, notes
 from mien.data.store import Store
 from mien.errors import DataError, MienError, UsageError
 from mien.evaluation.evaluate import evaluate
-from mien.evaluation.outputs import write_predictions
+from mien.evaluation.outputs import PREDICTIONS, write_predictions
 from mien.evaluation.page_figures import save
 from mien.evaluation.predict import predict_crops
 from mien.evaluation.predictors import RunPredictor
@@ -36,9 +36,23 @@ OF_RUN = ("recipe.yaml", "meta.json", "log.csv")
 OF_EVALUATION = ("report.json", "confusion.png", "reliability.png")
 
 
-def record(run: Path, name: str, store: Store, to: Path, *, device: str = "auto", tta: bool = True) -> None:
-    """Write the record of a run; the report's headline goes to stdout. Raises MienError, before anything is written
-    where the run or the store is not what it has to be."""
+def record(
+    run: Path,
+    name: str,
+    store: Store,
+    to: Path,
+    *,
+    device: str = "auto",
+    tta: bool = True,
+    limit: int | None = None,
+    predictions: Path | None = None,
+) -> None:
+    """Write the record of a run; the report's headline goes to stdout.
+
+    limit: only N images of each split (when the machinery is tried; the report says so). predictions: a folder for
+    what ``mien compare`` reads, the scored split's predictions.parquet beside its report, by the names of the record.
+    Raises MienError, before anything is written where the run or the store is not what it has to be.
+    """
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name) or name == BLIND:
         raise UsageError(f"expected a name of letters, digits and . _ - (not {BLIND}), got {name!r}")
     missing = [file for file in OF_RUN if not (run / file).is_file()]
@@ -53,10 +67,14 @@ def record(run: Path, name: str, store: Store, to: Path, *, device: str = "auto"
             out = home / f"{SCORED}{kind}"
             option = " --tta" if kind else ""
             command = f"mien evaluate {run} --data {store.path} --split {SCORED}{option} -o {out}"
-            report = evaluate(predictor, store, SCORED, Path(scratch), tta=bool(kind), command=command)
+            report = evaluate(predictor, store, SCORED, Path(scratch), tta=bool(kind), limit=limit, command=command)
             for file in OF_EVALUATION:
                 _copy(Path(scratch) / file, out / file)
-            _predict_blind(predictor, store, to / BLIND / f"{name}{kind}.csv", tta=bool(kind), scratch=Path(scratch))
+            if predictions is not None:
+                for file in (PREDICTIONS, "report.json"):
+                    _copy(Path(scratch) / file, predictions / f"{SCORED}{kind}" / file)
+            blind = _blind(predictor, store, Path(scratch), tta=bool(kind), limit=limit)
+            _copy(blind, to / BLIND / f"{name}{kind}.csv")
         print("\n".join([*notes(report), *headline(report)]), flush=True)
     for file in OF_RUN:
         _copy(run / file, home / file)
@@ -65,13 +83,13 @@ def record(run: Path, name: str, store: Store, to: Path, *, device: str = "auto"
         _copy(Path(scratch) / "curves.png", home / "curves.png")
 
 
-def _predict_blind(predictor: RunPredictor, store: Store, to: Path, *, tta: bool, scratch: Path) -> None:
+def _blind(predictor: RunPredictor, store: Store, scratch: Path, *, tta: bool, limit: int | None) -> Path:
+    """The file of blind predictions, as an evaluation would write it."""
     labels, order = label_order(predictor.labels)
-    split = store.read(BLIND)
-    write_predictions(
-        scratch, split, labels, predict_crops(predictor, split.images, tta=tta).in_order(order).probabilities
-    )
-    _copy(scratch / "predictions.csv", to)
+    split = store.read(BLIND).limited(limit)
+    found = predict_crops(predictor, split.images, tta=tta).in_order(order)
+    write_predictions(scratch, split, labels, found.probabilities)
+    return scratch / "predictions.csv"
 
 
 def _curves(run: Path, name: str) -> object:

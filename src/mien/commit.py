@@ -1,11 +1,15 @@
 """Which state of the code made a result: the commit of the checkout that mien runs from."""
 
+import os
 import subprocess
 from pathlib import Path
 
 
 def checkout_commit() -> str | None:
-    """The checkout's commit, "+" appended where files differ from it; None outside a checkout of mien."""
+    """The checkout's commit, "+" appended where files differ from it.
+
+    Outside a checkout of mien: what ``$MIEN_COMMIT`` says, which whoever copied the files there may set; else None.
+    """
     here = Path(__file__)
     try:
         # An installed mien may lie in a virtual environment inside somebody's repository: that commit is not ours.
@@ -21,5 +25,5 @@ def checkout_commit() -> str | None:
             cwd=here.parent, capture_output=True, text=True, timeout=10, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
-        return None
+        return os.environ.get("MIEN_COMMIT")
     return shown.stdout.strip() or None

@@ -1,0 +1,136 @@
+"""One job of a stage, in a process of its own: measure, be told how many epochs, train, record.
+
+All jobs of a round are measured at the same time, since they will train at the same time. Each says ``ready`` once its
+kernels are made, measures when it is told to, says its pace, and is told its epochs by the stage that started it
+(``running.py``); the words are files in a folder that both know. A job that was begun before goes on where it stopped.
+"""
+
+import gc
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from planning import Pace
+from record import OF_RUN, record
+from stages import COMPILED, EAGER, GRAPHS, Job, finished, recipe_of
+
+from mien.atomic import write_text
+from mien.data.loader import make_loader
+from mien.data.store import Store
+from mien.training.compiling import as_written, compiler
+from mien.training.networks import read_meta, recipe_preprocess
+from mien.training.recipe import Recipe, load_recipe
+from mien.training.run import choose_device, crop_dataset, train
+from mien.training.teachers import load_teacher
+from steps import BlockTimer, OwnLoop, now, training_pictures
+
+#: The faster, the more can go wrong: where one fails, the next is tried.
+MODES = (GRAPHS, COMPILED, EAGER)
+#: Seconds that a job needs beside its epochs: two evaluations with ten crops, drawing, and the answers to the stage.
+RECORDING = 45.0
+MEASURED = 6.0
+
+
+def work(job: Job, home: Path, talk: Path, *, deadline: float, tiny: bool, limit: int | None) -> int:
+    """Exit status: 0 done, 3 too little time for its fewest epochs. deadline: by the clock, when all must be done.
+
+    limit: evaluate on that many images only (when the machinery is tried).
+    """
+    store, run = Store.open(home / "stores" / "fer2013"), home / "runs" / job.name
+    resume = (run / "last.ckpt").is_file()
+    if resume:
+        write_text(talk / f"{job.name}.ready", "")
+        recipe = load_recipe(run / "recipe.yaml")
+        mode = {True: COMPILED, "cuda graphs": GRAPHS}.get(read_meta(run).get("compiled", False), EAGER)
+    else:
+        mode, epochs = _told(job, store, talk, deadline=deadline, tiny=tiny)
+        if not epochs:
+            print(f"{job.name}: too little time for its fewest epochs", flush=True)
+            return 3
+        recipe = recipe_of(job, epochs=epochs, tiny=tiny)
+        shutil.rmtree(run, ignore_errors=True)  # of one that was ended before it had saved anything
+    if not finished(run):
+        print(f"{job.name}: {recipe.epochs} epochs, {mode}", flush=True)
+        options: dict[str, Any] = {"compiled": mode == COMPILED, "cuda_graphs": mode == GRAPHS}
+        train(recipe, store, run, resume=resume, save_seconds=45.0, **options)
+    if recipe.task == "expression":
+        record(run, job.name, store, home / "results", predictions=home / "predictions" / job.name, limit=limit)
+    else:  # there is nothing to evaluate in a pretraining: how it went, and by what
+        for file in OF_RUN:
+            (home / "results" / job.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(run / file, home / "results" / job.name / file)
+    return 0
+
+
+def _told(job: Job, store: Store, talk: Path, *, deadline: float, tiny: bool) -> tuple[str, int]:
+    """How to train, and how many epochs, after the round was measured. 0 epochs: too few to begin."""
+    modes = MODES[MODES.index(job.mode) :] if choose_device("auto").type == "cuda" else (EAGER,)
+    known = talk.parent / f"{job.group}.epochs"
+    recipe = recipe_of(job, epochs=job.most, tiny=tiny)
+    for mode in modes:
+        try:
+            seconds = _seconds_an_epoch(recipe, store, mode, lambda: _wait_for_measuring(job, talk), tiny=tiny)
+            break
+        except Exception as error:  # a compiler that fails on one network should not cost that network its turn
+            if mode == modes[-1]:
+                raise
+            print(f"{job.name}: not {mode}: {type(error).__name__}: {str(error)[:500]}", flush=True)
+    gc.collect()
+    torch.cuda.empty_cache()  # what was measured is gone, and its memory the others'
+    left = deadline - time.time() - (0 if tiny else RECORDING)
+    write_text(talk / f"{job.name}.pace", json.dumps(asdict(Pace(seconds, left))))
+    _wait(known)
+    return mode, int(known.read_text("utf-8"))
+
+
+def _wait_for_measuring(job: Job, talk: Path) -> None:
+    write_text(talk / f"{job.name}.ready", "")
+    _wait(talk / "measure")
+
+
+def _wait(file: Path) -> None:
+    """Ends with the stage that should have answered."""
+    stage = os.getppid()
+    while not file.is_file():
+        if os.getppid() != stage:
+            sys.exit("the stage has ended")
+        time.sleep(0.1)
+
+
+def _seconds_an_epoch(recipe: Recipe, store: Store, mode: str, meet: Callable[[], None], *, tiny: bool) -> float:
+    """Training, validation and checkpoint, measured beside the round's other jobs."""
+    device, preprocess = choose_device("auto"), recipe_preprocess(recipe)
+    teachers = [load_teacher(run, preprocess) for run in recipe.distill.runs] if recipe.distill else []
+    data = training_pictures(recipe, store.read(recipe.data.train), device=device)
+    make = as_written if mode == EAGER else compiler(cuda_graphs=mode == GRAPHS)
+    loop = OwnLoop(recipe, data, device=device, compiler=make, teachers=teachers)
+    loop.run(2 if tiny else 8, warm := BlockTimer(warmup=1 if tiny else 5))
+    valid = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False)
+    if device.type == "cuda":
+        valid.move(torch.device("cuda", 0))
+    _validation(loop, valid)
+    meet()
+    a_step = warm.seconds / (warm.steps - warm.warmup)
+    steps = 2 if tiny else max(10, round(MEASURED / a_step))
+    loop.run(1 + steps, timer := BlockTimer(warmup=1))
+    weights = sum(value.nbytes for value in loop.module.network.state_dict().values())
+    checkpoint = 0.1 + weights / 5e8
+    return timer.seconds / steps * (len(data) // loop.batch) + _validation(loop, valid) + checkpoint
+
+
+@torch.no_grad()
+def _validation(loop: OwnLoop, valid: Any) -> float:
+    """Seconds of one pass over the validation split."""
+    network = loop.module.network.to(valid.device).eval()
+    started = now()
+    for batch in make_loader(valid, 256, train=False):
+        loop.module.objective.validate(network, batch)
+    network.train()
+    return now() - started
