@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from mien.data.store import TRAINING_SPLITS, Store
-from mien.errors import DataError, RecipeError, UsageError
+from mien.errors import DataError, UsageError
 from mien.models import registry
 from mien.reproduce.papers import Arm, Study
-from mien.training.recipe import Recipe, load_recipe, parse_recipe
+from mien.training.recipe import Recipe, load_recipe, parse_recipe, set_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def plan_run(
     recipe = load_recipe(f"{arm.recipes}/{preset.flavour}")
     raw: dict[str, Any] = yaml.safe_load(recipe.to_yaml())
     for key, value in arm.changes.items():
-        _set(raw, key, value)
+        set_key(raw, key, value)
     entry = registry.spec(raw["model"]["name"])
     if preset.reduced:
         own = {key.rpartition(".")[2]: value for key, value in arm.changes.items() if key.startswith("model.args.")}
@@ -123,7 +123,7 @@ def plan_run(
         **sets,
     }.items():
         if changed is not None:
-            _set(raw, key, changed)
+            set_key(raw, key, changed)
     parse_recipe(raw | {"name": arm.key}, origin=f"{arm.recipes}/{preset.flavour}")  # before it is calculated with
     raw["optimizer"]["lr"] *= rate
     raw |= {"name": f"{arm.key}-{preset.flavour}", "seed": seed}
@@ -151,18 +151,6 @@ def second_round(
         for run in chosen.values()
         for seed in preset.seeds[1:]
     ]
-
-
-def _set(raw: dict[str, Any], key: str, value: Any) -> None:
-    *parents, leaf = key.split(".")
-    place = raw
-    for number, parent in enumerate(parents):
-        if place.get(parent) is None:
-            place[parent] = {}
-        place = place[parent]
-        if not isinstance(place, dict):
-            raise RecipeError(f"--set {key}: {'.'.join(parents[: number + 1])} holds a value, not a section")
-    place[leaf] = value
 
 
 def _is_section(raw: dict[str, Any], key: str) -> bool:
