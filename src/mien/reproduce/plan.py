@@ -102,15 +102,10 @@ def plan_run(
     raw: dict[str, Any] = yaml.safe_load(recipe.to_yaml())
     for key, value in arm.changes.items():
         set_key(raw, key, value)
-    entry = registry.spec(raw["model"]["name"])
     if preset.reduced:
         own = {key.rpartition(".")[2]: value for key, value in arm.changes.items() if key.startswith("model.args.")}
-        smaller = {key: value for key, value in entry.reduced.items() if key != "image_size"}
-        raw["model"]["args"] = smaller | own
-        raw["data"] |= {"size": entry.reduced.get("image_size", min(entry.input_sizes)), "window": None}
-        raw["targets"]["votes"] = 0
-        raw["schedule"]["warmup"] = 0
-        raw |= {"accumulate": 1, "distill": None, "ema": None}
+        reduce(raw, own)
+        raw |= {"distill": None}
     raw["data"] |= {"train": splits.train, "validation": splits.validation}
     for key in sets:
         if key in _OWNED or key in arm.changes or _is_section(raw, key):
@@ -130,6 +125,17 @@ def plan_run(
     name = f"{arm.key}-lr{raw['optimizer']['lr']:.3g}-seed{seed}"
     raw = json.loads(json.dumps(raw))  # lists for tuples, as a recipe that was read has them
     return Run(arm, rate, seed, parse_recipe(raw, origin=f"{arm.recipes}/{preset.flavour}"), home / "runs" / name)
+
+
+def reduce(raw: dict[str, Any], own: Mapping[str, Any]) -> None:
+    """Change a recipe to its network's reduced form at its smallest side. own: arguments that stay as they are."""
+    entry = registry.spec(raw["model"]["name"])
+    smaller = {key: value for key, value in entry.reduced.items() if key != "image_size"}
+    raw["model"]["args"] = smaller | dict(own)
+    raw["data"] |= {"size": entry.reduced.get("image_size", min(entry.input_sizes)), "window": None}
+    raw["targets"]["votes"] = 0
+    raw["schedule"]["warmup"] = 0
+    raw |= {"accumulate": 1, "ema": None}
 
 
 def first_round(study: Study, preset: Preset, splits: Splits, home: Path, *, sets: Mapping[str, Any]) -> list[Run]:
