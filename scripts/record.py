@@ -1,0 +1,109 @@
+"""A finished run as the results directory keeps it: whatever a figure could be asked about, nothing bulky.
+
+    python scripts/record.py RUN NAME [--data stores/fer2013] [--to results/fer2013] [--device auto] [--no-tta]
+
+    TO/NAME/recipe.yaml, meta.json, log.csv    as the run has them
+    TO/NAME/curves.png                         training and validation by epoch
+    TO/NAME/public_test/                       a single crop: report.json, confusion.png, reliability.png
+    TO/NAME/public_test-tta/                   the same of ten crops
+    TO/private_test/NAME.csv, NAME-tta.csv     blind predictions: path and one probability a label
+
+An older record of that name is replaced. PrivateTest is predicted, never scored: should a store know its labels, nobody
+looks at them here.
+"""
+
+import argparse
+import csv
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from mien.atomic import write_bytes
+from mien.cli.evaluate import headline, notes
+from mien.data.store import Store
+from mien.errors import DataError, MienError, UsageError
+from mien.evaluation.evaluate import evaluate
+from mien.evaluation.outputs import write_predictions
+from mien.evaluation.page_figures import save
+from mien.evaluation.predict import predict_crops
+from mien.evaluation.predictors import RunPredictor
+from mien.evaluation.protocol import label_order
+from mien.reproduce.curves import curves_figure
+
+SCORED, BLIND = "public_test", "private_test"
+OF_RUN = ("recipe.yaml", "meta.json", "log.csv")
+OF_EVALUATION = ("report.json", "confusion.png", "reliability.png")
+
+
+def record(run: Path, name: str, store: Store, to: Path, *, device: str = "auto", tta: bool = True) -> None:
+    """Write the record of a run; the report's headline goes to stdout. Raises MienError, before anything is written
+    where the run or the store is not what it has to be."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", name) or name == BLIND:
+        raise UsageError(f"expected a name of letters, digits and . _ - (not {BLIND}), got {name!r}")
+    missing = [file for file in OF_RUN if not (run / file).is_file()]
+    if missing:
+        raise DataError(f"expected a run directory, got {run} without {', '.join(missing)}")
+    if lacking := {SCORED, BLIND} - set(store.splits):
+        raise DataError(f"expected {' and '.join(sorted(lacking))} in {store.path}, it has {', '.join(store.splits)}")
+    predictor = RunPredictor(run, device=device)
+    home = to / name
+    for kind in ("", "-tta") if tta else ("",):
+        with tempfile.TemporaryDirectory() as scratch:
+            out = home / f"{SCORED}{kind}"
+            option = " --tta" if kind else ""
+            command = f"mien evaluate {run} --data {store.path} --split {SCORED}{option} -o {out}"
+            report = evaluate(predictor, store, SCORED, Path(scratch), tta=bool(kind), command=command)
+            for file in OF_EVALUATION:
+                _copy(Path(scratch) / file, out / file)
+            _predict_blind(predictor, store, to / BLIND / f"{name}{kind}.csv", tta=bool(kind), scratch=Path(scratch))
+        print("\n".join([*notes(report), *headline(report)]), flush=True)
+    for file in OF_RUN:
+        _copy(run / file, home / file)
+    with tempfile.TemporaryDirectory() as scratch:
+        save(_curves(run, name), Path(scratch) / "curves")
+        _copy(Path(scratch) / "curves.png", home / "curves.png")
+
+
+def _predict_blind(predictor: RunPredictor, store: Store, to: Path, *, tta: bool, scratch: Path) -> None:
+    labels, order = label_order(predictor.labels)
+    split = store.read(BLIND)
+    write_predictions(
+        scratch, split, labels, predict_crops(predictor, split.images, tta=tta).in_order(order).probabilities
+    )
+    _copy(scratch / "predictions.csv", to)
+
+
+def _curves(run: Path, name: str) -> object:
+    with (run / "log.csv").open(newline="") as file:
+        epochs = sum(1 for _ in csv.DictReader(file))
+    return curves_figure({name: [run]}, title=name, facts=f"{epochs} epoch{'' if epochs == 1 else 's'}, {SCORED}")
+
+
+def _copy(source: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(to, source.read_bytes())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--data", type=Path, default=Path("stores/fer2013"))
+    parser.add_argument("--to", type=Path, default=Path("results/fer2013"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--no-tta", action="store_true", help="leave out ten crops, ten elevenths of the work")
+    options = parser.parse_args()
+    try:
+        record(
+            options.run, options.name, Store.open(options.data), options.to,
+            device=options.device, tta=not options.no_tta,
+        )  # fmt: skip
+    except MienError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

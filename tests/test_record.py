@@ -1,0 +1,51 @@
+"""``scripts/record.py``: what is kept of a run, and that nothing else is."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mien.labels import SEVEN
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "record.py"
+
+
+def record(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_a_record_holds_what_a_figure_could_be_asked_about(
+    trained_run: Path, small_store: Path, tmp_path: Path
+) -> None:
+    done = record(str(trained_run), "first", "--data", str(small_store), "--to", str(tmp_path), "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    kept = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
+    evaluations = {
+        f"first/public_test{tta}/{file}"
+        for tta in ("", "-tta")
+        for file in ("report.json", "confusion.png", "reliability.png")
+    }
+    of_run = {f"first/{file}" for file in ("recipe.yaml", "meta.json", "log.csv", "curves.png")}
+    assert kept == evaluations | of_run | {"private_test/first.csv", "private_test/first-tta.csv"}
+    single, ten = (
+        json.loads((tmp_path / "first" / f"public_test{tta}" / "report.json").read_text()) for tta in ("", "-tta")
+    )
+    best = json.loads((tmp_path / "first" / "meta.json").read_text())["result"]["best_valid_accuracy"]
+    assert single["figures"]["all"]["accuracy"]["value"] == pytest.approx(best, abs=1e-5)
+    assert (single["views"], ten["views"]) == (1, 10)
+    rows = list(csv.DictReader((tmp_path / "private_test" / "first.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["path", *SEVEN]
+    assert len(rows) == 35
+    assert all(sum(float(row[name]) for name in SEVEN) == pytest.approx(1, abs=1e-4) for row in rows)
+
+
+def test_what_is_no_run_is_one_line(small_store: Path, tmp_path: Path) -> None:
+    done = record(str(tmp_path), "first", "--data", str(small_store), "--to", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: expected a run directory")
+    assert not (tmp_path / "out").exists()
