@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     found = importlib.util.spec_from_file_location("scoreboard", ROOT / "scripts" / "scoreboard.py")
-    assert found and found.loader
+    assert found
+    assert found.loader
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
