@@ -1,6 +1,6 @@
 """A finished run as the results directory keeps it: whatever a figure could be asked about, nothing bulky.
 
-    python scripts/record.py RUN NAME [--data stores/fer2013] [--to results/fer2013] [--device auto] [--no-tta]
+    python scripts/record.py RUN NAME [--data stores/fer2013] [--to results/fer2013] [--no-tta | --training]
 
     TO/NAME/recipe.yaml, meta.json, log.csv    as the run has them
     TO/NAME/curves.png                         training and validation by epoch
@@ -8,7 +8,8 @@
     TO/NAME/public_test-tta/                   the same of ten crops
     TO/private_test/NAME.csv, NAME-tta.csv     blind predictions: path and one probability a label
 
-An older record of that name is replaced. PrivateTest is predicted, never scored: should a store know its labels, nobody
+--training writes the first two lines alone: a shipped reader's figures come from its ONNX file (scripts/measure). An
+older record of that name is replaced. PrivateTest is predicted, never scored: should a store know its labels, nobody
 looks at them here.
 """
 
@@ -41,9 +42,7 @@ def record(run: Path, name: str, store: Store, to: Path, *, device: str = "auto"
     where the run or the store is not what it has to be."""
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name) or name == BLIND:
         raise UsageError(f"expected a name of letters, digits and . _ - (not {BLIND}), got {name!r}")
-    missing = [file for file in OF_RUN if not (run / file).is_file()]
-    if missing:
-        raise DataError(f"expected a run directory, got {run} without {', '.join(missing)}")
+    _check_run(run)
     if lacking := {SCORED, BLIND} - set(store.splits):
         raise DataError(f"expected {' and '.join(sorted(lacking))} in {store.path}, it has {', '.join(store.splits)}")
     predictor = RunPredictor(run, device=device)
@@ -58,11 +57,23 @@ def record(run: Path, name: str, store: Store, to: Path, *, device: str = "auto"
                 _copy(Path(scratch) / file, out / file)
             _predict_blind(predictor, store, to / BLIND / f"{name}{kind}.csv", tta=bool(kind), scratch=Path(scratch))
         print("\n".join([*notes(report), *headline(report)]), flush=True)
+    record_training(run, name, home)
+
+
+def record_training(run: Path, name: str, home: Path) -> None:
+    """How a run was trained: its recipe, meta, log and curves. Raises DataError where ``run`` is none."""
+    _check_run(run)
     for file in OF_RUN:
         _copy(run / file, home / file)
     with tempfile.TemporaryDirectory() as scratch:
         save(_curves(run, name), Path(scratch) / "curves")
         _copy(Path(scratch) / "curves.png", home / "curves.png")
+
+
+def _check_run(run: Path) -> None:
+    missing = [file for file in OF_RUN if not (run / file).is_file()]
+    if missing:
+        raise DataError(f"expected a run directory, got {run} without {', '.join(missing)}")
 
 
 def _predict_blind(predictor: RunPredictor, store: Store, to: Path, *, tta: bool, scratch: Path) -> None:
@@ -93,8 +104,12 @@ def main() -> int:
     parser.add_argument("--to", type=Path, default=Path("results/fer2013"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--no-tta", action="store_true", help="leave out ten crops, ten elevenths of the work")
+    parser.add_argument("--training", action="store_true", help="recipe, meta, log and curves alone")
     options = parser.parse_args()
     try:
+        if options.training:
+            record_training(options.run, options.name, options.to / options.name)
+            return 0
         record(
             options.run, options.name, Store.open(options.data), options.to,
             device=options.device, tta=not options.no_tta,
