@@ -4,13 +4,13 @@
 
     TO/NAME/recipe.yaml, meta.json, log.csv    as the run has them
     TO/NAME/curves.png                         training and validation by epoch
-    TO/NAME/public_test/                       a single crop: report.json, confusion.png, reliability.png
-    TO/NAME/public_test-tta/                   the same of ten crops
+    TO/NAME/report.json, confusion.png, reliability.png    a single crop of PublicTest
+    TO/NAME/tta/                               the same of ten crops
     TO/private_test/NAME.csv, NAME-tta.csv     blind predictions: path and one probability a label
 
---training writes the first two lines alone: a shipped reader's figures come from its ONNX file (scripts/measure). An
-older record of that name is replaced. PrivateTest is predicted, never scored: should a store know its labels, nobody
-looks at them here.
+--training writes recipe, meta, log and curves alone: a shipped reader's figures come from its ONNX file
+(scripts/measure). An older record of that name is replaced. PrivateTest is predicted, never scored: should a store know
+its labels, nobody looks at them here.
 """
 
 import argparse
@@ -49,8 +49,7 @@ def record(run: Path, name: str, store: Store, to: Path, *, device: str = "auto"
     home = to / name
     for kind in ("", "-tta") if tta else ("",):
         with tempfile.TemporaryDirectory() as scratch:
-            out = home / f"{SCORED}{kind}"
-            option = " --tta" if kind else ""
+            out, option = (home / "tta", " --tta") if kind else (home, "")
             command = f"mien evaluate {run} --data {store.path} --split {SCORED}{option} -o {out}"
             report = evaluate(predictor, store, SCORED, Path(scratch), tta=bool(kind), command=command)
             for file in OF_EVALUATION:

@@ -4,7 +4,7 @@
     python scripts/scoreboard.py --check   exit status 1 where it is not up to date (a test runs this)
 
 A record is a folder results/fer2013/NAME/ (scripts/record.py and scripts/measure make them): recipe.yaml, meta.json and
-log.csv of the run, public_test/report.json and public_test-tta/report.json of its evaluations. Every shipped recipe
+log.csv of the run, report.json of a single crop of PublicTest, tta/report.json of ten. Every shipped recipe
 without a record is listed as not run, with what it would take.
 """
 
@@ -28,8 +28,8 @@ Json = dict[str, Any]
 
 def records(home: Path) -> list[Path]:
     """Folders of results/fer2013 with a single-crop evaluation, the best accuracy first."""
-    found = [path.parents[1] for path in home.glob("*/public_test/report.json")]
-    return sorted(found, key=lambda path: (-_accuracy(read(path / "public_test"))["value"], path.name))
+    found = [path.parent for path in home.glob("*/report.json")]
+    return sorted(found, key=lambda path: (-_accuracy(read(path))["value"], path.name))
 
 
 def read(folder: Path) -> Json:
@@ -91,13 +91,13 @@ def measured(home: Path) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for record in records(home):
-        single, recipe = read(record / "public_test"), _recipe(record)
+        single, recipe = read(record), _recipe(record)
         cells = ["–", "–"]
         if recipe is not None:
             figures = cost(recipe)
             cells = [count(figures["parameters"]), count(figures["macs"])]
         cells += [share(_accuracy(single, part)) for part in ("all", "leak_free")]
-        ten = record / "public_test-tta"
+        ten = record / "tta"
         if (ten / "report.json").is_file():
             cells += [share(_accuracy(read(ten), part)) for part in ("all", "leak_free")]
         else:
@@ -160,7 +160,7 @@ def blind(home: Path) -> list[str]:
 def scoreboard(results: Path) -> str:
     home = results / RECORDS
     smoke, by_recipe = smoked(results / "smoke.json")
-    example = read(records(home)[0] / "public_test")
+    example = read(records(home)[0])
     seen = (
         f"The last column is `{smoke['command']}` ({smoke['date']}, {smoke['hardware']}): the recipe with its network "
         "reduced, trained on 400 images for 2 epochs, evaluated, exported to ONNX and read back; seconds in all."
