@@ -4,7 +4,7 @@
 
     TO/NAME/recipe.yaml, meta.json, log.csv    as the run has them
     TO/NAME/curves.png                         training and validation by epoch
-    TO/NAME/report.json, confusion.png, reliability.png    a single crop of PublicTest
+    TO/NAME/report.json, predictions.parquet, confusion.png, reliability.png    a single crop of PublicTest
     TO/NAME/tta/                               the same of ten crops
     TO/private_test/NAME.csv, NAME-tta.csv     blind predictions: path and one probability a label
 
@@ -34,7 +34,7 @@ from mien.reproduce.curves import curves_figure
 
 SCORED, BLIND = "public_test", "private_test"
 OF_RUN = ("recipe.yaml", "meta.json", "log.csv")
-OF_EVALUATION = ("report.json", "confusion.png", "reliability.png")
+OF_EVALUATION = ("report.json", "predictions.parquet", "confusion.png", "reliability.png")
 
 
 def record(run: Path, name: str, store: Store, to: Path, *, device: str = "auto", tta: bool = True) -> None:

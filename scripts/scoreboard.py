@@ -5,7 +5,8 @@
 
 A record is a folder results/fer2013/NAME/ (scripts/record.py and scripts/measure make them): recipe.yaml, meta.json and
 log.csv of the run, report.json of a single crop of PublicTest, tta/report.json of ten. Every shipped recipe
-without a record is listed as not run, with what it would take.
+without a record is listed as not run, with what it would take. results/questions.yaml asks what one record is worth
+beside another; the answers are paired, from predictions.parquet of both.
 """
 
 import csv
@@ -15,7 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mien.evaluation.costs import cost_of_recipe
+from mien.reproduce.scores import Answers, read_answers, score
 from mien.training.recipe import Recipe, load_recipe, shipped_recipes
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +27,7 @@ RECORDS, BLIND = "fer2013", "private_test"
 #: The record whose quickest epoch says what this machine computes in a second when nothing else runs.
 PACE = "compact-base"
 IMAGES = 28_709
+PREDICTIONS = "predictions.parquet"
 Json = dict[str, Any]
 
 
@@ -103,10 +108,39 @@ def measured(home: Path) -> list[str]:
         else:
             cells += ["–", "–"]
         cells.append(share(single["figures"]["all"]["macro_f1"]))
-        made_of = [Path(mark["file"]).stem for mark in single["model"].get("members", [])]
-        cells.append(f"mean of `{'`, `'.join(made_of)}`" if made_of else _trained(record, recipe))
+        made = f"the mean of {single['model']['name']}" if "members" in single["model"] else _trained(record, recipe)
+        cells.append(made)
         lines.append(f"| [`{record.name}`]({RECORDS}/{record.name}) | {' | '.join(cells)} |")
     return lines
+
+
+def answers(home: Path, questions: Path) -> list[str]:
+    """A row for every question, with the paired difference of both sides in points."""
+    lines = [
+        "| question | without | with | difference, points | leak-free |",
+        "|---|---|---|---|---|",
+    ]
+    for asked in yaml.safe_load(questions.read_text("utf-8")):
+        names = {side: list(asked[side]) for side in ("without", "with")}
+        missing = [name for side in names.values() for name in side if not (home / name / PREDICTIONS).is_file()]
+        shown = [" ".join(f"`{name}`" for name in side) for side in names.values()]
+        cells = ["not run: " + ", ".join(f"`{name}`" for name in missing), ""]
+        if not missing:
+            arms = {side: [_predicted(home / name) for name in names[side]] for side in names}
+            cells = [_difference(score(arms, part=part)["with"]) for part in ("all", "leak_free")]
+        lines.append(f"| {asked['question']} | {' | '.join([*shown, *cells])} |")
+    return lines
+
+
+def _predicted(record: Path) -> Answers:
+    found = read_answers(record)
+    assert found is not None, f"{record}: PublicTest's labels are known"
+    return found
+
+
+def _difference(row: Json) -> str:
+    figure = row["difference"]["accuracy"]
+    return f"{figure['value'] * 100:+.2f} [{figure['low'] * 100:+.1f}, {figure['high'] * 100:+.1f}]"
 
 
 def commands(home: Path) -> list[str]:
@@ -186,6 +220,13 @@ def scoreboard(results: Path) -> str:
         f"{example['date']} ({example['hardware']}). The commands:",
         "",
         *commands(home),
+        "",
+        "## What was asked",
+        "",
+        "Paired differences of accuracy on the same images, with 95 % intervals from 2,000 resamples of them. A side of "
+        "several seeds is their mean.",
+        "",
+        *answers(home, results / "questions.yaml"),
         "",
         "## Predicted blind on PrivateTest",
         "",

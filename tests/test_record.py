@@ -26,7 +26,9 @@ def test_a_record_holds_what_a_figure_could_be_asked_about(
     assert "accuracy" in done.stdout
     kept = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
     evaluations = {
-        f"first/{ten}{file}" for ten in ("", "tta/") for file in ("report.json", "confusion.png", "reliability.png")
+        f"first/{ten}{file}"
+        for ten in ("", "tta/")
+        for file in ("report.json", "predictions.parquet", "confusion.png", "reliability.png")
     }
     of_run = {f"first/{file}" for file in ("recipe.yaml", "meta.json", "log.csv", "curves.png")}
     assert kept == evaluations | of_run | {"private_test/first.csv", "private_test/first-tta.csv"}
