@@ -223,8 +223,8 @@ def scoreboard(results: Path) -> str:
         "",
         "## What was asked",
         "",
-        "Paired differences of accuracy on the same images, with 95 % intervals from 2,000 resamples of them. A side of "
-        "several seeds is their mean.",
+        "Paired differences of accuracy on the same images, with 95 % intervals from 2,000 resamples of them. A side "
+        "of several seeds is their mean.",
         "",
         *answers(home, results / "questions.yaml"),
         "",
