@@ -82,7 +82,8 @@ def _question(network: Network, split: Split, seed: int, grid: Any) -> str:
 def measure(
     network: Network, split: Split, rows: Rows, grid: Any, cut: Any, seed: int, advance: Callable[[int], None]
 ) -> dict[str, Any]:
-    """All numbers of one run. advance: called with the number of steps that are done."""
+    """All numbers of one run. advance: called with the number of steps that are done, before and after each that is
+    not among ``rows``."""
     batches: Batches = list(inputs.batches(network, split))
     module, done = network.module, 0
     first, second = (filter_normalised(module, seed=2 * seed + number) for number in (0, 1))
@@ -92,13 +93,22 @@ def measure(
         done += 1
         advance(done)
 
-    line = rows.get("cut", lambda: along(module, batches, [first], [(a,) for a in cut]))
-    step()
+    def row(key: str, compute: Callable[[], Any]) -> Any:
+        nonlocal done
+        tell = advance if key not in rows else None
+        if tell:
+            tell(done)
+        value = rows.get(key, compute)
+        done += 1
+        if tell:
+            tell(done)
+        return value
+
+    line = row("cut", lambda: along(module, batches, [first], [(a,) for a in cut]))
     surface = []
     for b in grid:
         points = [(a, b) for a in grid]
-        surface.append(rows.get(f"{b:.6f}", partial(along, module, batches, [first, second], points)))
-        step()
+        surface.append(row(f"{b:.6f}", partial(along, module, batches, [first, second], points)))
 
     def eigenvalue() -> dict[str, Any]:
         return sharpness.top_eigenvalue(
@@ -113,8 +123,7 @@ def measure(
         def ascent(rho: float = rho, adaptive: bool = adaptive) -> dict[str, float]:
             return sharpness.ascent_sharpness(module, batches, rho=rho, adaptive=adaptive, seed=seed)
 
-        result[f"{key}_sharpness"] = rows.get(key, ascent)
-        step()
+        result[f"{key}_sharpness"] = row(key, ascent)
     return result | {"cut": line, "surface": surface}
 
 

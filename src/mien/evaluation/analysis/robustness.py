@@ -53,11 +53,14 @@ def robustness(
         question = _question(predictor, split, seed)
         rows = Rows(out / f"corruptions-{name}.rows.json", question)
         right: dict[tuple[str, int], Bool] = {}
-        for step, (kind, severity) in enumerate(conditions):
-            compute = partial(_packed, predictor, split, kind, severity, seed)
-            right[kind, severity] = _unpacked(rows.get(f"{kind} {severity}", compute), len(split))
-            if progress:
-                progress(number * len(conditions) + step + 1, len(names) * len(conditions))
+        for step, (kind, severity) in enumerate(conditions, start=number * len(conditions)):
+            key, compute = f"{kind} {severity}", partial(_packed, predictor, split, kind, severity, seed)
+            tell = progress if key not in rows else None  # before and after each: what was there took no time
+            if tell:
+                tell(step, len(names) * len(conditions))
+            right[kind, severity] = _unpacked(rows.get(key, compute), len(split))
+            if tell:
+                tell(step + 1, len(names) * len(conditions))
         report["runs"][name] = {"model": predictor.describe()} | summarise(right, seed=seed)
     report["figures"] = draw(report, out / "corruptions")
     drawing.save_report(report, out)
