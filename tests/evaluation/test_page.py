@@ -10,6 +10,7 @@ import pytest
 from test_figures import overlaps
 
 from eval_store import MadeSource, hot, leaky_store, picture, write_answers
+from mien import drawing
 from mien.data.build import build_store
 from mien.data.sources import Sample
 from mien.data.store import Store
@@ -187,7 +188,7 @@ def test_no_text_of_the_figures_crosses_another(whole) -> None:  # type: ignore[
 def test_figures_are_the_same_bytes_each_time(whole, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     report, out = whole
     figure = page_figures.votes_figure(report["votes"], title="tiny on test, ten crops")
-    assert page_figures.save(figure, tmp_path / "votes") == (out / "votes.svg").read_bytes()
+    assert drawing.save(figure, tmp_path / "votes") == (out / "votes.svg").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["votes.png", "votes.svg"]
     assert page_figures.slug(" Age band / Ünit ") == "age-band-nit"
     assert page_figures.slug("…") == "groups"

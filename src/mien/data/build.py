@@ -213,7 +213,7 @@ def _draw(store: Path, written: Written) -> str | None:
 
     originals, generated = (written.by_source(TRAINING, generated=made) for made in (False, True))
     try:
-        balance_figure(originals, generated, png=store / "balance.png", svg=store / "balance.svg")
+        balance_figure(originals, generated, store / "balance")
     except MissingExtra:
         return None
     return "balance.png"

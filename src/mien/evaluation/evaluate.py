@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mien
+from mien import drawing
 from mien.atomic import write_text
 from mien.commit import checkout_commit
 from mien.data.duplicates import groups_within
@@ -180,7 +181,7 @@ def _finish(
             report["calibration"] = _calibration(found.logits[asked], groups, case, seed=seed)
         drawn = page_figures.draw(report, case, title=_title(report))
     report["not_measured"] = not_measured(report)
-    svgs = {name: page_figures.save(figure, out / name) for name, figure in drawn.items()}
+    svgs = {name: drawing.save(figure, out / name) for name, figure in drawn.items()}
     write_text(out / "report.html", page.render(report, svgs))
     # last: an evaluation is whole where its report.json stands
     write_text(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mien import drawing
 from mien.errors import OutputError
-from mien.evaluation.analysis import attention, drawing, features, landscape, masks, mistakes, robustness
+from mien.evaluation.analysis import attention, features, landscape, masks, mistakes, outputs, robustness
 from mien.evaluation.analysis.corruptions import KINDS, SEVERITIES
 from mien.labels import EIGHT, SEVEN
 
@@ -17,13 +18,13 @@ NAMES = ("compact", "resnet34_unet_eca-scratch-doubling", "vit")
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     saved = []
-    save = drawing.save_figure
+    save = outputs.save_figure
 
     def keep(figure: Any, stem: Path) -> list[str]:
         saved.append(figure)
         return save(figure, stem)
 
-    monkeypatch.setattr(drawing, "save_figure", keep)
+    monkeypatch.setattr(outputs, "save_figure", keep)
     return saved
 
 

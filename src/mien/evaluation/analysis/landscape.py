@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from mien import drawing
 from mien.data.store import Split, Store
 from mien.errors import UsageError
-from mien.evaluation.analysis import drawing, inputs, sharpness
+from mien.evaluation.analysis import inputs, outputs, sharpness
 from mien.evaluation.analysis.directions import Batches, along, filter_normalised
 from mien.evaluation.analysis.inputs import Network, Progress
 from mien.evaluation.analysis.rows import Rows
@@ -66,7 +67,7 @@ def landscape(
 
         report["runs"][network.name] = network.describe() | measure(network, split, rows, grid, cut, seed, advance)
     report["figures"] = draw(report, out / "landscape")
-    drawing.save_report(report, out)
+    outputs.save_report(report, out)
     return report
 
 
@@ -179,7 +180,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
     axes.legend(frameon=False)
     data = report["data"]
     figure.suptitle(f"Loss around the trained weights: {data['images']:,} images of {data['split']}", fontsize=11)
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mien import drawing
 from mien.data.store import Split, Store
 from mien.errors import UsageError
-from mien.evaluation.analysis import drawing, inputs
+from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.inputs import Network, Progress
 from mien.evaluation.metrics import mean_with_percentiles, wilson
 from mien.models.resnet_unet_eca import MaskedResNet
@@ -59,7 +60,7 @@ def masks(
             network.describe() | compare(with_, without, seed=seed) | {"std_relative_to_uniform": spread}
         )
     report["figures"] = draw(report, out / "masks")
-    drawing.save_report(report, out)
+    outputs.save_report(report, out)
     return report
 
 
@@ -147,7 +148,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
     right.legend(frameon=False)
     data = report["data"]
     figure.suptitle(f"What the masks do: {data['images']:,} images of {data['split']}", fontsize=11)
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def headline(report: dict[str, Any]) -> list[str]:

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien import drawing
 from mien.atomic import write_text
 from mien.data.store import Split, Store
-from mien.evaluation.analysis import drawing, inputs
+from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.inputs import Progress
 from mien.evaluation.evaluate import predict_crops
 from mien.evaluation.metrics import wilson
@@ -74,7 +75,7 @@ def mistakes(
             "pairs": pairs,
             "figures": figures,
         }
-    drawing.save_report(report, out)
+    outputs.save_report(report, out)
     return report
 
 
@@ -137,7 +138,7 @@ def gallery(rows: Sequence[dict[str, Any]], split: Split, total: int, stem: Path
         axes.text(0.5, -0.03, _short(row["path"]), transform=axes.transAxes, ha="center", va="top", fontsize=5.5)
     shown = f"the {len(rows)} most confident of {total:,} errors" if rows else "no errors"
     figure.suptitle(f"{title}: {shown}\ntrue → answer, probability of the answer", fontsize=10)
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def _short(path: str, length: int = 26) -> str:
@@ -163,7 +164,7 @@ def pairs_figure(pairs: Sequence[dict[str, Any]], stem: Path, *, title: str) -> 
     drawing.tidy(axes)
     axes.grid(axis="y", visible=False)
     axes.set_title(f"{title}: pairs most confused (true → answer)", fontsize=11, loc="left")
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def headline(report: dict[str, Any]) -> list[str]:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien import drawing
 from mien.data.store import Split, Store
-from mien.evaluation.analysis import drawing, inputs
+from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.corruptions import KINDS, PARAMETERS, SEVERITIES, TITLES, corrupt
 from mien.evaluation.analysis.inputs import Progress
 from mien.evaluation.analysis.rows import Rows
@@ -63,7 +64,7 @@ def robustness(
                 tell(step + 1, len(names) * len(conditions))
         report["runs"][name] = {"model": predictor.describe()} | summarise(right, seed=seed)
     report["figures"] = draw(report, out / "corruptions")
-    drawing.save_report(report, out)
+    outputs.save_report(report, out)
     return report
 
 
@@ -160,7 +161,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
     figure.suptitle(
         f"Accuracy under corruption: {data['images']:,} images of {data['split']}, 95 % intervals", fontsize=11
     )
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def headline(report: dict[str, Any]) -> list[str]:
