@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from figure_texts import overlaps, shown
 from mien.data import balance_figure as module
 from mien.data.balance_figure import balance_figure
 from mien.errors import DataError, MissingExtra, OutputError
@@ -40,30 +41,6 @@ def drawn(monkeypatch):
     return saved
 
 
-def shown_texts(figure):
-    from matplotlib.text import Text
-
-    figure.canvas.draw()
-    hidden = set()  # ticks beyond the limits, and those of the axis that is shared
-    for axes in figure.axes:
-        low, high = axes.get_ylim()
-        for tick in axes.yaxis.get_major_ticks():
-            if not low <= tick.get_loc() <= high or not tick.label1.get_visible():
-                hidden |= {tick.label1, tick.label2}
-    found = [t for t in figure.findobj(Text) if t.get_text() and t.get_visible() and t not in hidden]
-    return [t for t in found if not t.get_rotation() % 90]  # of slanted names only the boxes cross, not the letters
-
-
-def overlaps(figure):
-    boxes = [(t.get_text(), t.get_window_extent()) for t in shown_texts(figure)]
-    return [
-        (a, b)
-        for i, (a, one) in enumerate(boxes)
-        for b, two in boxes[i + 1 :]
-        if min(one.x1, two.x1) - max(one.x0, two.x0) > 1 and min(one.y1, two.y1) - max(one.y0, two.y0) > 1
-    ]
-
-
 @pytest.mark.parametrize("originals", [{"fer2013": FER2013}, HYBRID, MANY], ids=["fer2013", "hybrid", "many"])
 def test_the_figure(tmp_path, drawn, originals):
     made = made_of(originals)
@@ -79,7 +56,7 @@ def test_the_figure(tmp_path, drawn, originals):
         for bar in axes.patches:
             tops[round(bar.get_x() + bar.get_width() / 2)] += bar.get_height()
         assert list(tops.values()) == totals  # what is drawn is what is written
-    words = " ".join(t.get_text() for t in shown_texts(figure))
+    words = " ".join(t.get_text() for t in shown(figure))
     for source, counts in originals.items():
         assert f"{source} ({sum(counts.values()):,})" in words
         assert f"generated from {source} ({sum(made[source].values()):,})" in words

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lookalikes import nothing
 from mien.data.build import build_store
 from mien.data.sources import Drop, Sample, UsageError, open_source, parse_source
 from mien.data.sources.fer2013 import EXPECTED, differences
@@ -220,10 +221,6 @@ def test_parquet_with_bad_rows_and_without_labels(small, tmp_path):
     items = list(open_source("fer2013", tmp_path).stream())
     assert [item.reason for item in items if isinstance(item, Drop)] == ["unreadable image"] * 3
     assert {s.label for s in items if isinstance(s, Sample) and s.split == "private_test"} == {None}
-
-
-def nothing(path: Path) -> None:
-    (path / "readme.txt").write_text("x")
 
 
 def no_pixels(path: Path) -> None:

@@ -10,17 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lookalikes import FER2013, True_, encoded, face, save, truth_of
-from mien.data.sources import Drop, Sample, open_source, own_labels, parse_source
+from lookalikes import FER2013, True_, encoded, face, save, split_items, truth_of
+from mien.data.sources import open_source, own_labels, parse_source
 from mien.errors import DataError, UsageError
 from mien.imaging import load_rgb
 
 CODES_WARNING = "the labels are codes; they were read as 0 angry, 1 disgust"
-
-
-def split_items(source):
-    items = list(source.stream())
-    return [i for i in items if isinstance(i, Sample)], [i for i in items if isinstance(i, Drop)]
 
 
 def reasons(drops) -> Counter:

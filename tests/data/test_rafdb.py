@@ -7,15 +7,10 @@ from pathlib import Path
 import pytest
 
 import lookalikes
-from lookalikes import rafdb_folders, rafdb_official, truth_of
-from mien.data.sources import Drop, Sample, open_source, parse_source, rafdb
+from lookalikes import nothing, rafdb_folders, rafdb_official, split_items, truth_of
+from mien.data.sources import open_source, parse_source, rafdb
 from mien.errors import DataError, ImageError, UsageError
 from mien.imaging import load_rgb
-
-
-def split_items(source):
-    items = list(source.stream())
-    return [i for i in items if isinstance(i, Sample)], [i for i in items if isinstance(i, Drop)]
 
 
 def labels_file(root: Path) -> Path:
@@ -197,10 +192,6 @@ def test_an_interrupted_copy(tmp_path):
     assert len(samples) == 5
     with pytest.raises(ImageError, match="ends before the picture does"):
         load_rgb(cut)
-
-
-def nothing(path: Path) -> None:
-    (path / "readme.txt").write_text("x")
 
 
 def packed_images(path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from figure_texts import overlaps, texts
 from mien import drawing
 from mien.errors import DataError, OutputError
 from mien.evaluation import figures
@@ -21,35 +22,6 @@ def case(k: int, failures: int = 0, n: int = 400):
     p /= p.sum(1, keepdims=True)
     p[:failures] = np.nan
     return y, p
-
-
-def texts(figure) -> list[str]:
-    from matplotlib.text import Text
-
-    return [t.get_text() for t in figure.findobj(Text) if t.get_text()]
-
-
-def overlaps(figure) -> list[tuple[str, str]]:
-    """Pairs of visible texts whose boxes cross by more than a pixel."""
-    from matplotlib.text import Text
-
-    figure.canvas.draw()
-    hidden = set()  # ticks beyond the limits keep their labels, but these are not drawn
-    for axes in figure.axes:
-        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-            beyond = [t for t in axis.get_major_ticks() if not min(low, high) <= t.get_loc() <= max(low, high)]
-            hidden |= {label for t in beyond for label in (t.label1, t.label2)}
-    # rotated tick labels have bounding boxes that cross although their letters do not
-    shown = [t for t in figure.findobj(Text) if t.get_text() and t.get_visible() and not t.get_rotation() % 90]
-    shown = [t for t in shown if t not in hidden]
-    boxes = [(t.get_text(), t.get_window_extent()) for t in shown]
-    return [
-        (a, b)
-        for i, (a, box_a) in enumerate(boxes)
-        for b, box_b in boxes[i + 1 :]
-        if min(box_a.x1, box_b.x1) - max(box_a.x0, box_b.x0) > 1
-        and min(box_a.y1, box_b.y1) - max(box_a.y0, box_b.y0) > 1
-    ]
 
 
 @pytest.mark.parametrize(("labels", "failures"), [(SEVEN, 0), (SEVEN, 25), (EIGHT, 25)])

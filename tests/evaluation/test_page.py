@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_figures import overlaps
 
-from eval_store import MadeSource, hot, leaky_store, picture, write_answers
+from eval_store import hot, leaky_store, picture, write_answers
+from figure_texts import overlaps
+from listed import Listed
 from mien import drawing
 from mien.data.build import build_store
 from mien.data.sources import Sample
@@ -157,7 +158,7 @@ def test_a_blind_report_says_so_and_shows_no_figure(make_model, tmp_path: Path) 
     samples = [
         Sample(f"{i}.png", picture(i), "sad" if i < 5 else None, "training" if i < 5 else "test") for i in range(9)
     ]
-    build_store([MadeSource(samples)], tmp_path / "store")
+    build_store([Listed(samples)], tmp_path / "store")
     report = evaluate(load_predictor(str(make_model())), Store.open(tmp_path / "store"), "test", tmp_path)
     found = Page((tmp_path / "report.html").read_text("utf-8"))
     assert report["figures"] is None

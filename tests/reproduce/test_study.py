@@ -3,19 +3,16 @@
 import csv
 import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from eight_classes import with_contempt
 from mien.data.store import Store
 from mien.errors import DataError, MienError, RecipeError, UsageError
-from mien.labels import EIGHT
 from mien.reproduce import execute, plan
 from mien.reproduce.papers import PAPER_A, PAPER_B, STUDIES
 from mien.reproduce.plan import PRESETS, Splits, find_splits, first_round, plan_run
@@ -147,15 +144,7 @@ def test_a_study_is_run_interrupted_and_gone_on_with(
 
 @pytest.mark.slow
 def test_a_store_with_contempt_is_read_with_seven_classes_both_ways(small_store: Path, tmp_path: Path) -> None:
-    path = tmp_path / "store"
-    shutil.copytree(small_store, path)
-    for shard in (path / "data").glob("*.parquet"):
-        table = pq.read_table(shard)
-        codes = [7 if i % 6 == 0 else code for i, code in enumerate(table["label_code"].to_pylist())]
-        column = table.schema.get_field_index("label_code")
-        pq.write_table(table.set_column(column, "label_code", pa.array(codes, pa.int8())), shard)
-    summary = json.loads((path / "summary.json").read_text())
-    (path / "summary.json").write_text(json.dumps(summary | {"labels": list(EIGHT)}))
+    path = with_contempt(small_store, tmp_path / "store")
     assert call(path, tmp_path / "study", arms=["swin_t"], seeds="0") == {}
     table = json.loads((tmp_path / "study/table.json").read_text())
     figures = table["figures"]
