@@ -10,11 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.drawing import few_ticks, headline, new_figure, tidy
-
-#: Okabe & Ito 2008, without yellow and black.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555", "#8C510A")
-STYLES = ("-", "--", "-.", ":")
+from mien.drawing import BLUE, GREY, RUN_COLOURS, RUN_STYLES, VERMILLION, few_ticks, headline, new_figure, tidy
 
 
 def curves_figure(runs: Mapping[str, Sequence[Path]], *, title: str, facts: str) -> Any:
@@ -59,17 +55,17 @@ def differences_figure(table: Mapping[str, Any], *, reading: str, part: str) -> 
     base = table["rows"][0]
     figure = new_figure(7.6, 1.6 + 0.52 * max(len(rows), 2))
     axes = figure.subplots()
-    axes.axvline(0, color="#555555", linewidth=1)
+    axes.axvline(0, color=GREY, linewidth=1)
     for place, row in enumerate(rows):
         gap = scores[row["arm"]]["difference"]["accuracy"]
         value, low, high = (100 * gap[key] for key in ("value", "low", "high"))
-        axes.hlines(place, low, high, color=COLOURS[0], linewidth=2.2, label="ours, 95 %" if not place else None)
-        axes.plot(value, place, "o", color=COLOURS[0], markersize=6)
+        axes.hlines(place, low, high, color=BLUE, linewidth=2.2, label="ours, 95 %" if not place else None)
+        axes.plot(value, place, "o", color=BLUE, markersize=6)
         if "accuracy" in row["published"] and "accuracy" in base["published"]:
             printed = 100 * (row["published"]["accuracy"] - base["published"]["accuracy"])
-            axes.plot(printed, place, "D", color=COLOURS[1], markersize=6, markerfacecolor="none", markeredgewidth=1.6)
+            axes.plot(printed, place, "D", color=VERMILLION, markersize=6, markerfacecolor="none", markeredgewidth=1.6)
     axes.plot(
-        [], [], "D", color=COLOURS[1], markerfacecolor="none", markeredgewidth=1.6, label="published (its own data)"
+        [], [], "D", color=VERMILLION, markerfacecolor="none", markeredgewidth=1.6, label="published (its own data)"
     )
     axes.set_yticks(range(len(rows)), [row["title"] for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -84,7 +80,7 @@ def differences_figure(table: Mapping[str, Any], *, reading: str, part: str) -> 
 
 
 def _draw(panel: Any, curves: list[np.ndarray], *, label: str, number: int) -> None:
-    color, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
+    color, style = RUN_COLOURS[number % len(RUN_COLOURS)], RUN_STYLES[number % len(RUN_STYLES)]
     longest = max(map(len, curves))
     padded = np.full((len(curves), longest), np.nan)
     for row, curve in zip(padded, curves, strict=True):
