@@ -13,7 +13,7 @@ from PIL import Image
 from eight_classes import with_contempt
 from mien.data.store import Store
 from mien.errors import DataError, MienError, RecipeError, UsageError
-from mien.reproduce import execute, plan
+from mien.reproduce import analyses, execute, plan
 from mien.reproduce.papers import PAPER_A, PAPER_B, STUDIES
 from mien.reproduce.plan import PRESETS, Splits, find_splits, first_round, plan_run
 from mien.reproduce.study import reproduce
@@ -73,6 +73,15 @@ def test_splits_are_found_or_asked_for(small_store: Path) -> None:
         find_splits(store, train=None, validation=None, test="nothing")
     with pytest.raises(UsageError, match="three different splits"):
         find_splits(store, train="public_test", validation=None, test=None)
+
+
+def test_an_analysis_is_of_these_weights_images_and_options(small_store: Path, tmp_path: Path) -> None:
+    def mark(weights: bytes, split: str = "public_test", **options: Any) -> str:
+        (tmp_path / "best.ckpt").write_bytes(weights)
+        return analyses._mark([tmp_path], Store.open(small_store), split, {"limit": None} | options)
+
+    assert mark(b"a") == mark(b"a")
+    assert len({mark(b"a"), mark(b"b"), mark(b"a", "training"), mark(b"a", limit=9)}) == 4
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ resumed, and predictions are made again only where the weights changed. A run th
 others go on.
 """
 
-import hashlib
 import json
 import shutil
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from mien.atomic import write_text
 from mien.data.store import Store
 from mien.errors import MienError, UsageError
+from mien.evaluation.costs import sha256
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.predictors import RunPredictor
 from mien.reproduce.papers import Study
@@ -120,7 +120,7 @@ def _trained(run: Run, store: Store, *, accelerator: str, threads: int | None) -
 
 
 def _predict(done: Done, store: Store, splits: Splits, *, device: str, threads: int | None) -> None:
-    mark = hashlib.sha256((done.run.directory / "best.ckpt").read_bytes()).hexdigest()[:16]
+    mark = sha256(done.run.directory / "best.ckpt")[:16]
     for split in filter(None, (splits.validation, splits.test)):
         out = done.run.directory / "evaluation" / split
         written = out / "weights.txt"
