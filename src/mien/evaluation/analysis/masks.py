@@ -1,8 +1,8 @@
 """What U-Net masks are worth: the same weights with every mask replaced by a uniform one (1/C; 1/2 for sigmoid).
 
 For ``resnet34_unet_eca`` and ``resmaskingnet`` (SPEC §3.1). Accuracy with the masks and with uniform ones, the
-difference on the same images with a bootstrap interval, McNemar's exact test (two-sided) of who is right where the
-other is wrong; and std(M/u) for every stage, u the value of a uniform mask: 0 where a mask does nothing that a constant
+difference on the same images and McNemar's test of who is right where the other is wrong, both as ``comparisons``
+defines them; and std(M/u) for every stage, u the value of a uniform mask: 0 where a mask does nothing that a constant
 factor would not do. The network was trained with its masks: the difference says what this network's masks carry, not
 how well a network without any would have learnt.
 """
@@ -20,7 +20,8 @@ from mien.data.store import Split, Store
 from mien.errors import UsageError
 from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.inputs import Network, Progress
-from mien.evaluation.metrics import mean_with_percentiles, wilson
+from mien.evaluation.comparisons import mcnemar, right_difference
+from mien.evaluation.metrics import wilson
 from mien.models.resnet_unet_eca import MaskedResNet
 
 Bool = NDArray[np.bool_]
@@ -101,19 +102,16 @@ def both_ways(network: Network, split: Split, advance: Any = None) -> tuple[Bool
 
 def compare(with_: Bool, without: Bool, *, seed: int = 0) -> dict[str, Any]:
     """Accuracies, their paired difference (with − without) and McNemar's test; from bool N each."""
-    from scipy.stats import binomtest
-
-    n = len(with_)
-    gain = with_.astype(np.float64) - without
-    only_with, only_without = int((gain > 0).sum()), int((gain < 0).sum())
-    differing = only_with + only_without
-    p = float(binomtest(only_with, differing).pvalue) if differing else 1.0
     result: dict[str, Any] = {}
     for key, bits in (("with_masks", with_), ("uniform_masks", without)):
-        ends = wilson(int(bits.sum()), n)
+        ends = wilson(int(bits.sum()), len(bits))
         result[key] = {"value": float(bits.mean()), "low": ends[0], "high": ends[1]}
-    result["difference"] = mean_with_percentiles(gain, seed=seed)
-    return result | {"mcnemar": {"only_with": only_with, "only_uniform": only_without, "p": p}}
+    test = mcnemar(without, with_)
+    return result | {
+        "difference": right_difference(without, with_, seed=seed),
+        "mcnemar": {"only_with": test["only_second"], "only_uniform": test["only_first"]}
+        | {key: test[key] for key in ("p", "method")},
+    }
 
 
 def draw(report: dict[str, Any], stem: Path) -> list[str]:
