@@ -19,6 +19,8 @@ CKPLUS = {"neutral": 0, "angry": 1, "contempt": 2, "disgust": 3, "fear": 4, "hap
 AFFECTNET = {"neutral": 0, "happy": 1, "sad": 2, "surprise": 3, "fear": 4, "disgust": 5, "angry": 6, "contempt": 7}
 RAFDB = {"surprise": 1, "fear": 2, "disgust": 3, "happy": 4, "sad": 5, "angry": 6, "neutral": 7}
 FER2013 = {"angry": 0, "disgust": 1, "fear": 2, "happy": 3, "sad": 4, "surprise": 5, "neutral": 6, "contempt": 7}
+#: How the warning about labels that are numbers begins.
+CODES_WARNING = "the labels are codes; they were read as 0 angry, 1 disgust"
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lookalikes import encoded, save, split_items
+from lookalikes import CODES_WARNING, encoded, save, split_items
 from mien.data.sources import open_source
 from mien.errors import DataError
-
-CODES_WARNING = "the labels are codes; they were read as 0 angry, 1 disgust"
 
 
 def listing(root: Path, n: int = 12) -> list[str]:
