@@ -264,9 +264,7 @@ def _read(row: Evaluated, reading: str) -> tuple[NDArray[Any], tuple[str, ...]]:
 
 
 def _accuracy(y: NDArray[np.int64], p: NDArray[Any]) -> dict[str, float]:
-    right = int((metrics.predicted(p) == y).sum())
-    low, high = metrics.wilson(right, len(y))
-    return {"value": right / len(y), "low": low, "high": high}
+    return metrics.share(int((metrics.predicted(p) == y).sum()), len(y))
 
 
 def _name(report: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from mien.errors import UsageError
 from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.inputs import Network, Progress
 from mien.evaluation.comparisons import mcnemar, right_difference
-from mien.evaluation.metrics import wilson
+from mien.evaluation.metrics import share
 from mien.models.resnet_unet_eca import MaskedResNet
 
 Bool = NDArray[np.bool_]
@@ -102,12 +102,10 @@ def both_ways(network: Network, split: Split, advance: Any = None) -> tuple[Bool
 
 def compare(with_: Bool, without: Bool, *, seed: int = 0) -> dict[str, Any]:
     """Accuracies, their paired difference (with − without) and McNemar's test; from bool N each."""
-    result: dict[str, Any] = {}
-    for key, bits in (("with_masks", with_), ("uniform_masks", without)):
-        ends = wilson(int(bits.sum()), len(bits))
-        result[key] = {"value": float(bits.mean()), "low": ends[0], "high": ends[1]}
     test = mcnemar(without, with_)
-    return result | {
+    return {
+        "with_masks": share(int(with_.sum()), len(with_)),
+        "uniform_masks": share(int(without.sum()), len(without)),
         "difference": right_difference(without, with_, seed=seed),
         "mcnemar": {"only_with": test["only_second"], "only_uniform": test["only_first"]}
         | {key: test[key] for key in ("p", "method")},
@@ -127,7 +125,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
         left.vlines(at, low, high, color=drawing.BLACK, linewidth=1.3)
     left.set_xticks(range(len(runs)), list(runs))
     left.set_xlim(-0.7, len(runs) - 0.3)
-    left.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    left.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     left.set_ylabel("accuracy, 95 % interval")
     for number, (name, run) in enumerate(runs.items()):
         stages = run["std_relative_to_uniform"]

@@ -25,7 +25,7 @@ from mien.data.store import Split, Store
 from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.inputs import Progress
 from mien.evaluation.evaluate import predict_crops
-from mien.evaluation.metrics import wilson
+from mien.evaluation.metrics import share
 
 Float32 = NDArray[np.float32]
 EXAMPLES, PAIRS = 40, 12
@@ -110,9 +110,8 @@ def confused_pairs(answers: NDArray[np.int64], labels: NDArray[np.int64], names:
         for other, answer in enumerate(names):
             count = int((own == other).sum())
             if other != code and count:
-                low, high = wilson(count, len(own))
-                share = {"value": count / len(own), "low": low, "high": high}
-                result.append({"label": label, "answer": answer, "images": count, "of": len(own), "share": share})
+                of = share(count, len(own))
+                result.append({"label": label, "answer": answer, "images": count, "of": len(own), "share": of})
     return sorted(result, key=lambda pair: -pair["images"])
 
 
@@ -159,7 +158,7 @@ def pairs_figure(pairs: Sequence[dict[str, Any]], stem: Path, *, title: str) -> 
     axes.set_yticks(at, [f"{pair['label']} → {pair['answer']}" for pair in pairs])
     axes.invert_yaxis()
     axes.set_xlim(0, (ends.max() if len(pairs) else 1) * 1.15)
-    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("share of the true class's images, 95 % interval; number of images beside")
     drawing.tidy(axes)
     axes.grid(axis="y", visible=False)
@@ -174,8 +173,8 @@ def headline(report: dict[str, Any]) -> list[str]:
     for name, run in report["runs"].items():
         lines.append(f"{name}: {run['errors']:,} errors ({run['errors'] / n:.2%})")
         for pair in run["pairs"][:5]:
-            share = pair["share"]
-            interval = f"{share['value']:.1%} [{share['low']:.1%}, {share['high']:.1%}]"
+            of = pair["share"]
+            interval = f"{of['value']:.1%} [{of['low']:.1%}, {of['high']:.1%}]"
             lines.append(f"  {pair['label']} → {pair['answer']}: {pair['images']:,} of {pair['of']:,}, {interval}")
         for row in run["most_confident"][:3]:
             lines.append(f"  {row['path']}: {row['label']} → {row['answer']}, confidence {row['confidence']:.1%}")

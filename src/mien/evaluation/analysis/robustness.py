@@ -22,7 +22,7 @@ from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.corruptions import KINDS, PARAMETERS, SEVERITIES, TITLES, corrupt
 from mien.evaluation.analysis.inputs import Progress
 from mien.evaluation.analysis.rows import Rows
-from mien.evaluation.metrics import bootstrap, wilson
+from mien.evaluation.metrics import bootstrap, share, with_percentiles
 from mien.evaluation.predictors import Predictor, all_logits
 
 Bool = NDArray[np.bool_]
@@ -78,27 +78,21 @@ def rightness(predictor: Predictor, split: Split, kind: str, severity: int, seed
 
 def summarise(right: dict[tuple[str, int], Bool], *, seed: int = 0) -> dict[str, Any]:
     """From which answers are right to the figures of the report."""
-
-    def share(bits: Bool) -> dict[str, float]:
-        low, high = wilson(int(bits.sum()), len(bits))
-        return {"value": float(bits.mean()), "low": low, "high": high}
-
     clean = right["clean", 0]
     every = np.stack([right[kind, severity] for kind in KINDS for severity in SEVERITIES], 1)  # N×45
     rows = np.column_stack([clean, every.mean(1)]).astype(np.float64)
     drawn = bootstrap(rows, lambda means: np.column_stack([means[:, 1], _ratio(means[:, 1], means[:, 0])]), seed=seed)
     mean = float(rows[:, 1].mean())
     values = (mean, float(_ratio(np.array([mean]), rows[:, :1].mean(0))[0]))
-    ends = np.percentile(drawn, (2.5, 97.5), axis=0)
-    figures = [{"value": value, "low": float(ends[0, i]), "high": float(ends[1, i])} for i, value in enumerate(values)]
+    figures = [with_percentiles(value, drawn[:, i]) for i, value in enumerate(values)]
     return {
-        "clean": share(clean),
+        "clean": share(int(clean.sum()), len(clean)),
         "mean_corruption_accuracy": figures[0],
         "kept": figures[1],
         "corruptions": {
             kind: {
                 "mean": float(np.mean([right[kind, severity].mean() for severity in SEVERITIES])),
-                "severities": [share(right[kind, severity]) for severity in SEVERITIES],
+                "severities": [share(int(bits.sum()), len(bits)) for bits in (right[kind, s] for s in SEVERITIES)],
             }
             for kind in KINDS
         },
@@ -147,7 +141,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
         axes.set_xticks(range(6), ["clean", *(f"{value:g}" for value in PARAMETERS[kind])], fontsize=9)
         axes.set_xlabel(unit, fontsize=9)
         axes.set_ylim(0, min(1, highest * 1.08))
-        axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         drawing.tidy(axes)
     for row in grid:
         row[0].set_ylabel("accuracy")
