@@ -21,12 +21,18 @@ BLUE, VERMILLION, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#CC79A7", "#00000
 #: One a class, in label order: angry, disgust, fear, happy, sad, surprise, neutral, contempt.
 CLASS_COLOURS = (VERMILLION, GREEN, PURPLE, ORANGE, BLUE, SKY, GREY, BLACK)
 CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "x", "*")
-#: One a run or model, in the order in which they are given; line styles repeat after four, colours after eight.
+#: One a run or model, in the order in which they are given: see :func:`of_run`.
 RUN_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
 RUN_STYLES = ("-", "--", "-.", ":")
 #: Of areas that touch, one a source or split: neighbours differ in lightness too; a ninth starts again.
 AREA_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, "#999999")
 GRID = "#dddddd"
+
+
+def of_run(number: int) -> tuple[str, str, str]:
+    """Colour, line style and marker of the ``number``-th run or model of a figure."""
+    colour, style = RUN_COLOURS[number % len(RUN_COLOURS)], RUN_STYLES[number % len(RUN_STYLES)]
+    return colour, style, CLASS_MARKERS[number % len(CLASS_MARKERS)]
 
 
 def new_figure(width: float, height: float) -> Any:

@@ -12,7 +12,7 @@ from mien.cli.app import app
 from mien.data.store import Store
 from mien.evaluation import predictors
 from mien.evaluation.calibration import fit_temperature
-from mien.evaluation.evaluate import fit_temperatures
+from mien.evaluation.predict import fit_temperatures
 from mien.evaluation.predictors import RunPredictor, all_logits
 from mien.reading.classifier import Classifier
 

@@ -34,11 +34,9 @@ from mien.evaluation.answers import FileAnswers, match
 from mien.evaluation.costs import sha256
 from mien.evaluation.groups import load_groups, store_column
 from mien.evaluation.outputs import write_predictions
-from mien.evaluation.predict import Predictions, fit_temperatures, predict_crops, predict_pictures
+from mien.evaluation.predict import Predictions, predict_crops, predict_pictures
 from mien.evaluation.predictors import Predictor, Progress
 from mien.evaluation.unmeasured import not_measured
-
-__all__ = ["Predictions", "evaluate", "evaluate_answers", "fit_temperatures", "predict_crops", "predict_pictures"]
 
 Float32 = NDArray[np.float32]
 #: Raised where a figure of report.json changes its meaning; a cached evaluation of another format is made again.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.drawing import BLUE, GREY, RUN_COLOURS, RUN_STYLES, VERMILLION, few_ticks, headline, new_figure, tidy
+from mien.drawing import BLUE, GREY, VERMILLION, few_ticks, headline, new_figure, of_run, tidy
 
 
 def curves_figure(runs: Mapping[str, Sequence[Path]], *, title: str, facts: str) -> Any:
@@ -80,7 +80,7 @@ def differences_figure(table: Mapping[str, Any], *, reading: str, part: str) -> 
 
 
 def _draw(panel: Any, curves: list[np.ndarray], *, label: str, number: int) -> None:
-    color, style = RUN_COLOURS[number % len(RUN_COLOURS)], RUN_STYLES[number % len(RUN_STYLES)]
+    color, style, _ = of_run(number)
     longest = max(map(len, curves))
     padded = np.full((len(curves), longest), np.nan)
     for row, curve in zip(padded, curves, strict=True):

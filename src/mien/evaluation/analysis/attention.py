@@ -28,8 +28,10 @@ from mien import drawing
 from mien.data.store import Split, Store
 from mien.evaluation.analysis import gradcam, inputs, outputs, places
 from mien.evaluation.analysis.corruptions import EYES, MOUTH
-from mien.evaluation.analysis.inputs import Network, Progress
+from mien.evaluation.analysis.inputs import Network
 from mien.evaluation.metrics import mean_with_percentiles
+from mien.evaluation.predictors import Progress
+from mien.models.places import Place
 from mien.models.resnet_unet_eca import MaskedResNet
 
 Float = NDArray[np.float64]
@@ -129,8 +131,6 @@ def _one(network: Network, split: Split, out: Path, *, examples: int, seed: int,
 
 def mask_gains(network: MaskedResNet, images: torch.Tensor) -> tuple[list[torch.Tensor], list[float]]:
     """By stage: the gain N×H×W as the head says, and the mean of M/u over everything (1 for softmax)."""
-    from mien.models.places import Place
-
     wanted: list[Place] = []
     for number in range(len(network.unets)):
         name = f"unets.{number}"

@@ -21,8 +21,9 @@ import torch
 from mien import drawing
 from mien.data.store import Split, Store
 from mien.evaluation.analysis import clusters, inputs, outputs, places
-from mien.evaluation.analysis.inputs import Network, Progress
+from mien.evaluation.analysis.inputs import Network
 from mien.evaluation.metrics import with_percentiles
+from mien.evaluation.predictors import Progress
 
 Float = clusters.Float
 #: Images in the scatter plots; more would hide each other, and t-SNE takes their number's square.

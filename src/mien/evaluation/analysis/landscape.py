@@ -22,8 +22,9 @@ from mien.data.store import Split, Store
 from mien.errors import UsageError
 from mien.evaluation.analysis import inputs, outputs, sharpness
 from mien.evaluation.analysis.directions import Batches, along, filter_normalised
-from mien.evaluation.analysis.inputs import Network, Progress
+from mien.evaluation.analysis.inputs import Network
 from mien.evaluation.analysis.rows import Rows
+from mien.evaluation.predictors import Progress
 
 POINTS, SPAN, IMAGES = 21, 1.0, 1000
 
@@ -44,8 +45,8 @@ def landscape(
 ) -> dict[str, Any]:
     """Write the files named above; returns the report.
 
-    limit: images, the first 1,000 where None. points: of the grid along each direction, odd, so that the trained
-    weights are one of them; the cut has twice as many. span: the last step to each side.
+    limit: images, spread over the split; 1,000 where None. points: of the grid along each direction, odd, so that the
+    trained weights are one of them; the cut has twice as many. span: the last step to each side.
     Raises UsageError, DataError or OutputError where something does not fit.
     """
     if points < 3 or points % 2 == 0 or not span > 0:
@@ -166,8 +167,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
     bar.set_label("loss (nats)")
     axes = figure.add_subplot(layout[lines, :])
     for number, (name, run) in enumerate(runs.items()):
-        style = drawing.RUN_STYLES[number % len(drawing.RUN_STYLES)]
-        colour = drawing.RUN_COLOURS[number % len(drawing.RUN_COLOURS)]
+        colour, style, _ = drawing.of_run(number)
         axes.plot(report["cut"], np.array(run["cut"], float), style, color=colour, label=name, linewidth=1.6)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

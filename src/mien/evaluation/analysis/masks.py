@@ -19,9 +19,10 @@ from mien import drawing
 from mien.data.store import Split, Store
 from mien.errors import UsageError
 from mien.evaluation.analysis import inputs, outputs
-from mien.evaluation.analysis.inputs import Network, Progress
+from mien.evaluation.analysis.inputs import Network
 from mien.evaluation.comparisons import mcnemar, right_difference
 from mien.evaluation.metrics import share
+from mien.evaluation.predictors import Progress
 from mien.models.resnet_unet_eca import MaskedResNet
 
 Bool = NDArray[np.bool_]
@@ -129,9 +130,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
     left.set_ylabel("accuracy, 95 % interval")
     for number, (name, run) in enumerate(runs.items()):
         stages = run["std_relative_to_uniform"]
-        style = drawing.RUN_STYLES[number % len(drawing.RUN_STYLES)]
-        colour = drawing.RUN_COLOURS[number % len(drawing.RUN_COLOURS)]
-        marker = drawing.CLASS_MARKERS[number % len(drawing.CLASS_MARKERS)]
+        colour, style, marker = drawing.of_run(number)
         right.plot(range(1, 1 + len(stages)), list(stages.values()), style, color=colour, marker=marker, label=name)
     right.set_xticks(range(1, 1 + max(len(run["std_relative_to_uniform"]) for run in runs.values())))
     right.set_ylim(bottom=0)

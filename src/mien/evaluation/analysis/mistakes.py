@@ -23,9 +23,9 @@ from mien import drawing
 from mien.atomic import write_text
 from mien.data.store import Split, Store
 from mien.evaluation.analysis import inputs, outputs
-from mien.evaluation.analysis.inputs import Progress
-from mien.evaluation.evaluate import predict_crops
 from mien.evaluation.metrics import share
+from mien.evaluation.predict import predict_crops
+from mien.evaluation.predictors import Progress
 
 Float32 = NDArray[np.float32]
 EXAMPLES, PAIRS = 40, 12

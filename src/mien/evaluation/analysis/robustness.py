@@ -20,10 +20,9 @@ from mien import drawing
 from mien.data.store import Split, Store
 from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.corruptions import KINDS, PARAMETERS, SEVERITIES, TITLES, corrupt
-from mien.evaluation.analysis.inputs import Progress
 from mien.evaluation.analysis.rows import Rows
 from mien.evaluation.metrics import bootstrap, share, with_percentiles
-from mien.evaluation.predictors import Predictor, all_logits
+from mien.evaluation.predictors import Predictor, Progress, all_logits
 
 Bool = NDArray[np.bool_]
 
@@ -131,9 +130,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
         for number, run in enumerate(runs.values()):
             points = [run["clean"], *run["corruptions"][kind]["severities"]]
             value, low, high = (np.array([point[key] for point in points]) for key in ("value", "low", "high"))
-            colour = drawing.RUN_COLOURS[number % len(drawing.RUN_COLOURS)]
-            style = drawing.RUN_STYLES[number % len(drawing.RUN_STYLES)]
-            marker = drawing.CLASS_MARKERS[number % len(drawing.CLASS_MARKERS)]
+            colour, style, marker = drawing.of_run(number)
             axes.fill_between(range(6), low, high, color=colour, alpha=0.18, linewidth=0)
             axes.plot(range(6), value, style, color=colour, marker=marker, markersize=4, linewidth=1.5)
         title, unit = TITLES[kind]
