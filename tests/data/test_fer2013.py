@@ -9,7 +9,7 @@ from PIL import Image
 
 from lookalikes import nothing
 from mien.data.build import build_store
-from mien.data.sources import Drop, Sample, UsageError, open_source, parse_source
+from mien.data.sources import Drop, Sample, UsageError, open_source
 from mien.data.sources.fer2013 import EXPECTED, differences
 from mien.data.store import Store
 from mien.errors import DataError
@@ -279,11 +279,9 @@ def test_unknown_source_and_missing_path(tmp_path):
         open_source("emotionet", tmp_path)
     with pytest.raises(DataError, match="found nothing there"):
         open_source("fer2013", tmp_path / "absent")
-    with pytest.raises(UsageError, match="expected NAME=PATH"):
-        parse_source("fer2013")
     (tmp_path / "x.txt").write_text("")
     with pytest.raises(DataError, match=r"expected a \.csv or \.parquet file"):
-        parse_source(f"fer2013={tmp_path / 'x.txt'}")
+        open_source("fer2013", tmp_path / "x.txt")
 
 
 def test_differences_name_what_differs_and_nothing_else():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lookalikes import FER2013, True_, save, split_items, truth_of
-from mien.data.sources import open_source, own_labels, parse_source
+from mien.data.sources import open_source, own_labels
 from mien.errors import DataError, UsageError
 
 # --- folders -------------------------------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ def test_split_folders_above(tmp_path):
         for label in ("sad", "fear"):
             save(tmp_path / folder / label / "x.png", 1)
             true[f"{folder}/{label}/x.png"] = True_(label, split)
-    source = parse_source(f"folder:photos={tmp_path}")
+    source = open_source("folder:photos", tmp_path)
     samples, _ = split_items(source)
     assert truth_of(samples) == true
     assert not any(s.is_crop for s in samples)

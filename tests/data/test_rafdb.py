@@ -8,7 +8,7 @@ import pytest
 
 import lookalikes
 from lookalikes import nothing, rafdb_folders, rafdb_official, split_items, truth_of
-from mien.data.sources import open_source, parse_source, rafdb
+from mien.data.sources import open_source, rafdb
 from mien.errors import DataError, ImageError, UsageError
 from mien.imaging import load_rgb
 
@@ -128,9 +128,9 @@ def test_without_0_and_7_the_user_is_asked_and_the_answer_taken(tmp_path, layout
         DataError, match=r"found the codes 1, 2, 3, 4, 5, 6 in .*rafdb:one-based=PATH .*zero-based=PATH"
     ):
         open_source("rafdb", tmp_path)
-    one = truth_of(split_items(parse_source(f"rafdb:one-based={tmp_path}"))[0])
+    one = truth_of(split_items(open_source("rafdb:one-based", tmp_path))[0])
     assert one == {path: t for path, t in true.items() if t.label != "neutral"}
-    zero = truth_of(split_items(parse_source(f"rafdb:zero-based={tmp_path}"))[0])
+    zero = truth_of(split_items(open_source("rafdb:zero-based", tmp_path))[0])
     after = dict(zip(lookalikes.RAFDB, list(lookalikes.RAFDB)[1:], strict=False))
     assert {path: t.label for path, t in zero.items()} == {path: after[t.label] for path, t in one.items()}
 

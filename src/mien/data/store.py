@@ -41,7 +41,7 @@ SUMMARY = "summary.json"
 TRAINING_SPLITS = ("training", "train")
 _AGAIN = "build it again"
 _BATCH = 1024  # rows that are read at a time
-_LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to a thread
+LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to a thread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,7 +214,7 @@ class _Pictures:
 
     def add(self, names: list[str], data: list[bytes]) -> None:
         """Raises DataError for a broken PNG, one of another size, or more than there should be."""
-        if data and len(data[0] or b"") > _LARGE_PNG:
+        if data and len(data[0] or b"") > LARGE_PNG:
             with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4) as pool:
                 self._keep(names, pool.map(self._decoded, names, data))
         else:
