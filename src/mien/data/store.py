@@ -108,16 +108,12 @@ class Store:
             version = summary["mien_store"]
             shards = [path / name for split in summary["splits"].values() for name in split["files"]]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"expected a store's summary in {file}, got something else", hint="build it again"
-            ) from error
+            raise DataError(f"expected a store's summary in {file}, got something else", hint=_AGAIN) from error
         if version != FORMAT:
-            raise DataError(f"expected store format {FORMAT}, got {version!r} in {file}", hint="build it again")
+            raise DataError(f"expected store format {FORMAT}, got {version!r} in {file}", hint=_AGAIN)
         missing = [shard.name for shard in shards if not shard.is_file()]
         if missing:
-            raise DataError(
-                f"expected {len(shards)} shards in {path}, missing {', '.join(missing)}", hint="build it again"
-            )
+            raise DataError(f"expected {len(shards)} shards in {path}, missing {', '.join(missing)}", hint=_AGAIN)
         return cls(path, summary)
 
     @property

@@ -49,10 +49,7 @@ def overlap(has: Bool, cell: Ints, cells: Sequence[tuple[int, int]], *, by: int)
 def mixed_groups(group: Ints, label: Ints) -> Int64:
     """The numbers of the groups whose labelled images carry more than one label, rising. group, label: int N."""
     known = label >= 0
-    pairs = np.unique(np.stack([group[known], label[known]], 1), axis=0)
-    numbers, count = np.unique(pairs[:, 0], return_counts=True)
-    found: Int64 = numbers[count > 1].astype(np.int64)
-    return found
+    return crossing(group[known], label[known])
 
 
 def label_clashes(group: Ints, label: Ints, classes: int) -> Int64:
