@@ -23,10 +23,10 @@ from pathlib import Path
 from mien.atomic import write_bytes
 from mien.cli.evaluate import headline, notes
 from mien.data.store import Store
+from mien.drawing import save
 from mien.errors import DataError, MienError, UsageError
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.outputs import write_predictions
-from mien.evaluation.page_figures import save
 from mien.evaluation.predict import predict_crops
 from mien.evaluation.predictors import RunPredictor
 from mien.evaluation.protocol import label_order

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mien
+from mien import drawing
 from mien.atomic import write_text
 from mien.commit import checkout_commit
 from mien.data.duplicates import groups_within
@@ -33,11 +34,9 @@ from mien.evaluation.answers import FileAnswers, match, mean_of
 from mien.evaluation.costs import sha256
 from mien.evaluation.groups import load_groups, store_column
 from mien.evaluation.outputs import write_predictions
-from mien.evaluation.predict import Predictions, fit_temperatures, predict_crops, predict_pictures
+from mien.evaluation.predict import Predictions, predict_crops, predict_pictures
 from mien.evaluation.predictors import Predictor, Progress
 from mien.evaluation.unmeasured import not_measured
-
-__all__ = ["Predictions", "evaluate", "evaluate_answers", "fit_temperatures", "predict_crops", "predict_pictures"]
 
 Float32 = NDArray[np.float32]
 #: Raised where a figure of report.json changes its meaning; a cached evaluation of another format is made again.
@@ -189,7 +188,7 @@ def _finish(
             report["calibration"] = _calibration(found.logits[asked], groups, case, seed=seed)
         drawn = page_figures.draw(report, case, title=_title(report))
     report["not_measured"] = not_measured(report)
-    svgs = {name: page_figures.save(figure, out / name) for name, figure in drawn.items()}
+    svgs = {name: drawing.save(figure, out / name) for name, figure in drawn.items()}
     write_text(out / "report.html", page.render(report, svgs))
     # last: an evaluation is whole where its report.json stands
     write_text(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

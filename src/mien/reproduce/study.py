@@ -14,8 +14,8 @@ from typing import Any
 from mien.atomic import write_text
 from mien.data.balance_figure import balance_figure
 from mien.data.store import Store
+from mien.drawing import save
 from mien.errors import UsageError
-from mien.evaluation.page_figures import save
 from mien.reproduce import curves
 from mien.reproduce.analyses import Analysis, analyse
 from mien.reproduce.execute import Outcome, execute
@@ -106,8 +106,7 @@ def figure2(store: Store, split: str, home: Path) -> bytes:
                 counts = generated if row.get("generated_from") else originals
                 counts.setdefault(row["source"], Counter())[row["label"]] += 1
     title = "Training images" if generated else "Training images; this store is not balanced"
-    balance_figure(originals, generated, png=home / "figure2.png", svg=home / "figure2.svg", title=title)
-    return (home / "figure2.svg").read_bytes()
+    return balance_figure(originals, generated, home / "figure2", title=title)
 
 
 def _preset(name: str, flavour: str | None, seeds: str | None) -> Preset:

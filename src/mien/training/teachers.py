@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from mien.errors import RecipeError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
+from mien.training.channels import channels
 from mien.training.networks import load_network
 
 #: ITU-R 601, in the whole numbers by which Pillow turns RGB into grey, of 65,536.
@@ -59,13 +60,14 @@ def convert(images: Tensor, source: Preprocess, target: Preprocess) -> Tensor:
     """
     if source == target:
         return images
-    pixels = images.float() * _channels(source.std, images) + _channels(source.mean, images)
+    device = images.device
+    pixels = images.float() * channels(source.std, device) + channels(source.mean, device)
     if (source.color, target.color) == ("rgb", "grey"):
-        pixels = (pixels * _channels(LUMA, images)).sum(1, keepdim=True) / sum(LUMA)
+        pixels = (pixels * channels(LUMA, device)).sum(1, keepdim=True) / sum(LUMA)
     pixels = _windowed(pixels, source, target)
     if (source.color, target.color) == ("grey", "rgb"):
         pixels = pixels.expand(-1, 3, -1, -1)
-    normalised = (pixels - _channels(target.mean, images)) / _channels(target.std, images)
+    normalised = (pixels - channels(target.mean, device)) / channels(target.std, device)
     return normalised.contiguous(memory_format=torch.channels_last)
 
 
@@ -82,7 +84,3 @@ def _windowed(pixels: Tensor, source: Preprocess, target: Preprocess) -> Tensor:
         pixels = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
     start = (side - target.input_size) // 2
     return pixels[:, :, start : start + target.input_size, start : start + target.input_size]
-
-
-def _channels(numbers: tuple[float, ...], images: Tensor) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float32, device=images.device).view(1, -1, 1, 1)
