@@ -11,44 +11,21 @@ take turns, so that a busy machine slows both.
 
 import argparse
 import json
-import platform
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 
 from mien.data.loader import CropDataset, Order, make_loader
 from mien.data.online import balanced_order
-from mien.data.store import Split, Store
-from mien.training.module import FerModule
-from mien.training.networks import build_network, recipe_preprocess
+from mien.data.store import Store
+from mien.training.networks import recipe_preprocess
 from mien.training.recipe import load_recipe
-from mien.training.run import _quiet, choose_device, crop_dataset
-
-
-class StepTimer(L.Callback):
-    """Seconds of each training step, the device's queue emptied before the clock is read."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        self._started = _now()
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.seconds.append(_now() - self._started)
-
-
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
+from mien.training.run import choose_device, crop_dataset
+from steps import OwnLoop, StepTimer, device_name, recipe_from_scratch
 
 
 def drawn(data: CropDataset, batch_size: int, order: Order | None) -> float:
@@ -59,22 +36,11 @@ def drawn(data: CropDataset, batch_size: int, order: Order | None) -> float:
     return images / (time.perf_counter() - started)
 
 
-def trained(recipe_name: str, split: Split, *, steps: int, accelerator: str) -> float:
-    """Images a second of the training step of a shipped recipe, from scratch and without a teacher."""
-    recipe = load_recipe(recipe_name, overrides={"model.init": "scratch", "distill": "null"})
-    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"limit": recipe.batch_size * 4})})
-    preprocess = recipe_preprocess(recipe)
-    data = crop_dataset(split, recipe, preprocess, train=True)
-    module = FerModule(build_network(recipe), recipe, preprocess, steps_per_epoch=4)
+def trained(loop: OwnLoop, *, steps: int) -> float:
+    """Images a second of the training step, each by itself."""
     timer = StepTimer()
-    with _quiet():
-        warnings.filterwarnings("ignore", message=".*no `val_dataloader`.*")
-        trainer = L.Trainer(
-            accelerator=accelerator, devices=1, max_steps=steps, max_epochs=-1, callbacks=[timer], logger=False,
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        )  # fmt: skip
-        trainer.fit(module, make_loader(data, recipe.batch_size, train=True))
-    return recipe.batch_size / statistics.median(timer.seconds[2:])  # the first steps allocate
+    loop.run(steps, timer)
+    return loop.batch / statistics.median(timer.seconds[2:])  # the first steps allocate
 
 
 def main() -> None:
@@ -88,7 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    accelerator = "gpu" if choose_device("auto").type == "cuda" else "cpu"
+    device = choose_device("auto")
     store = Store.open(options.store)
     started = time.perf_counter()
     split = store.read("training")
@@ -105,9 +71,8 @@ def main() -> None:
         "loader, 224×224 RGB, shuffled": lambda: drawn(large, size, None),
     }
     for name in options.recipes:
-        work[f"training step, {name}"] = lambda name=name: trained(
-            name, split, steps=options.steps, accelerator=accelerator
-        )
+        loop = OwnLoop(recipe_from_scratch(name), split.limited(1024), device=device)
+        work[f"training step, {name}"] = lambda loop=loop: trained(loop, steps=options.steps)
     rounds: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(options.rounds):
         for name, measure in work.items():
@@ -123,12 +88,11 @@ def main() -> None:
     for name, row in rows.items():
         print(f"{name:36} {row['images_per_second']:>12,} images/s")
     if options.out:
-        machine = torch.cuda.get_device_name() if accelerator == "gpu" else f"cpu ({platform.machine()})"
         about = {
             "what": "images a second: reading a store once, drawing batches from memory, training",
             "command": f"python benchmarks/loader_speed.py --store {options.store} --threads {options.threads}",
-            "device": machine, "threads": options.threads, "torch": torch.__version__, "rounds": options.rounds,
-            "batch_size": size, "rows": rows,
+            "device": device_name(device), "threads": options.threads, "torch": torch.__version__,
+            "rounds": options.rounds, "batch_size": size, "rows": rows,
         }  # fmt: skip
         options.out.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
 

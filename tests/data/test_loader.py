@@ -29,7 +29,7 @@ def test_the_order_depends_on_seed_and_epoch_only() -> None:
     def order(seed: int, epoch: int) -> list[list[int]]:
         sampler = BatchSampler(10, 5, shuffle=True, seed=seed)
         sampler.set_epoch(epoch)
-        return list(sampler)
+        return [rows.tolist() for rows in sampler]
 
     assert order(1, 3) == order(1, 3)
     assert order(1, 3) != order(1, 4)

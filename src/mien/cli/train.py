@@ -26,6 +26,15 @@ def train(
     device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
     devices: Annotated[int, typer.Option("--devices", min=1, help="Processes (GPUs) that share each batch.")] = 1,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of torch.")] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile what training computes: faster steps, minutes later.")
+    ] = False,
+    cuda_graphs: Annotated[
+        bool, typer.Option("--cuda-graphs", help="Also replay it as CUDA graphs: for small networks on a GPU.")
+    ] = False,
+    save_seconds: Annotated[
+        float, typer.Option("--save-seconds", min=0, help="Write last.ckpt at most this often; 0: after each epoch.")
+    ] = 0.0,
 ) -> None:
     """Train a network by a recipe.
 
@@ -55,7 +64,18 @@ def train(
     from mien.training.run import train as train_run
 
     try:
-        meta = train_run(chosen, store, out, resume=resume, accelerator=device, devices=devices, threads=threads)
+        meta = train_run(
+            chosen,
+            store,
+            out,
+            resume=resume,
+            accelerator=device,
+            devices=devices,
+            threads=threads,
+            compiled=compiled,
+            cuda_graphs=cuda_graphs,
+            save_seconds=save_seconds,
+        )
     except (KeyboardInterrupt, SystemExit) as end:
         status = 130 if isinstance(end, KeyboardInterrupt) else end.code
         if not isinstance(status, int) or status not in _SIGNALS or not (out / "recipe.yaml").is_file():
@@ -64,6 +84,9 @@ def train(
         words += ["--device", device] if device != "auto" else []
         words += ["--devices", str(devices)] if devices > 1 else []
         words += ["--threads", str(threads)] if threads else []
+        words += ["--compile"] if compiled else []
+        words += ["--cuda-graphs"] if cuda_graphs else []
+        words += ["--save-seconds", f"{save_seconds:g}"] if save_seconds else []
         say(f"{_SIGNALS[status]}; go on with: {shlex.join(['mien', 'train', recipe, *words, '--resume'])}")
         raise typer.Exit(status) from end
     figures = {key: value for key, value in meta["result"].items() if key.startswith("best_") and value is not None}

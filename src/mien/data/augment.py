@@ -3,7 +3,8 @@
 One affine warp does flip, rotation, scale and shift in a single interpolation; then brightness and contrast,
 random erasing (Zhong et al. 2017, arXiv 1708.04896) and mixup (Zhang et al. 2017, arXiv 1710.09412). Every draw
 comes from one generator that is seeded by (seed, step), so that a resumed run sees the very same batches, and so
-that an optimiser that looks at a batch twice (SAM) sees the same pictures both times.
+that an optimiser that looks at a batch twice (SAM) sees the same pictures both times. That generator is the CPU's: few
+numbers are drawn for a picture, and the host knows of how many to go on with without asking the device (``upload``).
 """
 
 import math
@@ -38,6 +39,15 @@ def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
     """A CPU generator for one step of one process; no two triples share a stream in practice."""
     state = seed * 1_000_003 + step * 7_919 + rank * 15_485_863 + 17
     return torch.Generator().manual_seed(state & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+def upload(values: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on the device, in the order of its work and without waiting for it.
+
+    A copy out of ordinary memory would hold the host up until the device has done everything before; one out of
+    page-locked memory (which torch keeps for the next step) does not.
+    """
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def augment(
@@ -80,7 +90,9 @@ def affine_matrices(n: int, settings: AugmentSettings, generator: torch.Generato
 def warp(images: Tensor, matrices: Tensor, *, size: int | None = None) -> Tensor:
     """Bilinear resampling by N×2×3 matrices, to side ``size``; beyond the border the picture is mirrored."""
     n, c, height, width = images.shape
-    grid = F.affine_grid(matrices.to(images), [n, c, size or height, size or width], align_corners=False)
+    grid = F.affine_grid(
+        upload(matrices, images.device).to(images.dtype), [n, c, size or height, size or width], align_corners=False
+    )
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
@@ -89,7 +101,7 @@ def jitter(images: Tensor, settings: AugmentSettings, generator: torch.Generator
     if settings.brightness == 0 and settings.contrast == 0:
         return images
     n = len(images)
-    draws = (torch.rand(2, n, 1, 1, 1, generator=generator) * 2 - 1).to(images)
+    draws = upload(torch.rand(2, n, 1, 1, 1, generator=generator) * 2 - 1, images.device).to(images.dtype)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     images = (images - mean) * (1 + settings.contrast * draws[0]) + mean * (1 + settings.brightness * draws[1])
     return images.clamp(0, 1)
@@ -108,15 +120,20 @@ def erase(images: Tensor, settings: AugmentSettings, generator: torch.Generator)
     h = (torch.sqrt(area * ratio) * height).clamp(1, height).round()
     w = (torch.sqrt(area / ratio) * width).clamp(1, width).round()
     y0, x0 = (top * (height - h + 1)).floor(), (left * (width - w + 1)).floor()
-    edges = torch.stack([y0, y0 + h, x0, x0 + w])[:, :, None].to(images.device)  # 4×n×1
+    edges = upload(torch.stack([y0, y0 + h, x0, x0 + w])[:, :, None], images.device)  # 4×n×1
     y, x = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
     inside_y, inside_x = (y >= edges[0]) & (y < edges[1]), (x >= edges[2]) & (x < edges[3])  # n×H, n×W
     mask = (inside_y[:, :, None] & inside_x[:, None, :])[:, None]  # n×1×H×W
     # Noise is most of what is drawn: on the device, and for the chosen pictures alone.
     seed = int(torch.randint(2**62, (), generator=generator))
-    local = torch.Generator(device=images.device).manual_seed(seed)
-    noise = torch.rand(n, *images.shape[1:], generator=local, device=images.device).to(images)
-    return images.index_put((rows.to(images.device),), torch.where(mask, noise, images[rows.to(images.device)]))
+    filling = noise(seed, (n, *images.shape[1:]), images.device).to(images.dtype)
+    rows = upload(rows, images.device)
+    return images.index_put((rows,), torch.where(mask, filling, images[rows]))
+
+
+def noise(seed: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """float32, uniform in 0-1, drawn on the device."""
+    return torch.rand(shape, generator=torch.Generator(device=device).manual_seed(seed), device=device)
 
 
 def mixup(batch: dict[str, Tensor], alpha: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -130,5 +147,6 @@ def mixup(batch: dict[str, Tensor], alpha: float, generator: torch.Generator) ->
     gammas = torch._standard_gamma(torch.full((2,), alpha, dtype=torch.float64), generator=generator)
     share = float(gammas[0] / gammas.sum()) if float(gammas.sum()) > 0 else 1.0
     share = max(share, 1 - share)
-    order = torch.randperm(len(next(iter(batch.values()))), generator=generator)
-    return {name: torch.lerp(values[order.to(values.device)], values, share) for name, values in batch.items()}
+    first = next(iter(batch.values()))
+    order = upload(torch.randperm(len(first), generator=generator), first.device)
+    return {name: torch.lerp(values[order], values, share) for name, values in batch.items()}

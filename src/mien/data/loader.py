@@ -1,7 +1,8 @@
 """From a store's split to training batches: decoded once, uint8 in memory, indexed in whole batches.
 
 A data set of crops fits in memory (28,709 grey 48×48 crops: 66 MB), so there are no worker processes and no
-decoding per epoch; whatever changes per step (augmentation) happens on the device, in batches.
+decoding per epoch; whatever changes per step (augmentation) happens on the device, in batches. Where it fits, the data
+set itself lies on the device, and a step takes its rows there: nothing is uploaded but an epoch's row numbers.
 """
 
 from collections.abc import Iterator
@@ -25,10 +26,10 @@ class Order(Protocol):
 
 
 class CropDataset(Dataset[Batch]):
-    """Crops and targets, indexed by a list: ``dataset[[3, 1, 2]]`` is a batch.
+    """Crops and targets, indexed by several rows at once: ``dataset[[3, 1, 2]]`` is a batch.
 
     images: uint8 N×C×S×S. expression: float32 N×K targets (rows sum to 1). labels: int64 N. valence_arousal: float32
-    N×2, NaN where unknown. Items hold them by these names, and ``index`` (int64).
+    N×2, NaN where unknown. Items hold them by these names, and ``index`` (int64), all on ``device``.
     """
 
     def __init__(
@@ -47,17 +48,30 @@ class CropDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.columns["images"])
 
-    def __getitem__(self, rows: list[int]) -> Batch:
-        index = torch.as_tensor(rows, dtype=torch.int64)
+    @property
+    def device(self) -> torch.device:
+        return self.columns["images"].device
+
+    @property
+    def nbytes(self) -> int:
+        return sum(column.nbytes for column in self.columns.values())
+
+    def move(self, device: torch.device) -> None:
+        """All columns to another device, on which batches are taken from then on."""
+        self.columns = {name: column.to(device) for name, column in self.columns.items()}
+
+    def __getitem__(self, rows: list[int] | Tensor) -> Batch:
+        index = torch.as_tensor(rows, dtype=torch.int64, device=self.device)
         return {name: column[index] for name, column in self.columns.items()} | {"index": index}
 
 
-class BatchSampler(Sampler[list[int]]):
-    """Lists of row numbers. Shuffled by (seed, epoch) alone, so that a resumed run draws the same order.
+class BatchSampler(Sampler[Tensor]):
+    """Row numbers of each batch, int64. Shuffled by (seed, epoch) alone, so that a resumed run draws the same order.
 
     Lightning calls ``set_epoch`` at the start of each epoch. drop_last: batch norm wants full batches. rank, world:
     with several processes each takes its own rows of every batch; together they take the rows that one alone would.
-    order: draws the rows of an epoch in place of a permutation of all ``n``.
+    order: draws the rows of an epoch in place of a permutation of all ``n``. device: where the data lie; the numbers of
+    an epoch go there in one piece.
     """
 
     def __init__(
@@ -71,8 +85,9 @@ class BatchSampler(Sampler[list[int]]):
         rank: int = 0,
         world: int = 1,
         order: Order | None = None,
+        device: torch.device | None = None,
     ) -> None:
-        self.order = order
+        self.order, self.device = order, device or torch.device("cpu")
         n = n if order is None else len(order)
         self.n, self.batch_size, self.shuffle, self.seed = n, min(batch_size, n), shuffle, seed
         self.drop_last, self.epoch, self.rank, self.world = drop_last, 0, rank, world
@@ -83,15 +98,16 @@ class BatchSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         return self.n // self.batch_size if self.drop_last else -(-self.n // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[Tensor]:
         order = np.arange(self.n)
         if self.order is not None:
             order = self.order(self.epoch)
         elif self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
+        rows = torch.from_numpy(order).to(self.device)
         for batch in range(len(self)):
-            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield np.array_split(rows, self.world)[self.rank].tolist()
+            whole = rows[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield whole.tensor_split(self.world)[self.rank]
 
 
 def make_loader(
@@ -106,9 +122,18 @@ def make_loader(
 ) -> DataLoader[Batch]:
     """A torch DataLoader whose items are whole batches; shuffled and full batches only for training.
 
+    dataset: moved before, where it is to be on another device.
     order: the rows of each epoch, where that is not every row once (``seed`` then has no say).
     """
     sampler = BatchSampler(
-        len(dataset), batch_size, shuffle=train, seed=seed, drop_last=train, rank=rank, world=world, order=order
+        len(dataset),
+        batch_size,
+        shuffle=train,
+        seed=seed,
+        drop_last=train,
+        rank=rank,
+        world=world,
+        order=order,
+        device=dataset.device,
     )
     return DataLoader(dataset, batch_size=None, sampler=sampler)

@@ -22,6 +22,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mien.data.loader import Batch
 from mien.preprocess import Preprocess
+from mien.training.compiling import Compiler, as_written
+from mien.training.device import seed_dropout, tf32
 from mien.training.objectives import Drawn, build_objective
 from mien.training.optimizers import build_optimizer, build_schedule
 from mien.training.recipe import Recipe
@@ -35,7 +37,8 @@ class FerModule(L.LightningModule):
     """network: images float32 N×C×S×S (normalised) → logits N×K, or a masked-image model, as the recipe's task says.
 
     teachers: frozen networks that take the same crops. steps_per_epoch: optimiser steps. class_weights: float K, what
-    an image of each class counts in the cross-entropy; all alike where None.
+    an image of each class counts in the cross-entropy; all alike where None. compiler: makes what training computes of
+    what is written here; see ``compiling.py``.
     """
 
     def __init__(
@@ -47,13 +50,17 @@ class FerModule(L.LightningModule):
         steps_per_epoch: int,
         teachers: Sequence[nn.Module] = (),
         class_weights: Tensor | None = None,
+        compiler: Compiler = as_written,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
         # The objective is no module: teachers inside it are not trained, averaged or saved.
-        self.objective = build_objective(recipe, preprocess, network, teachers=teachers, class_weights=class_weights)
+        self.objective = build_objective(
+            recipe, preprocess, network, teachers=teachers, class_weights=class_weights, compiler=compiler
+        )
+        self._loss = compiler(self.objective.loss)
         # Sums stay tensors on the device until an epoch ends: a step never waits for the host.
         self._train, self._valid = _Sums(), _Sums()
         self._described: dict[str, float] = {}
@@ -66,7 +73,7 @@ class FerModule(L.LightningModule):
 
         def gradients() -> Tensor:
             nonlocal passes
-            torch.manual_seed(self.recipe.seed * 1_000_003 + step + self.global_rank * 7_368_787)  # dropout: both alike
+            seed_dropout(self.recipe.seed * 1_000_003 + step + self.global_rank * 7_368_787, self.device)  # both alike
             optimizer.zero_grad()
             loss, figures = self.backward_in_parts(drawn)
             if self.recipe.optimizer.clip_norm:
@@ -76,7 +83,8 @@ class FerModule(L.LightningModule):
             passes += 1
             return loss
 
-        optimizer.step(closure=gradients)
+        with tf32(True, self.device):
+            optimizer.step(closure=gradients)
         schedule: Any = self.lr_schedulers()
         if not isinstance(schedule, ReduceLROnPlateau):
             schedule.step()
@@ -88,7 +96,7 @@ class FerModule(L.LightningModule):
         for number, part in enumerate(parts):
             enabled = self.recipe.precision == "bf16"
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
-                loss, figures = self.objective.loss(self.network, part)
+                loss, figures = self._loss(self.network, part)
             share = len(part["images"]) / len(drawn["images"])
             with self._unsynced() if number < len(parts) - 1 else nullcontext():
                 self.manual_backward(loss * share)
@@ -124,8 +132,8 @@ class FerModule(L.LightningModule):
                 torch.distributed.broadcast(buffer, src=0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """In single precision: what is selected is what evaluation will see."""
-        with torch.autocast(self.device.type, enabled=False):
+        """In full single precision: what is selected is what evaluation will see."""
+        with torch.autocast(self.device.type, enabled=False), tf32(False, self.device):
             rows = len(batch["images"])
             if rows:
                 self._valid.add(self.objective.validate(self.network, batch), rows)

@@ -18,6 +18,7 @@ from mien.models.auxiliary import AuxiliaryLosses
 from mien.models.masked_image import MaskedImageModel
 from mien.preprocess import Preprocess
 from mien.training.channels import channels
+from mien.training.compiling import Compiler, as_written
 from mien.training.recipe import Recipe
 
 #: A step's inputs by name, each with one row an image, so that micro-batches are slices of them.
@@ -70,7 +71,7 @@ class Expression(Objective):
     """Cross-entropy on soft targets, the network's own terms, and distillation (Hinton et al. 2015, arXiv 1503.02531).
 
     teachers: frozen networks that take the student's input; ``training/teachers.py`` makes them of any run.
-    class_weights: float K, in the cross-entropy alone.
+    class_weights: float K, in the cross-entropy alone. compiler: for what the teachers compute.
     """
 
     monitor, mode = "valid_accuracy", "max"
@@ -82,10 +83,13 @@ class Expression(Objective):
         *,
         teachers: Sequence[nn.Module] = (),
         class_weights: Tensor | None = None,
+        compiler: Compiler = as_written,
     ) -> None:
         super().__init__(recipe, preprocess)
         self.class_weights = class_weights
         self.teachers = [t.eval().requires_grad_(False).to(memory_format=torch.channels_last) for t in teachers]
+        self._device: torch.device | None = None
+        self._answers = compiler(self.answers)
 
     def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
         generator = augment.step_generator(self.recipe.seed, step, rank)
@@ -93,15 +97,23 @@ class Expression(Objective):
         targets = {name: batch[name] for name in ("expression", "valence_arousal") if name in batch}
         drawn = augment.mixup({"images": images} | targets, self.recipe.augment.mixup, generator)
         drawn["images"] = self.normalise(drawn["images"])
+        if self._device != drawn["images"].device:
+            self._move(drawn["images"].device)
         if self.teachers and self.recipe.distill:
-            drawn["teachers"] = self.answers(drawn["images"], self.recipe.distill.temperature)
+            answers = self._answers(drawn["images"], self.recipe.distill.temperature)
+            drawn["teachers"] = answers.clone()  # a CUDA graph's own would be overwritten by the next one
         return drawn
+
+    def _move(self, device: torch.device) -> None:
+        """What is no part of the network goes to its device at the first step."""
+        self._device = device
+        self.teachers = [teacher.to(device) for teacher in self.teachers]
+        if self.class_weights is not None:
+            self.class_weights = self.class_weights.to(device)
 
     @torch.no_grad()
     def answers(self, images: Tensor, temperature: float) -> Tensor:
         """The mean of the teachers' probabilities N×K, softened by the temperature."""
-        for teacher in self.teachers:
-            teacher.to(images.device)
         dtype, enabled = torch.bfloat16, self.recipe.precision == "bf16"
         with torch.autocast(images.device.type, dtype=dtype, enabled=enabled):
             logits = [teacher(images) for teacher in self.teachers]
@@ -116,7 +128,6 @@ class Expression(Objective):
             logits = network(drawn["images"])
         logits = logits.float()
         if self.class_weights is not None:
-            self.class_weights = self.class_weights.to(targets.device)
             targets = targets * self.class_weights
         loss = torch.sum(-targets * F.log_softmax(logits, dim=1), dim=1).mean()
         if "teachers" in drawn and self.recipe.distill:
@@ -155,7 +166,7 @@ class MaskedImage(Objective):
     def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
         generator = augment.step_generator(self.recipe.seed, step, rank)
         images = self.normalise(self.augmented(batch, generator))
-        return {"images": images, "mask": self.draw_mask(len(images), generator).to(images.device)}
+        return {"images": images, "mask": augment.upload(self.draw_mask(len(images), generator), images.device)}
 
     def loss(self, network: nn.Module, drawn: Drawn) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(network, MaskedImageModel)
@@ -176,9 +187,10 @@ def build_objective(
     *,
     teachers: Sequence[nn.Module] = (),
     class_weights: Tensor | None = None,
+    compiler: Compiler = as_written,
 ) -> Objective:
     """The objective of the recipe's ``task``."""
     if recipe.task == "masked_image":
         assert isinstance(network, MaskedImageModel)
         return MaskedImage(recipe, preprocess, network=network)
-    return Expression(recipe, preprocess, teachers=teachers, class_weights=class_weights)
+    return Expression(recipe, preprocess, teachers=teachers, class_weights=class_weights, compiler=compiler)

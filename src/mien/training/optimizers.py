@@ -30,15 +30,17 @@ def build_optimizer(
         {"params": decayed, "weight_decay": section.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+    # One kernel for all parameters, where they are on CUDA; elsewhere torch's own choice. RAdam has none.
+    fused = True if all(p.is_cuda for _, p in trained) else None
     base: torch.optim.Optimizer
     if section.name == "sgd":
         nesterov = section.nesterov and section.momentum > 0
-        base = torch.optim.SGD(groups, lr=section.lr, momentum=section.momentum, nesterov=nesterov)
+        base = torch.optim.SGD(groups, lr=section.lr, momentum=section.momentum, nesterov=nesterov, fused=fused)
     elif section.name == "radam":
         base = torch.optim.RAdam(groups, lr=section.lr, betas=section.betas, decoupled_weight_decay=True)
     else:
         kind = torch.optim.AdamW if section.name == "adamw" else torch.optim.Adam
-        base = kind(groups, lr=section.lr, betas=section.betas)
+        base = kind(groups, lr=section.lr, betas=section.betas, fused=fused)
     if section.sam is None:
         return base
     return SAM(

@@ -4,8 +4,8 @@
     RUN/meta.json     data, versions, result     RUN/tensorboard/ the same curves
     RUN/best.ckpt     best validated epoch       RUN/last.ckpt    where ``--resume`` goes on
 
-Checkpoints hold the averaged weights under ``state_dict`` (that is what is evaluated and exported) beside everything
-a resumed run needs. They are read with ``weights_only=True``.
+Checkpoints hold the averaged weights under ``state_dict`` (that is what is evaluated and exported); ``last.ckpt`` also
+has everything that a resumed run needs. They are read with ``weights_only=True``.
 """
 
 import json
@@ -36,7 +36,9 @@ from mien.errors import DataError, OutputError, UsageError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 from mien.training.averaging import MovingAverage
-from mien.training.checkpoints import PatientStop, RunCheckpoint, WholeCheckpointIO
+from mien.training.checkpoints import LastCheckpoint, PatientStop, RunCheckpoint, WholeCheckpointIO
+from mien.training.compiling import as_written, check_compiler, compiler
+from mien.training.device import place
 from mien.training.module import FerModule
 from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, try_network
 from mien.training.prerequisites import check_prerequisites
@@ -56,11 +58,16 @@ def train(
     accelerator: str = "auto",
     devices: int = 1,
     threads: int | None = None,
+    compiled: bool = False,
+    cuda_graphs: bool = False,
+    save_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Train and return the run's ``meta.json``.
 
     resume: go on from ``last.ckpt``; with as many threads, the result equals an uninterrupted run. accelerator: "cpu",
     "gpu" (CUDA), or "auto": CUDA where there is one. devices: processes that share each batch (on one machine).
+    compiled, cuda_graphs: see ``compiling.py``; the second includes the first, and a run may go on with or without.
+    save_seconds: ``last.ckpt`` is written at most that often, and at the end; 0 for each epoch.
     Nothing is written before everything has been checked.
     Raises UsageError where ``run`` holds another run (with ``resume``: none), RecipeError and DataError for what they
     name, KeyboardInterrupt for Ctrl-C.
@@ -84,6 +91,8 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     _check_splits(recipe, store)
+    if compiled or cuda_graphs:
+        check_compiler(recipe, device, cuda_graphs=cuda_graphs, devices=devices)
     preprocess, classes = recipe_preprocess(recipe), len(store.labels)
     check_prerequisites(recipe, store.path, resume=go_on is not None)
     train_split = store.read(recipe.data.train).limited(recipe.data.limit)
@@ -92,6 +101,8 @@ def train(
     train_set = crop_dataset(train_split, recipe, preprocess, train=True, classes=classes)
     del train_split
     valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False, classes=classes)
+    if device.type == "cuda":
+        place([train_set, valid_set], torch.device("cuda", rank), free=torch.cuda.mem_get_info(rank)[0])
     batch = _whole_batch(recipe, len(train_set), devices)
     train_loader = make_loader(train_set, batch, train=True, seed=recipe.seed, rank=rank, world=devices, order=order)
     # As many as a pass of training holds, twice: validation keeps nothing for a backward pass.
@@ -106,7 +117,7 @@ def train(
     )
     weights = None
     if recipe.task == "expression" and recipe.targets.class_weights == "inverse":
-        weights = inverse_weights(train_set.columns["labels"].numpy(), len(store.labels))
+        weights = inverse_weights(train_set.columns["labels"].cpu().numpy(), len(store.labels))
     module = FerModule(
         network,
         recipe,
@@ -114,8 +125,10 @@ def train(
         steps_per_epoch=len(train_loader),
         teachers=teachers,
         class_weights=weights,
+        compiler=compiler(cuda_graphs=cuda_graphs) if compiled or cuda_graphs else as_written,
     )
     meta = _meta(recipe, store, network, images=len(train_set), device=device, devices=devices)
+    meta["compiled"] = "cuda graphs" if cuda_graphs else compiled
     if rank == 0:
         try:
             run.mkdir(parents=True, exist_ok=True)
@@ -126,9 +139,7 @@ def train(
     monitor: dict[str, Any] = {"monitor": module.objective.monitor, "mode": module.objective.mode}
     best = RunCheckpoint(dirpath=run, filename="best", enable_version_counter=False, **monitor)
     # A callback of its own: ``save_last`` writes only in epochs that are the best so far.
-    each_epoch = RunCheckpoint(
-        dirpath=run, filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    each_epoch = LastCheckpoint(seconds=save_seconds, dirpath=run, filename="last", enable_version_counter=False)
     callbacks: list[Callback] = [best, EpochLog(run / "log.csv"), each_epoch, LeaveOnSigterm(), *progress_bar()]
     if recipe.early_stop:
         callbacks.append(PatientStop(patience=recipe.early_stop, min_delta=0.0, check_finite=False, **monitor))
@@ -141,8 +152,9 @@ def train(
             strategy=DDPStrategy() if devices > 1 else "auto",
             max_epochs=recipe.epochs,
             precision="32-true",  # the module opens autocast itself
+            benchmark=device.type == "cuda",  # cuDNN tries its algorithms once for each shape, of which there are few
             callbacks=callbacks,
-            plugins=[WholeCheckpointIO()],
+            plugins=[WholeCheckpointIO(weights_alone=run / "best.ckpt")],
             logger=TensorBoardLogger(str(run), name="tensorboard", version=""),
             default_root_dir=str(run),
             enable_progress_bar=any("Progress" in type(c).__name__ for c in callbacks),
