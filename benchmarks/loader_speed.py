@@ -25,7 +25,7 @@ from mien.data.store import Store
 from mien.training.networks import recipe_preprocess
 from mien.training.recipe import load_recipe
 from mien.training.run import choose_device, crop_dataset
-from steps import OwnLoop, StepTimer, device_name, recipe_from_scratch
+from steps import OwnLoop, StepTimer, device_name, recipe_from_scratch, training_pictures
 
 
 def drawn(data: CropDataset, batch_size: int, order: Order | None) -> float:
@@ -71,7 +71,8 @@ def main() -> None:
         "loader, 224×224 RGB, shuffled": lambda: drawn(large, size, None),
     }
     for name in options.recipes:
-        loop = OwnLoop(recipe_from_scratch(name), split.limited(1024), device=device)
+        recipe = recipe_from_scratch(name)
+        loop = OwnLoop(recipe, training_pictures(recipe, split.limited(1024), device=device), device=device)
         work[f"training step, {name}"] = lambda loop=loop: trained(loop, steps=options.steps)
     rounds: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(options.rounds):

@@ -15,7 +15,7 @@ import torch
 
 from mien.data.store import Store
 from mien.training.run import choose_device
-from steps import OwnLoop, StepTimer, device_name, recipe_from_scratch
+from steps import OwnLoop, StepTimer, device_name, recipe_from_scratch, training_pictures
 
 #: Images in memory: a few batches of any recipe, since what is in a picture costs nothing.
 LIMIT = 1024
@@ -35,12 +35,9 @@ def main() -> None:
     split, rows = Store.open(options.store).read("training").limited(LIMIT), []
     for name in options.recipes:
         times: dict[bool, list[float]] = {False: [], True: []}
-        loops = {
-            sam: OwnLoop(
-                recipe_from_scratch(name, optimizer__sam="{rho: 0.05}" if sam else "null"), split, device=device
-            )
-            for sam in times
-        }
+        recipes = {sam: recipe_from_scratch(name, optimizer__sam="{rho: 0.05}" if sam else "null") for sam in times}
+        data = training_pictures(recipes[False], split, device=device)
+        loops = {sam: OwnLoop(recipe, data, device=device) for sam, recipe in recipes.items()}
         for number in range(options.blocks):
             for sam, loop in loops.items():
                 timer = StepTimer()

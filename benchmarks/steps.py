@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from mien.data.loader import make_loader
+from mien.data.loader import CropDataset, make_loader
 from mien.data.store import Split
 from mien.training.averaging import MovingAverage
 from mien.training.compiling import Compiler, as_written
@@ -69,18 +69,29 @@ def recipe_from_scratch(name: str, **changes: str) -> Recipe:
     return load_recipe(name, overrides=plain | {key.replace("__", "."): value for key, value in changes.items()})
 
 
+def training_pictures(recipe: Recipe, split: Split, *, device: torch.device) -> CropDataset:
+    """A split as ``mien train`` holds it while it learns from it: on the device, where it fits."""
+    data = crop_dataset(split, recipe, recipe_preprocess(recipe), train=True)
+    if device.type == "cuda":
+        place([data], torch.device("cuda", 0), free=torch.cuda.mem_get_info()[0])
+    return data
+
+
 class OwnLoop:
     """The project's training loop over one network that stays, compiled or not, from call to call."""
 
-    def __init__(self, recipe: Recipe, split: Split, *, device: torch.device, compiler: Compiler = as_written) -> None:
-        preprocess = recipe_preprocess(recipe)
-        self.recipe, self.device = recipe, device
-        self.data = crop_dataset(split, recipe, preprocess, train=True)
-        if device.type == "cuda":
-            place([self.data], torch.device("cuda", 0), free=torch.cuda.mem_get_info()[0])
-        self.batch = min(recipe.batch_size, len(self.data))
-        steps = len(self.data) // self.batch
-        self.module = FerModule(build_network(recipe), recipe, preprocess, steps_per_epoch=steps, compiler=compiler)
+    def __init__(
+        self, recipe: Recipe, data: CropDataset, *, device: torch.device, compiler: Compiler = as_written
+    ) -> None:
+        self.recipe, self.data, self.device = recipe, data, device
+        self.batch = min(recipe.batch_size, len(data))
+        self.module = FerModule(
+            build_network(recipe),
+            recipe,
+            recipe_preprocess(recipe),
+            steps_per_epoch=len(data) // self.batch,
+            compiler=compiler,
+        )
 
     def run(self, steps: int, *callbacks: L.Callback) -> None:
         averages: Sequence[L.Callback] = (

@@ -46,6 +46,7 @@ def check_compiler(recipe: Recipe, device: torch.device, *, cuda_graphs: bool, d
             "devices: a replay overwrites the gradients of the one before",
             hint="use --compile",
         )
+    torch.compiler.reset()  # of one function torch keeps few versions, and a study trains many networks in one process
     try:
         torch.compile(_one_line, dynamic=False)(torch.ones(8, device=device))
     except Exception as error:  # a missing g++ or triton, one that fails: no base in common
