@@ -144,7 +144,7 @@ def _difference(row: Json) -> str:
 
 
 def commands(home: Path) -> list[str]:
-    return [f"- `{record.name}`: `{read(record / 'public_test')['command']}`" for record in records(home)]
+    return [f"- `{record.name}`: `{read(record)['command']}`" for record in records(home)]
 
 
 def pace(home: Path) -> float:
