@@ -62,8 +62,9 @@ def card(name: str) -> str:
         "Training (`src/mien/training/targets.py`).",
     ]
     if recipe["distill"]:
+        teachers = ", ".join(f"`{Path(run).name}`" for run in recipe["distill"]["runs"])
         lines.append(
-            f"- **Distilled** from `compact`: {recipe['distill']['weight']:.0%} of the loss, "
+            f"- **Distilled** from {teachers}: {recipe['distill']['weight']:.0%} of the loss, "
             f"temperature {recipe['distill']['temperature']}."
         )
     if recipe["model"].get("init", "scratch") != "scratch":
