@@ -17,6 +17,7 @@ Report = dict[str, Any]
 
 
 def report(reader: str, what: str) -> Report:
+    """what: "" for a single crop, tta, pipeline."""
     return json.loads((ROOT / "results" / "fer2013" / reader / what / "report.json").read_text("utf-8"))
 
 
@@ -36,7 +37,7 @@ def number(figure: dict[str, float]) -> str:
 def card(name: str) -> str:
     meta = Classifier.load(name, threads=1).meta
     origin = meta.provenance
-    single, ten, whole = (report(name, f"public_test{kind}") for kind in ("", "-tta", "-pipeline"))
+    single, ten, whole = (report(name, what) for what in ("", "tta", "pipeline"))
     everything, clean = single["figures"]["all"], single["figures"]["leak_free"]
     held, held_ten = (r["calibration"]["held_out"]["all"] for r in (single, ten))
     speed = bench()["faces_per_second"][name]
@@ -61,8 +62,9 @@ def card(name: str) -> str:
         "Training (`src/mien/training/targets.py`).",
     ]
     if recipe["distill"]:
+        teachers = ", ".join(f"`{Path(run).name}`" for run in recipe["distill"]["runs"])
         lines.append(
-            f"- **Distilled** from `compact`: {recipe['distill']['weight']:.0%} of the loss, "
+            f"- **Distilled** from {teachers}: {recipe['distill']['weight']:.0%} of the loss, "
             f"temperature {recipe['distill']['temperature']}."
         )
     if recipe["model"].get("init", "scratch") != "scratch":
@@ -102,7 +104,7 @@ def card(name: str) -> str:
         lines.append(f"| {label} | {values['support']} | {share(values['recall'])} | {precision:.1f} % |")
     lines += [
         "",
-        f"![confusion matrix](../../../results/fer2013/{name}/public_test/confusion.png)",
+        f"![confusion matrix](../../../results/fer2013/{name}/confusion.png)",
         "",
         f"**Calibration**: temperature {meta.temperature:.3f} (ten crops {meta.temperature_tta:.3f}), fitted on all of "
         "PublicTest; the ECE above is of halves that their temperature was not fitted on, duplicates kept together.",
@@ -139,7 +141,7 @@ def table() -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in SHIPPED:
-        single, ten, whole = (report(name, f"public_test{kind}") for kind in ("", "-tta", "-pipeline"))
+        single, ten, whole = (report(name, what) for what in ("", "tta", "pipeline"))
         size = (ROOT / "src" / "mien" / "weights" / f"{name}.onnx").stat().st_size
         accuracies = [
             single["figures"]["all"]["accuracy"],

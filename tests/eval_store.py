@@ -1,31 +1,13 @@
 """Stores made to measure for the tests of evaluation: labels, votes, groups, copies of Training images."""
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from listed import Listed
 from mien.data.build import build_store
-from mien.data.sources import Drop, Sample
+from mien.data.sources import Sample
 from mien.data.store import Store
-
-
-class MadeSource:
-    """A source of samples that a test lists."""
-
-    layout, files, warnings, licence = "made", (), (), "none"
-
-    def __init__(self, samples: list[Sample], name: str = "made") -> None:
-        self.samples, self.name = samples, name
-
-    def total(self) -> int:
-        return len(self.samples)
-
-    def stream(self) -> Iterator[Sample | Drop]:
-        yield from self.samples
-
-    def differences(self, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-        return []
 
 
 def picture(seed: int) -> np.ndarray:
@@ -46,7 +28,7 @@ def leaky_store(path: Path, *, images: int = 200, copied: int = 80, labels: tupl
     for i in range(images):
         votes = (10, 0, 0, 0, 0, 0, 0, 0, 0, 0) if i % 2 else (0, 6, 0, 4, 0, 0, 0, 0, 0, 0)
         samples.append(Sample(f"test_{i}.png", picture(i), names[i], "test", votes=votes, group="ab"[i % 2]))
-    build_store([MadeSource(samples)], path)
+    build_store([Listed(samples)], path)
     return Store.open(path)
 
 

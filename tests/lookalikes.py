@@ -8,14 +8,19 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from mien.data.sources import Drop, Sample
 
 CKPLUS = {"neutral": 0, "angry": 1, "contempt": 2, "disgust": 3, "fear": 4, "happy": 5, "sad": 6, "surprise": 7}
 AFFECTNET = {"neutral": 0, "happy": 1, "sad": 2, "surprise": 3, "fear": 4, "disgust": 5, "angry": 6, "contempt": 7}
 RAFDB = {"surprise": 1, "fear": 2, "disgust": 3, "happy": 4, "sad": 5, "angry": 6, "neutral": 7}
 FER2013 = {"angry": 0, "disgust": 1, "fear": 2, "happy": 3, "sad": 4, "surprise": 5, "neutral": 6, "contempt": 7}
+#: How the warning about labels that are numbers begins.
+CODES_WARNING = "the labels are codes; they were read as 0 angry, 1 disgust"
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,17 @@ def encoded(seed: int, kind: str = "PNG", *, color: bool = False) -> bytes:
 def truth_of(samples) -> dict[str, True_]:
     """What a source said, in the form of what is true."""
     return {s.path: True_(s.label, s.split, s.group, s.valence, s.arousal) for s in samples}
+
+
+def nothing(path: Path) -> None:
+    """A folder that is no data set of anybody's."""
+    (path / "readme.txt").write_text("x")
+
+
+def split_items(source: Any) -> tuple[list[Sample], list[Drop]]:
+    """What a source streams: its samples and its drops."""
+    items = list(source.stream())
+    return [i for i in items if isinstance(i, Sample)], [i for i in items if isinstance(i, Drop)]
 
 
 # --- CK+ -------------------------------------------------------------------------------------------------------------

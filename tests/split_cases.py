@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from mien.data.splits import Index, SplitPlan, SplitSettings
+from mien.data.split_settings import Index, SplitPlan, SplitSettings
 
 
 def index_of(rows: list[tuple], **columns) -> Index:
@@ -97,3 +97,16 @@ def check(index: Index, plan: SplitPlan, wanted: SplitSettings) -> None:
         numbers = set(table(index, plan)[name].values())
         assert len(numbers) == 1, f"{name} is not balanced: {numbers}"
         assert -1 not in table(index, plan)[name]
+
+
+#: Paper A's data (SPEC §2.4): AffectNet's official validation set is the test set, 500 images a class; as many are
+#: taken out of Training for validation. FER2013's two test sets stay what they are, beside these.
+PAPER_A = SplitSettings(
+    official={"affectnet": {"validation": "test"}},
+    carve=True,
+    shares={},
+    balanced={"validation": 500, "test": 500},
+    crossing="drop-from-training",
+    drop_conflicts="near",
+    drop_copies="exact",
+)

@@ -134,9 +134,9 @@ def job(name: str, *, weights: int = 0) -> Any:
 def leave(home: Path, name: str, *, weights: int = 100) -> None:
     """What a job would have left there."""
     for file, size in {
-        f"results/{name}/recipe.yaml": 10, f"results/{name}/public_test/report.json": 20,
+        f"results/{name}/recipe.yaml": 10, f"results/{name}/tta/report.json": 20,
         f"results/private_test/{name}.csv": 30, f"results/private_test/{name}-tta.csv": 30,
-        f"predictions/{name}/public_test/predictions.parquet": 40, f"logs/{name}.log": 5,
+        f"results/{name}/predictions.parquet": 40, f"logs/{name}.log": 5,
         f"runs/{name}/best.ckpt": weights, f"runs/{name}/last.ckpt": 5 * weights, f"runs/{name}/recipe.yaml": 10,
     }.items():  # fmt: skip
         (home / file).parent.mkdir(parents=True, exist_ok=True)
@@ -155,14 +155,14 @@ def test_a_parcel_arrives_where_it_belongs(tmp_path: Path) -> None:
         str(here / "results" / file)
         for name in ("student", "teacher")
         for file in (
-            f"{name}/recipe.yaml", f"{name}/public_test/report.json", f"private_test/{name}.csv",
-            f"private_test/{name}-tta.csv",
+            f"{name}/recipe.yaml", f"{name}/tta/report.json", f"{name}/predictions.parquet",
+            f"private_test/{name}.csv", f"private_test/{name}-tta.csv",
         )
     }  # fmt: skip
     assert (here / "runs" / "student" / "best.ckpt").read_bytes() == b"s" * 100
     assert not (here / "runs" / "teacher" / "best.ckpt").exists()  # nobody wanted it back
     assert not list(here.rglob("last.ckpt"))
-    assert (here / "runs" / "predictions" / "teacher" / "public_test" / "predictions.parquet").is_file()
+    assert (here / "runs" / "logs" / "teacher.log").is_file()
     assert json.loads((here / "runs" / "results-1-stage.json").read_text()) == {"stage": "a", "left_behind": []}
     with pytest.raises(SystemExit, match="there already"):
         parcel.collect(out, here / "results", here / "runs")
@@ -188,7 +188,7 @@ def test_what_is_not_ours_is_not_unpacked(name: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with tarfile.open(tmp_path / "in" / "results-1.tar.gz", "w:gz") as tar:
         tar.addfile(tarfile.TarInfo(name))
-    with pytest.raises(SystemExit, match="expected results, predictions"):
+    with pytest.raises(SystemExit, match="expected results, logs"):
         parcel.collect(tmp_path / "in", tmp_path / "results", tmp_path / "runs")
     assert {file.name for file in tmp_path.iterdir()} == {"in"}
 

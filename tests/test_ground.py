@@ -1,5 +1,6 @@
 """The ground: one label order, one preprocess, results that cannot be wrong, one-line errors, whole files."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 import mien
-from mien import labels
+from mien import atomic, labels
 from mien.atomic import write_text
 from mien.errors import DataError, ImageError, ModelError, OutputError, UsageError
 from mien.preprocess import Preprocess
@@ -112,3 +113,20 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist"):
         write_text(tmp_path / "no" / "a.txt", "x")
     assert [f.name for f in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(("ends", "raised"), [(KeyboardInterrupt, KeyboardInterrupt), (OSError, OutputError)])
+def test_whatever_ends_the_writing_leaves_nothing_behind(
+    ends: type[BaseException], raised: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(path: str, mode: str) -> io.FileIO:
+        class Ended(io.FileIO):
+            def write(self, data: object) -> int:
+                raise ends
+
+        return Ended(path, mode)
+
+    monkeypatch.setattr(atomic, "open", opened, raising=False)
+    with pytest.raises(raised):
+        write_text(tmp_path / "a.txt", "x")
+    assert list(tmp_path.iterdir()) == []

@@ -26,15 +26,13 @@ def test_a_record_holds_what_a_figure_could_be_asked_about(
     assert "accuracy" in done.stdout
     kept = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
     evaluations = {
-        f"first/public_test{tta}/{file}"
-        for tta in ("", "-tta")
-        for file in ("report.json", "confusion.png", "reliability.png")
+        f"first/{ten}{file}"
+        for ten in ("", "tta/")
+        for file in ("report.json", "predictions.parquet", "confusion.png", "reliability.png")
     }
     of_run = {f"first/{file}" for file in ("recipe.yaml", "meta.json", "log.csv", "curves.png")}
     assert kept == evaluations | of_run | {"private_test/first.csv", "private_test/first-tta.csv"}
-    single, ten = (
-        json.loads((tmp_path / "first" / f"public_test{tta}" / "report.json").read_text()) for tta in ("", "-tta")
-    )
+    single, ten = (json.loads((tmp_path / "first" / what / "report.json").read_text()) for what in ("", "tta"))
     best = json.loads((tmp_path / "first" / "meta.json").read_text())["result"]["best_valid_accuracy"]
     assert single["figures"]["all"]["accuracy"]["value"] == pytest.approx(best, abs=1e-5)
     assert (single["views"], ten["views"]) == (1, 10)

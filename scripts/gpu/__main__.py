@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     pack.add_argument("--store", type=Path, default=ROOT / "stores" / "fer2013")
     pack.add_argument("--runs", type=Path, nargs="*", default=None, help="teachers; default: compact, compact-base")
     pack.add_argument("--carry", type=Path, default=ROOT / ".carry")
+    pack.add_argument("--python", default="3.12", help="of the other machine, for the wheels; default %(default)s")
     unpack = verbs.add_parser("unpack")
     unpack.add_argument("folder", type=Path)
     check = verbs.add_parser("check")
@@ -92,7 +93,7 @@ def packed(options: argparse.Namespace) -> int:
     from packing import pack
 
     runs = options.runs if options.runs is not None else [ROOT / "runs" / name for name in ("compact", "compact-base")]
-    folders = pack(options.store, runs, carry=options.carry)
+    folders = pack(options.store, runs, python=options.python, carry=options.carry)
     for folder in folders:
         size = sum(file.stat().st_size for file in folder.iterdir())
         print(f"{folder}: {size / 2**20:.1f} MiB", file=sys.stderr)

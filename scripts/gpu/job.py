@@ -61,7 +61,7 @@ def work(job: Job, home: Path, talk: Path, *, deadline: float, tiny: bool, limit
         options: dict[str, Any] = {"compiled": mode == COMPILED, "cuda_graphs": mode == GRAPHS}
         train(recipe, store, run, resume=resume, save_seconds=45.0, **options)
     if recipe.task == "expression":
-        record(run, job.name, store, home / "results", predictions=home / "predictions" / job.name, limit=limit)
+        record(run, job.name, store, home / "results", limit=limit)
     else:  # there is nothing to evaluate in a pretraining: how it went, and by what
         for file in OF_RUN:
             (home / "results" / job.name).mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,6 @@ from typing import Any
 from planning import slices
 
 ROOT = Path(__file__).parents[2]
-CARRY = ROOT / ".carry"
 #: What a call carries, the working tree included, less a margin for what appears in it until then.
 CALL_LIMIT, MARGIN = 64 * 2**20, 2 * 2**20
 #: Python packages that training needs and the other machine does not list.
@@ -29,7 +28,7 @@ PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x
 MANIFEST = "manifest.json"
 
 
-def pack(store: Path, runs: list[Path], *, python: str = "3.12", carry: Path = CARRY) -> list[Path]:
+def pack(store: Path, runs: list[Path], *, python: str = "3.12", carry: Path) -> list[Path]:
     """Write the folders to carry; returns them in the order of the calls. runs: teachers, of which the weights go."""
     if not (store / "summary.json").is_file():
         sys.exit(f"error: expected a store, got {store}; make one with mien data build")

@@ -1,6 +1,6 @@
 """What comes back from the other machine, within the limits of a transfer, and what becomes of it here.
 
-    results-1.tar.gz, …     stage.json; results/ (as results/fer2013 is laid out), predictions/ and logs/ of the jobs
+    results-1.tar.gz, …     stage.json; results/ (as results/fer2013 is laid out) and logs/ of the jobs
     weights-1.tar, …        runs/<job>/{best.ckpt,recipe.yaml,meta.json}, the most wanted first, as far as they fit
 
 ``collect`` puts results/ into results/fer2013, and the rest into a folder that git ignores.
@@ -82,12 +82,12 @@ def _place(name: str, archive: Path, results: Path, runs: Path) -> Path:
     return runs.joinpath(*parts[1:]) if parts[0] == "runs" else runs.joinpath(*parts)
 
 
-_KINDS = ("results", "predictions", "logs", "runs", "stage.json")
+_KINDS = ("results", "logs", "runs", "stage.json")
 
 
 def _of(name: str, home: Path) -> list[Path]:
     """Everything small that a job has left."""
-    found = [file for kind in ("results", "predictions") for file in sorted((home / kind / name).rglob("*"))]
+    found = sorted((home / "results" / name).rglob("*"))
     found += [home / "results" / "private_test" / f"{name}{tta}.csv" for tta in ("", "-tta")]
     found.append(home / "logs" / f"{name}.log")
     run = home / "runs" / name

@@ -1,7 +1,7 @@
 """A stage on the machine that trains: its rounds in turn, a round's jobs side by side, everything done in time.
 
-    HOME/runs/<job>         run directories            HOME/results, HOME/predictions   as ``collect`` takes them
-    HOME/logs/<job>.log     what a job said            HOME/talk/<group>.epochs         what was decided, for good
+    HOME/runs/<job>         run directories            HOME/results               as ``collect`` takes them
+    HOME/logs/<job>.log     what a job said            HOME/talk/<group>.epochs   what was decided, for good
 
 What comes back is written after each round, so that a call that is killed has lost its last round at most.
 """

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mien.models import registry
 from mien.reproduce.papers import PAPER_A
-from mien.reproduce.plan import _set
+from mien.reproduce.plan import reduce
 from mien.training.networks import read_meta
-from mien.training.recipe import Recipe, load_recipe, parse_recipe
+from mien.training.recipe import Recipe, load_recipe, parse_recipe, set_key
 
 #: How a job's passes are made: see ``mien train --compile`` and ``--cuda-graphs``.
 EAGER, COMPILED, GRAPHS = "eager", "compiled", "cuda graphs"
@@ -166,19 +165,13 @@ def recipe_of(job: Job, *, epochs: int, tiny: bool = False) -> Recipe:
     """The recipe that a job trains. Raises RecipeError."""
     raw = load_recipe(job.recipe).model_dump(mode="json")
     for key, value in job.changes.items():
-        _set(raw, key, value)
+        set_key(raw, key, value)
     raw |= {"name": job.name, "epochs": epochs}
     if tiny:
-        entry = registry.spec(raw["model"]["name"])
         own = {key.rpartition(".")[2]: value for key, value in job.changes.items() if key.startswith("model.args.")}
-        smaller = {key: value for key, value in entry.reduced.items() if key != "image_size"}
-        if smaller:
-            side = entry.reduced.get("image_size", min(entry.input_sizes))
-            raw["model"]["args"] = smaller | own
-            raw["data"] |= {"size": side, "window": None}
-            raw["masking"]["patch"] = side // 7 if side % 7 == 0 else side // 6
+        reduce(raw, own)
+        raw["masking"] |= {"patch": 8}
         raw["data"]["limit"] = 2 * TINY_BATCH
-        raw["targets"]["votes"] = 0
         raw["batch_size"] = TINY_BATCH
     return parse_recipe(raw, origin=f"{job.name} ({job.recipe})")
 

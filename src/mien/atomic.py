@@ -72,9 +72,11 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     file = AtomicFile(path)
     try:
         file.stream.write(data)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C as well: nothing is left behind
         file.discard()
-        raise file.failed(error) from error
+        if isinstance(error, OSError):
+            raise file.failed(error) from error
+        raise
     file.commit()
 
 

@@ -97,6 +97,15 @@ def load_rgb(source: Source, *, max_pixels: int = MAX_PIXELS, on_note: OnNote | 
     )
 
 
+def plain(pixels: Uint8) -> Uint8:
+    """uint8 H×W where a picture H×W×3 has no colour (all three channels are the same); any other one unchanged."""
+    if pixels.ndim == 3:
+        red = pixels[..., 0]
+        if np.array_equal(red, pixels[..., 1]) and np.array_equal(red, pixels[..., 2]):
+            return np.ascontiguousarray(red)
+    return pixels
+
+
 def _from_path(path: str, max_pixels: int, on_note: OnNote | None) -> Uint8:
     try:
         status = os.stat(path)

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mien.cli import progress
 from mien.cli.app import app
-from mien.cli.progress import Countdown, duration
 from mien.data.store import Store
 from mien.evaluation import predictors
 from mien.evaluation.calibration import fit_temperature
-from mien.evaluation.evaluate import fit_temperatures
+from mien.evaluation.predict import fit_temperatures
 from mien.evaluation.predictors import RunPredictor, all_logits
 from mien.reading.classifier import Classifier
 
@@ -117,21 +115,3 @@ def test_progress_counts_every_view_once(trained_run: Path, small_store: Path) -
     predictor, split = RunPredictor(trained_run), Store.open(small_store).read("public_test")
     fit_temperatures(predictor, split, progress=lambda done, total: told.append((done, total)))
     assert told == [(70, 770), (390, 770), (710, 770), (770, 770)]
-
-
-def test_a_log_gets_a_line_now_and_then_with_the_time_left(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 0.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    with Countdown("fitting", noun="views") as advance:
-        for done in range(10, 1001, 10):
-            now += 2.0
-            advance(done, 1000)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "fitting: 30 of 1,000 views, about 3 min left"
-    assert 10 < len(lines) < 35  # 200 s in steps of at least 5 s, then of a tenth
-
-
-def test_durations() -> None:
-    assert [duration(s) for s in (0.2, 40, 720, 25_200)] == ["0 s", "40 s", "12 min", "7.0 h"]

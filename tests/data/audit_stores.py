@@ -1,6 +1,5 @@
 """Small stores for the tests of the audit, written by hand: any size, colour, label, votes, or none of these."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from build_cases import png
 from PIL import Image
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -21,12 +21,6 @@ def faces(n: int, *, seed: int = 0, side: int = 48) -> np.ndarray:
     coarse = random.integers(0, 256, (n, 6, 6), dtype=np.uint8)
     blobs = np.stack([np.asarray(Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC)) for c in coarse])
     return np.clip(0.55 * blobs + oval + random.normal(0, 3, blobs.shape), 0, 255).astype(np.uint8)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def row(pixels: np.ndarray | bytes | None, path: str, **more: Any) -> dict[str, Any]:

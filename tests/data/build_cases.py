@@ -9,22 +9,10 @@ from PIL import Image
 from mien.labels import SEVEN
 
 
-class Listed:
-    """A source made of a list."""
-
-    layout, files, warnings, licence = "list", (), (), "none"
-
-    def __init__(self, items, name="listed"):
-        self.items, self.name = items, name
-
-    def total(self):
-        return len(self.items)
-
-    def stream(self):
-        return iter(self.items)
-
-    def differences(self, counts):
-        return [f"{split}: {sum(labels.values())}" for split, labels in counts.items()]
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def blob(seed: int, *, side: int = 48, channels: int = 0) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from build_cases import class_folders, png
 from PIL import Image
 
 from mien.labels import SEVEN
@@ -99,12 +100,6 @@ class SmallFer2013:
         return directory
 
 
-def png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def _drawn(rng: np.random.Generator, n: int) -> np.ndarray:
     """uint8 n×48×48: smooth random blobs with a little noise, no two alike."""
     coarse = rng.integers(0, 256, (n, 6, 6), dtype=np.uint8)
@@ -133,3 +128,9 @@ def small() -> SmallFer2013:
         votes = None if i % 10 == 9 else tuple(int(v) for v in rng.multinomial(10, [0.1] * 10))
         rows.append(Row(split, images[i], i % 7, votes))
     return SmallFer2013(rows)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Somebody's own class folders."""
+    return class_folders(tmp_path / "mine")

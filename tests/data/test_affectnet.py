@@ -9,17 +9,12 @@ import numpy as np
 import pytest
 
 import lookalikes
-from lookalikes import affectnet_csv, affectnet_folders, affectnet_npy, affectnet_rows, truth_of
-from mien.data.sources import Drop, Sample, affectnet, affectnet_readers, open_source
+from lookalikes import affectnet_csv, affectnet_folders, affectnet_npy, affectnet_rows, nothing, split_items, truth_of
+from mien.data.sources import affectnet, affectnet_readers, open_source
 from mien.errors import DataError, ImageError
 from mien.imaging import load_rgb
 
 NOT_SAID = {"label none": 2, "label uncertain": 2, "label no face": 2}
-
-
-def split_items(source):
-    items = list(source.stream())
-    return [i for i in items if isinstance(i, Sample)], [i for i in items if isinstance(i, Drop)]
 
 
 def rows_of(file: Path) -> list[list[str]]:
@@ -285,10 +280,6 @@ def test_folders_of_no_expression_and_other_files(tmp_path):
 
 
 # --- wrong trees ---------------------------------------------------------------------------------------------------
-
-
-def nothing(path: Path) -> None:
-    (path / "readme.txt").write_text("x")
 
 
 def no_images(path: Path) -> None:

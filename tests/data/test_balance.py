@@ -20,10 +20,10 @@ from mien.data.balance import (
     generate,
     generated_name,
     plan_balance,
-    sampling_weights,
     variations,
 )
-from mien.data.splits import Index, SplitPlan, SplitSettings, plan_splits
+from mien.data.split_settings import Index, SplitPlan, SplitSettings
+from mien.data.splits import plan_splits
 from mien.errors import DataError, UsageError
 
 OFF = Variation(rotate=0, autocontrast=0, mirror=0, shift=0, scale=0, brightness=0)
@@ -340,7 +340,8 @@ def test_over_the_epochs_all_images_of_a_class_come_equally_often():
     for c, n in ((0, 50), (1, 3), (2, 11)):
         assert set(seen[c == LABELS].tolist()) <= {25 * 23 // n, -(-25 * 23 // n)}
     # Negative control: drawing by weights, with replacement, does not do that
-    drawn = np.random.default_rng(0).choice(len(LABELS), 25 * 69, p=sampling_weights(LABELS))
+    weights = np.where(LABELS >= 0, 1 / (3 * np.bincount(LABELS[LABELS >= 0])[LABELS]), 0)
+    drawn = np.random.default_rng(0).choice(len(LABELS), 25 * 69, p=weights)
     assert np.ptp(np.bincount(drawn, minlength=len(LABELS))[:50]) > 1
 
 
@@ -353,19 +354,9 @@ def test_the_order_depends_on_seed_and_epoch_only():
     assert (np.sort(LABELS[later]) != LABELS[later]).any()  # classes are mixed
 
 
-def test_weights():
-    weights = sampling_weights(LABELS)
-    assert weights.sum() == pytest.approx(1)
-    for c in range(3):
-        assert weights[c == LABELS].sum() == pytest.approx(1 / 3)
-        assert np.ptp(weights[c == LABELS]) == 0
-    assert (weights[LABELS == -1] == 0).all()
-
-
 def test_nothing_to_balance():
-    for function in (sampling_weights, BalancedOrder):
-        with pytest.raises(DataError, match="labelled images"):
-            function(np.array([-1, -1]))
+    with pytest.raises(DataError, match="labelled images"):
+        BalancedOrder(np.array([-1, -1]))
 
 
 # --- the real data set -----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from figure_texts import overlaps, shown
 from mien.data import balance_figure as module
 from mien.data.balance_figure import balance_figure
 from mien.errors import DataError, MissingExtra, OutputError
@@ -35,39 +36,15 @@ def made_of(originals):
 def drawn(monkeypatch):
     """The Figure objects that are saved, to look at their texts and bars."""
     saved = []
-    save = module._save
-    monkeypatch.setattr(module, "_save", lambda figure, png, svg: (saved.append(figure), save(figure, png, svg)))
+    save = module.save
+    monkeypatch.setattr(module, "save", lambda figure, stem: (saved.append(figure), save(figure, stem))[1])
     return saved
-
-
-def shown_texts(figure):
-    from matplotlib.text import Text
-
-    figure.canvas.draw()
-    hidden = set()  # ticks beyond the limits, and those of the axis that is shared
-    for axes in figure.axes:
-        low, high = axes.get_ylim()
-        for tick in axes.yaxis.get_major_ticks():
-            if not low <= tick.get_loc() <= high or not tick.label1.get_visible():
-                hidden |= {tick.label1, tick.label2}
-    found = [t for t in figure.findobj(Text) if t.get_text() and t.get_visible() and t not in hidden]
-    return [t for t in found if not t.get_rotation() % 90]  # of slanted names only the boxes cross, not the letters
-
-
-def overlaps(figure):
-    boxes = [(t.get_text(), t.get_window_extent()) for t in shown_texts(figure)]
-    return [
-        (a, b)
-        for i, (a, one) in enumerate(boxes)
-        for b, two in boxes[i + 1 :]
-        if min(one.x1, two.x1) - max(one.x0, two.x0) > 1 and min(one.y1, two.y1) - max(one.y0, two.y0) > 1
-    ]
 
 
 @pytest.mark.parametrize("originals", [{"fer2013": FER2013}, HYBRID, MANY], ids=["fer2013", "hybrid", "many"])
 def test_the_figure(tmp_path, drawn, originals):
     made = made_of(originals)
-    balance_figure(originals, made, png=tmp_path / "a.png", svg=tmp_path / "a.svg", title="Training images")
+    balance_figure(originals, made, tmp_path / "a", title="Training images")
     figure = drawn[0]
     classes = [name for name in EIGHT if any(counts.get(name) for counts in originals.values())]
     before = [sum(counts.get(name, 0) for counts in originals.values()) for name in classes]
@@ -79,7 +56,7 @@ def test_the_figure(tmp_path, drawn, originals):
         for bar in axes.patches:
             tops[round(bar.get_x() + bar.get_width() / 2)] += bar.get_height()
         assert list(tops.values()) == totals  # what is drawn is what is written
-    words = " ".join(t.get_text() for t in shown_texts(figure))
+    words = " ".join(t.get_text() for t in shown(figure))
     for source, counts in originals.items():
         assert f"{source} ({sum(counts.values()):,})" in words
         assert f"generated from {source} ({sum(made[source].values()):,})" in words
@@ -95,14 +72,14 @@ def test_the_figure(tmp_path, drawn, originals):
 
 def test_the_check_of_overlaps_finds_them(tmp_path, drawn):
     """Negative control."""
-    balance_figure(HYBRID, {}, png=tmp_path / "a.png", svg=tmp_path / "a.svg")
+    balance_figure(HYBRID, {}, tmp_path / "a")
     first = drawn[0].axes[0].texts[0]
     drawn[0].axes[0].text(*first.xy, "on top of it", va="bottom", ha="center")
     assert overlaps(drawn[0]) != []
 
 
 def test_the_colours_of_a_stack_differ_and_generated_is_hatched(tmp_path, drawn):
-    balance_figure(HYBRID, made_of(HYBRID), png=tmp_path / "a.png", svg=tmp_path / "a.svg")
+    balance_figure(HYBRID, made_of(HYBRID), tmp_path / "a")
     colours = {module._color(s) for s in range(8)}
     assert len(colours) == 8
     hatched = [bar for bar in drawn[0].axes[1].patches if bar.get_hatch() and bar.get_height()]
@@ -112,7 +89,7 @@ def test_the_colours_of_a_stack_differ_and_generated_is_hatched(tmp_path, drawn)
 
 def test_the_same_counts_give_the_same_bytes(tmp_path):
     for name in "ab":
-        balance_figure(HYBRID, made_of(HYBRID), png=tmp_path / f"{name}.png", svg=tmp_path / f"{name}.svg")
+        balance_figure(HYBRID, made_of(HYBRID), tmp_path / name)
     for kind in ("png", "svg"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
     text = (tmp_path / "a.svg").read_text()
@@ -124,12 +101,12 @@ def test_nothing_global_is_left(tmp_path):
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    balance_figure({"a": {"happy": 3}}, {}, png=tmp_path / "a.png", svg=tmp_path / "a.svg")
+    balance_figure({"a": {"happy": 3}}, {}, tmp_path / "a")
     assert dict(matplotlib.rcParams) == before
 
 
 def test_aliases_are_one_class(tmp_path, drawn):
-    balance_figure({"a": {"anger": 3, "angry": 4}}, {}, png=tmp_path / "a.png", svg=tmp_path / "a.svg")
+    balance_figure({"a": {"anger": 3, "angry": 4}}, {}, tmp_path / "a")
     assert [t.get_text() for t in drawn[0].axes[0].texts] == ["7"]
 
 
@@ -140,16 +117,16 @@ def test_aliases_are_one_class(tmp_path, drawn):
 )  # fmt: skip
 def test_wrong_counts(tmp_path, originals, message):
     with pytest.raises(DataError, match=message):
-        balance_figure(originals, {}, png=tmp_path / "a.png", svg=tmp_path / "a.svg")
+        balance_figure(originals, {}, tmp_path / "a")
 
 
 def test_a_file_that_cannot_be_written(tmp_path):
     with pytest.raises(OutputError):
-        balance_figure({"a": {"happy": 1}}, {}, png=tmp_path / "no" / "a.png", svg=tmp_path / "a.svg")
+        balance_figure({"a": {"happy": 1}}, {}, tmp_path / "no" / "a")
 
 
 def test_without_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtra, match="matplotlib"):
-        balance_figure({"a": {"happy": 1}}, {}, png=tmp_path / "a.png", svg=tmp_path / "a.svg")
+        balance_figure({"a": {"happy": 1}}, {}, tmp_path / "a")
     assert list(tmp_path.iterdir()) == []

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from build_cases import Listed, blob, class_folders, pixels_of, rows_of
+from build_cases import blob, pixels_of, rows_of
 from PIL import Image
 
+from listed import Listed
 from mien.data import parts, shards
 from mien.data.build import build_store
 from mien.data.plan import BalanceSettings, near_groups
@@ -18,11 +19,6 @@ from mien.data.standard import Standard
 from mien.data.store import Store
 from mien.errors import UsageError
 from mien.labels import SEVEN
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    return class_folders(tmp_path / "mine")
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from build_cases import Listed, blob, class_folders, hidden, tree
+from build_cases import blob, hidden, tree
 from PIL import Image
 
+from listed import Listed
 from mien.data.build import build_store
 from mien.data.sources import Sample, open_source
 from mien.data.split_settings import SplitSettings
@@ -58,11 +59,6 @@ def main(folder, out, workers, moment="", number="0"):
 if __name__ == "__main__":
     main(*sys.argv[1:])
 """
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    return class_folders(tmp_path / "mine")
 
 
 def run_build(*words: object) -> subprocess.CompletedProcess:

@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 from mien.cli.data import data_app
 from mien.data.build_recipe import load_build_recipe, split_source
 from mien.data.plan import BalanceSettings
-from mien.data.split_settings import PAPER_A, SplitSettings
+from mien.data.split_settings import SplitSettings
 from mien.data.standard import Standard
 from mien.documents import shipped
 from mien.errors import RecipeError, UsageError
 from mien.labels import SEVEN
+from split_cases import PAPER_A
 
 
 @pytest.fixture

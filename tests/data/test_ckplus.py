@@ -7,15 +7,10 @@ from pathlib import Path
 import pytest
 
 import lookalikes
-from lookalikes import ckplus_crops, ckplus_extended, ckplus_official, truth_of
-from mien.data.sources import Drop, Sample, ckplus, open_source
+from lookalikes import ckplus_crops, ckplus_extended, ckplus_official, nothing, split_items, truth_of
+from mien.data.sources import ckplus, open_source
 from mien.errors import DataError, ImageError
 from mien.imaging import load_rgb
-
-
-def split_items(source):
-    items = list(source.stream())
-    return [i for i in items if isinstance(i, Sample)], [i for i in items if isinstance(i, Drop)]
 
 
 @pytest.mark.parametrize("root", [".", "extended-cohn-kanade-images"])
@@ -206,10 +201,6 @@ def test_extended_csv_with_bad_rows(tmp_path):
         file.write(f"8,{' '.join(['0'] * 2304)},Training\n-1,{' '.join(['0'] * 2304)},Training\n3,1 2 3,Training\n3")
     _, drops = split_items(open_source("ckplus", tmp_path))
     assert [d.reason for d in drops] == ["emotion out of 0-7"] * 2 + ["wrong number of pixels", "malformed row"]
-
-
-def nothing(path: Path) -> None:
-    (path / "readme.txt").write_text("x")
 
 
 def only_images(path: Path) -> None:

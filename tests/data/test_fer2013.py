@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lookalikes import nothing
 from mien.data.build import build_store
-from mien.data.sources import Drop, Sample, UsageError, open_source, parse_source
+from mien.data.sources import Drop, Sample, UsageError, open_source
 from mien.data.sources.fer2013 import EXPECTED, differences
 from mien.data.store import Store
 from mien.errors import DataError
@@ -222,10 +223,6 @@ def test_parquet_with_bad_rows_and_without_labels(small, tmp_path):
     assert {s.label for s in items if isinstance(s, Sample) and s.split == "private_test"} == {None}
 
 
-def nothing(path: Path) -> None:
-    (path / "readme.txt").write_text("x")
-
-
 def no_pixels(path: Path) -> None:
     (path / "fer2013.csv").write_text("emotion,Usage\n0,Training\n")
 
@@ -282,11 +279,9 @@ def test_unknown_source_and_missing_path(tmp_path):
         open_source("emotionet", tmp_path)
     with pytest.raises(DataError, match="found nothing there"):
         open_source("fer2013", tmp_path / "absent")
-    with pytest.raises(UsageError, match="expected NAME=PATH"):
-        parse_source("fer2013")
     (tmp_path / "x.txt").write_text("")
     with pytest.raises(DataError, match=r"expected a \.csv or \.parquet file"):
-        parse_source(f"fer2013={tmp_path / 'x.txt'}")
+        open_source("fer2013", tmp_path / "x.txt")
 
 
 def test_differences_name_what_differs_and_nothing_else():

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from build_cases import Listed, blob, class_folders, pixels_of, rows_of
+from build_cases import blob, class_folders, pixels_of, rows_of
 
+from listed import Listed
 from lookalikes import ckplus_crops
 from mien.data import plan as plan_module
 from mien.data.balance import BalancedOrder, plan_balance

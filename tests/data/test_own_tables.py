@@ -6,16 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lookalikes import encoded, save
-from mien.data.sources import Drop, Sample, open_source
+from lookalikes import CODES_WARNING, encoded, save, split_items
+from mien.data.sources import open_source
 from mien.errors import DataError
-
-CODES_WARNING = "the labels are codes; they were read as 0 angry, 1 disgust"
-
-
-def split_items(source):
-    items = list(source.stream())
-    return [i for i in items if isinstance(i, Sample)], [i for i in items if isinstance(i, Drop)]
 
 
 def listing(root: Path, n: int = 12) -> list[str]:

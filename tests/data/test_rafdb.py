@@ -7,15 +7,10 @@ from pathlib import Path
 import pytest
 
 import lookalikes
-from lookalikes import rafdb_folders, rafdb_official, truth_of
-from mien.data.sources import Drop, Sample, open_source, parse_source, rafdb
+from lookalikes import nothing, rafdb_folders, rafdb_official, split_items, truth_of
+from mien.data.sources import open_source, rafdb
 from mien.errors import DataError, ImageError, UsageError
 from mien.imaging import load_rgb
-
-
-def split_items(source):
-    items = list(source.stream())
-    return [i for i in items if isinstance(i, Sample)], [i for i in items if isinstance(i, Drop)]
 
 
 def labels_file(root: Path) -> Path:
@@ -133,9 +128,9 @@ def test_without_0_and_7_the_user_is_asked_and_the_answer_taken(tmp_path, layout
         DataError, match=r"found the codes 1, 2, 3, 4, 5, 6 in .*rafdb:one-based=PATH .*zero-based=PATH"
     ):
         open_source("rafdb", tmp_path)
-    one = truth_of(split_items(parse_source(f"rafdb:one-based={tmp_path}"))[0])
+    one = truth_of(split_items(open_source("rafdb:one-based", tmp_path))[0])
     assert one == {path: t for path, t in true.items() if t.label != "neutral"}
-    zero = truth_of(split_items(parse_source(f"rafdb:zero-based={tmp_path}"))[0])
+    zero = truth_of(split_items(open_source("rafdb:zero-based", tmp_path))[0])
     after = dict(zip(lookalikes.RAFDB, list(lookalikes.RAFDB)[1:], strict=False))
     assert {path: t.label for path, t in zero.items()} == {path: after[t.label] for path, t in one.items()}
 
@@ -197,10 +192,6 @@ def test_an_interrupted_copy(tmp_path):
     assert len(samples) == 5
     with pytest.raises(ImageError, match="ends before the picture does"):
         load_rgb(cut)
-
-
-def nothing(path: Path) -> None:
-    (path / "readme.txt").write_text("x")
 
 
 def packed_images(path: Path) -> None:

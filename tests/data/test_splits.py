@@ -6,11 +6,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mien.data import splits
-from mien.data.splits import PAPER_A, Index, SplitSettings, plan_splits
+from mien.data import split_settings as words
+from mien.data.split_settings import Index, SplitSettings
+from mien.data.splits import plan_splits
 from mien.errors import DataError, UsageError
 from mien.labels import code
-from split_cases import check, index_of, singles, table
+from split_cases import PAPER_A, check, index_of, singles, table
 
 
 def test_numbers_instead_of_shares():
@@ -63,7 +64,7 @@ def test_official_splits_stay_and_nothing_is_dropped_by_default():
 def test_a_training_image_tied_to_an_evaluation_image_can_be_dropped():
     rows = [*singles(5, split="training"), (0, "test", "S1", 0), (0, "training", None, 0), (0, "training", "S1")]
     plan = plan_splits(index_of(rows), SplitSettings(crossing="drop-from-training"))
-    assert [(d.row, d.reason) for d in plan.drops] == [(6, splits.CROSSING_COPY), (7, splits.CROSSING_GROUP)]
+    assert [(d.row, d.reason) for d in plan.drops] == [(6, words.CROSSING_COPY), (7, words.CROSSING_GROUP)]
     assert plan.drops[0].detail == "test of a: 00005.png"
     assert not plan.crossing.any()
 
@@ -85,7 +86,7 @@ def test_free_rows_follow_their_official_relatives_or_go():
     rows = [*singles(9), (0, "test", None, 0), (0, "private_test", None, 1), (0, "training", None, 2), *ties_]
     plan = plan_splits(index_of(rows))
     assert plan.split[12:] == ["test", "", "training"]
-    assert [(d.row, d.reason) for d in plan.drops] == [(13, splits.CROSSING_COPY)]
+    assert [(d.row, d.reason) for d in plan.drops] == [(13, words.CROSSING_COPY)]
 
 
 def test_carving_spares_what_is_tied_to_an_evaluation_image():
@@ -104,9 +105,9 @@ def test_conflicting_copies_are_all_dropped_but_evaluation_images():
     rows += [(3, "training", None, 2), (3, "training", None, 2), (-1, "training", None, 0)]
     plan = plan_splits(index_of(rows), SplitSettings(drop_conflicts="near"))
     assert [(d.row, d.reason, d.detail) for d in plan.drops] == [
-        (0, splits.CONFLICT, "angry, but disgust in a: 00001.png"),
-        (1, splits.CONFLICT, "disgust, but angry in a: 00000.png"),
-        (3, splits.CONFLICT, "fear, but disgust in a: 00002.png"),
+        (0, words.CONFLICT, "angry, but disgust in a: 00001.png"),
+        (1, words.CONFLICT, "disgust, but angry in a: 00000.png"),
+        (3, words.CONFLICT, "fear, but disgust in a: 00002.png"),
     ]
     assert plan_splits(index_of(rows), SplitSettings(drop_conflicts="exact")).drops == []  # none is known to be exact
 
@@ -115,10 +116,10 @@ def test_copies_go_but_for_one_in_each_split():
     near = [(0, "training", None, 0), (0, "training", None, 0), (1, "training", None, 0), (0, "test", None, 0)]
     index = index_of([*near, (0, "test", None, 0), (0, "", None, 0)])
     plan = plan_splits(index, SplitSettings(drop_copies="near"))
-    assert [(d.row, d.reason) for d in plan.drops] == [(1, splits.NEAR_COPY), (5, splits.CROSSING_COPY)]
+    assert [(d.row, d.reason) for d in plan.drops] == [(1, words.NEAR_COPY), (5, words.CROSSING_COPY)]
     exact = dataclasses.replace(index, near=None, exact=index.near)
     plan = plan_splits(exact, SplitSettings(drop_copies="exact"))
-    assert plan.drops[0] == splits.RowDrop(1, splits.EXACT_COPY, "of a: 00000.png")
+    assert plan.drops[0] == words.RowDrop(1, words.EXACT_COPY, "of a: 00000.png")
 
 
 # --- balanced splits -------------------------------------------------------------------------------------------------
@@ -165,7 +166,7 @@ def test_an_official_split_is_trimmed_and_never_filled_up():
     index = index_of(rows)
     plan = plan_splits(index, SplitSettings(balanced={"test": 10}, carve=True, shares={}))
     assert table(index, plan)["test"] == {0: 9, 1: 9}
-    assert {d.reason for d in plan.drops} == {splits.BEYOND}
+    assert {d.reason for d in plan.drops} == {words.BEYOND}
     assert plan.split[100] == ""
     assert plan.split[121] == ""
     assert plan.warnings == ["test: 9 images per class instead of 10: it has only 9 of disgust"]
@@ -178,7 +179,7 @@ def test_balanced_from_subjects_alone_is_exact_and_says_what_it_cost():
     plan = plan_splits(index, wanted)
     check(index, plan, wanted)
     assert table(index, plan)["validation"] == {0: 10, 1: 10, 2: 10}
-    assert {d.reason for d in plan.drops} == {splits.BEYOND}
+    assert {d.reason for d in plan.drops} == {words.BEYOND}
     assert len(plan.drops) <= 2 * 9
 
 

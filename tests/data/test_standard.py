@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from listed import Listed
 from mien.data.peek import settle
 from mien.data.sources import Drop, Sample
 from mien.data.standard import Standard, crop_to_standard, standardise, the_face
@@ -261,24 +262,8 @@ def test_landmarks_go_where_the_crop_puts_them(eyes):
 # --- "auto" ----------------------------------------------------------------------------------------------------------
 
 
-class Listed:
-    layout, files, warnings, licence = "list", (), (), "none"
-
-    def __init__(self, name: str, *items: Sample | Drop) -> None:
-        self.name, self.items = name, items
-
-    def total(self):
-        return len(self.items)
-
-    def stream(self):
-        return iter(self.items)
-
-    def differences(self, counts):
-        return []
-
-
 def crops(name: str, *shape: int, n: int = 5) -> Listed:
-    return Listed(name, Drop("x", "no reason"), *(Sample(str(i), noise(i, *shape), "sad", "") for i in range(n)))
+    return Listed([Drop("x", "no reason"), *(Sample(str(i), noise(i, *shape), "sad", "") for i in range(n))], name)
 
 
 def test_auto_takes_the_largest_usual_side_up_to_224_and_colour_where_there_is_any():
@@ -290,11 +275,11 @@ def test_auto_takes_the_largest_usual_side_up_to_224_and_colour_where_there_is_a
     assert settled(crops("a", 48, 48)) == (48, "grey")
     assert settled(crops("a", 48, 48), crops("b", 100, 100, 3)) == (100, "rgb")
     assert settled(crops("a", 300, 200)) == (224, "grey")
-    photo = Listed("photos", Sample("p", noise(1, 40, 40), "sad", "", is_crop=False))
+    photo = Listed([Sample("p", noise(1, 40, 40), "sad", "", is_crop=False)])
     assert settled(photo, crops("a", 48, 48)) == (224, "grey")
-    outlier = Listed("o", *crops("a", 48, 48, n=9).items, Sample("huge", noise(2, 900, 900), "sad", ""))
+    outlier = Listed([*crops("a", 48, 48, n=9).items, Sample("huge", noise(2, 900, 900), "sad", "")])
     assert settled(outlier) == (48, "grey")
-    assert settled(Listed("nothing")) == (224, "grey")
+    assert settled(Listed([])) == (224, "grey")
 
 
 def test_what_was_asked_for_is_not_settled():

@@ -7,9 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from build_cases import class_folders, rows_of
+from build_cases import class_folders, rows_of, tree
 from PIL import Image
 
+from listed import Listed
 from lookalikes import rafdb_folders
 from mien.data import shards
 from mien.data.build import build_store
@@ -17,27 +18,6 @@ from mien.data.sources import Sample, open_source
 from mien.data.standard import Standard
 from mien.data.store import Store
 from mien.errors import DataError, OutputError
-
-
-class Memory:
-    """A source made of a list."""
-
-    name, layout, files, warnings, licence = "memory", "list", (), (), "none"
-
-    def __init__(self, items):
-        self.items = items
-
-    def total(self):
-        return len(self.items)
-
-    def stream(self):
-        for item in self.items:
-            if isinstance(item, Exception):
-                raise item
-            yield item
-
-    def differences(self, counts):
-        return []
 
 
 def face(seed: int, size: int = 48, channels: int = 1) -> np.ndarray:
@@ -50,10 +30,6 @@ def built(small, tmp_path):
     small.parquet(tmp_path / "in")
     build_store([open_source("fer2013", tmp_path / "in")], tmp_path / "store")
     return tmp_path / "store"
-
-
-def tree(path):
-    return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
 
 
 def test_read_gives_back_what_came_in(small, built):
@@ -83,8 +59,8 @@ def test_leak_marks_the_mirrored_copy_and_is_unknown_in_training(small, built):
 def test_same_input_same_bytes_and_a_change_changes_the_content_hash(small, tmp_path, built):
     build_store([open_source("fer2013", tmp_path / "in")], tmp_path / "again")
     assert tree(built) == tree(tmp_path / "again")
-    one = build_store([Memory([Sample("a", face(1), "sad", "train")])], tmp_path / "one")
-    two = build_store([Memory([Sample("a", face(1), "fear", "train")])], tmp_path / "two")
+    one = build_store([Listed([Sample("a", face(1), "sad", "train")])], tmp_path / "one")
+    two = build_store([Listed([Sample("a", face(1), "fear", "train")])], tmp_path / "two")
     hashes = [summary["splits"]["train"]["content_sha256"] for summary in (one, two)]
     assert hashes[0] != hashes[1]
 
@@ -106,21 +82,21 @@ def test_shards_are_named_as_datasets_expects_and_split_up(tmp_path, monkeypatch
     monkeypatch.setattr(shards, "GROUPS_PER_SHARD", 2)
     items = [Sample(f"{i}", face(i), "sad", split, group=f"s{i}") for i in range(15) for split in ("train", "test")]
     seen = []
-    build_store([Memory(items)], tmp_path / "s", progress=lambda *call: seen.append(call))
+    build_store([Listed(items)], tmp_path / "s", progress=lambda *call: seen.append(call))
     store = Store.open(tmp_path / "s")
     assert [f.name for f in store.shards("train")] == [f"train-0000{i}-of-00003.parquet" for i in range(3)]
     assert store.read("train").paths == [str(i) for i in range(15)]
     leak = store.read("test").leak
     assert leak is not None
     assert leak.all()  # every test image is in train: marked across shards and row groups
-    assert seen[0] == (0, 30, "reading memory (list)")
+    assert seen[0] == (0, 30, "reading listed (list)")
     assert seen[-1] == (30, 30, "done")
 
 
 def test_a_broken_source_leaves_nothing_and_keeps_the_old_store(tmp_path, built):
     before = tree(built)
     with pytest.raises(DataError, match="half way"):
-        build_store([Memory([Sample("a", face(1), "sad", "train"), DataError("half way")])], built)
+        build_store([Listed([Sample("a", face(1), "sad", "train"), DataError("half way")])], built)
     assert tree(built) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "store"]
 
@@ -151,18 +127,18 @@ build.build_store([Dying()], sys.argv[1], standard=Standard(size=48, color="grey
         assert list(tmp_path.glob(".store.building/*/parts/part-00000.parquet"))
         assert out.exists() == there
         assert not there or tree(out) == before
-        build_store([Memory([Sample("a", face(1), "sad", "train")])], out)
+        build_store([Listed([Sample("a", face(1), "sad", "train")])], out)
         assert Store.open(out).read("train").paths == ["a"]
 
 
 def test_no_images_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="expected images in memory, got none"):
-        build_store([Memory([])], tmp_path / "s")
+    with pytest.raises(DataError, match="expected images in listed, got none"):
+        build_store([Listed([])], tmp_path / "s")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_is_replaced_but_foreign_files_are_not(tmp_path):
-    source = Memory([Sample("a", face(1), "sad", "train")])
+    source = Listed([Sample("a", face(1), "sad", "train")])
     foreign = tmp_path / "mine"
     foreign.mkdir()
     build_store([source], foreign)  # an empty directory is fine
@@ -191,16 +167,16 @@ def test_the_source_is_never_overwritten_by_its_store(small, tmp_path):
 def test_unwritable_place(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="expected to write the store"):
-        build_store([Memory([Sample("a", face(1), "sad", "train")])], tmp_path / "file/below")
+        build_store([Listed([Sample("a", face(1), "sad", "train")])], tmp_path / "file/below")
 
 
 def test_rgb_and_several_sizes(tmp_path):
     rgb = [Sample(str(i), face(i, 50, 3), "contempt", "train") for i in range(2)]
-    build_store([Memory(rgb)], tmp_path / "rgb")
+    build_store([Listed(rgb)], tmp_path / "rgb")
     store = Store.open(tmp_path / "rgb")
     assert store.labels[-1] == "contempt"
     assert store.read("train").images.shape == (2, 50, 50, 3)
-    mixed = Memory([*rgb, Sample("x", face(9), "sad", "train")])
+    mixed = Listed([*rgb, Sample("x", face(9), "sad", "train")])
     build_store([mixed], tmp_path / "one")  # the build brings all to one standard, unless it is told to keep them
     assert Store.open(tmp_path / "one").read("train").images.shape == (3, 50, 50, 3)
     build_store([mixed], tmp_path / "mixed", standard=Standard(size="keep", color="keep"))
@@ -268,7 +244,7 @@ def test_large_pictures_are_read_as_small_ones_are(tmp_path):
     """In threads, in order; a summary that counts otherwise is an error, no half-filled array."""
     noise = np.random.default_rng(0).integers(0, 256, (9, 96, 96, 3), dtype=np.uint8)
     items = [Sample(f"{i}", noise[i], "happy", "test") for i in range(9)]
-    build_store([Memory(items)], tmp_path / "s", standard=Standard(size=96, color="rgb"))
+    build_store([Listed(items)], tmp_path / "s", standard=Standard(size=96, color="rgb"))
     store = Store.open(tmp_path / "s")
     assert min(len(row["image"]["bytes"]) for row in rows_of(store.path)) > 16_384
     np.testing.assert_array_equal(store.read("test").images, noise)

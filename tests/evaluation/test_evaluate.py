@@ -11,7 +11,8 @@ import pytest
 
 from mien.data.store import Store
 from mien.errors import DataError, ModelError, UsageError
-from mien.evaluation.evaluate import evaluate, fit_temperatures, predict_crops
+from mien.evaluation.evaluate import evaluate
+from mien.evaluation.predict import fit_temperatures, predict_crops
 from mien.evaluation.predictors import RunPredictor, all_logits, load_predictor
 from mien.export import export_run
 from mien.reading.classifier import Classifier

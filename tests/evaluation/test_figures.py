@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from figure_texts import overlaps, texts
+from mien import drawing
 from mien.errors import DataError, OutputError
 from mien.evaluation import figures
 from mien.evaluation.metrics import confusion
@@ -22,82 +24,41 @@ def case(k: int, failures: int = 0, n: int = 400):
     return y, p
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """The Figure objects that are saved, to look at their texts."""
-    saved = []
-    save = figures._save
-
-    def keep(figure, path):
-        saved.append(figure)
-        save(figure, path)
-
-    monkeypatch.setattr(figures, "_save", keep)
-    return saved
-
-
-def texts(figure) -> list[str]:
-    from matplotlib.text import Text
-
-    return [t.get_text() for t in figure.findobj(Text) if t.get_text()]
-
-
-def overlaps(figure) -> list[tuple[str, str]]:
-    """Pairs of visible texts whose boxes cross by more than a pixel."""
-    from matplotlib.text import Text
-
-    figure.canvas.draw()
-    hidden = set()  # ticks beyond the limits keep their labels, but these are not drawn
-    for axes in figure.axes:
-        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-            beyond = [t for t in axis.get_major_ticks() if not min(low, high) <= t.get_loc() <= max(low, high)]
-            hidden |= {label for t in beyond for label in (t.label1, t.label2)}
-    # rotated tick labels have bounding boxes that cross although their letters do not
-    shown = [t for t in figure.findobj(Text) if t.get_text() and t.get_visible() and not t.get_rotation() % 90]
-    shown = [t for t in shown if t not in hidden]
-    boxes = [(t.get_text(), t.get_window_extent()) for t in shown]
-    return [
-        (a, b)
-        for i, (a, box_a) in enumerate(boxes)
-        for b, box_b in boxes[i + 1 :]
-        if min(box_a.x1, box_b.x1) - max(box_a.x0, box_b.x0) > 1
-        and min(box_a.y1, box_b.y1) - max(box_a.y0, box_b.y0) > 1
-    ]
-
-
 @pytest.mark.parametrize(("labels", "failures"), [(SEVEN, 0), (SEVEN, 25), (EIGHT, 25)])
-def test_confusion_matrix(tmp_path, drawn, labels, failures):
+def test_confusion_matrix(tmp_path, labels, failures):
     matrix = confusion(*case(len(labels), failures))
-    figures.confusion_png(matrix, labels, tmp_path / "c.png", title="a reader on a split, " * 6)
-    words = texts(drawn[0])
+    figure = figures.confusion_figure(matrix, labels, title="a reader on a split, " * 6)
+    drawing.save(figure, tmp_path / "c")
+    words = texts(figure)
     assert ("no answer" in words) == bool(failures)
     accuracy = np.trace(matrix) / 400
     assert any(f"n = 400, accuracy {accuracy:.1%}" in word for word in words)
-    assert [t.get_text() for t in drawn[0].axes[0].get_xticklabels()][: len(labels)] == list(labels)
-    assert overlaps(drawn[0]) == []
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()][: len(labels)] == list(labels)
+    assert overlaps(figure) == []
     with Image.open(tmp_path / "c.png") as image:
         assert image.info["dpi"] == pytest.approx((150, 150), abs=0.5)
         pixels = np.asarray(image.convert("L"))
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     assert (border == 255).all()  # nothing is cut off
-    assert [p.name for p in tmp_path.iterdir()] == ["c.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.png", "c.svg"]
 
 
 @pytest.mark.parametrize("failures", [0, 30])
-def test_reliability_diagram(tmp_path, drawn, failures):
+def test_reliability_diagram(tmp_path, failures):
     y, p = case(7, failures)
-    figures.reliability_png(y, p, tmp_path / "r.png", title="compact on PublicTest")
-    words = texts(drawn[0])
+    figure = figures.reliability_figure(y, p, title="compact on PublicTest")
+    drawing.save(figure, tmp_path / "r")
+    words = texts(figure)
     assert any("ECE 0." in word and "15 bins" in word for word in words)
     assert any(f"{failures} without an answer left out" in word for word in words) == bool(failures)
-    assert overlaps(drawn[0]) == []
+    assert overlaps(figure) == []
     with Image.open(tmp_path / "r.png") as image:
         pixels = np.asarray(image.convert("L"))
     assert (np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]) == 255).all()
 
 
 def test_the_check_for_overlaps_can_fail():
-    figure = figures._figure(2, 2)
+    figure = drawing.new_figure(2, 2)
     figure.text(0.5, 0.5, "one")
     figure.text(0.5, 0.5, "two")
     assert overlaps(figure) == [("one", "two")]
@@ -132,20 +93,22 @@ def test_percent():
 
 def test_empty_class_and_wrong_sizes(tmp_path):
     matrix = np.diag([3, 0, 2])
-    figures.confusion_png(matrix, ("a", "b", "c"), tmp_path / "c.png")
+    drawing.save(figures.confusion_figure(matrix, ("a", "b", "c")), tmp_path / "c")
     assert (tmp_path / "c.png").stat().st_size > 1000
     with pytest.raises(DataError, match="3×3 or 3×4"):
-        figures.confusion_png(np.eye(2, dtype=int), ("a", "b", "c"), tmp_path / "d.png")
+        figures.confusion_figure(np.eye(2, dtype=int), ("a", "b", "c"))
 
 
 def test_unwritable(tmp_path):
-    with pytest.raises(OutputError, match="expected to write"):
-        figures.confusion_png(np.eye(2, dtype=int), ("a", "b"), tmp_path / "absent/c.png")
+    figure = figures.confusion_figure(np.eye(2, dtype=int), ("a", "b"))
+    with pytest.raises(OutputError, match=r"^expected to write .*absent/c\.png.* does not exist; make it first$"):
+        drawing.save(figure, tmp_path / "absent/c")
 
 
 def test_same_figures_same_bytes_and_no_pyplot(tmp_path):
     y, p = case(7)
     for name in ("a", "b"):
-        figures.confusion_png(confusion(y, p), SEVEN, tmp_path / f"{name}.png")
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+        drawing.save(figures.confusion_figure(confusion(y, p), SEVEN), tmp_path / name)
+    for kind in ("png", "svg"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_figures import overlaps
 
-from eval_store import MadeSource, hot, leaky_store, picture, write_answers
+from eval_store import hot, leaky_store, picture, write_answers
+from figure_texts import overlaps
+from listed import Listed
+from mien import drawing
 from mien.data.build import build_store
 from mien.data.sources import Sample
 from mien.data.store import Store
@@ -156,7 +158,7 @@ def test_a_blind_report_says_so_and_shows_no_figure(make_model, tmp_path: Path) 
     samples = [
         Sample(f"{i}.png", picture(i), "sad" if i < 5 else None, "training" if i < 5 else "test") for i in range(9)
     ]
-    build_store([MadeSource(samples)], tmp_path / "store")
+    build_store([Listed(samples)], tmp_path / "store")
     report = evaluate(load_predictor(str(make_model())), Store.open(tmp_path / "store"), "test", tmp_path)
     found = Page((tmp_path / "report.html").read_text("utf-8"))
     assert report["figures"] is None
@@ -187,7 +189,7 @@ def test_no_text_of_the_figures_crosses_another(whole) -> None:  # type: ignore[
 def test_figures_are_the_same_bytes_each_time(whole, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     report, out = whole
     figure = page_figures.votes_figure(report["votes"], title="tiny on test, ten crops")
-    assert page_figures.save(figure, tmp_path / "votes") == (out / "votes.svg").read_bytes()
+    assert drawing.save(figure, tmp_path / "votes") == (out / "votes.svg").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["votes.png", "votes.svg"]
     assert page_figures.slug(" Age band / Ünit ") == "age-band-nit"
     assert page_figures.slug("…") == "groups"

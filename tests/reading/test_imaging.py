@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mien.errors import ImageError
-from mien.imaging import load_rgb
+from mien.imaging import load_rgb, plain
 
 RAMP = np.linspace(0, 255, 64 * 48).reshape(48, 64)
 GREY = RAMP.astype(np.uint8)
@@ -324,3 +324,14 @@ def test_a_pipe_without_a_writer_does_not_hang(tmp_path: Path, monkeypatch: pyte
     writer.start()
     assert np.array_equal(load_rgb(pipe)[..., 0], GREY)
     writer.join()
+
+
+def test_a_picture_without_colour_is_plain() -> None:
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    assert (plain(rgb) == grey).all()
+    assert plain(grey) is grey
+    for channel in range(3):  # negative control: one pixel of one channel is colour
+        spot = rgb.copy()
+        spot[1, 2, channel] += 1
+        assert plain(spot) is spot

@@ -3,20 +3,17 @@
 import csv
 import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from eight_classes import with_contempt
 from mien.data.store import Store
 from mien.errors import DataError, MienError, RecipeError, UsageError
-from mien.labels import EIGHT
-from mien.reproduce import execute, plan
+from mien.reproduce import analyses, execute, plan
 from mien.reproduce.papers import PAPER_A, PAPER_B, STUDIES
 from mien.reproduce.plan import PRESETS, Splits, find_splits, first_round, plan_run
 from mien.reproduce.study import reproduce
@@ -76,6 +73,15 @@ def test_splits_are_found_or_asked_for(small_store: Path) -> None:
         find_splits(store, train=None, validation=None, test="nothing")
     with pytest.raises(UsageError, match="three different splits"):
         find_splits(store, train="public_test", validation=None, test=None)
+
+
+def test_an_analysis_is_of_these_weights_images_and_options(small_store: Path, tmp_path: Path) -> None:
+    def mark(weights: bytes, split: str = "public_test", **options: Any) -> str:
+        (tmp_path / "best.ckpt").write_bytes(weights)
+        return analyses._mark([tmp_path], Store.open(small_store), split, {"limit": None} | options)
+
+    assert mark(b"a") == mark(b"a")
+    assert len({mark(b"a"), mark(b"b"), mark(b"a", "training"), mark(b"a", limit=9)}) == 4
 
 
 @pytest.mark.slow
@@ -147,15 +153,7 @@ def test_a_study_is_run_interrupted_and_gone_on_with(
 
 @pytest.mark.slow
 def test_a_store_with_contempt_is_read_with_seven_classes_both_ways(small_store: Path, tmp_path: Path) -> None:
-    path = tmp_path / "store"
-    shutil.copytree(small_store, path)
-    for shard in (path / "data").glob("*.parquet"):
-        table = pq.read_table(shard)
-        codes = [7 if i % 6 == 0 else code for i, code in enumerate(table["label_code"].to_pylist())]
-        column = table.schema.get_field_index("label_code")
-        pq.write_table(table.set_column(column, "label_code", pa.array(codes, pa.int8())), shard)
-    summary = json.loads((path / "summary.json").read_text())
-    (path / "summary.json").write_text(json.dumps(summary | {"labels": list(EIGHT)}))
+    path = with_contempt(small_store, tmp_path / "store")
     assert call(path, tmp_path / "study", arms=["swin_t"], seeds="0") == {}
     table = json.loads((tmp_path / "study/table.json").read_text())
     figures = table["figures"]

@@ -27,7 +27,7 @@ STORE = Path("my stores/fer")
         ("nano", "model.init: expected a finished run, got runs/nano-base, which is not there; make it first: mien"),
         (
             "nano-base",
-            "distill.runs: expected a finished run, got runs/compact, which is not there; make it first: mien",
+            "distill.runs: expected a finished run, got runs/compact-base, which is not there; make it first: mien",
         ),
     ],
 )

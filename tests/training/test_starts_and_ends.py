@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
+from eight_classes import say_labels, with_contempt
 from mien.data.store import Store
 from mien.errors import DataError, MienError, OutputError, RecipeError, UsageError
-from mien.labels import EIGHT
+from mien.labels import EIGHT, SEVEN
 from mien.training.checkpoints import WholeCheckpointIO
 from mien.training.networks import build_network, load_network, recipe_preprocess, starting_network
 from mien.training.run import crop_dataset, train
@@ -55,20 +54,12 @@ def test_labels_that_are_held_back_name_their_split(small_store: Path) -> None:
 
 
 def test_a_store_with_contempt_is_learnt_with_eight_classes(small_store: Path, tmp_path: Path) -> None:
-    path = tmp_path / "store"
-    shutil.copytree(small_store, path)
-    for shard in (path / "data").glob("*.parquet"):
-        table = pq.read_table(shard)
-        codes = [7 if i % 6 == 0 else code for i, code in enumerate(table["label_code"].to_pylist())]
-        column = table.schema.get_field_index("label_code")
-        pq.write_table(table.set_column(column, "label_code", pa.array(codes, pa.int8())), shard)
-    summary = json.loads((path / "summary.json").read_text())
-    (path / "summary.json").write_text(json.dumps(summary | {"labels": list(EIGHT)}))
+    path = with_contempt(small_store, tmp_path / "store")
     train(small_recipe(epochs=1), Store.open(path), tmp_path / "run", accelerator="cpu", threads=1)
     network, *_, meta = load_network(tmp_path / "run")
     assert tuple(meta["labels"]) == EIGHT
     assert network(torch.zeros(1, 1, 48, 48)).shape == (1, 8)
-    (path / "summary.json").write_text(json.dumps(summary))  # the control: a store that says seven
+    say_labels(path, SEVEN)  # the control
     with pytest.raises(DataError, match=r"expected labels 0-6 in split 'training', got 0…7"):
         train(small_recipe(epochs=1), Store.open(path), tmp_path / "seven", accelerator="cpu")
 

@@ -18,6 +18,7 @@ from mien.labels import EIGHT
 from mien.models import registry
 from mien.preprocess import Preprocess
 from mien.training import teachers
+from mien.training.channels import channels
 from mien.training.module import FerModule
 from mien.training.networks import load_network
 from mien.training.run import train
@@ -190,3 +191,13 @@ def test_the_answers_of_a_teacher_with_the_same_preprocess_are_its_own_to_the_bi
     with torch.no_grad():
         own = network.to(memory_format=torch.channels_last)(module.objective.draw(batch, step=0)["images"])
     assert torch.equal(answers, F.softmax(own / 2, dim=1))
+
+
+def test_numbers_are_uploaded_once_and_training_may_use_what_validation_asked_for_first() -> None:
+    numbers, device = (0.111, 0.222, 0.333), torch.device("cpu")
+    with torch.inference_mode():
+        first = channels(numbers, device)
+    assert channels(numbers, device) is first
+    images = torch.rand(1, 3, 2, 2, requires_grad=True)
+    (images * first).sum().backward()  # an inference tensor would be refused
+    assert torch.equal(images.grad[0, :, 0, 0], torch.tensor(numbers))  # type: ignore[index]

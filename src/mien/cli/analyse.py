@@ -3,7 +3,6 @@
 import inspect
 import json
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +11,6 @@ import typer
 
 from mien.errors import UsageError
 from mien.evaluation.analysis import KINDS
-
-_LINE_EVERY_S = 5.0
 
 
 def analyse(
@@ -57,6 +54,7 @@ def analyse(
     if kind not in KINDS:
         raise UsageError(f"expected a kind of analysis ({', '.join(KINDS)}), got {kind!r}")
     from mien.cli.extras import require
+    from mien.cli.progress import Countdown
 
     require("torch", "timm", "lightning", "sklearn", "matplotlib", "yaml", extra="train")
     module = import_module(KINDS[kind].module)
@@ -69,7 +67,7 @@ def analyse(
     from mien.data.store import Store
 
     command = " ".join(["mien", *sys.argv[1:]])
-    with _Steps(kind) as steps:
+    with Countdown(kind) as advance:
         report: dict[str, Any] = run(
             runs,
             Store.open(data),
@@ -79,46 +77,8 @@ def analyse(
             device=device,
             seed=seed,
             command=command,
-            progress=steps,
+            progress=advance,
             **chosen,
         )
     print(f"wrote {out}", file=sys.stderr)
     print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else "\n".join(module.headline(report)))
-
-
-class _Steps:
-    """Progress on stderr with the time that is left: one line that renews itself on a terminal, else one every 5 s."""
-
-    def __init__(self, what: str) -> None:
-        self._what, self._terminal = what, sys.stderr.isatty()
-        self._first: tuple[float, int] | None = None
-        self._last = time.monotonic()
-
-    def __enter__(self) -> "_Steps":
-        return self
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self._first is None or done < self._first[1]:  # what was there already took no time
-            self._first = (now, done)
-        if now - self._last < (0.2 if self._terminal else _LINE_EVERY_S) and done < total:
-            return
-        self._last = now
-        started, already = self._first
-        left = (now - started) / (done - already) * (total - done) if done > already else None
-        text = f"{self._what}: {done:,} of {total:,}" + (
-            "" if left is None or done == total else f", {_time(left)} left"
-        )
-        print(
-            f"\r{text:70}" if self._terminal else text, file=sys.stderr, end="" if self._terminal else "\n", flush=True
-        )
-
-    def __exit__(self, *problem: object) -> None:
-        if self._terminal and self._first is not None:
-            print("\r" + " " * 70 + "\r", file=sys.stderr, end="", flush=True)
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -19,11 +19,12 @@ def evaluate(
         str | None, typer.Argument(metavar="MODEL", help="A run directory, an ONNX file, compact or nano.")
     ] = None,
     predictions: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             "--predictions",
             metavar="FILE",
-            help="Score another tool's answers instead: CSV or Parquet with path and a probability a label, or answer.",
+            help="Score another tool's answers instead: CSV or Parquet with path and a probability a label, or answer. "
+            "Several: their mean, an ensemble.",
         ),
     ] = None,
     labels: Annotated[
@@ -63,6 +64,7 @@ def evaluate(
     from mien.cli.extras import require
     from mien.cli.progress import Countdown
 
+    predictions = predictions or None
     if (model is None) == (predictions is None):
         given = "neither" if model is None else "both"
         raise UsageError(f"expected a MODEL or --predictions FILE, got {given}", hint="give one of them")
@@ -87,7 +89,8 @@ def evaluate(
     groups = tuple(group_by or ())
     store = Store.open(data)
     if predictions is not None:
-        answers = read_answers(predictions, labels=None if labels is None else {"seven": SEVEN, "eight": EIGHT}[labels])
+        classes = None if labels is None else {"seven": SEVEN, "eight": EIGHT}[labels]
+        answers = [read_answers(file, labels=classes) for file in predictions]
         report = evaluate_answers(
             answers, store, split, out, name=name, limit=limit, group_by=groups, seed=seed, command=command
         )

@@ -79,7 +79,7 @@ def _fit(
     """
     from mien.cli.progress import Countdown, duration
     from mien.data.store import Store
-    from mien.evaluation.evaluate import fit_temperatures
+    from mien.evaluation.predict import fit_temperatures
     from mien.evaluation.predictors import seconds_a_view
 
     split = Store.open(data).read(predictor.validation)

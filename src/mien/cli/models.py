@@ -41,7 +41,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
     alone = [name for entry in networks for name in entry["recipes"] if "/" not in name]
     typer.echo(
         "train one:      mien train NETWORK/RECIPE --data STORE -o RUN\n"
-        f"                ({', '.join(alone)} by that name alone)\n"
+        f"                (by name alone: {', '.join(alone)})\n"
         "any of timm's:  mien train cbam_resnet50/scratch --data STORE -o RUN \\\n"
         "                  --set model.name=timm/NAME --set name=MY-RUN"
     )

@@ -93,25 +93,29 @@ class Progress:
 class Countdown:
     """A context manager around work whose end is known; it is called with (done, total).
 
-    Lines come the more rarely the longer it takes: every five seconds, later every tenth of the time so far.
+    The time that is left follows from the calls after the first: what is done by then was there already (a resumed job)
+    and took no time. A count that falls back begins the next round, with an estimate of its own. Lines come the more
+    rarely the longer it takes, every five seconds, later every tenth of the time so far; and one at the end.
     """
 
-    def __init__(self, title: str, *, noun: str) -> None:
+    def __init__(self, title: str, *, noun: str = "") -> None:
         self._title, self._noun = title, noun
         self._bar: Any = None
         self._task: Any = None
+        self._first: tuple[float, int] | None = None
+        self._done = 0
         self._started = self._last = time.monotonic()
 
     def __enter__(self) -> "Countdown":
         self._started = self._last = time.monotonic()
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
             from rich.progress import Progress as Bar
 
-            columns = (TextColumn(self._title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (TextColumn(self._title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
             self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task("", total=None)
+            self._task = self._bar.add_task("", total=None, left="")
             self._bar.start()
         return self
 
@@ -120,17 +124,27 @@ class Countdown:
             self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total)
-            return
         now = time.monotonic()
-        passed = now - self._started
-        if now - self._last < max(LINE_EVERY_S, passed / 10) or done >= total:
+        left = self._left(now, done, total)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, left=left)
+            return
+        if now - self._last < max(LINE_EVERY_S, (now - self._started) / 10) and done < total:
             return
         self._last = now
-        left = duration(passed * (total - done) / max(done, 1))
+        text = f"{self._title}: {done:,} of {total:,} {self._noun}".rstrip()
         with suppress(OSError):  # a lost stderr costs no result
-            print(f"{self._title}: {done:,} of {total:,} {self._noun}, about {left} left", file=sys.stderr, flush=True)
+            print(f"{text}, {left}" if left else text, file=sys.stderr, flush=True)
+
+    def _left(self, now: float, done: int, total: int) -> str:
+        """In words; empty where nothing is left or nothing was measured."""
+        if self._first is None or done < self._done:
+            self._first = (now, done)
+        self._done = done
+        started, already = self._first
+        if not already < done < total:
+            return ""
+        return f"about {duration((now - started) * (total - done) / (done - already))} left"
 
 
 def duration(seconds: float) -> str:

@@ -41,7 +41,7 @@ def train(
     RUN then holds recipe.yaml, log.csv, TensorBoard curves, best.ckpt, last.ckpt and meta.json.
     A run that was killed goes on with --resume from the end of its last whole epoch.
 
-    Example: mien train compact --data stores/fer2013 -o runs/compact --set epochs=3 --set data.limit=2000
+    Example: mien train compact-base --data stores/fer2013 -o runs/compact-base --set epochs=3 --set data.limit=2000
     """
     from mien.cli.extras import require
 

@@ -216,19 +216,6 @@ def _draws(seed: int) -> list[float]:
 # --- online ----------------------------------------------------------------------------------------------------------
 
 
-def sampling_weights(labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """float64 N, sum 1: each class has the same share, each image of a class the same part of it; 0 for label −1.
-
-    For samplers that draw with replacement. Raises DataError where no image has a label.
-    """
-    codes, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    classes = int((codes >= 0).sum())
-    if not classes:
-        raise DataError("expected labelled images to weight, got none")
-    weights: NDArray[np.float64] = np.where(codes >= 0, 1 / (classes * counts), 0.0)[which]
-    return weights
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class BalancedOrder:
     """An epoch's rows, each class equally often: ``order(epoch)`` → int64, decided by (seed, epoch) alone.

@@ -1,10 +1,8 @@
 """Figure 2 of Paper A: images per class before and after balancing, stacked by source.
 
-Drawn on a matplotlib ``Figure`` with the Agg and SVG canvases: no pyplot, no display. Class order is the label order;
-the colours are safe for the colour-blind, and generated images are hatched as well as named.
+Class order is the label order; generated images are hatched as well as named.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,25 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.atomic import write_bytes
-from mien.errors import DataError, MissingExtra
+from mien.drawing import AREA_COLOURS, new_figure, save, tidy
+from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
 #: source → expression → images
 BySource = Mapping[str, Mapping[str, int]]
 
-DPI = 150
-#: Okabe & Ito 2008, ordered so that neighbours differ in lightness too; a ninth source starts again.
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 
-
-def balance_figure(
-    originals: BySource, generated: BySource, *, png: str | Path, svg: str | Path, title: str = "Training images"
-) -> None:
-    """Write the figure as PNG and SVG: the originals on the left, with the generated images (hatched) on the right.
+def balance_figure(originals: BySource, generated: BySource, stem: Path, *, title: str = "Training images") -> bytes:
+    """Write ``stem``.png and ``.svg``: the originals on the left, with the generated images (hatched) on the right.
 
     originals, generated: images by source and expression; ``generated`` names the source of what was varied. Classes
-    stand in the label order, sources in the order of ``originals``. The same counts give the same bytes.
+    stand in the label order, sources in the order of ``originals``. Returns the SVG.
     Raises DataError for a count below 0 or no image at all, MissingExtra without matplotlib, OutputError where a file
     cannot be written.
     """
@@ -42,7 +34,7 @@ def balance_figure(
     before, made = before[:, shown], made[:, shown]
     names = [EIGHT[c] for c in shown.tolist()]
     rows = 2 * -(-len(sources) // 3)  # of the legend, which the bars make room for
-    figure = _figure(width=max(7.5, 1.1 * len(names) + 1.4), height=3.8 + 0.2 * rows)
+    figure = new_figure(max(7.5, 1.1 * len(names) + 1.4), 3.8 + 0.2 * rows)
     left, right = figure.subplots(1, 2, sharey=True)
     _bars(left, names, sources, before, np.zeros_like(before))
     _bars(right, names, sources, before, made)
@@ -62,7 +54,7 @@ def balance_figure(
         frameon=False,
         columnspacing=1.6,
     )
-    _save(figure, Path(png), Path(svg))
+    return save(figure, stem)
 
 
 def _table(counts: BySource, sources: Sequence[str]) -> NDArray[np.int64]:
@@ -93,13 +85,11 @@ def _bars(axes: Any, names: list[str], sources: list[str], before: NDArray[np.in
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.tick_params(axis="x", length=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
+    tidy(axes, grid="y")
 
 
 def _color(source: int) -> str:
-    return _COLORS[source % len(_COLORS)]
+    return AREA_COLOURS[source % len(AREA_COLOURS)]
 
 
 def _hatched(color: str) -> dict[str, Any]:
@@ -118,26 +108,3 @@ def _legend(sources: list[str], before: list[int], made: list[int]) -> tuple[lis
         patches += [Patch(alpha=0), Patch(alpha=0)]
         texts += ["", ""]
     return patches, texts
-
-
-def _figure(*, width: float, height: float) -> Any:
-    """A Figure of this size in inches, with a layout that keeps labels apart."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("matplotlib", "train") from error
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, png: Path, svg: Path) -> None:
-    """Without a date or random marks inside: the same counts give the same bytes."""
-    from matplotlib import rc_context
-
-    for path, kind, metadata in ((png, "png", {"Software": None}), (svg, "svg", {"Date": None, "Creator": None})):
-        buffer = io.BytesIO()
-        with rc_context({"svg.hashsalt": "mien"}):  # the names of clip paths, which are random without it
-            figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.12)
-        write_bytes(path, buffer.getvalue())

@@ -35,12 +35,10 @@ from mien.data.shards import SplitWriter, schema
 from mien.data.sources import Drop, Source
 from mien.data.split_settings import TRAINING, SplitSettings
 from mien.data.standard import Standard
-from mien.data.store import is_store
+from mien.data.store import LARGE_PNG, is_store
 from mien.data.summary import Options, Written, summarise, versions, write_summary
 from mien.data.workplace import Workplace
 from mien.errors import DataError, MienError, MissingExtra, OutputError, UsageError
-
-_LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to a thread
 
 __all__ = ["Progress", "build_store", "check_target"]
 
@@ -203,7 +201,7 @@ def _with_pixels(
     """The wanted rows of a part, decoded; large pictures in threads, for which small ones are too quick."""
     rows = (row for row in read_rows(part) if wanted[row.number])
     while batch := list(islice(rows, 16)):
-        spread = threads.map if len(batch[0].png) > _LARGE_PNG else map
+        spread = threads.map if len(batch[0].png) > LARGE_PNG else map
         yield from zip(batch, spread(decode_png, [row.png for row in batch]), strict=True)
 
 
@@ -213,7 +211,7 @@ def _draw(store: Path, written: Written) -> str | None:
 
     originals, generated = (written.by_source(TRAINING, generated=made) for made in (False, True))
     try:
-        balance_figure(originals, generated, png=store / "balance.png", svg=store / "balance.svg")
+        balance_figure(originals, generated, store / "balance")
     except MissingExtra:
         return None
     return "balance.png"

@@ -18,8 +18,8 @@ from mien.labels import EIGHT
 def balanced_order(store: Store, split: Split, *, seed: int = 0) -> BalancedOrder:
     """The order of a run that learns from ``split``, a split of ``store`` in memory; its numbers are rows of ``split``.
 
-    An epoch has as many images as take part, rounded to a multiple of the
-    classes. Raises DataError where nothing is labelled, or where all images of a class are tied to another split.
+    An epoch has as many images as the split, rounded to a multiple of the classes. Raises DataError where nothing is
+    labelled, or where all images of a class are tied to another split.
     """
     labels = np.array(split.labels)
     free = np.where(tied(store, split), -1, labels)

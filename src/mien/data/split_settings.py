@@ -157,16 +157,3 @@ class SplitPlan:
     def rows(self, split: str) -> NDArray[np.int64]:
         """int64: the rows of one split, in order."""
         return np.array([row for row, name in enumerate(self.split) if name == split], np.int64)
-
-
-#: Paper A's data (SPEC §2.4): AffectNet's official validation set is the test set, 500 images a class; as many are
-#: taken out of Training for validation. FER2013's two test sets stay what they are, beside these.
-PAPER_A = SplitSettings(
-    official={"affectnet": {"validation": "test"}},
-    carve=True,
-    shares={},
-    balanced={"validation": 500, "test": 500},
-    crossing="drop-from-training",
-    drop_conflicts="near",
-    drop_copies="exact",
-)

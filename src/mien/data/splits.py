@@ -24,7 +24,6 @@ from mien.data.split_settings import (
     CROSSING_GROUP,
     EXACT_COPY,
     NEAR_COPY,
-    PAPER_A,
     TRAINING,
     Copies,
     Index,
@@ -35,11 +34,6 @@ from mien.data.split_settings import (
 from mien.data.stratify import Units, apportion, components, share_out, take_balanced
 from mien.errors import DataError
 from mien.labels import EIGHT
-
-__all__ = [
-    "BEYOND", "CONFLICT", "CROSSING_COPY", "CROSSING_GROUP", "EXACT_COPY", "NEAR_COPY", "PAPER_A", "TRAINING",
-    "Index", "RowDrop", "SplitPlan", "SplitSettings", "plan_splits",
-]  # fmt: skip
 
 _OTHERS = ", and every other split needs a group of them too"
 _K = len(EIGHT)  # the classes; column _K of a table counts what has no label

@@ -24,7 +24,7 @@ from mien.data.sources.reasons import TOO_LARGE, of_image_error
 from mien.errors import ImageError, MienError, UsageError
 from mien.faces import DETECTORS, CropGeometry, Detection, Detector, align_crop
 from mien.faces.align import landmarks_in_crop
-from mien.imaging import load_rgb
+from mien.imaging import load_rgb, plain
 from mien.preprocess import Preprocess
 
 Uint8 = NDArray[np.uint8]
@@ -164,10 +164,7 @@ def decoded(sample: Sample) -> Uint8:
         return sample.pixels
     if sample.file is None:
         raise ImageError("the source gives neither pixels nor a file", kind="missing")
-    rgb = load_rgb(sample.file)
-    red = rgb[..., 0]
-    grey = np.array_equal(red, rgb[..., 1]) and np.array_equal(red, rgb[..., 2])
-    return np.ascontiguousarray(red) if grey else rgb
+    return plain(load_rgb(sample.file))
 
 
 def crop_to_standard(crop: Uint8, standard: Standard) -> Uint8:

@@ -41,7 +41,7 @@ SUMMARY = "summary.json"
 TRAINING_SPLITS = ("training", "train")
 _AGAIN = "build it again"
 _BATCH = 1024  # rows that are read at a time
-_LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to a thread
+LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to a thread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,16 +108,12 @@ class Store:
             version = summary["mien_store"]
             shards = [path / name for split in summary["splits"].values() for name in split["files"]]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"expected a store's summary in {file}, got something else", hint="build it again"
-            ) from error
+            raise DataError(f"expected a store's summary in {file}, got something else", hint=_AGAIN) from error
         if version != FORMAT:
-            raise DataError(f"expected store format {FORMAT}, got {version!r} in {file}", hint="build it again")
+            raise DataError(f"expected store format {FORMAT}, got {version!r} in {file}", hint=_AGAIN)
         missing = [shard.name for shard in shards if not shard.is_file()]
         if missing:
-            raise DataError(
-                f"expected {len(shards)} shards in {path}, missing {', '.join(missing)}", hint="build it again"
-            )
+            raise DataError(f"expected {len(shards)} shards in {path}, missing {', '.join(missing)}", hint=_AGAIN)
         return cls(path, summary)
 
     @property
@@ -214,7 +210,7 @@ class _Pictures:
 
     def add(self, names: list[str], data: list[bytes]) -> None:
         """Raises DataError for a broken PNG, one of another size, or more than there should be."""
-        if data and len(data[0] or b"") > _LARGE_PNG:
+        if data and len(data[0] or b"") > LARGE_PNG:
             with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4) as pool:
                 self._keep(names, pool.map(self._decoded, names, data))
         else:

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mien.data.sources import VOTE_NAMES
 from mien.errors import DataError
-from mien.evaluation.metrics import Float, Int, mean_with_percentiles, wilson
+from mien.evaluation.metrics import Float, Int, mean_with_percentiles, share_if_any
 from mien.labels import canonical
 
 LEVELS = (4, 5, 6, 7, 8, 9, 10)
@@ -117,7 +117,4 @@ def _by_level(right: NDArray[np.bool_], votes: Float) -> list[dict[str, Any]]:
 
 
 def _share(hits: NDArray[np.bool_]) -> dict[str, float | None]:
-    if not len(hits):
-        return {"value": None, "low": None, "high": None}
-    low, high = wilson(int(hits.sum()), len(hits))
-    return {"value": float(hits.mean()), "low": low, "high": high}
+    return share_if_any(int(hits.sum()), len(hits))

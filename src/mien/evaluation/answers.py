@@ -9,10 +9,12 @@
 - Where the file has both, an ``answer`` that is not the most probable class is refused: the columns would be mixed up.
 - An image twice is refused. Rows of images outside the split are counted and left alone.
 - In a store where one path names several images (sources that were merged), the file needs ``source`` beside ``path``.
+- Several files are an ensemble: the mean of their probabilities, image by image.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,40 @@ def read_answers(path: str | Path, *, labels: tuple[str, ...] | None = None) -> 
     found, probabilities = _one_hot(table, answer, labels)
     assumed = labels is None and found == SEVEN
     return FileAnswers(table.path, paths, sources, found, probabilities, True, assumed)
+
+
+def mean_of(members: Sequence[FileAnswers]) -> FileAnswers:
+    """An ensemble: the mean of the members' probabilities. An image without an answer of some has that of the others.
+
+    Raises DataError where a member has answers alone, other classes or other images than the first.
+    """
+    first = members[0]
+    rows_of = {place: row for row, place in enumerate(_places(first))}
+    stacked = np.full((len(members), *first.probabilities.shape), np.nan, np.float64)
+    for number, member in enumerate(members):
+        if member.answers_only:
+            raise DataError(f"expected probabilities in {member.path} to average, got answers alone")
+        if member.labels != first.labels:
+            raise DataError(
+                f"expected the classes of {first.path} ({', '.join(first.labels)}) in {member.path}, "
+                f"got {', '.join(member.labels)}"
+            )
+        places = _places(member)
+        if set(places) != set(rows_of):
+            strange = next(iter(set(places) ^ set(rows_of)))[1]
+            raise DataError(
+                f"expected the same images in {first.path} and {member.path}, only one of them has {strange!r}"
+            )
+        stacked[number, [rows_of[place] for place in places]] = member.probabilities
+    given = np.asarray(~np.isnan(stacked).any(axis=2))
+    total = np.where(given[:, :, None], stacked, 0).sum(0)
+    count = given.sum(0)[:, None]
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return replace(first, probabilities=mean.astype(np.float32))
+
+
+def _places(answers: FileAnswers) -> list[tuple[str, str]]:
+    return list(zip(answers.sources or [""] * len(answers.paths), answers.paths, strict=True))
 
 
 def match(

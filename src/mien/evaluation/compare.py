@@ -1,7 +1,7 @@
 """Several models on the same images: one table, with McNemar's test of each against the first.
 
 A *target* is a directory that ``mien evaluate`` wrote, a run directory, an ONNX file or a shipped reader's name. Runs
-are evaluated once; the evaluation stays in ``RUN/evaluation/<split>[-tta][-first<N>]-<store>/`` and is used again as
+are evaluated once; the evaluation stays in ``RUN/evaluation/<split>[-tta][-limit<N>]-<store>/`` and is used again as
 long as store, checkpoint, seed and the format of reports are the same. ONNX files take seconds and are evaluated anew.
 
 All rows are over the same images in the same order, or there is no table. Where some models have eight classes and
@@ -12,6 +12,7 @@ reports.
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -264,9 +265,7 @@ def _read(row: Evaluated, reading: str) -> tuple[NDArray[Any], tuple[str, ...]]:
 
 
 def _accuracy(y: NDArray[np.int64], p: NDArray[Any]) -> dict[str, float]:
-    right = int((metrics.predicted(p) == y).sum())
-    low, high = metrics.wilson(right, len(y))
-    return {"value": right / len(y), "low": low, "high": high}
+    return metrics.share(int((metrics.predicted(p) == y).sum()), len(y))
 
 
 def _name(report: dict[str, Any]) -> str:
@@ -285,8 +284,8 @@ def _unlike_names(table: list[dict[str, Any]]) -> None:
 
 
 def _cache(run: Path, store: Store, split: str, *, tta: bool, limit: int | None) -> Path:
-    first = "" if limit is None else f"-first{limit}"
-    return run / "evaluation" / f"{split}{'-tta' if tta else ''}{first}-{store.fingerprint}"
+    some = "" if limit is None else f"-limit{limit}"
+    return run / "evaluation" / f"{split}{'-tta' if tta else ''}{some}-{store.fingerprint}"
 
 
 def _writable(run: Path) -> bool:
@@ -298,6 +297,4 @@ def _writable(run: Path) -> bool:
 
 
 def _command() -> str:
-    import shlex
-
     return shlex.join(["mien", *sys.argv[1:]])

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from mien.evaluation import figures, html, page_figures
+from mien import drawing
+from mien.evaluation import html, page_figures
 
 Table = dict[str, Any]
 _INTERVALS = (
@@ -60,7 +61,7 @@ def page(table: Table) -> str:
         at = [0, *(header.index(name) for name in names if name in header)]
         tables.append(html.table([header[i] for i in at], [[row[i] for i in at] for row in rows]))
     split = table["data"]["split"]
-    drawn = page_figures.svg(figure(table))
+    drawn = drawing.svg(figure(table))
     body = [
         f"<h1>{len(rows)} models on {html.text(split)}</h1>",
         f'<p class="soft">{html.text(notes(table)[0])}</p>',
@@ -82,7 +83,7 @@ FORMS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": comma_separat
 def figure(table: Table) -> Any:
     """Accuracy of each model on all and on leak-free images, with 95 % whiskers: a matplotlib Figure."""
     rows = table["rows"]
-    drawn = figures._figure(7.2, 1.6 + 0.5 * len(rows))
+    drawn = drawing.new_figure(7.2, 1.6 + 0.5 * len(rows))
     axes = drawn.subplots()
     kinds = {"all": "accuracy", "leak_free": "accuracy_leak_free"}
     shown = {kind: key for kind, key in kinds.items() if rows[0][key] is not None}
@@ -95,7 +96,7 @@ def figure(table: Table) -> Any:
     page_figures.share_axis(axes, "accuracy (the axis does not start at 0)")
     axes.set_xlim(max(0, min(lows) - 0.02), min(1, max(highs) + 0.02))
     facts = f"n = {table['data']['images']:,}, 95 % intervals"
-    figures._headline(axes, f"Accuracy on {table['data']['split']}", facts, width=60)
+    drawing.headline(axes, f"Accuracy on {table['data']['split']}", facts, width=60)
     page_figures.legend(drawn, axes)
     return drawn
 

@@ -94,6 +94,12 @@ def paired_differences(
     return result
 
 
+def right_difference(first_right: ArrayLike, second_right: ArrayLike, *, seed: int = 0) -> dict[str, float]:
+    """Second minus first in accuracy as in :func:`paired_differences`, where only right (bool N) or not is known."""
+    a, b = (np.where(right, 0, 1) for right in (first_right, second_right))  # of one class; 1 is no answer
+    return paired_differences(np.zeros(len(a), np.int64), a, b, classes=1, seed=seed)["accuracy"]
+
+
 def few_discordant(only_first: int, only_second: int, n: int) -> tuple[float, float]:
     """95 % interval of second minus first in accuracy over n images: Tango's, and the exact test's where wider.
 

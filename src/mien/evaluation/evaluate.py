@@ -23,21 +23,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mien
+from mien import drawing
 from mien.atomic import write_text
 from mien.commit import checkout_commit
 from mien.data.duplicates import groups_within
 from mien.data.store import Split, Store, spread
 from mien.errors import OutputError, UsageError
 from mien.evaluation import calibration, metrics, page, page_figures, protocol
-from mien.evaluation.answers import FileAnswers, match
+from mien.evaluation.answers import FileAnswers, match, mean_of
 from mien.evaluation.costs import sha256
 from mien.evaluation.groups import load_groups, store_column
 from mien.evaluation.outputs import write_predictions
-from mien.evaluation.predict import Predictions, fit_temperatures, predict_crops, predict_pictures
+from mien.evaluation.predict import Predictions, predict_crops, predict_pictures
 from mien.evaluation.predictors import Predictor, Progress
 from mien.evaluation.unmeasured import not_measured
-
-__all__ = ["Predictions", "evaluate", "evaluate_answers", "fit_temperatures", "predict_crops", "predict_pictures"]
 
 Float32 = NDArray[np.float32]
 #: Raised where a figure of report.json changes its meaning; a cached evaluation of another format is made again.
@@ -103,7 +102,7 @@ def evaluate(
 
 
 def evaluate_answers(
-    answers: FileAnswers,
+    answers: FileAnswers | Sequence[FileAnswers],
     store: Store,
     split_name: str,
     out: Path,
@@ -114,7 +113,12 @@ def evaluate_answers(
     seed: int = 0,
     command: str = "",
 ) -> dict[str, Any]:
-    """Score what another tool predicted; name: what it is called in the report. Otherwise as :func:`evaluate`."""
+    """Score what another tool predicted, or the mean of several predictions; otherwise as :func:`evaluate`.
+
+    name: what it is called in the report; the files' names where None.
+    """
+    members = [answers] if isinstance(answers, FileAnswers) else list(answers)
+    answers = members[0] if len(members) == 1 else mean_of(members)
     out = _folder(out)
     whole = store.read(split_name)
     split, chosen = whole.limited(limit), _chosen(whole, limit)
@@ -123,9 +127,13 @@ def evaluate_answers(
     sources = [name or "" for name in store_column(store, split_name, "source")]
     matched = match(answers, whole.paths, sources, chosen=chosen)
     found = Predictions(matched.probabilities, None, None)
-    file = {"file": answers.path.name, "sha256": sha256(answers.path)}
+    marks = [{"file": member.path.name, "sha256": sha256(member.path)} for member in members]
+    file: dict[str, Any] = (
+        marks[0] if len(marks) == 1 else {"file": " + ".join(mark["file"] for mark in marks), "members": marks}
+    )
+    own_name = " + ".join(member.path.stem for member in members)
     report: dict[str, Any] = {
-        "model": {"kind": "predictions", "name": name or answers.path.stem} | file,
+        "model": {"kind": "predictions", "name": name or own_name} | file,
         "data": _data(store, split, of=len(whole)),
         "predictions": file | matched.facts,
         "views": None,
@@ -180,7 +188,7 @@ def _finish(
             report["calibration"] = _calibration(found.logits[asked], groups, case, seed=seed)
         drawn = page_figures.draw(report, case, title=_title(report))
     report["not_measured"] = not_measured(report)
-    svgs = {name: page_figures.save(figure, out / name) for name, figure in drawn.items()}
+    svgs = {name: drawing.save(figure, out / name) for name, figure in drawn.items()}
     write_text(out / "report.html", page.render(report, svgs))
     # last: an evaluation is whole where its report.json stands
     write_text(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,38 +1,19 @@
 """The pictures of an evaluation: a confusion matrix and a reliability diagram, fit for a paper.
 
-Drawn on matplotlib ``Figure`` objects with the Agg canvas: no pyplot, no global state, no display. Class order is
-the label order, everywhere. Colours are safe for the colour-blind, and text keeps its contrast on every cell.
+Drawn as ``mien.drawing`` draws. Class order is the label order, everywhere, and text keeps its contrast on every cell.
 """
 
-import os
-import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mien.errors import DataError, MissingExtra, OutputError
+from mien.drawing import BLUE, GREY, few_ticks, headline, new_figure, tidy
+from mien.errors import DataError
 from mien.evaluation.metrics import BINS, Reliability, reliability, wilson
 
-DPI = 150
 FAILURE = "no answer"
-_BLUE, _GREY = "#0072B2", "#555555"  # Okabe & Ito 2008
-
-
-def confusion_png(
-    matrix: NDArray[np.integer[Any]], labels: Sequence[str], path: str | Path, *, title: str = "Confusion matrix"
-) -> None:
-    """Write :func:`confusion_figure`. Raises OutputError where the file cannot be written."""
-    _save(confusion_figure(matrix, labels, title=title), Path(path))
-
-
-def reliability_png(
-    y: ArrayLike, p: ArrayLike, path: str | Path, *, title: str = "Reliability", bins: int = BINS
-) -> None:
-    """Write :func:`reliability_figure`. Raises OutputError where the file cannot be written."""
-    _save(reliability_figure(y, p, title=title, bins=bins), Path(path))
 
 
 def confusion_figure(
@@ -61,7 +42,7 @@ def confusion_figure(
     share = np.divide(matrix, support, out=np.zeros(matrix.shape), where=support > 0)
     n, right = int(matrix.sum()), int(np.trace(matrix[:, :k]))
 
-    figure = _figure(2.5 + 0.72 * max(len(columns), 4), 1.5 + 0.72 * max(k, 4))
+    figure = new_figure(2.5 + 0.72 * max(len(columns), 4), 1.5 + 0.72 * max(k, 4))
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     for i in range(k):
@@ -82,7 +63,7 @@ def confusion_figure(
     bar.set_label("share of the true expression")
     bar.outline.set_visible(False)
     facts = f"n = {n:,}, accuracy {right / max(n, 1):.1%}\nin the cells: % of the row, images"
-    _headline(axes, title, facts, width=max(8 * len(columns), 32))
+    headline(axes, title, facts, width=max(8 * len(columns), 32))
     return figure
 
 
@@ -92,24 +73,22 @@ def reliability_figure(y: ArrayLike, p: ArrayLike, *, title: str = "Reliability"
     y, p: as in ``metrics``; failures are left out, and the title says how many. Returns a matplotlib Figure.
     """
     table = reliability(y, p, bins=bins)
-    figure = _figure(5.2, 5.8)
+    figure = new_figure(5.2, 5.8)
     upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1]})
     _draw_calibration(upper, table)
     width = np.diff(table.edges)
-    lower.bar(table.edges[:-1], table.count, width=width, align="edge", color=_BLUE, edgecolor="white", linewidth=0.8)
+    lower.bar(table.edges[:-1], table.count, width=width, align="edge", color=BLUE, edgecolor="white", linewidth=0.8)
     lower.set_ylabel("images")
     lower.set_xlabel("top probability")
     lower.set_xlim(0, 1)
     lower.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    lower.yaxis.set_major_locator(_locator(3))
+    lower.yaxis.set_major_locator(few_ticks(3))
     for axes in (upper, lower):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
+        tidy(axes, grid="y")
     left_out = len(np.asarray(y)) - int(table.count.sum())
     without = f" ({left_out:,} without an answer left out)" if left_out else ""
     facts = f"n = {table.count.sum():,}{without}\nECE {table.ece:.3f} in {bins} bins"
-    _headline(upper, title, facts, width=52)
+    headline(upper, title, facts, width=52)
     handles, names = upper.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, columnspacing=1.4)
     return figure
@@ -120,19 +99,13 @@ def _draw_calibration(axes: Any, table: Reliability) -> None:
     left, width = table.edges[:-1][filled], np.diff(table.edges)[filled]
     share, confidence = table.accuracy[filled], table.confidence[filled]
     axes.bar(left, share, width=width, align="edge", color="#9ecae1", edgecolor="white", linewidth=0.8)
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--", label="perfect calibration")
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfect calibration")
     intervals = np.array([wilson(round(a * n), int(n)) for a, n in zip(share, table.count[filled], strict=True)])
-    axes.vlines(confidence, *intervals.reshape(-1, 2).T, color=_BLUE, linewidth=1.2, label="95 % interval")
-    axes.plot(confidence, share, "o", color=_BLUE, markersize=4.5, clip_on=False, label="share right")
+    axes.vlines(confidence, *intervals.reshape(-1, 2).T, color=BLUE, linewidth=1.2, label="95 % interval")
+    axes.plot(confidence, share, "o", color=BLUE, markersize=4.5, clip_on=False, label="share right")
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_ylabel("share right")
-
-
-def _headline(axes: Any, title: str, facts: str, *, width: int) -> None:
-    """The title, wrapped at ``width`` letters so that a long one is not cut, above the facts."""
-    lines = textwrap.wrap(title, width) or [""]
-    axes.set_title("\n".join([*lines, facts]), fontsize=11, loc="left", linespacing=1.35)
 
 
 def _ink(cell: tuple[float, float, float, float]) -> str:
@@ -150,34 +123,3 @@ def _percent(share: float) -> str:
     if share < 0.005 or 0.995 <= share < 1:
         return "<1" if share < 0.5 else ">99"
     return f"{max(1, 100 * share):.0f}"
-
-
-def _figure(width: float, height: float) -> Any:
-    """A Figure of this size in inches, with a layout that keeps labels apart."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("matplotlib", "train") from error
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _locator(bins: int) -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=bins, integer=True)
-
-
-def _save(figure: Any, path: Path) -> None:
-    """Written under a temporary name and moved, without a date inside: the same figures give the same bytes."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.png")
-    try:
-        figure.savefig(
-            temporary, format="png", dpi=DPI, metadata={"Software": None}, bbox_inches="tight", pad_inches=0.12
-        )
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"expected to write {path}, failed: {error}") from error

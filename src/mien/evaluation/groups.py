@@ -32,7 +32,9 @@ from mien.evaluation.metrics import (
     from_confusion,
     predicted,
     resampled_confusions,
+    share_if_any,
     wilson,
+    with_percentiles,
 )
 from mien.evaluation.tables import key, read_table
 
@@ -113,16 +115,16 @@ def by_group(
 def _group(y: Int, p: NDArray[Any], labels: Sequence[str], *, seed: int) -> dict[str, Any]:
     matrix = confusion(y, p)
     drawn = from_confusion(resampled_confusions(matrix, seed=seed))["macro_f1"]
-    low, high = np.percentile(drawn, (2.5, 97.5))
     support = matrix.sum(1)
     return {
         "n": len(y),
         "small": len(y) < SMALL,
         "failures": int(matrix[:, -1].sum()),
-        "accuracy": _share(int(np.trace(matrix)), len(y)),
-        "macro_f1": {"value": averages(y, p)["macro_f1"], "low": float(low), "high": float(high)},
+        "accuracy": share_if_any(int(np.trace(matrix)), len(y)),
+        "macro_f1": with_percentiles(averages(y, p)["macro_f1"], drawn),
         "recall": {
-            name: _share(int(matrix[i, i]), int(support[i])) | {"n": int(support[i])} for i, name in enumerate(labels)
+            name: share_if_any(int(matrix[i, i]), int(support[i])) | {"n": int(support[i])}
+            for i, name in enumerate(labels)
         },
     }
 
@@ -185,14 +187,8 @@ def _f1_gap(y: Int, p: NDArray[Any], member: NDArray[Any], names: list[str], *, 
         ]
         drawn.append(spread)
     top, bottom = int(np.argmax(values)), int(np.argmin(values))
-    low, high = np.percentile(drawn[top] - drawn[bottom], (2.5, 97.5))
-    return {
-        "highest": names[top],
-        "lowest": names[bottom],
-        "value": values[top] - values[bottom],
-        "low": float(low),
-        "high": float(high),
-    }
+    gap = with_percentiles(values[top] - values[bottom], drawn[top] - drawn[bottom])
+    return {"highest": names[top], "lowest": names[bottom], **gap}
 
 
 def _from_file(file: Path, column: str, paths: Sequence[str]) -> list[str | None]:
@@ -208,10 +204,3 @@ def _from_file(file: Path, column: str, paths: Sequence[str]) -> list[str | None
             raise DataError(f"{table.where(row)}: expected one group an image, got {path!r} in two")
         group_of[path] = group
     return [group_of.get(path) for path in paths]
-
-
-def _share(successes: int, n: int) -> dict[str, float | None]:
-    if not n:
-        return {"value": None, "low": None, "high": None}
-    low, high = wilson(successes, n)
-    return {"value": successes / n, "low": low, "high": high}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MissingExtra
-from mien.evaluation.metrics import RESAMPLES, wilson
+from mien.evaluation.metrics import RESAMPLES, share, with_percentiles
 
 
 def leak_effect(right: NDArray[np.bool_], leak: NDArray[np.bool_], *, seed: int = 0) -> dict[str, Any] | None:
@@ -29,20 +29,10 @@ def leak_effect(right: NDArray[np.bool_], leak: NDArray[np.bool_], *, seed: int 
     table = [int((leak & right).sum()), int((leak & ~right).sum()), int((~leak & right).sum())]
     table.append(len(right) - sum(table))
     drawn = np.random.default_rng(seed).multinomial(len(right), np.array(table) / len(right), size=RESAMPLES)
-    low, high = np.percentile(_overstated(drawn), (2.5, 97.5))
-    share = wilson(table[0], table[0] + table[1])
     return {
         "near_duplicates": table[0] + table[1],
-        "accuracy_on_near_duplicates": {
-            "value": table[0] / (table[0] + table[1]),
-            "low": share[0],
-            "high": share[1],
-        },
-        "all_minus_leak_free": {
-            "value": float(_overstated(np.array([table]))[0]),
-            "low": float(low),
-            "high": float(high),
-        },
+        "accuracy_on_near_duplicates": share(table[0], table[0] + table[1]),
+        "all_minus_leak_free": with_percentiles(float(_overstated(np.array([table]))[0]), _overstated(drawn)),
         "p": float(fisher_exact([table[:2], table[2:]]).pvalue),
     }
 

@@ -165,6 +165,17 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return max(0.0, float((centre - half) / scale)), min(1.0, float((centre + half) / scale))
 
 
+def share(successes: int, n: int) -> dict[str, float]:
+    """A share of images with Wilson's interval; 0, by the convention above, where n is 0."""
+    low, high = wilson(successes, n)
+    return {"value": successes / n if n else 0.0, "low": low, "high": high}
+
+
+def share_if_any(successes: int, n: int) -> dict[str, float | None]:
+    """As :func:`share`; None where n is 0, for parts of a set that may be empty."""
+    return {**share(successes, n)} if n else {"value": None, "low": None, "high": None}
+
+
 def from_confusion(matrix: NDArray[np.integer[Any]]) -> dict[str, Float]:
     """Every figure that depends on the confusion matrix alone, for one matrix or many at once.
 
@@ -242,10 +253,10 @@ def summary(
     drawn = from_confusion(resampled_confusions(matrix, resamples=resamples, seed=seed))
     n, failures = len(truth), int(matrix[:, -1].sum())
     right = int(np.trace(matrix))
-    figures: dict[str, Any] = {"accuracy": _share(right, n)}
+    figures: dict[str, Any] = {"accuracy": share(right, n)}
     for name, value in averages(truth, probabilities).items():
         # weighted recall is accuracy: one figure, one interval
-        figures[name] = _share(right, n) if name == "weighted_recall" else with_percentiles(value, drawn[name])
+        figures[name] = share(right, n) if name == "weighted_recall" else with_percentiles(value, drawn[name])
     figures |= _probability_figures(truth, probabilities, resamples=resamples, seed=seed)
     f1, support = per_class(truth, probabilities)[2:]
     return {
@@ -256,8 +267,8 @@ def summary(
         "per_class": {
             name: {
                 "support": int(support[i]),
-                "precision": _share(int(matrix[i, i]), int(matrix[:, i].sum())),
-                "recall": _share(int(matrix[i, i]), int(support[i])),
+                "precision": share(int(matrix[i, i]), int(matrix[:, i].sum())),
+                "recall": share(int(matrix[i, i]), int(support[i])),
                 "f1": with_percentiles(float(f1[i]), drawn["f1"][:, i]),
             }
             for i, name in enumerate(labels)
@@ -319,11 +330,6 @@ def _ratio(a: Float, b: Float) -> Float:
 
 def _mean(rows: Float) -> float:
     return float(rows.mean()) if len(rows) else float("nan")
-
-
-def _share(successes: int, n: int) -> dict[str, float]:
-    low, high = wilson(successes, n)
-    return {"value": successes / n if n else 0.0, "low": low, "high": high}
 
 
 def _sklearn() -> Any:

@@ -112,7 +112,10 @@ def _about(report: Report) -> str:
     model, data, code = report["model"], report["data"], _code
     provenance = model.get("provenance", {})
     trained = provenance.get("data") or model.get("trained_on") or {}
-    kind = {"onnx": "ONNX file", "run": "run directory", "predictions": "predictions of another tool"}[model["kind"]]
+    kind = {"onnx": "ONNX file", "run": "run directory", "predictions": "predictions from a file"}[model["kind"]]
+    members = model.get("members", [])
+    if members:
+        kind = f"the mean of {len(members)} files of predictions"
     parameters = f"{model['parameters']:,}" if "parameters" in model else ""
     macs = f"{model['macs'] / 1e6:,.1f} M multiply-accumulates an image" if model.get("macs") else ""
     left_out = ", ".join(f"{count:,} {name}" for name, count in data.get("left_out", {}).items())
@@ -125,7 +128,7 @@ def _about(report: Report) -> str:
     rows = [
         ("model", f"{html.text(model['name'])} ({kind})"),
         ("parameters", html.text(", ".join(part for part in (parameters, macs) if part))),
-        ("SHA-256", code(model.get("sha256"))),
+        ("SHA-256", code(", ".join(mark["sha256"] for mark in members) if members else model.get("sha256"))),
         ("trained on", html.text(f"{trained['train']} of store {trained['store']}") if trained.get("store") else ""),
         ("its code", code(provenance.get("commit") or model.get("commit"))),
         ("its seed", html.text(_seed(model))),

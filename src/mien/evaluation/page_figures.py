@@ -4,21 +4,18 @@ Beside those of ``figures.py``: recall by class on all and on leak-free images, 
 and one figure a grouping. The same style: class order is the label order, Okabe-Ito colours, 95 % whiskers.
 """
 
-import io
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mien.atomic import write_bytes
+from mien import drawing
 from mien.evaluation import figures
 from mien.evaluation.protocol import Case
 
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#555555"  # Okabe & Ito 2008
-_COLOURS = {"all": _BLUE, "leak_free": _ORANGE}
-#: The files that :func:`draw` and :func:`save` can leave.
+_COLOURS = {"all": drawing.BLUE, "leak_free": drawing.VERMILLION}
+#: The files that what :func:`draw` makes is saved as.
 _OURS = re.compile(r"(confusion|recall|reliability|votes|groups-[a-z0-9-]+)\.(png|svg)")
 _NAMES = {"all": "all images", "leak_free": "leak-free"}
 
@@ -45,30 +42,10 @@ def is_ours(name: str) -> bool:
     return _OURS.fullmatch(name) is not None
 
 
-def save(figure: Any, stem: Path) -> bytes:
-    """Writes ``stem``.png and ``stem``.svg, and returns the SVG. Raises OutputError."""
-    figures._save(figure, stem.with_name(f"{stem.name}.png"))
-    drawn = svg(figure)
-    write_bytes(stem.with_name(f"{stem.name}.svg"), drawn)
-    return drawn
-
-
-def svg(figure: Any) -> bytes:
-    """The figure as SVG, letters as outlines (no font is needed), the same bytes each time."""
-    import matplotlib
-
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "mien", "svg.fonttype": "path"}):
-        figure.savefig(
-            buffer, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight", pad_inches=0.12
-        )
-    return buffer.getvalue()
-
-
 def recall_figure(parts: dict[str, Any], *, title: str) -> Any:
     """Recall by class, on all and on leak-free images. parts: ``report["figures"]``."""
     labels = parts["all"]["labels"]
-    figure = figures._figure(6.2, 1.6 + 0.46 * len(labels))
+    figure = drawing.new_figure(6.2, 1.6 + 0.46 * len(labels))
     axes = figure.subplots()
     for number, (part, scored) in enumerate(parts.items()):
         rows = [(i, scored["per_class"][name]) for i, name in enumerate(labels) if scored["per_class"][name]["support"]]
@@ -79,14 +56,14 @@ def recall_figure(parts: dict[str, Any], *, title: str) -> Any:
     axes.set_ylim(len(labels) - 0.5, -0.5)
     share_axis(axes, "recall")
     facts = f"n = {parts['all']['n']:,}, accuracy {parts['all']['accuracy']['value']:.1%}, 95 % intervals"
-    figures._headline(axes, f"Recall by class: {title}", facts, width=52)
+    drawing.headline(axes, f"Recall by class: {title}", facts, width=52)
     legend(figure, axes)
     return figure
 
 
 def votes_figure(parts: dict[str, Any], *, title: str) -> Any:
     """Accuracy by how many of ten voters agree. parts: ``report["votes"]``."""
-    figure = figures._figure(6.2, 4.4)
+    figure = drawing.new_figure(6.2, 4.4)
     axes = figure.subplots()
     names = [row["level"] for row in parts["all"]["accuracy_by_level"]]
     for number, (part, scored) in enumerate((p, s) for p, s in parts.items() if s is not None):
@@ -102,12 +79,12 @@ def votes_figure(parts: dict[str, Any], *, title: str) -> Any:
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_ylabel("accuracy (against the label)")
-    _plain(axes, "y")
+    drawing.tidy(axes, grid="y")
     share = parts["all"]["vote_share"]
     facts = (
         f"n = {parts['all']['n']:,}; the answer has {share['value']:.0%} of the votes, {share['possible']:.0%} possible"
     )
-    figures._headline(axes, f"Agreement of the voters: {title}", facts, width=58)
+    drawing.headline(axes, f"Agreement of the voters: {title}", facts, width=58)
     legend(figure, axes)
     return figure
 
@@ -115,7 +92,7 @@ def votes_figure(parts: dict[str, Any], *, title: str) -> Any:
 def groups_figure(part: dict[str, Any], *, title: str) -> Any:
     """Accuracy and macro-F1 by group; hollow marks for small groups. part: of ``groups.by_group``."""
     groups = part["groups"]
-    figure = figures._figure(8.2, 1.7 + 0.42 * max(len(groups), 2))
+    figure = drawing.new_figure(8.2, 1.7 + 0.42 * max(len(groups), 2))
     figure.get_layout_engine().set(wspace=0.08)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, key, name in zip(panels, ("accuracy", "macro_f1"), ("accuracy", "macro-F1"), strict=True):
@@ -157,7 +134,7 @@ def share_axis(axes: Any, name: str) -> None:
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel(name)
-    _plain(axes, "x")
+    drawing.tidy(axes, grid="x")
 
 
 def legend(figure: Any, axes: Any) -> None:
@@ -169,9 +146,3 @@ def legend(figure: Any, axes: Any) -> None:
 
 def short(name: str) -> str:
     return name if len(name) <= 28 else name[:27] + "…"
-
-
-def _plain(axes: Any, grid: str) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)

@@ -73,10 +73,8 @@ def fit_temperatures(
     Two, because a mean over ten crops is less sure of itself than a single one. tta: False leaves out the second, and
     ten elevenths of the work. limit: fit on that many images, spread evenly over the split. progress counts views.
     """
-    chosen = np.arange(len(split))
-    if limit is not None and limit < len(split):
-        chosen = np.linspace(0, len(split) - 1, limit).round().astype(int)  # also where a split is sorted by label
-    pixels, labels = predictor.preprocess.stack(split.images[chosen]), split.labels[chosen]
+    chosen = split.limited(limit)
+    pixels, labels = predictor.preprocess.stack(chosen.images), chosen.labels
     total = len(chosen) * (11 if tta else 1)
 
     def told(views: int, before: int) -> Progress | None:

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from mien.errors import DataError, UsageError
 from mien.evaluation.costs import cost_of_recipe, sha256
+from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 
 Float32 = NDArray[np.float32]
 Uint8 = NDArray[np.uint8]
+#: Called with what is done and all that there is: images, views or steps.
 Progress = Callable[[int, int], None]
 BATCH = 128
 
@@ -79,7 +81,7 @@ class RunPredictor:
         self._network = network.to(self.device)
         self._recipe = recipe.model_dump(mode="json")
         self.name, self.validation = recipe.name, recipe.data.validation
-        self.labels = tuple(self._meta["labels"]) if "labels" in self._meta else _seven()
+        self.labels = tuple(self._meta["labels"]) if "labels" in self._meta else SEVEN
         self.temperature = self.temperature_tta = 1.0  # fitted on export
 
     def run(self, batch: Float32) -> Float32:
@@ -133,9 +135,3 @@ def seconds_a_view(predictor: Predictor, *, rows: int = 4) -> float:
     started = time.perf_counter()
     predictor.run(batch)
     return (time.perf_counter() - started) / rows
-
-
-def _seven() -> tuple[str, ...]:
-    from mien.labels import SEVEN
-
-    return SEVEN

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mien.evaluation.metrics import Int, checked, wilson
+from mien.evaluation.metrics import Int, checked, share
 
 
 def ranks(y: ArrayLike, p: ArrayLike) -> Int:
@@ -27,8 +27,7 @@ def ranks(y: ArrayLike, p: ArrayLike) -> Int:
 def top_accuracy(y: ArrayLike, p: ArrayLike, *, k: int = 2) -> dict[str, float]:
     """``value``, ``low``, ``high`` (Wilson's 95 %), each 0-1: the share of images whose label is among the first k."""
     right = ranks(y, p) < k
-    low, high = wilson(int(right.sum()), len(right))
-    return {"value": float(right.mean()), "low": low, "high": high}
+    return share(int(right.sum()), len(right))
 
 
 def with_top2(figures: dict[str, Any], y: ArrayLike, p: ArrayLike) -> dict[str, Any]:

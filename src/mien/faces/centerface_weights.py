@@ -11,12 +11,12 @@ or of this converter is never served a stale file, and a truncated or changed fi
 
 import hashlib
 import os
-import tempfile
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from mien.errors import ModelError
+from mien.atomic import write_bytes
+from mien.errors import ModelError, OutputError
 
 INPUT = "input.1"
 HEADS = ("537", "538", "539", "540")  # heatmap, scale, offset, landmarks
@@ -59,8 +59,9 @@ def model_bytes() -> bytes:
     if (cached := _load(directory, origin)) is not None:
         return cached
     model = convert(source)
-    with suppress(OSError):  # no place to keep it: it works from memory, and the next start converts again
-        _store(directory, f"centerface-{origin}-{_digest(model)}.onnx", model)
+    with suppress(OSError, OutputError):  # no place to keep it: it works from memory, and the next start converts again
+        directory.mkdir(parents=True, exist_ok=True)
+        write_bytes(directory / f"centerface-{origin}-{_digest(model)}.onnx", model)
     return model
 
 
@@ -120,17 +121,3 @@ def _load(directory: Path, origin: str) -> bytes | None:
     except OSError:
         pass
     return None
-
-
-def _store(directory: Path, name: str, model: bytes) -> None:
-    """Writes under a temporary name and moves, so that another process never sees half a file."""
-    directory.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(model)
-        os.replace(temporary, directory / name)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -21,6 +21,7 @@ from mien.evaluation.analysis.landscape import headline as landscape_headline
 from mien.evaluation.analysis.landscape import landscape
 from mien.evaluation.analysis.masks import headline as masks_headline
 from mien.evaluation.analysis.masks import masks
+from mien.evaluation.costs import sha256
 from mien.reproduce.execute import Outcome
 from mien.reproduce.papers import Study
 
@@ -113,7 +114,6 @@ def _existing(out: Path, kind: str, mark: str) -> dict[str, Any] | None:
 
 
 def _mark(runs: list[Path], store: Store, split: str, options: dict[str, Any]) -> str:
-    digest = hashlib.sha256(f"{store.fingerprint} {split} {sorted(options.items())}".encode())
-    for run in runs:
-        digest.update((run / "best.ckpt").read_bytes())
-    return digest.hexdigest()[:16]
+    weights = [sha256(run / "best.ckpt") for run in runs]
+    about = f"{store.fingerprint} {split} {sorted(options.items())} {weights}"
+    return hashlib.sha256(about.encode()).hexdigest()[:16]

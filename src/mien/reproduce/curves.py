@@ -1,6 +1,6 @@
 """Figures of a study: the training curves that the papers draw, and every arm's difference from the first.
 
-Drawn as ``evaluation/figures.py`` draws: Agg, no global state, colours that the colour-blind can tell apart.
+Drawn as ``mien.drawing`` draws.
 """
 
 import csv
@@ -10,11 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.evaluation.figures import _figure, _headline, _locator
-
-#: Okabe & Ito 2008, without yellow and black.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555", "#8C510A")
-STYLES = ("-", "--", "-.", ":")
+from mien.drawing import BLUE, GREY, VERMILLION, few_ticks, headline, new_figure, of_run, tidy
 
 
 def curves_figure(runs: Mapping[str, Sequence[Path]], *, title: str, facts: str) -> Any:
@@ -23,7 +19,7 @@ def curves_figure(runs: Mapping[str, Sequence[Path]], *, title: str, facts: str)
     One arm: training and validation, as the papers have it. Several: validation alone. Thick: mean over the seeds that
     reached the epoch; thin: each.
     """
-    figure = _figure(9.6, 3.9)
+    figure = new_figure(9.6, 3.9)
     panels = figure.subplots(1, 2)
     alone = len(runs) == 1
     for panel, what in zip(panels, ("accuracy", "loss"), strict=True):
@@ -36,10 +32,8 @@ def curves_figure(runs: Mapping[str, Sequence[Path]], *, title: str, facts: str)
                 number += 1
         panel.set_xlabel("epoch")
         panel.set_ylabel(what)
-        panel.xaxis.set_major_locator(_locator(8))
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(axis="y", color="#dddddd", linewidth=0.6)
-        panel.set_axisbelow(True)
+        panel.xaxis.set_major_locator(few_ticks(8))
+        tidy(panel, grid="y")
         low, high = panel.dataLim.intervaly
         if what == "loss" and low > 0 and high > 2.5 * low:  # one arm that diverges would flatten the others
             panel.set_yscale("log")
@@ -47,7 +41,7 @@ def curves_figure(runs: Mapping[str, Sequence[Path]], *, title: str, facts: str)
             panel.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
         if what == "accuracy":
             panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    _headline(panels[0], title, facts, width=60)
+    headline(panels[0], title, facts, width=60)
     panels[1].set_title(" \n ", fontsize=11, linespacing=1.35)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), frameon=False)
@@ -59,35 +53,34 @@ def differences_figure(table: Mapping[str, Any], *, reading: str, part: str) -> 
     scores = table["figures"][reading][part]
     rows = [row for row in table["rows"] if "difference" in scores[row["arm"]]]
     base = table["rows"][0]
-    figure = _figure(7.6, 1.6 + 0.52 * max(len(rows), 2))
+    figure = new_figure(7.6, 1.6 + 0.52 * max(len(rows), 2))
     axes = figure.subplots()
-    axes.axvline(0, color="#555555", linewidth=1)
+    axes.axvline(0, color=GREY, linewidth=1)
     for place, row in enumerate(rows):
         gap = scores[row["arm"]]["difference"]["accuracy"]
         value, low, high = (100 * gap[key] for key in ("value", "low", "high"))
-        axes.hlines(place, low, high, color=COLOURS[0], linewidth=2.2, label="ours, 95 %" if not place else None)
-        axes.plot(value, place, "o", color=COLOURS[0], markersize=6)
+        axes.hlines(place, low, high, color=BLUE, linewidth=2.2, label="ours, 95 %" if not place else None)
+        axes.plot(value, place, "o", color=BLUE, markersize=6)
         if "accuracy" in row["published"] and "accuracy" in base["published"]:
             printed = 100 * (row["published"]["accuracy"] - base["published"]["accuracy"])
-            axes.plot(printed, place, "D", color=COLOURS[1], markersize=6, markerfacecolor="none", markeredgewidth=1.6)
+            axes.plot(printed, place, "D", color=VERMILLION, markersize=6, markerfacecolor="none", markeredgewidth=1.6)
     axes.plot(
-        [], [], "D", color=COLOURS[1], markerfacecolor="none", markeredgewidth=1.6, label="published (its own data)"
+        [], [], "D", color=VERMILLION, markerfacecolor="none", markeredgewidth=1.6, label="published (its own data)"
     )
     axes.set_yticks(range(len(rows)), [row["title"] for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("accuracy, difference in points")
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    tidy(axes, grid="x")
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
     n = scores[base["arm"]]["n"]
-    _headline(axes, f"Against {base['title']}", f"{table['scored_on']}, n = {n:,}, paired", width=60)
+    headline(axes, f"Against {base['title']}", f"{table['scored_on']}, n = {n:,}, paired", width=60)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
 def _draw(panel: Any, curves: list[np.ndarray], *, label: str, number: int) -> None:
-    color, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
+    color, style, _ = of_run(number)
     longest = max(map(len, curves))
     padded = np.full((len(curves), longest), np.nan)
     for row, curve in zip(padded, curves, strict=True):

@@ -5,7 +5,6 @@ resumed, and predictions are made again only where the weights changed. A run th
 others go on.
 """
 
-import hashlib
 import json
 import shutil
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from mien.atomic import write_text
 from mien.data.store import Store
 from mien.errors import MienError, UsageError
+from mien.evaluation.compare import is_current
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.predictors import RunPredictor
 from mien.reproduce.papers import Study
@@ -120,16 +120,13 @@ def _trained(run: Run, store: Store, *, accelerator: str, threads: int | None) -
 
 
 def _predict(done: Done, store: Store, splits: Splits, *, device: str, threads: int | None) -> None:
-    mark = hashlib.sha256((done.run.directory / "best.ckpt").read_bytes()).hexdigest()[:16]
     for split in filter(None, (splits.validation, splits.test)):
         out = done.run.directory / "evaluation" / split
-        written = out / "weights.txt"
-        if not (out / "report.json").is_file() or not written.is_file() or written.read_text("utf-8").strip() != mark:
+        if not is_current(out, done.run.directory, seed=0):
             print(f"predicting {split}: {done.run}", file=sys.stderr, flush=True)
             command = f"mien evaluate {done.run.directory} --data {store.path} --split {split} -o {out}"
             predictor, limit = RunPredictor(done.run.directory, device=device), done.run.recipe.data.limit
             evaluate(predictor, store, split, out, limit=limit, threads=threads, command=command)
-            write_text(written, mark + "\n")
         done.predictions[split] = out
 
 

@@ -21,11 +21,11 @@ def render(
     drawn: Mapping[str, bytes],
     analyses: Sequence[Analysis],
     *,
-    balance: bytes | None,
+    balance: bytes,
     confusion: bytes | None,
 ) -> str:
     """table: as ``table.tabulate`` makes it. drawn: name → SVG of ``curves.py``. balance: the store's Figure 2.
-    confusion: the first arm's matrix."""
+    confusion: the first arm's matrix, where it was drawn."""
     base = table["rows"][0]["title"]
     body = [
         f"<h1>{html.text(table['table'])} of {html.text(table['source'])}, run here</h1>",
@@ -56,9 +56,8 @@ def render(
         body.append(f"<h2>{html.text(analysis.title)}</h2>")
         body.append(f'<div class="scroll"><pre>{html.text(chr(10).join(analysis.lines))}</pre></div>')
         body += [html.svg_figure(file.read_bytes(), alt=analysis.title, caption=file.stem) for file in analysis.files]
-    if balance is not None:
-        caption = "Figure 2: images of each class by source, before and after balancing."
-        body += ["<h2>Data</h2>", html.svg_figure(balance, alt=caption, caption=caption)]
+    caption = "Figure 2: images of each class by source, before and after balancing."
+    body += ["<h2>Data</h2>", html.svg_figure(balance, alt=caption, caption=caption)]
     head, *rows = tables.run_cells(table)
     body += ["<h2>Runs</h2>", html.table(["arm", *head[1:]], rows)]
     notes = tables.notes(table)

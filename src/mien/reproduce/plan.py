@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from mien.data.store import TRAINING_SPLITS, Store
-from mien.errors import DataError, RecipeError, UsageError
+from mien.errors import DataError, UsageError
 from mien.models import registry
 from mien.reproduce.papers import Arm, Study
-from mien.training.recipe import Recipe, load_recipe, parse_recipe
+from mien.training.recipe import Recipe, load_recipe, parse_recipe, set_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +101,11 @@ def plan_run(
     recipe = load_recipe(f"{arm.recipes}/{preset.flavour}")
     raw: dict[str, Any] = yaml.safe_load(recipe.to_yaml())
     for key, value in arm.changes.items():
-        _set(raw, key, value)
-    entry = registry.spec(raw["model"]["name"])
+        set_key(raw, key, value)
     if preset.reduced:
         own = {key.rpartition(".")[2]: value for key, value in arm.changes.items() if key.startswith("model.args.")}
-        smaller = {key: value for key, value in entry.reduced.items() if key != "image_size"}
-        raw["model"]["args"] = smaller | own
-        raw["data"] |= {"size": entry.reduced.get("image_size", min(entry.input_sizes)), "window": None}
-        raw["targets"]["votes"] = 0
-        raw["schedule"]["warmup"] = 0
-        raw |= {"accumulate": 1, "distill": None, "ema": None}
+        reduce(raw, own)
+        raw |= {"distill": None}
     raw["data"] |= {"train": splits.train, "validation": splits.validation}
     for key in sets:
         if key in _OWNED or key in arm.changes or _is_section(raw, key):
@@ -123,13 +118,24 @@ def plan_run(
         **sets,
     }.items():
         if changed is not None:
-            _set(raw, key, changed)
+            set_key(raw, key, changed)
     parse_recipe(raw | {"name": arm.key}, origin=f"{arm.recipes}/{preset.flavour}")  # before it is calculated with
     raw["optimizer"]["lr"] *= rate
     raw |= {"name": f"{arm.key}-{preset.flavour}", "seed": seed}
     name = f"{arm.key}-lr{raw['optimizer']['lr']:.3g}-seed{seed}"
     raw = json.loads(json.dumps(raw))  # lists for tuples, as a recipe that was read has them
     return Run(arm, rate, seed, parse_recipe(raw, origin=f"{arm.recipes}/{preset.flavour}"), home / "runs" / name)
+
+
+def reduce(raw: dict[str, Any], own: Mapping[str, Any]) -> None:
+    """Change a recipe to its network's reduced form at its smallest side. own: arguments that stay as they are."""
+    entry = registry.spec(raw["model"]["name"])
+    smaller = {key: value for key, value in entry.reduced.items() if key != "image_size"}
+    raw["model"]["args"] = smaller | dict(own)
+    raw["data"] |= {"size": entry.reduced.get("image_size", min(entry.input_sizes)), "window": None}
+    raw["targets"]["votes"] = 0
+    raw["schedule"]["warmup"] = 0
+    raw |= {"accumulate": 1, "ema": None}
 
 
 def first_round(study: Study, preset: Preset, splits: Splits, home: Path, *, sets: Mapping[str, Any]) -> list[Run]:
@@ -151,18 +157,6 @@ def second_round(
         for run in chosen.values()
         for seed in preset.seeds[1:]
     ]
-
-
-def _set(raw: dict[str, Any], key: str, value: Any) -> None:
-    *parents, leaf = key.split(".")
-    place = raw
-    for number, parent in enumerate(parents):
-        if place.get(parent) is None:
-            place[parent] = {}
-        place = place[parent]
-        if not isinstance(place, dict):
-            raise RecipeError(f"--set {key}: {'.'.join(parents[: number + 1])} holds a value, not a section")
-    place[leaf] = value
 
 
 def _is_section(raw: dict[str, Any], key: str) -> bool:

@@ -7,18 +7,15 @@ DIR/analysis/     landscape, clusters, masks     DIR/report.html             all
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mien.atomic import write_text
 from mien.data.balance_figure import balance_figure
 from mien.data.store import Store
-from mien.errors import RecipeError, UsageError
-from mien.evaluation.page_figures import save
+from mien.drawing import save
+from mien.errors import UsageError
 from mien.reproduce import curves
 from mien.reproduce.analyses import Analysis, analyse
 from mien.reproduce.execute import Outcome, execute
@@ -26,7 +23,7 @@ from mien.reproduce.page import read_if_there, render
 from mien.reproduce.papers import Study, study
 from mien.reproduce.plan import PRESETS, Preset, find_splits
 from mien.reproduce.table import tabulate, write_table
-from mien.training.recipe import parse_overrides
+from mien.training.recipe import parse_overrides, parse_value
 from mien.training.run import choose_device
 
 
@@ -53,7 +50,7 @@ def reproduce(
     train, validation, test = parts
     splits = find_splits(store, train=train, validation=validation, test=test)
     choose_device(accelerator)
-    changes = {key: _value(key, text) for key, text in parse_overrides(list(sets)).items()}
+    changes = {key: parse_value(key, text) for key, text in parse_overrides(list(sets)).items()}
     outcome = execute(
         chosen, preset, store, splits, home, sets=changes, arms=arms, accelerator=accelerator, threads=threads
     )
@@ -109,20 +106,7 @@ def figure2(store: Store, split: str, home: Path) -> bytes:
                 counts = generated if row.get("generated_from") else originals
                 counts.setdefault(row["source"], Counter())[row["label"]] += 1
     title = "Training images" if generated else "Training images; this store is not balanced"
-    balance_figure(originals, generated, png=home / "figure2.png", svg=home / "figure2.svg", title=title)
-    return (home / "figure2.svg").read_bytes()
-
-
-def _value(key: str, text: str) -> Any:
-    """A value of ``--set``: YAML, and 1e-3, which YAML 1.1 reads as a word."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {key}: expected a YAML value, got {text!r}") from error
-    if isinstance(value, str):
-        with suppress(ValueError):
-            return float(value)
-    return value
+    return balance_figure(originals, generated, home / "figure2", title=title)
 
 
 def _preset(name: str, flavour: str | None, seeds: str | None) -> Preset:

@@ -17,6 +17,7 @@ from mien.data.loader import Batch
 from mien.models.auxiliary import AuxiliaryLosses
 from mien.models.masked_image import MaskedImageModel
 from mien.preprocess import Preprocess
+from mien.training.channels import channels
 from mien.training.compiling import Compiler, as_written
 from mien.training.recipe import Recipe
 
@@ -33,7 +34,6 @@ class Objective(ABC):
     def __init__(self, recipe: Recipe, preprocess: Preprocess) -> None:
         self.recipe, self.preprocess = recipe, preprocess
         self.settings = recipe.augment.settings()
-        self._numbers: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Objective":
         return self  # nothing in it trains: whoever copies the module (the moving average) shares it
@@ -52,10 +52,7 @@ class Objective(ABC):
 
     def normalise(self, images: Tensor) -> Tensor:
         """float N×C×S×S in 0-1 → the network's input N×channels×S×S; the same numbers as ``Preprocess.normalise``."""
-        if images.device not in self._numbers:  # once: an upload a step would hold the device up
-            mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.preprocess.mean, self.preprocess.std))
-            self._numbers[images.device] = mean.to(images.device), std.to(images.device)
-        mean, std = self._numbers[images.device]
+        mean, std = (channels(numbers, images.device) for numbers in (self.preprocess.mean, self.preprocess.std))
         return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def augmented(self, batch: Batch, generator: torch.Generator) -> Tensor:

@@ -5,6 +5,7 @@ changes one key; the recipe as it was used is written into the run directory.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -245,7 +246,7 @@ def load_recipe(path: str | Path, *, overrides: Mapping[str, str] | None = None)
     raw = read_mapping(file)
     check_kind(raw, origin=str(file), build=False)
     for key, value in (overrides or {}).items():
-        _set(raw, key, value)
+        set_key(raw, key, parse_value(key, value))
     return parse_recipe(raw, origin=str(file))
 
 
@@ -279,7 +280,20 @@ def parse_overrides(items: list[str]) -> dict[str, str]:
     return overrides
 
 
-def _set(raw: dict[str, Any], key: str, value: str) -> None:
+def parse_value(key: str, text: str) -> Any:
+    """The value of ``--set key=text``: YAML, and 1e-3, which YAML 1.1 reads as a word. Raises RecipeError."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {key}: expected a YAML value, got {text!r}") from error
+    if isinstance(value, str) and "e" in value.lower():
+        with suppress(ValueError):
+            return float(value)
+    return value
+
+
+def set_key(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value under a dotted key, whose sections are made where they are missing. Raises RecipeError."""
     *parents, leaf = key.split(".")
     place = raw
     for number, parent in enumerate(parents):
@@ -288,7 +302,4 @@ def _set(raw: dict[str, Any], key: str, value: str) -> None:
         if not isinstance(place[parent], dict):
             raise RecipeError(f"--set {key}: {'.'.join(parents[: number + 1])} holds a value, not a section")
         place = place[parent]
-    try:
-        place[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {key}: expected a YAML value, got {value!r}") from error
+    place[leaf] = value

@@ -10,7 +10,6 @@ enlarges them, and where the student has a window, its teachers see that part of
 """
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -20,6 +19,7 @@ from torch.nn import functional as F
 from mien.errors import RecipeError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
+from mien.training.channels import channels
 from mien.training.networks import load_network
 
 #: ITU-R 601, in the whole numbers by which Pillow turns RGB into grey, of 65,536.
@@ -61,13 +61,13 @@ def convert(images: Tensor, source: Preprocess, target: Preprocess) -> Tensor:
     if source == target:
         return images
     device = images.device
-    pixels = images.float() * _channels(source.std, device) + _channels(source.mean, device)
+    pixels = images.float() * channels(source.std, device) + channels(source.mean, device)
     if (source.color, target.color) == ("rgb", "grey"):
-        pixels = (pixels * _channels(LUMA, device)).sum(1, keepdim=True) / sum(LUMA)
+        pixels = (pixels * channels(LUMA, device)).sum(1, keepdim=True) / sum(LUMA)
     pixels = _windowed(pixels, source, target)
     if (source.color, target.color) == ("grey", "rgb"):
         pixels = pixels.expand(-1, 3, -1, -1)
-    normalised = (pixels - _channels(target.mean, device)) / _channels(target.std, device)
+    normalised = (pixels - channels(target.mean, device)) / channels(target.std, device)
     return normalised.contiguous(memory_format=torch.channels_last)
 
 
@@ -84,8 +84,3 @@ def _windowed(pixels: Tensor, source: Preprocess, target: Preprocess) -> Tensor:
         pixels = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
     start = (side - target.input_size) // 2
     return pixels[:, :, start : start + target.input_size, start : start + target.input_size]
-
-
-@cache  # one upload a run, not several a step
-def _channels(numbers: tuple[float, ...], device: torch.device) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float32, device=device).view(1, -1, 1, 1)

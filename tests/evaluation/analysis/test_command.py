@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from mien.cli import analyse
 from mien.cli.app import app
 from mien.evaluation.analysis import KINDS
 
@@ -91,7 +90,3 @@ def test_every_kind_has_its_function_and_help() -> None:
         assert callable(getattr(module, kind.function))
         assert callable(module.headline)
         assert name in helped
-
-
-def test_time_that_is_left() -> None:
-    assert [analyse._time(s) for s in (12, 600, 7200)] == ["12 s", "10 min", "2.0 h"]

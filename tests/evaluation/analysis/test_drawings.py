@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from figure_texts import overlaps
+from mien import drawing
 from mien.errors import OutputError
-from mien.evaluation.analysis import attention, drawing, features, landscape, masks, mistakes, robustness
+from mien.evaluation.analysis import attention, features, landscape, masks, mistakes, outputs, robustness
 from mien.evaluation.analysis.corruptions import KINDS, SEVERITIES
 from mien.labels import EIGHT, SEVEN
 
@@ -17,39 +19,14 @@ NAMES = ("compact", "resnet34_unet_eca-scratch-doubling", "vit")
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     saved = []
-    save = drawing.save_figure
+    save = outputs.save_figure
 
     def keep(figure: Any, stem: Path) -> list[str]:
         saved.append(figure)
         return save(figure, stem)
 
-    monkeypatch.setattr(drawing, "save_figure", keep)
+    monkeypatch.setattr(outputs, "save_figure", keep)
     return saved
-
-
-def overlaps(figure: Any) -> list[tuple[str, str]]:
-    """Pairs of texts, upright ones, whose boxes cross by more than two pixels; numbers on contours may."""
-    from matplotlib.text import Text
-
-    figure.canvas.draw()
-    shown: list[Text] = []
-    for axes in figure.axes:
-        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-            inside = [
-                t for t in axis.get_major_ticks() if min(low, high) - 1e-9 <= t.get_loc() <= max(low, high) + 1e-9
-            ]
-            shown += [tick.label1 for tick in inside] + [axis.label]
-        shown += [axes.title, axes._left_title, *axes.texts]
-    shown += [text for legend in figure.legends for text in legend.get_texts()]
-    shown += [figure._suptitle] if figure._suptitle else []
-    boxes = [(t.get_text(), t.get_window_extent()) for t in shown if t.get_text() and t.get_visible()]
-    return [
-        (a, b)
-        for i, (a, box_a) in enumerate(boxes)
-        for b, box_b in boxes[i + 1 :]
-        if min(box_a.x1, box_b.x1) - max(box_a.x0, box_b.x0) > 2
-        and min(box_a.y1, box_b.y1) - max(box_a.y0, box_b.y0) > 2
-    ]
 
 
 def corruption_report() -> dict[str, Any]:

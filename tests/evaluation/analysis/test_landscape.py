@@ -201,8 +201,10 @@ def test_the_report_and_going_on(
     with pytest.raises(KeyboardInterrupt):
         call()
     calls = 10
+    seen.clear()
     report = call()
     assert calls == 13  # the cut and two rows were there already
+    assert [done for done, _ in seen[:3]] == [3, 4, 4]  # which the time that is left is told
     assert seen[-1] == (seen[-1][1], seen[-1][1])
     run = report["runs"]["small"]
     assert run["surface"][2][2] == pytest.approx(run["loss"], rel=1e-6)

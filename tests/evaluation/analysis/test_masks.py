@@ -9,8 +9,10 @@ import torch
 
 from mien.data.store import Store
 from mien.errors import UsageError
+from mien.evaluation import comparisons
 from mien.evaluation.analysis import masks
 from mien.evaluation.analysis.inputs import Network, labelled
+from mien.evaluation.metrics import mean_with_percentiles
 from mien.labels import SEVEN
 from mien.models import registry
 from mien.models.resnet_unet_eca import MaskedResNet
@@ -53,10 +55,29 @@ def test_the_comparison_in_closed_form() -> None:
     assert (got["with_masks"]["value"], got["uniform_masks"]["value"]) == (0.69, 0.61)
     assert got["difference"]["value"] == pytest.approx(0.08)
     assert 0 < got["difference"]["low"] < 0.08 < got["difference"]["high"]
-    assert got["mcnemar"] == {"only_with": 9, "only_uniform": 1, "p": pytest.approx(22 / 1024)}
+    test = {"only_with": 9, "only_uniform": 1, "p": pytest.approx(22 / 1024), "method": "exact binomial"}
+    assert got["mcnemar"] == test
     same = masks.compare(with_, with_)
     assert same["mcnemar"]["p"] == 1
     assert same["difference"] == {"value": 0, "low": 0, "high": 0}
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(5, 0), (9, 1), (60, 25), (900, 700)])
+def test_the_comparison_is_that_of_two_models(gained: int, lost: int) -> None:
+    """The same images as answers of seven classes, through ``mien compare``'s functions."""
+    y = np.arange(3000) % 7
+    right = np.arange(3000) < 2000
+    with_, without = right.copy(), right.copy()
+    without[:gained], with_[2000 - lost : 2000] = False, False
+    answers = [np.where(bits, y, (y + 1) % 7) for bits in (without, with_)]
+    theirs, ours = comparisons.compare(y, *answers, classes=7), masks.compare(with_, without)
+    assert ours["mcnemar"]["p"] == theirs["mcnemar"]["p"]
+    assert ours["mcnemar"]["method"] == theirs["mcnemar"]["method"]
+    assert ours["mcnemar"]["only_with"] == theirs["mcnemar"]["only_second"] == gained
+    few = gained + lost < comparisons.FEW  # else a bootstrap, whose draws are others
+    assert ours["difference"] == pytest.approx(theirs["difference"]["accuracy"], abs=1e-12 if few else 0.0015)
+    if gained == 5:  # p 0.06: resampling alone would leave 0 out
+        assert ours["difference"]["low"] <= 0 < mean_with_percentiles(with_.astype(float) - without)["low"]
 
 
 def test_the_report(small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_the_report_of_a_run_and_a_file(
 
     report = call()
     assert json.loads((tmp_path / "corruptions.json").read_text()) == report
-    assert seen[-1] == (92, 92)
+    assert (seen[0], seen[-1]) == ((0, 92), (92, 92))
     run, tiny = report["runs"]["small"], report["runs"]["tiny"]
     plain = evaluate(load_predictor(str(trained_run)), store, "public_test", tmp_path / "e")["figures"]["all"]
     assert run["clean"]["value"] == pytest.approx(plain["accuracy"]["value"])
@@ -66,7 +66,13 @@ def test_the_report_of_a_run_and_a_file(
     assert (tmp_path / "corruptions.svg").stat().st_size > 1000
     text = "\n".join(robustness.headline(report))
     assert f"{run['mean_corruption_accuracy']['value']:.2%}" in text
-    monkeypatch.setattr(robustness, "rightness", None)  # a second call computes nothing
+    file = tmp_path / "corruptions-tiny.rows.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps(kept | {"rows": dict(list(kept["rows"].items())[:44])}))
+    seen.clear()
+    assert call()["runs"] == report["runs"]
+    assert [done for done, _ in seen] == [90, 91, 91, 92]  # what was there is no progress: it took no time
+    monkeypatch.setattr(robustness, "rightness", None)  # another call computes nothing
     assert call()["runs"] == report["runs"]
 
 

@@ -1,20 +1,15 @@
-"""The charts of an audit, each as one SVG: classes, brightness, votes. Drawn from ``audit.json``'s figures alone.
+"""The charts of an audit, each as one SVG: classes, brightness, votes. From ``audit.json``'s figures alone.
 
-On a matplotlib ``Figure`` with the SVG canvas: no pyplot, no display. Labels stand in the label order; the colours are
-safe for the colour-blind and differ in lightness. The same figures give the same bytes.
+Drawn as ``mien.drawing`` draws; labels stand in the label order.
 """
 
-import io
 from typing import Any
 
 import numpy as np
 
 from mien.data.sources import VOTE_NAMES
+from mien.drawing import AREA_COLOURS, GRID, new_figure, svg
 from mien.errors import MissingExtra
-
-#: Okabe & Ito 2008, ordered so that neighbours differ in lightness too; a ninth split starts again.
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
-_GRID = "#dddddd"
 
 
 def require_charts() -> None:
@@ -31,13 +26,13 @@ def classes_svg(by_split: list[dict[str, Any]]) -> str | None:
     if not rows:
         return None
     names = list(rows[0]["counts"])
-    figure = _figure(1.4 + 0.95 * len(names), 3.2)
+    figure = new_figure(1.4 + 0.95 * len(names), 3.2)
     axes = figure.subplots()
     width = 0.8 / len(rows)
     for i, row in enumerate(rows):
         counts = np.array(list(row["counts"].values()))
         left = np.arange(len(names)) - 0.4 + i * width
-        color = COLORS[i % len(COLORS)]
+        color = AREA_COLOURS[i % len(AREA_COLOURS)]
         label = f"{row['split']} ({counts.sum():,})"
         axes.bar(left, counts / counts.sum(), width * 0.92, align="edge", color=color, label=label)
     axes.axhline(1 / len(names), color="#555555", linewidth=1, linestyle="--")
@@ -54,9 +49,11 @@ def classes_svg(by_split: list[dict[str, Any]]) -> str | None:
 def light_svg(brightness: list[dict[str, Any]], contrast: list[dict[str, Any]]) -> str:
     """Mean and standard deviation of the luma by split and by label: medians, halves and 98 in 100 of the images."""
     names = [(row["by"], row["name"]) for row in brightness]
-    figure = _figure(8.2, 0.9 + 0.27 * len(names))
+    figure = new_figure(8.2, 0.9 + 0.27 * len(names))
     panels = figure.subplots(1, 2, sharey=True)
-    shades = {kind: COLORS[n] for n, kind in enumerate(("split", "source", "label")) if kind in {by for by, _ in names}}
+    shades = {
+        kind: AREA_COLOURS[n] for n, kind in enumerate(("split", "source", "label")) if kind in {by for by, _ in names}
+    }
     for axes, rows, title in zip(panels, (brightness, contrast), ("brightness (mean)", "contrast (std)"), strict=True):
         for y, row in enumerate(rows):
             color = shades[row["by"]]
@@ -68,7 +65,7 @@ def light_svg(brightness: list[dict[str, Any]], contrast: list[dict[str, Any]]) 
         axes.set_yticks(range(len(names)), [name for _, name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", color=_GRID, linewidth=0.6)
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
     return _svg(figure, *panels, grid=False)
 
 
@@ -77,9 +74,9 @@ def votes_svg(votes: dict[str, Any]) -> str:
     panels = [("votes for the commonest answer", votes["agreement_tenths"], votes["images"])]
     if votes["labelled"]:
         panels.append(("votes for the image's own label", votes["label_support_tenths"], votes["labelled"]))
-    figure = _figure(4.3 * len(panels), 2.7)
+    figure = new_figure(4.3 * len(panels), 2.7)
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, counts, total), color in zip(grid, panels, COLORS, strict=False):
+    for axes, (title, counts, total), color in zip(grid, panels, AREA_COLOURS, strict=False):
         axes.bar(range(11), counts, 0.85, color=color)
         axes.set_xticks(range(11), [str(n) for n in range(11)])
         axes.set_xlabel(f"{title}, in tenths")
@@ -97,7 +94,7 @@ def votes_against_labels_svg(rows: list[dict[str, Any]]) -> str | None:
     order = _answers([row["label"] for row in rows])
     table = np.array([[row[name] for name in order] for row in rows])
     share = table / table.sum(1, keepdims=True)
-    figure = _figure(2.2 + 0.66 * len(order), 1.5 + 0.5 * len(rows))
+    figure = new_figure(2.2 + 0.66 * len(order), 1.5 + 0.5 * len(rows))
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for i, j in np.ndindex(share.shape):
@@ -129,26 +126,11 @@ def _ink(share: float) -> str:
     return "white" if share > 0.55 else "#1a1a1a"
 
 
-def _figure(width: float, height: float) -> Any:
-    require_charts()
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasSVG(figure)
-    return figure
-
-
 def _svg(figure: Any, *panels: Any, grid: bool = True) -> str:
-    """The figure as SVG text, without a date and with the same ids every time."""
-    import matplotlib
-
+    """grid: along y; else the panels have their own, and no line on the left."""
     for axes in panels:
         axes.spines[["top", "right", *([] if grid else ["left"])]].set_visible(False)
         axes.set_axisbelow(True)
         if grid:
-            axes.grid(axis="y", color=_GRID, linewidth=0.6)
-    text = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "mien"}):
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return text.getvalue()
+            axes.grid(axis="y", color=GRID, linewidth=0.6)
+    return svg(figure).decode()

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.audit.index import Index, Picture, Progress, plain
+from mien.data.audit.index import Index, Picture, Progress
 from mien.data.audit.search import Pairs, alike_pairs, components, near_pairs, numbered
 from mien.errors import DataError
+from mien.imaging import plain
 
 Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]

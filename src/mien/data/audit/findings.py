@@ -1,6 +1,6 @@
 """What an audit looks at beside copies: labels, votes, blank pictures, balance, brightness, groups.
 
-Pure functions on arrays; ``run.py`` calls them and ``report.py`` shows what they say. Codes of labels are −1 where
+Pure functions on arrays; ``figures.py``, ``examples.py`` and ``report.py`` call them. Codes of labels are −1 where
 there is none. Votes are N×10 counts in the order of ``sources.VOTE_NAMES``; a row of zeros means that nobody voted.
 """
 
@@ -49,10 +49,7 @@ def overlap(has: Bool, cell: Ints, cells: Sequence[tuple[int, int]], *, by: int)
 def mixed_groups(group: Ints, label: Ints) -> Int64:
     """The numbers of the groups whose labelled images carry more than one label, rising. group, label: int N."""
     known = label >= 0
-    pairs = np.unique(np.stack([group[known], label[known]], 1), axis=0)
-    numbers, count = np.unique(pairs[:, 0], return_counts=True)
-    found: Int64 = numbers[count > 1].astype(np.int64)
-    return found
+    return crossing(group[known], label[known])
 
 
 def label_clashes(group: Ints, label: Ints, classes: int) -> Int64:

@@ -20,6 +20,7 @@ from mien.data.duplicates import BLOCKS, block_averages, luma
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import Store
 from mien.errors import DataError
+from mien.imaging import plain
 
 Uint8 = NDArray[np.uint8]
 #: (items done, items in all, what is going on)
@@ -132,15 +133,8 @@ def paths(store: Store) -> Iterator[list[str]]:
                 yield [_path(row) for row in column.to_pylist()]
 
 
-def plain(pixels: Uint8) -> Uint8:
-    """A picture as it is compared: grey H×W where all three channels are the same, otherwise unchanged."""
-    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
-        return np.ascontiguousarray(pixels[..., 0])
-    return pixels
-
-
 def pixel_digest(pixels: Uint8) -> bytes:
-    """The same bytes for the same pixels (as :func:`plain` has them), whatever file they came in."""
+    """The same bytes for the same pixels (as ``imaging.plain`` has them), whatever file they came in."""
     pixels = plain(pixels)
     head = "×".join(map(str, pixels.shape)).encode()
     return hashlib.blake2b(head + b" " + pixels.tobytes(), digest_size=DIGEST).digest()

@@ -13,7 +13,7 @@ from mien.data.sources.base import VOTE_NAMES, Counts, Drop, Sample, Source
 from mien.errors import DataError, UsageError
 
 __all__ = [
-    "OPTIONS", "SOURCES", "VOTE_NAMES", "Counts", "Drop", "Sample", "Source", "open_source", "parse_source",
+    "OPTIONS", "SOURCES", "VOTE_NAMES", "Counts", "Drop", "Sample", "Source", "open_source",
 ]  # fmt: skip
 
 #: name → "module:function", where the function takes a path and returns a Source. Modules load on first use.
@@ -61,16 +61,3 @@ def open_source(name: str, path: str | Path, *, names: Mapping[str, str | None] 
     module, function = home.split(":")
     opener: Callable[..., Source] = getattr(import_module(module), function)
     return opener(path, **told)
-
-
-def parse_source(text: str) -> Source:
-    """The source that a command-line ``NAME=PATH`` or ``NAME:OPTION=PATH`` names.
-
-    Raises UsageError where the text has another shape.
-    """
-    name, equals, path = text.partition("=")
-    if not equals or not name or not path:
-        raise UsageError(
-            f"expected NAME=PATH, got {text!r}", hint=f"for example fer2013=data/fer2013; names: {', '.join(SOURCES)}"
-        )
-    return open_source(name, path)

@@ -1,6 +1,6 @@
 """The readers behind ``fer2013.py``: one generator a layout, each giving samples and counted drops.
 
-A drop's reason is one of the phrases below, so that drops can be counted across layouts.
+A drop's reason is one of the phrases below or of ``reasons.py``, so that drops can be counted across layouts.
 """
 
 import io
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.data.sources.base import VOTE_NAMES, Drop, Sample
+from mien.data.sources.reasons import NOT_AN_IMAGE, ROW, UNREADABLE
 from mien.data.sources.tables import csv_columns, csv_rows
 from mien.data.sources.trees import files_below, read_outside
 from mien.errors import DataError
@@ -27,9 +28,6 @@ PIXELS = "wrong number of pixels"
 VALUE = "pixel value out of 0-255"
 EMOTION = "emotion out of 0-6"
 USAGE = "unknown usage"
-ROW = "malformed row"
-UNREADABLE = "unreadable image"
-NOT_AN_IMAGE = "not an image file"
 
 _USAGES = {"training": "training", "publictest": "public_test", "privatetest": "private_test"}
 _FOLDERS = {
@@ -236,9 +234,7 @@ def parquet_rows(path: Path) -> int:
         with pq.ParquetFile(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"expected a Parquet file, cannot read {path}: {error}", hint="the copy may be incomplete"
-        ) from error
+        raise _broken(path, error) from error
     image = schema.field("image").type if "image" in schema.names else None
     if image is None or not pa.types.is_struct(image) or image.get_field_index("bytes") < 0:
         raise DataError(f"expected an image column {{bytes, path}} in {path}, found {', '.join(schema.names)}")
@@ -271,9 +267,7 @@ def read_parquet(path: Path) -> Iterator[Sample | Drop]:
                     number += 1
                     yield _parquet_sample(row, place=f"{path.name}:{number}", number=number, stem=stem)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"expected a Parquet file, cannot read {path} on: {error}", hint="the copy may be incomplete"
-        ) from error
+        raise _broken(path, error) from error
 
 
 def _parquet_sample(row: dict[str, Any], *, place: str, number: int, stem: str | None) -> Sample | Drop:

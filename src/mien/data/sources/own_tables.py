@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mien.data.sources import reasons
 from mien.data.sources.base import VOTE_NAMES, Drop, Sample
@@ -23,7 +22,7 @@ from mien.data.sources.own_labels import Labels, group_of
 from mien.data.sources.tables import csv_columns, csv_delimiter, csv_encoding, csv_rows, shown
 from mien.data.sources.trees import split_name
 from mien.errors import DataError, ImageError
-from mien.imaging import load_rgb
+from mien.imaging import load_rgb, plain
 
 #: What a column may be called, in the order of preference.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -374,13 +373,6 @@ def _picture(value: Any, *, name: str, table: Table, home: Path) -> Sample | Dro
     if not isinstance(data, bytes):
         return _file(data, table=table, home=home)
     try:
-        return Sample(name, _grey_if_it_is(load_rgb(data)), None, "")
+        return Sample(name, plain(load_rgb(data)), None, "")
     except ImageError as error:
         return Drop("", reasons.of_image_error(error), error.message)
-
-
-def _grey_if_it_is(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 H×W×3, or H×W where the picture has no colour: as the build has it for files."""
-    red = rgb[..., 0]
-    grey = np.array_equal(red, rgb[..., 1]) and np.array_equal(red, rgb[..., 2])
-    return np.ascontiguousarray(red) if grey else rgb

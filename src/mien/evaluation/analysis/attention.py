@@ -24,11 +24,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mien import drawing
 from mien.data.store import Split, Store
-from mien.evaluation.analysis import drawing, gradcam, inputs, places
+from mien.evaluation.analysis import gradcam, inputs, outputs, places
 from mien.evaluation.analysis.corruptions import EYES, MOUTH
-from mien.evaluation.analysis.inputs import Network, Progress
+from mien.evaluation.analysis.inputs import Network
 from mien.evaluation.metrics import mean_with_percentiles
+from mien.evaluation.predictors import Progress
+from mien.models.places import Place
 from mien.models.resnet_unet_eca import MaskedResNet
 
 Float = NDArray[np.float64]
@@ -67,7 +70,7 @@ def attention(
                 progress(number * len(split) + count, len(networks) * len(split))
 
         report["runs"][network.name] = _one(network, split, out, examples=examples, seed=seed, advance=advance)
-    drawing.save_report(report, out)
+    outputs.save_report(report, out)
     return report
 
 
@@ -128,8 +131,6 @@ def _one(network: Network, split: Split, out: Path, *, examples: int, seed: int,
 
 def mask_gains(network: MaskedResNet, images: torch.Tensor) -> tuple[list[torch.Tensor], list[float]]:
     """By stage: the gain N×H×W as the head says, and the mean of M/u over everything (1 for softmax)."""
-    from mien.models.places import Place
-
     wanted: list[Place] = []
     for number in range(len(network.unets)):
         name = f"unets.{number}"
@@ -201,7 +202,7 @@ def sheet(
         left.text(-0.06, 0.5, name, transform=left.transAxes, ha="right", va="center", fontsize=10)
     grid[0][-1].set_title("class average", fontsize=8, pad=2)
     figure.suptitle(f"Grad-CAM for the true class: {title}\n= answered right, → answered otherwise", fontsize=10)
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def _overlay(axes: Any, image: NDArray[np.uint8], heat: Float) -> None:
@@ -229,7 +230,7 @@ def average_figure(averages: dict[str, Float], stem: Path, *, title: str) -> lis
     bar = figure.colorbar(drawn, ax=list(panels), shrink=0.72, pad=0.01)
     bar.set_label("mean of maps", fontsize=9)
     figure.suptitle(f"Grad-CAM for the true class, class averages: {title}", fontsize=10)
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def mask_figure(
@@ -254,7 +255,7 @@ def mask_figure(
         bar = figure.colorbar(drawn, ax=list(grid[number]), shrink=0.85, pad=0.01)
         bar.ax.tick_params(labelsize=8)
     figure.suptitle(f"Gain of the masks over uniform ones, class averages: {title}", fontsize=10)
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def headline(report: dict[str, Any]) -> list[str]:

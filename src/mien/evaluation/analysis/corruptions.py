@@ -57,11 +57,10 @@ TITLES = {
 }
 
 
-def corrupt(images: Uint8, kind: str, severity: int, *, seed: int = 0, start: int = 0) -> Uint8:
+def corrupt(images: Uint8, kind: str, severity: int, *, seed: int = 0) -> Uint8:
     """uint8 N×H×W or N×H×W×3 → the same, spoilt.
 
-    severity: 0 (the images themselves) to 5. start: the number of the first image, where these are a part of a set.
-    Raises ValueError for an unknown kind or severity.
+    severity: 0 (the images themselves) to 5. Raises ValueError for an unknown kind or severity.
     """
     if kind not in PARAMETERS or severity not in (0, *SEVERITIES):
         raise ValueError(f"expected a kind of {', '.join(KINDS)} and a severity of 0-5, got {kind!r} and {severity}")
@@ -69,7 +68,7 @@ def corrupt(images: Uint8, kind: str, severity: int, *, seed: int = 0, start: in
         return images
     value = PARAMETERS[kind][severity - 1]
     if kind == "noise":
-        return np.stack([noise(image, value, seed=seed, number=start + i) for i, image in enumerate(images)])
+        return np.stack([noise(image, value, seed=seed, number=i) for i, image in enumerate(images)])
     return np.stack([_APPLY[kind](image, value) for image in images])
 
 

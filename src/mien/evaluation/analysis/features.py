@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from mien import drawing
 from mien.data.store import Split, Store
-from mien.evaluation.analysis import clusters, drawing, inputs, places
-from mien.evaluation.analysis.inputs import Network, Progress
+from mien.evaluation.analysis import clusters, inputs, outputs, places
+from mien.evaluation.analysis.inputs import Network
 from mien.evaluation.metrics import with_percentiles
+from mien.evaluation.predictors import Progress
 
 Float = clusters.Float
 #: Images in the scatter plots; more would hide each other, and t-SNE takes their number's square.
@@ -60,7 +62,7 @@ def features(
         report["runs"][network.name]["figures"] = draw(
             found, split.labels, network.labels, stem, title=f"{network.name} on {split.name}", seed=seed
         )
-    drawing.save_report(report, out)
+    outputs.save_report(report, out)
     return report
 
 
@@ -165,7 +167,7 @@ def draw(
         handles, texts, loc="outside lower center", ncols=len(texts), frameon=False, markerscale=1.6, columnspacing=1.2
     )
     figure.suptitle(f"{title}: {len(rows):,} images, unit-norm features", fontsize=11)
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def _scatter(axes: Any, points: Float, labels: clusters.Int, names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ Analyses that need gradients or a network's inside take run directories; those t
 ``evaluation/predictors.py`` like every evaluation.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +23,6 @@ from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 from mien.training.networks import load_network
 from mien.training.run import choose_device
-
-#: Called with (done, total) steps.
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from mien import drawing
 from mien.data.store import Split, Store
 from mien.errors import UsageError
-from mien.evaluation.analysis import drawing, inputs, sharpness
+from mien.evaluation.analysis import inputs, outputs, sharpness
 from mien.evaluation.analysis.directions import Batches, along, filter_normalised
-from mien.evaluation.analysis.inputs import Network, Progress
+from mien.evaluation.analysis.inputs import Network
 from mien.evaluation.analysis.rows import Rows
+from mien.evaluation.predictors import Progress
 
 POINTS, SPAN, IMAGES = 21, 1.0, 1000
 
@@ -43,8 +45,8 @@ def landscape(
 ) -> dict[str, Any]:
     """Write the files named above; returns the report.
 
-    limit: images, the first 1,000 where None. points: of the grid along each direction, odd, so that the trained
-    weights are one of them; the cut has twice as many. span: the last step to each side.
+    limit: images, spread over the split; 1,000 where None. points: of the grid along each direction, odd, so that the
+    trained weights are one of them; the cut has twice as many. span: the last step to each side.
     Raises UsageError, DataError or OutputError where something does not fit.
     """
     if points < 3 or points % 2 == 0 or not span > 0:
@@ -66,7 +68,7 @@ def landscape(
 
         report["runs"][network.name] = network.describe() | measure(network, split, rows, grid, cut, seed, advance)
     report["figures"] = draw(report, out / "landscape")
-    drawing.save_report(report, out)
+    outputs.save_report(report, out)
     return report
 
 
@@ -82,7 +84,8 @@ def _question(network: Network, split: Split, seed: int, grid: Any) -> str:
 def measure(
     network: Network, split: Split, rows: Rows, grid: Any, cut: Any, seed: int, advance: Callable[[int], None]
 ) -> dict[str, Any]:
-    """All numbers of one run. advance: called with the number of steps that are done."""
+    """All numbers of one run. advance: called with the number of steps that are done, before and after each that is
+    not among ``rows``."""
     batches: Batches = list(inputs.batches(network, split))
     module, done = network.module, 0
     first, second = (filter_normalised(module, seed=2 * seed + number) for number in (0, 1))
@@ -92,13 +95,22 @@ def measure(
         done += 1
         advance(done)
 
-    line = rows.get("cut", lambda: along(module, batches, [first], [(a,) for a in cut]))
-    step()
+    def row(key: str, compute: Callable[[], Any]) -> Any:
+        nonlocal done
+        tell = advance if key not in rows else None
+        if tell:
+            tell(done)
+        value = rows.get(key, compute)
+        done += 1
+        if tell:
+            tell(done)
+        return value
+
+    line = row("cut", lambda: along(module, batches, [first], [(a,) for a in cut]))
     surface = []
     for b in grid:
         points = [(a, b) for a in grid]
-        surface.append(rows.get(f"{b:.6f}", partial(along, module, batches, [first, second], points)))
-        step()
+        surface.append(row(f"{b:.6f}", partial(along, module, batches, [first, second], points)))
 
     def eigenvalue() -> dict[str, Any]:
         return sharpness.top_eigenvalue(
@@ -113,8 +125,7 @@ def measure(
         def ascent(rho: float = rho, adaptive: bool = adaptive) -> dict[str, float]:
             return sharpness.ascent_sharpness(module, batches, rho=rho, adaptive=adaptive, seed=seed)
 
-        result[f"{key}_sharpness"] = rows.get(key, ascent)
-        step()
+        result[f"{key}_sharpness"] = row(key, ascent)
     return result | {"cut": line, "surface": surface}
 
 
@@ -156,8 +167,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
     bar.set_label("loss (nats)")
     axes = figure.add_subplot(layout[lines, :])
     for number, (name, run) in enumerate(runs.items()):
-        style = drawing.RUN_STYLES[number % len(drawing.RUN_STYLES)]
-        colour = drawing.RUN_COLOURS[number % len(drawing.RUN_COLOURS)]
+        colour, style, _ = drawing.of_run(number)
         axes.plot(report["cut"], np.array(run["cut"], float), style, color=colour, label=name, linewidth=1.6)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -170,7 +180,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
     axes.legend(frameon=False)
     data = report["data"]
     figure.suptitle(f"Loss around the trained weights: {data['images']:,} images of {data['split']}", fontsize=11)
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -1,8 +1,8 @@
 """What U-Net masks are worth: the same weights with every mask replaced by a uniform one (1/C; 1/2 for sigmoid).
 
 For ``resnet34_unet_eca`` and ``resmaskingnet`` (SPEC §3.1). Accuracy with the masks and with uniform ones, the
-difference on the same images with a bootstrap interval, McNemar's exact test (two-sided) of who is right where the
-other is wrong; and std(M/u) for every stage, u the value of a uniform mask: 0 where a mask does nothing that a constant
+difference on the same images and McNemar's test of who is right where the other is wrong, both as ``comparisons``
+defines them; and std(M/u) for every stage, u the value of a uniform mask: 0 where a mask does nothing that a constant
 factor would not do. The network was trained with its masks: the difference says what this network's masks carry, not
 how well a network without any would have learnt.
 """
@@ -15,11 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mien import drawing
 from mien.data.store import Split, Store
 from mien.errors import UsageError
-from mien.evaluation.analysis import drawing, inputs
-from mien.evaluation.analysis.inputs import Network, Progress
-from mien.evaluation.metrics import mean_with_percentiles, wilson
+from mien.evaluation.analysis import inputs, outputs
+from mien.evaluation.analysis.inputs import Network
+from mien.evaluation.comparisons import mcnemar, right_difference
+from mien.evaluation.metrics import share
+from mien.evaluation.predictors import Progress
 from mien.models.resnet_unet_eca import MaskedResNet
 
 Bool = NDArray[np.bool_]
@@ -59,7 +62,7 @@ def masks(
             network.describe() | compare(with_, without, seed=seed) | {"std_relative_to_uniform": spread}
         )
     report["figures"] = draw(report, out / "masks")
-    drawing.save_report(report, out)
+    outputs.save_report(report, out)
     return report
 
 
@@ -100,19 +103,14 @@ def both_ways(network: Network, split: Split, advance: Any = None) -> tuple[Bool
 
 def compare(with_: Bool, without: Bool, *, seed: int = 0) -> dict[str, Any]:
     """Accuracies, their paired difference (with − without) and McNemar's test; from bool N each."""
-    from scipy.stats import binomtest
-
-    n = len(with_)
-    gain = with_.astype(np.float64) - without
-    only_with, only_without = int((gain > 0).sum()), int((gain < 0).sum())
-    differing = only_with + only_without
-    p = float(binomtest(only_with, differing).pvalue) if differing else 1.0
-    result: dict[str, Any] = {}
-    for key, bits in (("with_masks", with_), ("uniform_masks", without)):
-        ends = wilson(int(bits.sum()), n)
-        result[key] = {"value": float(bits.mean()), "low": ends[0], "high": ends[1]}
-    result["difference"] = mean_with_percentiles(gain, seed=seed)
-    return result | {"mcnemar": {"only_with": only_with, "only_uniform": only_without, "p": p}}
+    test = mcnemar(without, with_)
+    return {
+        "with_masks": share(int(with_.sum()), len(with_)),
+        "uniform_masks": share(int(without.sum()), len(without)),
+        "difference": right_difference(without, with_, seed=seed),
+        "mcnemar": {"only_with": test["only_second"], "only_uniform": test["only_first"]}
+        | {key: test[key] for key in ("p", "method")},
+    }
 
 
 def draw(report: dict[str, Any], stem: Path) -> list[str]:
@@ -128,13 +126,11 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
         left.vlines(at, low, high, color=drawing.BLACK, linewidth=1.3)
     left.set_xticks(range(len(runs)), list(runs))
     left.set_xlim(-0.7, len(runs) - 0.3)
-    left.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    left.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     left.set_ylabel("accuracy, 95 % interval")
     for number, (name, run) in enumerate(runs.items()):
         stages = run["std_relative_to_uniform"]
-        style = drawing.RUN_STYLES[number % len(drawing.RUN_STYLES)]
-        colour = drawing.RUN_COLOURS[number % len(drawing.RUN_COLOURS)]
-        marker = drawing.CLASS_MARKERS[number % len(drawing.CLASS_MARKERS)]
+        colour, style, marker = drawing.of_run(number)
         right.plot(range(1, 1 + len(stages)), list(stages.values()), style, color=colour, marker=marker, label=name)
     right.set_xticks(range(1, 1 + max(len(run["std_relative_to_uniform"]) for run in runs.values())))
     right.set_ylim(bottom=0)
@@ -147,7 +143,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
     right.legend(frameon=False)
     data = report["data"]
     figure.suptitle(f"What the masks do: {data['images']:,} images of {data['split']}", fontsize=11)
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def headline(report: dict[str, Any]) -> list[str]:

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien import drawing
 from mien.atomic import write_text
 from mien.data.store import Split, Store
-from mien.evaluation.analysis import drawing, inputs
-from mien.evaluation.analysis.inputs import Progress
-from mien.evaluation.evaluate import predict_crops
-from mien.evaluation.metrics import wilson
+from mien.evaluation.analysis import inputs, outputs
+from mien.evaluation.metrics import share
+from mien.evaluation.predict import predict_crops
+from mien.evaluation.predictors import Progress
 
 Float32 = NDArray[np.float32]
 EXAMPLES, PAIRS = 40, 12
@@ -74,7 +75,7 @@ def mistakes(
             "pairs": pairs,
             "figures": figures,
         }
-    drawing.save_report(report, out)
+    outputs.save_report(report, out)
     return report
 
 
@@ -109,9 +110,8 @@ def confused_pairs(answers: NDArray[np.int64], labels: NDArray[np.int64], names:
         for other, answer in enumerate(names):
             count = int((own == other).sum())
             if other != code and count:
-                low, high = wilson(count, len(own))
-                share = {"value": count / len(own), "low": low, "high": high}
-                result.append({"label": label, "answer": answer, "images": count, "of": len(own), "share": share})
+                of = share(count, len(own))
+                result.append({"label": label, "answer": answer, "images": count, "of": len(own), "share": of})
     return sorted(result, key=lambda pair: -pair["images"])
 
 
@@ -137,7 +137,7 @@ def gallery(rows: Sequence[dict[str, Any]], split: Split, total: int, stem: Path
         axes.text(0.5, -0.03, _short(row["path"]), transform=axes.transAxes, ha="center", va="top", fontsize=5.5)
     shown = f"the {len(rows)} most confident of {total:,} errors" if rows else "no errors"
     figure.suptitle(f"{title}: {shown}\ntrue → answer, probability of the answer", fontsize=10)
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def _short(path: str, length: int = 26) -> str:
@@ -158,12 +158,12 @@ def pairs_figure(pairs: Sequence[dict[str, Any]], stem: Path, *, title: str) -> 
     axes.set_yticks(at, [f"{pair['label']} → {pair['answer']}" for pair in pairs])
     axes.invert_yaxis()
     axes.set_xlim(0, (ends.max() if len(pairs) else 1) * 1.15)
-    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("share of the true class's images, 95 % interval; number of images beside")
     drawing.tidy(axes)
     axes.grid(axis="y", visible=False)
     axes.set_title(f"{title}: pairs most confused (true → answer)", fontsize=11, loc="left")
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def headline(report: dict[str, Any]) -> list[str]:
@@ -173,8 +173,8 @@ def headline(report: dict[str, Any]) -> list[str]:
     for name, run in report["runs"].items():
         lines.append(f"{name}: {run['errors']:,} errors ({run['errors'] / n:.2%})")
         for pair in run["pairs"][:5]:
-            share = pair["share"]
-            interval = f"{share['value']:.1%} [{share['low']:.1%}, {share['high']:.1%}]"
+            of = pair["share"]
+            interval = f"{of['value']:.1%} [{of['low']:.1%}, {of['high']:.1%}]"
             lines.append(f"  {pair['label']} → {pair['answer']}: {pair['images']:,} of {pair['of']:,}, {interval}")
         for row in run["most_confident"][:3]:
             lines.append(f"  {row['path']}: {row['label']} → {row['answer']}, confidence {row['confidence']:.1%}")

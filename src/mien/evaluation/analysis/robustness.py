@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien import drawing
 from mien.data.store import Split, Store
-from mien.evaluation.analysis import drawing, inputs
+from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.corruptions import KINDS, PARAMETERS, SEVERITIES, TITLES, corrupt
-from mien.evaluation.analysis.inputs import Progress
 from mien.evaluation.analysis.rows import Rows
-from mien.evaluation.metrics import bootstrap, wilson
-from mien.evaluation.predictors import Predictor, all_logits
+from mien.evaluation.metrics import bootstrap, share, with_percentiles
+from mien.evaluation.predictors import Predictor, Progress, all_logits
 
 Bool = NDArray[np.bool_]
 
@@ -53,14 +53,17 @@ def robustness(
         question = _question(predictor, split, seed)
         rows = Rows(out / f"corruptions-{name}.rows.json", question)
         right: dict[tuple[str, int], Bool] = {}
-        for step, (kind, severity) in enumerate(conditions):
-            compute = partial(_packed, predictor, split, kind, severity, seed)
-            right[kind, severity] = _unpacked(rows.get(f"{kind} {severity}", compute), len(split))
-            if progress:
-                progress(number * len(conditions) + step + 1, len(names) * len(conditions))
+        for step, (kind, severity) in enumerate(conditions, start=number * len(conditions)):
+            key, compute = f"{kind} {severity}", partial(_packed, predictor, split, kind, severity, seed)
+            tell = progress if key not in rows else None  # before and after each: what was there took no time
+            if tell:
+                tell(step, len(names) * len(conditions))
+            right[kind, severity] = _unpacked(rows.get(key, compute), len(split))
+            if tell:
+                tell(step + 1, len(names) * len(conditions))
         report["runs"][name] = {"model": predictor.describe()} | summarise(right, seed=seed)
     report["figures"] = draw(report, out / "corruptions")
-    drawing.save_report(report, out)
+    outputs.save_report(report, out)
     return report
 
 
@@ -74,27 +77,21 @@ def rightness(predictor: Predictor, split: Split, kind: str, severity: int, seed
 
 def summarise(right: dict[tuple[str, int], Bool], *, seed: int = 0) -> dict[str, Any]:
     """From which answers are right to the figures of the report."""
-
-    def share(bits: Bool) -> dict[str, float]:
-        low, high = wilson(int(bits.sum()), len(bits))
-        return {"value": float(bits.mean()), "low": low, "high": high}
-
     clean = right["clean", 0]
     every = np.stack([right[kind, severity] for kind in KINDS for severity in SEVERITIES], 1)  # N×45
     rows = np.column_stack([clean, every.mean(1)]).astype(np.float64)
     drawn = bootstrap(rows, lambda means: np.column_stack([means[:, 1], _ratio(means[:, 1], means[:, 0])]), seed=seed)
     mean = float(rows[:, 1].mean())
     values = (mean, float(_ratio(np.array([mean]), rows[:, :1].mean(0))[0]))
-    ends = np.percentile(drawn, (2.5, 97.5), axis=0)
-    figures = [{"value": value, "low": float(ends[0, i]), "high": float(ends[1, i])} for i, value in enumerate(values)]
+    figures = [with_percentiles(value, drawn[:, i]) for i, value in enumerate(values)]
     return {
-        "clean": share(clean),
+        "clean": share(int(clean.sum()), len(clean)),
         "mean_corruption_accuracy": figures[0],
         "kept": figures[1],
         "corruptions": {
             kind: {
                 "mean": float(np.mean([right[kind, severity].mean() for severity in SEVERITIES])),
-                "severities": [share(right[kind, severity]) for severity in SEVERITIES],
+                "severities": [share(int(bits.sum()), len(bits)) for bits in (right[kind, s] for s in SEVERITIES)],
             }
             for kind in KINDS
         },
@@ -133,9 +130,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
         for number, run in enumerate(runs.values()):
             points = [run["clean"], *run["corruptions"][kind]["severities"]]
             value, low, high = (np.array([point[key] for point in points]) for key in ("value", "low", "high"))
-            colour = drawing.RUN_COLOURS[number % len(drawing.RUN_COLOURS)]
-            style = drawing.RUN_STYLES[number % len(drawing.RUN_STYLES)]
-            marker = drawing.CLASS_MARKERS[number % len(drawing.CLASS_MARKERS)]
+            colour, style, marker = drawing.of_run(number)
             axes.fill_between(range(6), low, high, color=colour, alpha=0.18, linewidth=0)
             axes.plot(range(6), value, style, color=colour, marker=marker, markersize=4, linewidth=1.5)
         title, unit = TITLES[kind]
@@ -143,7 +138,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
         axes.set_xticks(range(6), ["clean", *(f"{value:g}" for value in PARAMETERS[kind])], fontsize=9)
         axes.set_xlabel(unit, fontsize=9)
         axes.set_ylim(0, min(1, highest * 1.08))
-        axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         drawing.tidy(axes)
     for row in grid:
         row[0].set_ylabel("accuracy")
@@ -157,7 +152,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
     figure.suptitle(
         f"Accuracy under corruption: {data['images']:,} images of {data['split']}, 95 % intervals", fontsize=11
     )
-    return drawing.save_figure(figure, stem)
+    return outputs.save_figure(figure, stem)
 
 
 def headline(report: dict[str, Any]) -> list[str]:

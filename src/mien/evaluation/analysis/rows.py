@@ -24,9 +24,13 @@ class Rows:
         except (OSError, ValueError, KeyError, TypeError):
             pass  # none yet, or not ours: computed again
 
+    def __contains__(self, key: str) -> bool:
+        """Whether the row is known: getting it takes no time."""
+        return key in self.known
+
     def get(self, key: str, compute: Callable[[], Any]) -> Any:
         """The row, computed where it is not known yet (JSON values)."""
-        if key not in self.known:
+        if key not in self:
             self.known[key] = compute()
             write_text(self.file, json.dumps({"question": self.question, "rows": self.known}, allow_nan=False) + "\n")
         return self.known[key]

@@ -1,0 +1,93 @@
+"""How every figure is drawn and saved: the colours, a plain style, and PNG and SVG that appear whole.
+
+On matplotlib ``Figure`` objects with the Agg canvas: no pyplot, no global state, no display. matplotlib is imported on
+the first figure (extra ``train``). The same drawing gives the same bytes.
+
+Colours are Okabe & Ito's (2008), safe for the colour-blind; classes differ by marker as well, because no eight colours
+differ for everybody. Class order is the label order.
+"""
+
+import io
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from mien.atomic import write_bytes
+from mien.errors import MissingExtra, OutputError
+
+DPI = 150
+ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILLION, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#CC79A7", "#000000", "#555555"
+#: One a class, in label order: angry, disgust, fear, happy, sad, surprise, neutral, contempt.
+CLASS_COLOURS = (VERMILLION, GREEN, PURPLE, ORANGE, BLUE, SKY, GREY, BLACK)
+CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "x", "*")
+#: One a run or model, in the order in which they are given: see :func:`of_run`.
+RUN_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
+RUN_STYLES = ("-", "--", "-.", ":")
+#: Of areas that touch, one a source or split: neighbours differ in lightness too; a ninth starts again.
+AREA_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, "#999999")
+GRID = "#dddddd"
+
+
+def of_run(number: int) -> tuple[str, str, str]:
+    """Colour, line style and marker of the ``number``-th run or model of a figure."""
+    colour, style = RUN_COLOURS[number % len(RUN_COLOURS)], RUN_STYLES[number % len(RUN_STYLES)]
+    return colour, style, CLASS_MARKERS[number % len(CLASS_MARKERS)]
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A matplotlib Figure of this size in inches, with a layout that keeps labels apart. Raises MissingExtra."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra("matplotlib", "train") from error
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Any, stem: Path) -> bytes:
+    """Write ``stem``.png and ``stem``.svg; returns the SVG. Raises OutputError."""
+    picture, drawn = _rendered(figure, "png", {"Software": None}), svg(figure)
+    try:
+        write_bytes(stem.with_name(f"{stem.name}.png"), picture)
+        write_bytes(stem.with_name(f"{stem.name}.svg"), drawn)
+    except OutputError as error:
+        raise OutputError(f"expected to write the figure {stem.name}, {error.message}", hint=error.hint) from error
+    return drawn
+
+
+def svg(figure: Any) -> bytes:
+    """The figure as SVG, letters as outlines: no font is needed."""
+    return _rendered(figure, "svg", {"Date": None, "Creator": None})
+
+
+def _rendered(figure: Any, kind: str, metadata: dict[str, None]) -> bytes:
+    """metadata: without what would differ the next time."""
+    from matplotlib import rc_context
+
+    data = io.BytesIO()
+    with rc_context({"svg.hashsalt": "mien", "svg.fonttype": "path"}):
+        figure.savefig(data, format=kind, dpi=DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.12)
+    return data.getvalue()
+
+
+def headline(axes: Any, title: str, facts: str, *, width: int) -> None:
+    """The title, wrapped at ``width`` letters so that a long one is not cut, above the facts."""
+    lines = textwrap.wrap(title, width) or [""]
+    axes.set_title("\n".join([*lines, facts]), fontsize=11, loc="left", linespacing=1.35)
+
+
+def tidy(axes: Any, *, grid: str = "both") -> None:
+    """No box around, a light grid behind: of "x", "y" or "both"."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def few_ticks(most: int) -> Any:
+    """A locator of whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=most, integer=True)
