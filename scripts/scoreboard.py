@@ -237,7 +237,8 @@ def scoreboard(results: Path) -> str:
         "## Not run",
         "",
         "No GPU could be had so far. None of the recipes below has been trained as it stands, so that **no figure of "
-        "either paper has been reproduced yet**, and neither has the throughput on a GPU been measured. The time is "
+        "either paper has been reproduced yet**, and neither has the throughput on a GPU been measured; what the first "
+        "half hour of one will do is prepared (`python scripts/gpu pack`) and was tried on a CPU alone. The time is "
         "calculated, not measured: 3 × the MACs of all images and epochs (6 × with SAM) at the rate of the two cores "
         f"on which `{PACE}` was trained, {pace(home) / 1e9:.0f} G multiply-accumulates a second. {seen}",
         "",

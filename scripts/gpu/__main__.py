@@ -106,7 +106,8 @@ def packed(options: argparse.Namespace) -> int:
     for number, stage in enumerate("btcpd", len(names) + 1):
         seconds = 400 if stage == "t" else 570
         print(f"{number}. run(command='python3 scripts/gpu stage {stage} --seconds {seconds}', timeout_s=600)")
-    print("\nAfter each: python scripts/gpu collect FOLDER, where FOLDER is the reply's files_at.")
+    print("\nHalf an hour has room for a, b and t; a later machine is bare, and begins with the first call.")
+    print("After each: python scripts/gpu collect FOLDER, where FOLDER is the reply's files_at.")
     return 0
 
 

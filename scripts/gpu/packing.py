@@ -43,9 +43,11 @@ def pack(store: Path, runs: list[Path], *, python: str = "3.12", carry: Path) ->
         sources |= {
             f"stores/fer2013/{file.relative_to(store)}": file for file in sorted(store.rglob("*")) if file.is_file()
         }
-        files = {name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for name, file in sources.items()}
+        files: dict[str, dict[str, Any]] = {
+            name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for name, file in sources.items()
+        }
         room = CALL_LIMIT - MARGIN - tree_bytes()
-        calls = slices({name: int(about["bytes"]) for name, about in files.items()}, room)
+        calls = slices({name: about["bytes"] for name, about in files.items()}, room)
         manifest = {"commit": _commit(), "python": python, "files": files, "calls": calls}
         folders = []
         for number, pieces in enumerate(calls, 1):
@@ -62,6 +64,8 @@ def pack(store: Path, runs: list[Path], *, python: str = "3.12", carry: Path) ->
 
 def unpack(folder: Path, home: Path) -> None:
     """Take over one call's pieces; whatever is whole by then is put together, checked, and its packages installed."""
+    if not (folder / MANIFEST).is_file():
+        sys.exit(f"error: expected a folder that pack has made and the call has carried, got {folder}")
     manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
     incoming = home / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)

@@ -58,10 +58,10 @@ def collect(folder: Path, results: Path, runs: Path, *, replace: bool = False) -
     for archive in archives:
         with tarfile.open(archive) as tar:
             for member in tar.getmembers():
-                content = tar.extractfile(member)
-                if content is None:
+                file = tar.extractfile(member)
+                if file is None:
                     raise SystemExit(f"error: expected files alone in {archive}, got {member.name}")
-                places.append((_place(member.name, archive, results, runs), content.read()))
+                places.append((_place(member.name, archive, results, runs), file.read()))
     there = sorted({str(place) for place, _ in places if place.is_relative_to(results) and place.exists()})
     if there and not replace:
         raise SystemExit(f"error: {there[0]} is there already ({len(there)} files are); add --replace to replace them")
