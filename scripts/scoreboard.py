@@ -195,9 +195,11 @@ def scoreboard(results: Path) -> str:
     home = results / RECORDS
     smoke, by_recipe = smoked(results / "smoke.json")
     example = read(records(home)[0])
+    days, machines = (sorted({row[key] for row in by_recipe.values()}) for key in ("date", "hardware"))
     seen = (
-        f"The last column is `{smoke['command']}` ({smoke['date']}, {smoke['hardware']}): the recipe with its network "
-        "reduced, trained on 400 images for 2 epochs, evaluated, exported to ONNX and read back; seconds in all."
+        f"The last column is `{smoke['command']}` ({' and '.join(days)}, {' and '.join(machines)}): the recipe with "
+        "its network reduced, trained on 400 images for 2 epochs, evaluated, exported to ONNX and read back; seconds "
+        "in all."
         if smoke
         else "The last column stays empty until `python scripts/smoke.py` was run."
     )

@@ -5,6 +5,7 @@
 Each recipe keeps everything but size: its network in the reduced form, 400 images of each split, 2 epochs, batches of
 40. What a recipe stands on (a run to start from, teachers, a pretrained encoder) is made first, in the same way; only
 ImageNet weights are not asked for. A recipe that fails is reported with its error, the others go on, exit status 1.
+With --only, the file's other rows stay; each row says when and by which code it was made.
 No accuracy is kept: it would mean nothing.
 """
 
@@ -12,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import shlex
 import shutil
 import sys
 import tempfile
@@ -103,7 +103,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("results/smoke.json"))
     parser.add_argument("--only", nargs="+", default=list(shipped_recipes()), metavar="NAME")
     options = parser.parse_args()
-    store, rows = Store.open(options.data), []
+    store = Store.open(options.data)
+    rows: dict[str, dict[str, Any]] = {}
+    how = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": checkout_commit(),
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         todo = in_order(options.only, work)
@@ -117,16 +123,13 @@ def main() -> int:
                 print(f"error: {name}: {error}", file=sys.stderr, flush=True)
                 shutil.rmtree(work / recipe.name, ignore_errors=True)
             seconds = round(time.perf_counter() - started, 1)
-            rows.append({"recipe": name, "network": recipe.model.name, "seconds": seconds, "error": error})
-    told = {
-        "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": checkout_commit(),
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
-        "rows": sorted(rows, key=lambda row: str(row["recipe"])),
-    }
-    write_text(options.out, json.dumps(told, indent=2) + "\n")
-    failed = [row for row in rows if row["error"]]
+            rows[name] = {"recipe": name, "network": recipe.model.name, "seconds": seconds, "error": error, **how}
+    known: dict[str, dict[str, Any]] = {}
+    if options.out.is_file() and set(options.only) != set(shipped_recipes()):
+        known = {row["recipe"]: row for row in json.loads(options.out.read_text("utf-8"))["rows"]}
+    kept = [row for _, row in sorted((known | rows).items())]
+    write_text(options.out, json.dumps({"command": "python scripts/smoke.py", "rows": kept}, indent=2) + "\n")
+    failed = [row for row in rows.values() if row["error"]]
     print(f"{len(rows) - len(failed)} of {len(rows)} recipes go all the way; wrote {options.out}", file=sys.stderr)
     return int(bool(failed))
 

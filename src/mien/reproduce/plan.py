@@ -128,10 +128,13 @@ def plan_run(
 
 
 def reduce(raw: dict[str, Any], own: Mapping[str, Any]) -> None:
-    """Change a recipe to its network's reduced form at its smallest side. own: arguments that stay as they are."""
+    """Change a recipe to its network's reduced form at its smallest side. What is no size stays as it is.
+
+    own: arguments that stay even so.
+    """
     entry = registry.spec(raw["model"]["name"])
     smaller = {key: value for key, value in entry.reduced.items() if key != "image_size"}
-    raw["model"]["args"] = smaller | dict(own)
+    raw["model"]["args"] = raw["model"]["args"] | smaller | dict(own)
     raw["data"] |= {"size": entry.reduced.get("image_size", min(entry.input_sizes)), "window": None}
     raw["targets"]["votes"] = 0
     raw["schedule"]["warmup"] = 0

@@ -71,7 +71,7 @@ class EmoNeXt(nn.Module):
     summary="ConvNeXt with a spatial transformer in front, SE in the down-samplings, an attention regulariser",
     color="rgb",
     input_sizes=(224, 48),
-    reduced={"depths": (1, 1, 2, 1), "dims": (16, 32, 64, 128), "drop_path": 0.0},
+    reduced={"variant": None, "depths": (1, 1, 2, 1), "dims": (16, 32, 64, 128), "drop_path": 0.0},
 )
 def emonext(
     *,
