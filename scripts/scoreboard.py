@@ -6,7 +6,8 @@
 A record is a folder results/fer2013/NAME/ (scripts/record.py and scripts/measure make them): recipe.yaml, meta.json and
 log.csv of the run, report.json of a single crop of PublicTest, tta/report.json of ten. Every shipped recipe
 without a record is listed as not run, with what it would take. results/questions.yaml asks what one record is worth
-beside another; the answers are paired, from predictions.parquet of both.
+beside another; the answers are paired, from predictions.parquet of both. results/throughput.json and smoke.json are
+what benchmarks/throughput.py and scripts/smoke.py wrote.
 """
 
 import csv
@@ -163,12 +164,12 @@ def smoked(file: Path) -> tuple[Json, Json]:
     return smoke, {row["recipe"]: row for row in smoke["rows"]}
 
 
-def not_run(home: Path, smoke: Json) -> list[str]:
-    """A row for every shipped recipe that has no record."""
+def not_run(home: Path, smoke: Json, paces: Json) -> list[str]:
+    """A row for every shipped recipe that has no record. paces: recipe → images a second, where they were measured."""
     rate = pace(home)
     done = {recipe.name for record in records(home) if (recipe := _recipe(record)) is not None}
     lines = [
-        "| recipe | parameters | MACs | epochs | hours here, calculated | needs | smoke run |",
+        "| recipe | parameters | MACs | epochs | hours here | needs | smoke run |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in shipped_recipes():
@@ -178,10 +179,11 @@ def not_run(home: Path, smoke: Json) -> list[str]:
         figures = cost(recipe)
         passes = 3 * (2 if recipe.optimizer.sam else 1)  # backward costs two forward passes
         hours = figures["macs"] * passes * IMAGES * recipe.epochs / rate / 3600
+        known = f"{IMAGES * recipe.epochs / paces[name] / 3600:.1f}, step measured" if name in paces else ""
         missing = "ImageNet weights" if recipe.model.init == "imagenet" else "–"
         row = smoke.get(name)
         state = "–" if row is None else f"{row['seconds']:.0f} s" if row["error"] is None else f"failed: {row['error']}"
-        cells = [count(figures["parameters"]), count(figures["macs"]), str(recipe.epochs), f"{hours:.1f}"]
+        cells = [count(figures["parameters"]), count(figures["macs"]), str(recipe.epochs), known or f"{hours:.1f}"]
         lines.append(f"| `{name}` | {' | '.join([*cells, missing, state])} |")
     return lines
 
@@ -191,10 +193,47 @@ def blind(home: Path) -> list[str]:
     return [f"- [`{name}`]({RECORDS}/{BLIND}/{name}.csv)" for name in names]
 
 
+def speed(found: Json) -> list[str]:
+    """What benchmarks/throughput.py measured: images a second of each loop. Empty where it was not run."""
+    if not found:
+        return []
+    loops = sorted({loop for row in found["rows"] for loop in row.get("loops", {})})
+    lines = [
+        "## Speed of training",
+        "",
+        f"Images a second of the training step, ours and that of a loop of timm's parts, on {found['device']} with "
+        f"{found['threads']} threads, torch {found['torch']} (`{found['command']}`, median of {found['blocks']} blocks "
+        f"of {found['steps']} steps). SAM: its step in plain ones.",
+        "",
+        f"| recipe | batch | {' | '.join(loops)} | × timm | share of peak | SAM |",
+        "|---|---|" + "---|" * (len(loops) + 3),
+    ]
+    for row in found["rows"]:
+        cells = [f"`{row['recipe']}`", str(row["batch"])]
+        cells += [f"{rate:,.0f}" if (rate := _loop(row, loop).get("images_per_second")) else "–" for loop in loops]
+        own = [_loop(row, loop) for loop in loops if loop.startswith("mien") and "SAM" not in loop]
+        best = max(own, key=lambda loop: loop.get("images_per_second") or 0.0, default={})
+        peak = best.get("share_of_peak")
+        cells += [f"{best['of_timm']:.2f}" if best.get("of_timm") else "–", f"{peak:.0%}" if peak else "–"]
+        lines.append(f"| {' | '.join(cells)} | {row['sam_over_plain'] or '–'} |")
+    return [*lines, ""]
+
+
+def _loop(row: Json, name: str) -> Json:
+    return row.get("loops", {}).get(name) or {}
+
+
 def scoreboard(results: Path) -> str:
     home = results / RECORDS
     smoke, by_recipe = smoked(results / "smoke.json")
     example = read(records(home)[0])
+    throughput = results / "throughput.json"
+    rates: Json = json.loads(throughput.read_text("utf-8")) if throughput.is_file() else {}
+    paces = {
+        row["recipe"]: images
+        for row in rates.get("rows", [])
+        if rates["device"].startswith("cpu") and (images := _loop(row, "mien").get("images_per_second"))
+    }
     days, machines = (sorted({row[key] for row in by_recipe.values()}) for key in ("date", "hardware"))
     seen = (
         f"The last column is `{smoke['command']}` ({' and '.join(days)}, {' and '.join(machines)}): the recipe with "
@@ -226,7 +265,8 @@ def scoreboard(results: Path) -> str:
         "## What was asked",
         "",
         "Paired differences of accuracy on the same images, with 95 % intervals from 2,000 resamples of them. A side "
-        "of several seeds is their mean.",
+        "of several seeds is their mean; how seeds differ from one another is seen in the table above, not in these "
+        "intervals.",
         "",
         *answers(home, results / "questions.yaml"),
         "",
@@ -236,15 +276,17 @@ def scoreboard(results: Path) -> str:
         "",
         *blind(home),
         "",
+        *speed(rates),
         "## Not run",
         "",
         "No GPU could be had so far. None of the recipes below has been trained as it stands, so that **no figure of "
         "either paper has been reproduced yet**, and neither has the throughput on a GPU been measured; what the first "
         "half hour of one will do is prepared (`python scripts/gpu pack`) and was tried on a CPU alone. The time is "
-        "calculated, not measured: 3 × the MACs of all images and epochs (6 × with SAM) at the rate of the two cores "
+        "that of the measured step where the table above has one, else calculated: 3 × the MACs of all images and "
+        "epochs (6 × with SAM) at the rate of the two cores "
         f"on which `{PACE}` was trained, {pace(home) / 1e9:.0f} G multiply-accumulates a second. {seen}",
         "",
-        *not_run(home, by_recipe),
+        *not_run(home, by_recipe, paces),
     ]
     return "\n".join(lines) + "\n"
 
