@@ -52,6 +52,7 @@ def record(
         raise DataError(f"expected {' and '.join(sorted(lacking))} in {store.path}, it has {', '.join(store.splits)}")
     predictor = RunPredictor(run, device=device)
     home = to / name
+    record_training(run, name, home)  # first, so that a report never stands there without its recipe
     for kind in ("", "-tta") if tta else ("",):
         with tempfile.TemporaryDirectory() as scratch:
             out, option = (home / "tta", " --tta") if kind else (home, "")
@@ -62,7 +63,6 @@ def record(
             blind = _blind(predictor, store, Path(scratch), tta=bool(kind), limit=limit)
             _copy(blind, to / BLIND / f"{name}{kind}.csv")
         print("\n".join([*notes(report), *headline(report)]), flush=True)
-    record_training(run, name, home)
 
 
 def record_training(run: Path, name: str, home: Path) -> None:

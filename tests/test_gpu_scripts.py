@@ -24,16 +24,17 @@ from planning import Limits, Pace, epochs_that_fit, parcels, share_out, slices, 
 
 
 def test_a_schedule_ends_in_time_and_is_the_longest_that_does() -> None:
-    pace = Pace(seconds_an_epoch=2.0, seconds_left=100.0)
-    found = epochs_that_fit([pace], least=3, most=500)
+    pace = Pace(seconds_an_epoch=2.0, reserve=50.0)
+    found = epochs_that_fit([pace], 150.0, least=3, most=500)
     assert found == 46
     assert found * 2 <= 100 * (1 - planning.SLACK) < (found + 1) * 2
-    assert epochs_that_fit([pace], least=3, most=20) == 20
-    assert epochs_that_fit([pace], least=47, most=500) == 0  # rather nothing than too short a schedule
-    assert epochs_that_fit([pace, Pace(10.0, 100.0)], least=3, most=500) == 9  # compared: alike for all
-    assert epochs_that_fit([pace, Pace(50.0, 100.0)], least=3, most=500) == 0
-    assert epochs_that_fit([Pace(1.0, -5.0)], least=1, most=5) == 0
-    assert epochs_that_fit([], least=1, most=5) == 0
+    assert epochs_that_fit([pace], 150.0, least=3, most=20) == 20
+    assert epochs_that_fit([pace], 150.0, least=47, most=500) == 0  # rather nothing than too short a schedule
+    assert epochs_that_fit([pace, Pace(10.0, 50.0)], 150.0, least=3, most=500) == 9  # compared: alike for all
+    assert epochs_that_fit([pace, Pace(2.0, 130.0)], 150.0, least=3, most=500) == 9  # slow to start, or to record
+    assert epochs_that_fit([pace, Pace(50.0, 50.0)], 150.0, least=3, most=500) == 0
+    assert epochs_that_fit([Pace(1.0, 5.0)], 0.0, least=1, most=5) == 0
+    assert epochs_that_fit([], 100.0, least=1, most=5) == 0
 
 
 def test_rounds_and_waves() -> None:

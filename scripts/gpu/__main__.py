@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--processes", type=int, default=min(6, os.cpu_count() or 1))
     check.add_argument("--networks", nargs="+")
     check.add_argument("--batch", type=int, default=128)
+    check.add_argument("--seconds", type=float, default=200.0, help="what has not answered by then is ended")
     steps = verbs.add_parser("steps")  # of check, in a process of its own
     steps.add_argument("queue", type=json.loads)
     steps.add_argument("--batch", type=int, required=True)
@@ -73,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     stage.add_argument("--limit", type=int, help="evaluate on that many images only")
     job = verbs.add_parser("job")  # of a stage, in a process of its own
     job.add_argument("spec", type=Path)
-    job.add_argument("--deadline", type=float, required=True)
+    job.add_argument("--after", help="the job that makes the same kernels first")
     job.add_argument("--tiny", action="store_true")
     job.add_argument("--limit", type=int)
     collect = verbs.add_parser("collect")
@@ -98,17 +99,33 @@ def packed(options: argparse.Namespace) -> int:
         size = sum(file.stat().st_size for file in folder.iterdir())
         print(f"{folder}: {size / 2**20:.1f} MiB", file=sys.stderr)
     names = [str(folder.relative_to(ROOT)) if folder.is_relative_to(ROOT) else str(folder) for folder in folders]
-    print("The calls, each well within its limit of 600 s (the machine stays warm for 30 s after each):\n")
-    for number, name in enumerate(names, 1):
-        then = " && python3 scripts/gpu check" if number == 1 else ""
-        then = " && python3 scripts/gpu stage a --seconds 540" if number == len(names) else then
-        print(f"{number}. run(command='python3 scripts/gpu unpack {name}{then}', carry=['{name}'], timeout_s=600)")
-    for number, stage in enumerate("btcpd", len(names) + 1):
-        seconds = 400 if stage == "t" else 570
-        print(f"{number}. run(command='python3 scripts/gpu stage {stage} --seconds {seconds}', timeout_s=600)")
-    print("\nHalf an hour has room for a, b and t; a later machine is bare, and begins with the first call.")
+    tiny = "python3 scripts/gpu stage a --tiny --seeds 0,1 --limit 64 --seconds 110 --out /tmp/tiny"
+    calls = [f"unpack {name}" for name in names]
+    calls[0] += " && python3 scripts/gpu check"
+    calls[-1] += f"; {tiny}; python3 scripts/gpu stage a --seconds 440"
+    calls += [f"stage {stage} --seconds {570 if stage != 't' else 300}" for stage in "btcpd"]
+    print("The calls (a limit of 600 s each; the machine stays warm for 30 s after each):\n")
+    for number, call in enumerate(calls, 1):
+        carried = f", carry=['{names[number - 1]}']" if number <= len(names) else ""
+        print(f"{number}. run(command='python3 scripts/gpu {call}'{carried}, timeout_s=600)")
+    print(
+        "\nHalf an hour has room for a, b and what status leaves for t (--seconds; --only RECIPE …). A later machine is"
+    )
+    print("bare, and begins with the first call. Where the tiny jobs fail, mend them: stage a would fail as they did.")
     print("After each: python scripts/gpu collect FOLDER, where FOLDER is the reply's files_at.")
     return 0
+
+
+def apart(home: Path) -> Path:
+    """A home for tiny jobs, so that nobody takes them for the real ones: what was carried there, and nothing else."""
+    tiny = home / "tiny"
+    (tiny / "runs").mkdir(parents=True, exist_ok=True)
+    carried = {Path(name).parts[1] for name in json.loads((home / "manifest.json").read_text("utf-8"))["files"]
+               if name.startswith("runs/")}  # fmt: skip
+    for name in ("stores", "manifest.json", *(f"runs/{run}" for run in sorted(carried))):
+        if not (tiny / name).exists():
+            (tiny / name).symlink_to(home / name)
+    return tiny
 
 
 def throughput(options: argparse.Namespace) -> int:
@@ -140,7 +157,9 @@ def main() -> int:
         import check
 
         found = tuple(options.networks or check.NETWORKS)
-        return check.check(options.home, processes=options.processes, networks=found, batch=options.batch)
+        return check.check(
+            options.home, processes=options.processes, seconds=options.seconds, networks=found, batch=options.batch
+        )
     if options.verb == "steps":
         import check
 
@@ -151,8 +170,10 @@ def main() -> int:
 
         spec = Job(**json.loads(options.spec.read_text("utf-8")))
         return job.work(
-            spec, options.home, options.spec.parent, deadline=options.deadline, tiny=options.tiny, limit=options.limit
+            spec, options.home, options.spec.parent, after=options.after, tiny=options.tiny, limit=options.limit
         )
+    if options.tiny and options.name != "t":
+        options.home = apart(options.home)
     if options.out is None:
         sys.exit("error: expected --out, or $OUT, for what comes back")
     if options.name == "t":

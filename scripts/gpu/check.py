@@ -67,7 +67,7 @@ class _Steps(L.Callback):
             if torch.cuda.is_available():
                 torch.cuda.set_sync_debug_mode("default")
                 self._caught.__exit__(None, None, None)
-                self.waits = [str(one.message) for one in self._said if "synchroniz" in str(one.message)]
+                self.waits = [str(one.message) for one in self._said if "called a synchronizing" in str(one.message)]
             self.milliseconds = (now() - self._started) * 1e3 / 3
 
 
@@ -124,8 +124,11 @@ def missing_modules() -> list[str]:
     return found
 
 
-def check(home: Path, *, processes: int, networks: tuple[str, ...] = NETWORKS, batch: int = BATCH) -> int:
-    """Exit status 1 where something does not work; all of it is said."""
+def check(
+    home: Path, *, processes: int, seconds: float, networks: tuple[str, ...] = NETWORKS, batch: int = BATCH
+) -> int:
+    """Exit status 1 where something does not work, or was not heard of in time; all of it is said."""
+    end = time.monotonic() + seconds
     print(machine(home), flush=True)
     cuda = torch.cuda.is_available()
     work = [(name, "eager") for name in networks]
@@ -146,7 +149,11 @@ def check(home: Path, *, processes: int, networks: tuple[str, ...] = NETWORKS, b
     )
     rows: list[dict[str, Any]] = []
     for process in started:
-        out, err = process.communicate()
+        try:
+            out, err = process.communicate(timeout=max(1.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
         rows += [json.loads(line) for line in out.splitlines() if line.startswith("{")]
         if process.returncode:
             print("\n".join(err.strip().splitlines()[-15:]), flush=True)

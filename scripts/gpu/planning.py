@@ -10,10 +10,11 @@ SLACK = 0.08
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a job measured. seconds_an_epoch: validation and checkpoint included. seconds_left: for training alone."""
+    """What a job measured. seconds_an_epoch: validation and checkpoint included. reserve: seconds that it needs beside
+    its epochs, from when it is told their number: to start training, and to record."""
 
     seconds_an_epoch: float
-    seconds_left: float
+    reserve: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,10 @@ class Limits:
     together: int
 
 
-def epochs_that_fit(paces: Iterable[Pace], *, least: int, most: int) -> int:
-    """Whole epochs that every one of these jobs can train, alike for all; 0 where one cannot train ``least``."""
-    fitting = [int(pace.seconds_left * (1 - SLACK) / pace.seconds_an_epoch) for pace in paces]
+def epochs_that_fit(paces: Iterable[Pace], seconds: float, *, least: int, most: int) -> int:
+    """Whole epochs that every one of these jobs can train in ``seconds`` from now, alike for all; 0 where one cannot
+    train ``least``."""
+    fitting = [int((seconds - pace.reserve) * (1 - SLACK) / pace.seconds_an_epoch) for pace in paces]
     if not fitting or min(fitting) < least:
         return 0
     return min(*fitting, most)

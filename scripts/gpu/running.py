@@ -19,9 +19,11 @@ import parcel
 from planning import Pace, epochs_that_fit, share_out, waves
 from stages import STAGES, Job, finished
 
-#: Seconds: to start and compile, at most, before those that are ready are measured without the others; to write what
-#: comes back; and how much longer than planned a job may take before it is ended.
-STARTING, PACKING, GRACE = 180.0, 15.0, 10.0
+#: Seconds to write what comes back, and how much longer than planned a job may take before it is ended.
+PACKING, GRACE = 15.0, 10.0
+#: Of a wave's time, for starting and compiling, before those that are ready are measured without the others: which
+#: makes their pace a doubtful one, but loses nobody's time to one that hangs.
+STARTING = 0.5
 LEAST = 3
 
 
@@ -89,7 +91,11 @@ class _Wave:
         if self.options.epochs:
             for group in {job.group for job in self.jobs.values()}:
                 self._decide(group, self.options.epochs)
-        while (self._begin() or self._alive()) and time.time() < self.deadline + GRACE:
+        # Of jobs with the same kernels the first one compiles them, and the others wait to find them in torch's cache.
+        first = {job.kernels: name for name, job in reversed(self.jobs.items())}
+        for name, job in self.jobs.items():
+            self.processes[name] = self._start(name, after=first[job.kernels])
+        while self._alive() and time.time() < self.deadline + GRACE:
             self._answer()
             time.sleep(0.1)
         late = self._alive()
@@ -104,32 +110,24 @@ class _Wave:
             process.wait()
         return {name: self._state(name, late=name in late) for name in self.jobs}
 
-    def _begin(self) -> bool:
-        """Start what can be started; whether something is left to. Of jobs with the same kernels the first one compiles
-        them, and the others find them in torch's cache: all at once would compile them as often."""
-        waiting = [name for name in self.jobs if name not in self.processes]
-        first = {job.kernels: name for name, job in reversed(self.jobs.items())}
-        for name in waiting:
-            leader = first[self.jobs[name].kernels]
-            over = leader in self.processes and self.processes[leader].poll() is not None
-            if leader == name or over or (self.talk / f"{leader}.ready").exists():
-                self.processes[name] = self._start(name)
-                self._say(f"started {name}")
-        return any(name not in self.processes for name in self.jobs)
-
     def _say(self, what: str) -> None:
         print(f"{time.time() - self.options.started:4.0f} s: {what}", flush=True)
 
-    def _start(self, name: str) -> "subprocess.Popen[bytes]":
+    def _start(self, name: str, *, after: str) -> "subprocess.Popen[bytes]":
         options, logs = self.options, self.options.home / "logs"
         logs.mkdir(exist_ok=True)
         (self.talk / f"{name}.json").write_text(json.dumps(asdict(self.jobs[name])), "utf-8")
         words = [sys.executable, str(Path(__file__).parent), "job", str(self.talk / f"{name}.json")]
-        words += ["--home", str(options.home), "--deadline", f"{self.deadline:.0f}"]
+        words += ["--home", str(options.home)]
+        words += ["--after", after] if after != name else []
         words += ["--tiny"] if options.tiny else []
         words += ["--limit", str(options.limit)] if options.limit else []
-        threads = str(min(4, max(1, (os.cpu_count() or 1) // len(self.jobs))))  # of each, or they fight for cores
-        few = {"OMP_NUM_THREADS": threads, "TORCHINDUCTOR_COMPILE_THREADS": threads, "PYTHONUNBUFFERED": "1"}
+        cores, compiling = os.cpu_count() or 1, len({job.kernels for job in self.jobs.values()})
+        few = {  # of each, or they fight for cores
+            "OMP_NUM_THREADS": str(min(4, max(1, cores // len(self.jobs)))),
+            "TORCHINDUCTOR_COMPILE_THREADS": str(min(8, max(1, cores // compiling))),
+            "PYTHONUNBUFFERED": "1",
+        }
         with (logs / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
@@ -141,9 +139,13 @@ class _Wave:
 
     def _answer(self) -> None:
         """Tell jobs to measure once all are ready, and groups their epochs once all of a group have measured."""
-        alive = [name for name in self.jobs if name not in self.processes or self.processes[name].poll() is None]
+        alive = self._alive()
+        for name in self.jobs:
+            if name not in alive:
+                (self.talk / f"{name}.ready").touch()  # whoever waits for its kernels makes them
         unready = [name for name in alive if not (self.talk / f"{name}.ready").exists()]
-        if not (self.talk / "measure").exists() and (not unready or time.time() - self.begun > STARTING):
+        patience = STARTING * (self.deadline - self.begun)
+        if not (self.talk / "measure").exists() and (not unready or time.time() - self.begun > patience):
             (self.talk / "measure").touch()
             self._say("measuring" + (f", without {', '.join(unready)}" if unready else ""))
         for group in {job.group for job in self.jobs.values()}:
@@ -155,7 +157,7 @@ class _Wave:
             if paces:
                 least = 1 if self.options.tiny else LEAST
                 most = 1 if self.options.tiny else min(self.jobs[name].most for name in members)
-                epochs = epochs_that_fit(paces, least=least, most=most)
+                epochs = epochs_that_fit(paces, self.deadline - time.time(), least=least, most=most)
                 slowest = max(pace.seconds_an_epoch for pace in paces)
                 self._say(f"{group}: {epochs} epoch{'' if epochs == 1 else 's'}, of {slowest:.2f} s at most")
                 self._decide(group, epochs)
@@ -170,8 +172,6 @@ class _Wave:
             part.rename(self._file(group))
 
     def _state(self, name: str, *, late: bool) -> str:
-        if name not in self.processes:
-            return "not started: too little time"
         status = self.processes[name].returncode
         if status == 3:
             self._file(self.jobs[name].group).unlink(missing_ok=True)  # a call with more time decides anew
