@@ -1,6 +1,6 @@
 """A finished run as the results directory keeps it: whatever a figure could be asked about, nothing bulky.
 
-    python scripts/record.py RUN NAME [--data stores/fer2013] [--to results/fer2013] [--no-tta | --training]
+    python scripts/record.py RUN NAME [--data STORE] [--to results/fer2013] [--no-tta] [--no-blind] [--training]
 
     TO/NAME/recipe.yaml, meta.json, log.csv    as the run has them
     TO/NAME/curves.png                         training and validation by epoch
@@ -9,8 +9,8 @@
     TO/private_test/NAME.csv, NAME-tta.csv     blind predictions: path and one probability a label
 
 --training writes recipe, meta, log and curves alone: a shipped reader's figures come from its ONNX file
-(scripts/measure). An older record of that name is replaced. PrivateTest is predicted, never scored: should a store know
-its labels, nobody looks at them here.
+(scripts/measure). --no-blind is for an arm that answers a question and is no reader. An older record of that name is
+replaced. PrivateTest is predicted, never scored: should a store know its labels, nobody looks at them here.
 """
 
 import argparse
@@ -19,6 +19,8 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+
+from palette import shrink
 
 from mien.atomic import write_bytes
 from mien.cli.evaluate import headline, notes
@@ -38,7 +40,15 @@ OF_EVALUATION = ("report.json", "predictions.parquet", "confusion.png", "reliabi
 
 
 def record(
-    run: Path, name: str, store: Store, to: Path, *, device: str = "auto", tta: bool = True, limit: int | None = None
+    run: Path,
+    name: str,
+    store: Store,
+    to: Path,
+    *,
+    device: str = "auto",
+    tta: bool = True,
+    blind: bool = True,
+    limit: int | None = None,
 ) -> None:
     """Write the record of a run; the report's headline goes to stdout.
 
@@ -60,8 +70,9 @@ def record(
             report = evaluate(predictor, store, SCORED, Path(scratch), tta=bool(kind), limit=limit, command=command)
             for file in OF_EVALUATION:
                 _copy(Path(scratch) / file, out / file)
-            blind = _blind(predictor, store, Path(scratch), tta=bool(kind), limit=limit)
-            _copy(blind, to / BLIND / f"{name}{kind}.csv")
+            if blind:
+                found = _blind(predictor, store, Path(scratch), tta=bool(kind), limit=limit)
+                _copy(found, to / BLIND / f"{name}{kind}.csv")
         print("\n".join([*notes(report), *headline(report)]), flush=True)
 
 
@@ -98,7 +109,8 @@ def _curves(run: Path, name: str) -> object:
 
 def _copy(source: Path, to: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(to, source.read_bytes())
+    content = source.read_bytes()
+    write_bytes(to, shrink(content) if source.suffix == ".png" else content)
 
 
 def main() -> int:
@@ -109,6 +121,7 @@ def main() -> int:
     parser.add_argument("--to", type=Path, default=Path("results/fer2013"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--no-tta", action="store_true", help="leave out ten crops, ten elevenths of the work")
+    parser.add_argument("--no-blind", action="store_true", help="leave out PrivateTest")
     parser.add_argument("--training", action="store_true", help="recipe, meta, log and curves alone")
     options = parser.parse_args()
     try:
@@ -117,7 +130,7 @@ def main() -> int:
             return 0
         record(
             options.run, options.name, Store.open(options.data), options.to,
-            device=options.device, tta=not options.no_tta,
+            device=options.device, tta=not options.no_tta, blind=not options.no_blind,
         )  # fmt: skip
     except MienError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mien.labels import SEVEN
 
@@ -32,6 +33,8 @@ def test_a_record_holds_what_a_figure_could_be_asked_about(
     }
     of_run = {f"first/{file}" for file in ("recipe.yaml", "meta.json", "log.csv", "curves.png")}
     assert kept == evaluations | of_run | {"private_test/first.csv", "private_test/first-tta.csv"}
+    with Image.open(tmp_path / "first" / "confusion.png") as image:
+        assert image.mode == "P"  # 256 colours, a third of the bytes
     single, ten = (json.loads((tmp_path / "first" / what / "report.json").read_text()) for what in ("", "tta"))
     best = json.loads((tmp_path / "first" / "meta.json").read_text())["result"]["best_valid_accuracy"]
     assert single["figures"]["all"]["accuracy"]["value"] == pytest.approx(best, abs=1e-5)
@@ -40,6 +43,14 @@ def test_a_record_holds_what_a_figure_could_be_asked_about(
     assert list(rows[0]) == ["path", *SEVEN]
     assert len(rows) == 35
     assert all(sum(float(row[name]) for name in SEVEN) == pytest.approx(1, abs=1e-4) for row in rows)
+
+
+def test_an_arm_leaves_out_what_nobody_will_score(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
+    words = ("--data", str(small_store), "--to", str(tmp_path), "--device", "cpu", "--no-tta", "--no-blind")
+    assert record(str(trained_run), "arm", *words).returncode == 0
+    assert (tmp_path / "arm" / "report.json").is_file()
+    assert not (tmp_path / "arm" / "tta").exists()
+    assert not (tmp_path / "private_test").exists()
 
 
 def test_what_is_no_run_is_one_line(small_store: Path, tmp_path: Path) -> None:

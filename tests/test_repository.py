@@ -1,0 +1,20 @@
+"""The repository itself: small enough to be fetched whole, and to travel to a lent machine beside its data."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MOST = 20e6
+
+
+def test_the_working_tree_stays_under_20_mb() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("no checkout: what is tracked is not known")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    files = [ROOT / name for name in listed.decode().split("\0") if name]
+    sizes = {file: file.stat().st_size for file in files if file.is_file()}
+    largest = sorted(sizes, key=lambda file: -sizes[file])[:5]
+    assert len(files) > 100
+    assert sum(sizes.values()) < MOST, f"the largest: {', '.join(str(file.relative_to(ROOT)) for file in largest)}"
