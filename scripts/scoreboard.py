@@ -116,7 +116,7 @@ def measured(home: Path) -> list[str]:
 
 
 def answers(home: Path, questions: Path) -> list[str]:
-    """A row for every question, with the paired difference of both sides in points."""
+    """A row for every question, with the paired difference of both sides in points: of the seeds that both have."""
     lines = [
         "| question | without | with | difference, points | leak-free |",
         "|---|---|---|---|---|",
@@ -125,10 +125,15 @@ def answers(home: Path, questions: Path) -> list[str]:
         names = {side: list(asked[side]) for side in ("without", "with")}
         missing = [name for side in names.values() for name in side if not (home / name / PREDICTIONS).is_file()]
         shown = [" ".join(f"`{name}`" for name in side) for side in names.values()]
-        cells = ["not run: " + ", ".join(f"`{name}`" for name in missing), ""]
-        if not missing:
+        left = "not run: " + ", ".join(f"`{name}`" for name in missing)
+        cells = [left, ""]
+        if len(names["without"]) == len(names["with"]):
+            pairs = [pair for pair in zip(names["without"], names["with"], strict=True) if not {*pair} & {*missing}]
+            names = {"without": [first for first, _ in pairs], "with": [second for _, second in pairs]}
+        if all(names.values()) and not {*names["without"], *names["with"]} & {*missing}:
             arms = {side: [_predicted(home / name) for name in names[side]] for side in names}
             cells = [_difference(score(arms, part=part)["with"]) for part in ("all", "leak_free")]
+            cells[0] += f"; {left}" if missing else ""
         lines.append(f"| {asked['question']} | {' | '.join([*shown, *cells])} |")
     return lines
 
