@@ -33,10 +33,7 @@ def test_the_head_says_what_one_must_know(name: str) -> None:
 def test_each_network_has_its_authors_recipe_and_one_from_scratch(entry: registry.ModelSpec) -> None:
     names = recipes_by_network()[entry.name]
     assert entry.name in OURS or {f"{entry.name}/paper", f"{entry.name}/scratch"} <= set(names)
-    assert load_recipe(names[-1] if entry.name in OURS else f"{entry.name}/scratch").model.init in (
-        "scratch",
-        "run:runs/nano-base",
-    )
+    assert load_recipe(f"{entry.name}-base" if entry.name in OURS else f"{entry.name}/scratch").model.init == "scratch"
 
 
 @pytest.mark.parametrize("name", RECIPES)

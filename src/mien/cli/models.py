@@ -1,5 +1,6 @@
 """``mien models``: the readers that ship, and the networks that a recipe can name."""
 
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,9 +40,13 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
         return
     console.print(_network_table(networks, wide=console.width >= WIDE))
     alone = [name for entry in networks for name in entry["recipes"] if "/" not in name]
+    by_name = textwrap.fill(
+        f"(by name alone: {', '.join(alone)})", 72, initial_indent=16 * " ", subsequent_indent=17 * " ",
+        break_on_hyphens=False,
+    )  # fmt: skip
     typer.echo(
         "train one:      mien train NETWORK/RECIPE --data STORE -o RUN\n"
-        f"                (by name alone: {', '.join(alone)})\n"
+        f"{by_name}\n"
         "any of timm's:  mien train cbam_resnet50/scratch --data STORE -o RUN \\\n"
         "                  --set model.name=timm/NAME --set name=MY-RUN"
     )

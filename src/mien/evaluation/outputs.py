@@ -50,7 +50,8 @@ def write_predictions(out: Path, split: Split, names: tuple[str, ...], probabili
         columns[name] = pa.array(probabilities[:, number], pa.float32(), from_pandas=True)  # NaN → null
     columns["near_duplicate"] = pa.array([None] * len(split) if split.leak is None else split.leak, pa.bool_())
     table = io.BytesIO()
-    pq.write_table(pa.table(columns), table)
+    # probabilities hardly repeat: a dictionary of them would make the file two thirds larger
+    pq.write_table(pa.table(columns), table, compression="zstd", use_dictionary=["label", "answer"])
     write_bytes(out / PREDICTIONS, table.getvalue())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
