@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from by_hand import by_hand
 from mien.data.store import Store
 from mien.preprocess import Preprocess
+from mien.training import objectives
 from mien.training.module import FerModule
 from mien.training.networks import load_network
 from tiny_networks import Tiny, tiny_recipe
@@ -104,3 +105,36 @@ def test_several_steps_leave_the_teachers_alone(
         assert all(p.grad is None for p in network.parameters())
         expected = load_network(path)[0].state_dict()
         assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, augmentation: dict[str, float], *, spoil: bool) -> tuple[Tensor, Tensor]:
+    """What a student sees in a step, and what its teacher is asked about."""
+    given: list[Tensor] = []
+
+    class Recorder(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            given.append(images)
+            return images.mean((1, 2, 3))[:, None].repeat(1, 7)
+
+    if not spoil:
+        monkeypatch.setattr(objectives, "degrade", lambda images, share, generator: images)
+    recipe = tiny_recipe(distill={"runs": ["given below"]}, augment=augmentation)
+    module = FerModule(Tiny(), recipe, Preprocess(), steps_per_epoch=1, teachers=[Recorder()])
+    images = torch.randint(0, 256, (20, 1, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    drawn = module.objective.draw({"images": images, "expression": torch.eye(7)[torch.arange(20) % 7]}, step=3)
+    assert "clear" not in drawn
+    return drawn["images"], given[0]
+
+
+def test_a_teacher_is_asked_about_the_picture_before_it_is_degraded(monkeypatch: pytest.MonkeyPatch) -> None:
+    still = {"erase": 0.5, "mixup": 0.0}
+    seen, clear = asked(monkeypatch, still | {"degrade": 1.0}, spoil=True)
+    as_without, its_own = asked(monkeypatch, still | {"degrade": 0.0}, spoil=True)
+    assert torch.equal(as_without, its_own)
+    assert torch.equal(clear, as_without)
+    assert ((seen - clear).abs().mean((1, 2, 3)) > 1e-3).all()
+
+
+def test_the_clear_pictures_are_mixed_as_the_degraded_ones_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, clear = asked(monkeypatch, {"mixup": 0.5, "degrade": 0.5}, spoil=False)
+    assert torch.equal(seen, clear)

@@ -21,7 +21,7 @@ class AugmentSettings:
 
     flip: probability of mirroring. rotate: degrees either way. scale: range of the zoom factor. shift: share of the
     side either way. brightness, contrast: relative range either way. erase: probability; erase_area: share of the
-    picture. mixup: alpha of its Beta distribution.
+    picture. mixup: alpha of its Beta distribution. degrade: probability of a picture of worse quality (``degrade.py``).
     """
 
     flip: float = 0.5
@@ -33,6 +33,7 @@ class AugmentSettings:
     erase: float = 0.5
     erase_area: tuple[float, float] = (0.02, 0.2)
     mixup: float = 0.2
+    degrade: float = 0.0
 
 
 def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:

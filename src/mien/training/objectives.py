@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.data import augment
+from mien.data.degrade import degrade
 from mien.data.loader import Batch
 from mien.models.auxiliary import AuxiliaryLosses
 from mien.models.masked_image import MaskedImageModel
@@ -94,13 +95,17 @@ class Expression(Objective):
     def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
         generator = augment.step_generator(self.recipe.seed, step, rank)
         images = self.augmented(batch, generator)
-        targets = {name: batch[name] for name in ("expression", "valence_arousal") if name in batch}
-        drawn = augment.mixup({"images": images} | targets, self.recipe.augment.mixup, generator)
+        drawn = {"images": degrade(images, self.settings.degrade, generator)}
+        if self.teachers and self.settings.degrade:
+            drawn["clear"] = images
+        drawn |= {name: batch[name] for name in ("expression", "valence_arousal") if name in batch}
+        drawn = augment.mixup(drawn, self.settings.mixup, generator)
+        clear = drawn.pop("clear", drawn["images"])  # what the teachers are asked about
         drawn["images"] = self.normalise(drawn["images"])
         if self._device != drawn["images"].device:
             self._move(drawn["images"].device)
         if self.teachers and self.recipe.distill:
-            answers = self._answers(drawn["images"], self.recipe.distill.temperature)
+            answers = self._answers(self.normalise(clear), self.recipe.distill.temperature)
             drawn["teachers"] = answers.clone()  # a CUDA graph's own would be overwritten by the next one
         return drawn
 
@@ -165,7 +170,8 @@ class MaskedImage(Objective):
 
     def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
         generator = augment.step_generator(self.recipe.seed, step, rank)
-        images = self.normalise(self.augmented(batch, generator))
+        images = degrade(self.augmented(batch, generator), self.settings.degrade, generator)
+        images = self.normalise(images)
         return {"images": images, "mask": augment.upload(self.draw_mask(len(images), generator), images.device)}
 
     def loss(self, network: nn.Module, drawn: Drawn) -> tuple[Tensor, dict[str, Tensor]]:

@@ -70,6 +70,7 @@ class AugmentSection(Section):
     erase: Share = 0.5
     erase_area: Range = (0.02, 0.2)
     mixup: float = Field(default=0.2, ge=0)
+    degrade: Share = 0.0
 
     def settings(self) -> AugmentSettings:
         return AugmentSettings(**self.model_dump())
@@ -154,7 +155,10 @@ class EmaSection(Section):
 
 
 class DistillSection(Section):
-    """Learn from finished runs: loss = (1 − weight) · CE(targets) + weight · T² · KL(teachers' mean ‖ student)."""
+    """Learn from finished runs: loss = (1 − weight) · CE(targets) + weight · T² · KL(teachers' mean ‖ student).
+
+    The teachers are asked about the very pictures that the student sees, but before ``augment.degrade`` spoils them.
+    """
 
     runs: list[Path] = Field(min_length=1)
     weight: Share = 0.7
