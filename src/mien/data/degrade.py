@@ -9,7 +9,7 @@ strong) → the same shape and range.
     resolution    side 38     10      shrunk with antialiasing and enlarged again, both bilinear
     noise         σ 4         40      Gaussian, in grey levels
     compression   quality 50  6       a JPEG's quantised DCT (each channel like a grey picture)
-    light         ×⅔ or 1¼    ×⅛ or 3½     brightness, cut off at white, in whole grey levels
+    light         ×⅔ or 1¼    ×⅛ or 3½    brightness, cut off at white, in whole grey levels
     contrast      ×0.7        0.12    distance from the picture's mean, in whole grey levels
 
 After the kinds of Hendrycks & Dietterich 2019, arXiv 1903.12261; the parameters are ours.
