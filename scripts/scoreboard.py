@@ -84,7 +84,7 @@ def _trained(record: Path, recipe: Recipe | None) -> str:
     seconds = sum(float(row["seconds"]) for row in rows)
     time = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
     on = meta["device"].replace("cpu (x86_64)", f"{meta['cpu_threads']} CPU threads")
-    needs = [Path(recipe.model.init.partition(":")[2]).name] if ":" in recipe.model.init else []
+    needs = [run.name for run in recipe.model.start[1]]
     needs += [path.name for path in recipe.distill.runs] if recipe.distill else []
     after = f"; after `{'`, `'.join(dict.fromkeys(needs))}`" if needs else ""
     votes = f", FER+ votes {recipe.targets.votes:.0%}" if recipe.targets.votes else ""

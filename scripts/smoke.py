@@ -48,10 +48,10 @@ def smaller(recipe: Recipe, work: Path) -> tuple[Recipe, list[str]]:
     raw["data"]["limit"] = 400
     raw |= {"epochs": 2, "batch_size": 40}
     needs = []
-    kind, _, where = recipe.model.init.partition(":")
-    if where:
-        needs.append(Path(where).name)
-        raw["model"]["init"] = f"{kind}:{work / needs[-1]}"
+    kind, runs = recipe.model.start
+    if runs:
+        needs += [run.name for run in runs]
+        raw["model"]["init"] = f"{kind}:{','.join(str(work / run.name) for run in runs)}"
     elif kind == "imagenet":
         raw["model"]["init"] = "scratch"
     if recipe.distill:

@@ -44,7 +44,7 @@ def test_every_run_that_a_shipped_recipe_needs_has_its_command() -> None:
     for name in shipped_recipes():
         recipe = load_recipe(name)
         needed |= set(recipe.distill.runs) if recipe.distill else set()
-        needed |= {Path(recipe.model.init.partition(":")[2])} if ":" in recipe.model.init else set()
+        needed |= set(recipe.model.start[1])
     assert len(needed) >= 5
     for run in needed:
         assert str(command_for(run, STORE)).startswith("mien train ")
@@ -61,6 +61,14 @@ def test_runs_of_ones_own(trained_run: Path, small_store: Path, tmp_path: Path) 
         train(recipe, Store.open(small_store), tmp_path / "run", accelerator="cpu")
     assert not (tmp_path / "run").exists()
     check_prerequisites(small_recipe(distill={"runs": [str(trained_run)]}), STORE)
+
+
+def test_each_run_of_a_mean_is_asked_for(trained_run: Path, tmp_path: Path) -> None:
+    twice = small_recipe(model={"name": "nano", "init": f"mean:{trained_run},{trained_run}"})
+    check_prerequisites(twice, STORE)
+    both = small_recipe(model={"name": "nano", "init": f"mean:{trained_run},{tmp_path / 'gone'}"})
+    with pytest.raises(RecipeError, match=r"model\.init: expected a finished run, got .*gone, which is not there"):
+        check_prerequisites(both, STORE)
 
 
 def test_a_resumed_run_has_its_weights(tmp_path: Path) -> None:

@@ -117,6 +117,37 @@ def test_broken_weights_to_start_from(trained_run: Path, small_store: Path, tmp_
         starting_network(small_recipe(model={"name": "compact", "init": f"run:{trained_run}"}))
 
 
+def test_a_start_from_the_mean_of_runs(trained_run: Path, tmp_path: Path) -> None:
+    runs = [trained_run]
+    for factor in (3.0, 8.0):
+        run = tmp_path / f"times-{factor:.0f}"
+        shutil.copytree(trained_run, run)
+        checkpoint = torch.load(run / "best.ckpt", weights_only=True)
+        for name, tensor in checkpoint["state_dict"].items():
+            checkpoint["state_dict"][name] = tensor * factor if tensor.is_floating_point() else tensor + 5
+        torch.save(checkpoint, run / "best.ckpt")
+        runs.append(run)
+    model = small_recipe().model.model_dump()
+
+    def begun(*chosen: Path) -> dict[str, torch.Tensor]:
+        start = f"mean:{','.join(map(str, chosen))}"
+        return starting_network(small_recipe(model=model | {"init": start})).state_dict()
+
+    one = starting_network(small_recipe(model=model | {"init": f"run:{trained_run}"})).state_dict()
+    two, three = begun(*runs[:2]), begun(*runs)
+    assert any("running_var" in name for name in one)
+    assert any("num_batches_tracked" in name for name in one)
+    for name, tensor in one.items():
+        floating = tensor.is_floating_point()
+        torch.testing.assert_close(two[name], tensor * 2 if floating else tensor)
+        torch.testing.assert_close(three[name], tensor * 4 if floating else tensor)
+    weight = "classifier.weight"
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(begun(runs[0], runs[2])[weight], three[weight])
+    with pytest.raises(DataError, match=r"expected a run directory with recipe\.yaml and best\.ckpt"):
+        begun(trained_run, tmp_path / "gone")
+
+
 def test_positions_of_another_side_do_not_fit(small_store: Path, tmp_path: Path) -> None:
     store, run = Store.open(small_store), tmp_path / "run"
     train(small_recipe(**VIT, data=RGB | {"limit": 20}, epochs=1), store, run, accelerator="cpu", threads=1)

@@ -46,12 +46,13 @@ def starting_network(recipe: Recipe, *, classes: int = len(SEVEN)) -> nn.Module:
 
     Raises RecipeError where they do not fit, WeightsError where they cannot be fetched, DataError for no run.
     """
-    kind, _, where = recipe.model.init.partition(":")
+    kind, runs = recipe.model.start
     network = build_network(recipe, classes=classes, pretrained=kind == "imagenet")
-    if kind == "run":
-        _start_from_run(Path(where), network, recipe)
+    if kind in ("run", "mean"):
+        states = [_weights_of_run(run, network, recipe) for run in runs]
+        network.load_state_dict({name: _mean([state[name] for state in states]) for name in states[0]})
     elif kind == "ssl":
-        _start_from_pretraining(Path(where), network, recipe)
+        _start_from_pretraining(runs[0], network, recipe)
     return network
 
 
@@ -133,8 +134,13 @@ def _misfit(network: nn.Module, state: dict[str, Tensor]) -> str:
     return "the weights have other types"
 
 
-def _start_from_run(run: Path, network: nn.Module, recipe: Recipe) -> None:
-    """Copy a finished run's best weights, a masked one's decoder too. Raises RecipeError where they do not fit."""
+def _mean(tensors: list[Tensor]) -> Tensor:
+    """Of weights and of batch-norm statistics; counts are the first one's."""
+    return torch.stack(tensors).mean(0) if tensors[0].is_floating_point() else tensors[0]
+
+
+def _weights_of_run(run: Path, network: nn.Module, recipe: Recipe) -> dict[str, Tensor]:
+    """A finished run's best weights, a masked one's decoder too. Raises RecipeError where they do not fit."""
     its_recipe = _recipe_of(run)
     if its_recipe.task != recipe.task:
         hint = f"use model.init: ssl:{run}" if its_recipe.task == "masked_image" else None
@@ -151,6 +157,7 @@ def _start_from_run(run: Path, network: nn.Module, recipe: Recipe) -> None:
             f"model.init: {run} does not fit this recipe's {recipe.model.name}; {_misfit(network, state)}",
             hint="give both recipes the same model.args, data.size and masking",
         ) from error
+    return state
 
 
 def _recipe_of(run: Path) -> Recipe:

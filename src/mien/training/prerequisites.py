@@ -38,8 +38,7 @@ def command_for(run: Path, store: Path) -> str | None:
 
 
 def _runs(recipe: Recipe, *, resume: bool) -> Iterator[tuple[str, Path]]:
-    kind, _, where = recipe.model.init.partition(":")
-    if where and kind in ("run", "ssl") and not resume:
-        yield "model.init", Path(where)
+    for run in () if resume else recipe.model.start[1]:
+        yield "model.init", run
     for run in recipe.distill.runs if recipe.distill else ():
         yield "distill.runs", run

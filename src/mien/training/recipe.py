@@ -33,12 +33,19 @@ class ModelSection(Section):
     """Which network, and its builder's arguments (see ``mien models``).
 
     init: "scratch"; "imagenet": timm's weights of the trunk, where the machine can reach them; "run:DIR": the best
-    weights of a finished run of the same network; "ssl:DIR": the encoder of a finished masked-image run.
+    weights of a finished run of the same network; "mean:DIR,DIR,…": the mean of several ones' (a run and one that
+    began at it, say: Wortsman et al. 2022, arXiv 2109.01903); "ssl:DIR": the encoder of a finished masked-image run.
     """
 
     name: str
     args: dict[str, Any] = Field(default_factory=dict)
-    init: str = Field(default="scratch", pattern=r"^(scratch|imagenet|run:.+|ssl:.+)$")
+    init: str = Field(default="scratch", pattern=r"^(scratch|imagenet|run:.+|mean:[^,]+(,[^,]+)+|ssl:.+)$")
+
+    @property
+    def start(self) -> tuple[str, list[Path]]:
+        """``init`` taken apart: its kind, and the runs that it names."""
+        kind, _, where = self.init.partition(":")
+        return kind, [Path(run) for run in (where.split(",") if kind == "mean" else [where] if where else [])]
 
 
 class DataSection(Section):
