@@ -24,7 +24,7 @@ STORE = Path("my stores/fer")
             "mien train swin_t/pretrain --data 'my stores/fer' -o runs/swin_t-pretrain",
         ),
         ("lhcnet/paper-2", "make it first: mien train lhcnet/paper --data 'my stores/fer' -o runs/lhcnet-paper"),
-        ("nano", "model.init: expected a finished run, got runs/nano-middle, which is not there; make it first: mien"),
+        ("nano", "model.init: expected a finished run, got runs/nano-clean, which is not there; make it first: mien"),
         (
             "nano-base",
             "distill.runs: expected a finished run, got runs/compact-base, which is not there; make it first: mien",
