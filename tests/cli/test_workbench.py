@@ -77,7 +77,10 @@ def test_export_without_data_says_that_it_is_not_calibrated(run: Path, tmp_path:
             ["train", "compact", "--data", "{store}", "-o", "{tmp}/r", "--set", "optimiser.lr=1"],
             "optimiser: no such key",
         ),
-        (["train", "compakt", "--data", "{store}", "-o", "{tmp}/r"], "did you mean compact, compact-base, compact-clean?"),
+        (
+            ["train", "compakt", "--data", "{store}", "-o", "{tmp}/r"],
+            "did you mean compact, compact-base, compact-clean?",
+        ),
         (["train", "compact", "--data", "{tmp}", "-o", "{tmp}/r"], "expected a store"),
         (["train", "compact", "--data", "{store}", "-o", "{tmp}/r", "--device", "tpu"], "expected auto, cpu or gpu"),
         (["train", "compact", "--data", "{store}", "-o", "{run}"], "expected a new or empty run directory"),
