@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mien.cli.app import app
+from mien.cli.evaluate import notes
 from mien.data.store import Store
 from mien.errors import DataError
 from mien.evaluation.answers import mean_of, read_answers
@@ -71,8 +72,23 @@ def test_an_ensemble_is_scored_and_says_of_what_it_is_made(small_store: Path, tm
     where = ["--data", str(small_store), "--split", "public_test", "-o", str(out)]
     done = CliRunner().invoke(app, ["evaluate", *options, *where])
     assert done.exit_code == 0, done.output
+    assert "unequally sure (mean confidence: sure.csv 0.66, off.csv 0.49), and the surer one" in done.stderr
     report = evaluate_answers([read_answers(file) for file in files], Store.open(small_store), "public_test", out)
     assert report["model"]["name"] == "sure + off"
     assert [mark["file"] for mark in report["model"]["members"]] == ["sure.csv", "off.csv"]
     assert report["figures"]["all"]["accuracy"]["value"] == 1.0  # alone, the second would have none right
+    assert [mark["mean_confidence"] for mark in report["model"]["members"]] == [0.6571, 0.4857]
     assert "the mean of 2 files" in (out / "report.html").read_text("utf-8")
+
+
+def test_equals_and_members_without_any_answer_are_not_warned_of(small_store: Path, tmp_path: Path) -> None:
+    split = Store.open(small_store).read("public_test")
+    right = np.eye(7)[split.labels] * 0.6 + 0.4 / 7
+    other = np.roll(np.eye(7)[split.labels], 1, axis=1) * 0.57 + 0.43 / 7
+    nothing = np.full_like(right, np.nan)
+    files = [
+        write(tmp_path / f"{name}.csv", split.paths, p) for name, p in (("a", right), ("b", other), ("none", nothing))
+    ]
+    report = evaluate_answers([read_answers(f) for f in files], Store.open(small_store), "public_test", tmp_path / "o")
+    assert [mark["mean_confidence"] for mark in report["model"]["members"]] == [0.6571, 0.6314, None]
+    assert not any("unequally" in line for line in notes(report))

@@ -10,6 +10,9 @@ import typer
 
 from mien.errors import UsageError
 
+#: Difference in mean confidence above which the members of an ensemble are no equals.
+UNEQUAL = 0.05
+
 
 def evaluate(
     data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store from [bold]mien data build[/bold].")],
@@ -126,6 +129,14 @@ def notes(report: dict[str, Any]) -> list[str]:
     for label, count in report["data"].get("left_out", {}).items():
         lines.append(f"note: {count:,} images of {label} are left out: the model has no such class")
     file = report.get("predictions", {})
+    sure = [(member["file"], member["mean_confidence"]) for member in report["model"].get("members", ())]
+    shares = [share for _, share in sure if share is not None]
+    if shares and max(shares) - min(shares) > UNEQUAL:
+        each = ", ".join(f"{name} {share:.2f}" for name, share in sure if share is not None)
+        lines.append(
+            f"warning: the files are unequally sure (mean confidence: {each}), and the surer one weighs more in the "
+            "mean; calibrate all of them or none"
+        )
     if file.get("missing"):
         lines.append(f"warning: {file['missing']:,} images are missing from the file and count as wrong")
     if file.get("without_answer"):

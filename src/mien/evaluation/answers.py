@@ -103,6 +103,7 @@ def read_answers(path: str | Path, *, labels: tuple[str, ...] | None = None) -> 
 def mean_of(members: Sequence[FileAnswers]) -> FileAnswers:
     """An ensemble: the mean of the members' probabilities. An image without an answer of some has that of the others.
 
+    A member that is surer weighs more (:func:`sureness`): members are to be calibrated all, or none.
     Raises DataError where a member has answers alone, other classes or other images than the first.
     """
     first = members[0]
@@ -128,6 +129,13 @@ def mean_of(members: Sequence[FileAnswers]) -> FileAnswers:
     count = given.sum(0)[:, None]
     mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     return replace(first, probabilities=mean.astype(np.float32))
+
+
+def sureness(answers: FileAnswers) -> float | None:
+    """The mean of the greatest probability over the images that have an answer, 0-1; None where none has."""
+    greatest = answers.probabilities.max(axis=1)
+    greatest = greatest[~np.isnan(greatest)]
+    return round(float(greatest.mean()), 4) if len(greatest) else None
 
 
 def _places(answers: FileAnswers) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ from mien.data.duplicates import groups_within
 from mien.data.store import Split, Store, spread
 from mien.errors import OutputError, UsageError
 from mien.evaluation import calibration, metrics, page, page_figures, protocol
-from mien.evaluation.answers import FileAnswers, match, mean_of
+from mien.evaluation.answers import FileAnswers, match, mean_of, sureness
 from mien.evaluation.costs import sha256
 from mien.evaluation.groups import load_groups, store_column
 from mien.evaluation.outputs import write_predictions
@@ -127,7 +127,9 @@ def evaluate_answers(
     sources = [name or "" for name in store_column(store, split_name, "source")]
     matched = match(answers, whole.paths, sources, chosen=chosen)
     found = Predictions(matched.probabilities, None, None)
-    marks = [{"file": member.path.name, "sha256": sha256(member.path)} for member in members]
+    marks: list[dict[str, Any]] = [{"file": member.path.name, "sha256": sha256(member.path)} for member in members]
+    if len(members) > 1:
+        marks = [mark | {"mean_confidence": sureness(member)} for mark, member in zip(marks, members, strict=True)]
     file: dict[str, Any] = (
         marks[0] if len(marks) == 1 else {"file": " + ".join(mark["file"] for mark in marks), "members": marks}
     )
