@@ -65,8 +65,12 @@ class BlockTimer(L.Callback):
 
 
 def recipe_from_scratch(name: str, **changes: str) -> Recipe:
-    """A shipped recipe from fresh weights, without teachers or votes. changes: dotted keys with __ for the dot."""
-    plain = {"model.init": "scratch", "distill": "null", "targets.votes": "0", "accumulate": "1"}
+    """A shipped recipe from fresh weights, without what a loop of timm's parts has not: teachers, votes, degradation.
+
+    changes: dotted keys with __ for the dot.
+    """
+    plain = {"model.init": "scratch", "distill": "null", "targets.votes": "0", "augment.degrade": "0"}
+    plain |= {"accumulate": "1"}
     return load_recipe(name, overrides=plain | {key.replace("__", "."): value for key, value in changes.items()})
 
 

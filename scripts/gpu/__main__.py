@@ -19,6 +19,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+#: Finished runs that travel along: what a stage learns from or starts at.
+TEACHERS = ("compact-clean", "compact-base")
 #: What a call of the tool may take, and what of it is left for its start and end.
 CALL = 600
 
@@ -49,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = whole.add_subparsers(dest="verb", required=True)
     pack = verbs.add_parser("pack")
     pack.add_argument("--store", type=Path, default=ROOT / "stores" / "fer2013")
-    pack.add_argument("--runs", type=Path, nargs="*", default=None, help="teachers; default: compact, compact-base")
+    pack.add_argument("--runs", type=Path, nargs="*", default=None, help=f"teachers; default: {', '.join(TEACHERS)}")
     pack.add_argument("--carry", type=Path, default=ROOT / ".carry")
     pack.add_argument("--python", default="3.12", help="of the other machine, for the wheels; default %(default)s")
     unpack = verbs.add_parser("unpack")
@@ -93,7 +95,7 @@ _RAW = argparse.RawDescriptionHelpFormatter
 def packed(options: argparse.Namespace) -> int:
     from packing import pack
 
-    runs = options.runs if options.runs is not None else [ROOT / "runs" / name for name in ("compact", "compact-base")]
+    runs = options.runs if options.runs is not None else [ROOT / "runs" / name for name in TEACHERS]
     folders = pack(options.store, runs, python=options.python, carry=options.carry)
     for folder in folders:
         size = sum(file.stat().st_size for file in folder.iterdir())

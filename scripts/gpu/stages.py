@@ -59,7 +59,7 @@ def stage_a(seeds: Sequence[int]) -> list[Round]:
         ensemble = [run for run in ensemble if finished(Path(run))] or [str(runs / "compact-base")]
         return [
             Job(
-                "compact-distilled", "compact", "compact-distilled", "compact-distilled", 160,
+                "compact-distilled", "compact-clean", "compact-distilled", "compact-distilled", 160,
                 {"model.init": f"run:{ensemble[0]}", "distill.runs": ensemble}, GRAPHS, weights=1,
             ),
             Job(
