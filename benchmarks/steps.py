@@ -69,8 +69,13 @@ def recipe_from_scratch(name: str, **changes: str) -> Recipe:
 
     changes: dotted keys with __ for the dot.
     """
-    plain = {"model.init": "scratch", "distill": "null", "targets.votes": "0", "augment.degrade": "0"}
-    plain |= {"accumulate": "1"}
+    plain = {
+        "model.init": "scratch",
+        "distill": "null",
+        "targets.votes": "0",
+        "augment.degrade": "0",
+        "accumulate": "1",
+    }
     return load_recipe(name, overrides=plain | {key.replace("__", "."): value for key, value in changes.items()})
 
 

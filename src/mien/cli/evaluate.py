@@ -129,10 +129,10 @@ def notes(report: dict[str, Any]) -> list[str]:
     for label, count in report["data"].get("left_out", {}).items():
         lines.append(f"note: {count:,} images of {label} are left out: the model has no such class")
     file = report.get("predictions", {})
-    sure = [(member["file"], member["mean_confidence"]) for member in report["model"].get("members", ())]
-    shares = [share for _, share in sure if share is not None]
+    sure = [member for member in report["model"].get("members", ()) if member["mean_confidence"] is not None]
+    shares = [member["mean_confidence"] for member in sure]
     if shares and max(shares) - min(shares) > UNEQUAL:
-        each = ", ".join(f"{name} {share:.2f}" for name, share in sure if share is not None)
+        each = ", ".join(f"{member['file']} {member['mean_confidence']:.2f}" for member in sure)
         lines.append(
             f"warning: the files are unequally sure (mean confidence: {each}), and the surer one weighs more in the "
             "mean; calibrate all of them or none"

@@ -128,11 +128,11 @@ def evaluate_answers(
     matched = match(answers, whole.paths, sources, chosen=chosen)
     found = Predictions(matched.probabilities, None, None)
     marks: list[dict[str, Any]] = [{"file": member.path.name, "sha256": sha256(member.path)} for member in members]
+    file = marks[0]
     if len(members) > 1:
-        marks = [mark | {"mean_confidence": sureness(member)} for mark, member in zip(marks, members, strict=True)]
-    file: dict[str, Any] = (
-        marks[0] if len(marks) == 1 else {"file": " + ".join(mark["file"] for mark in marks), "members": marks}
-    )
+        for mark, member in zip(marks, members, strict=True):
+            mark["mean_confidence"] = sureness(member)
+        file = {"file": " + ".join(mark["file"] for mark in marks), "members": marks}
     own_name = " + ".join(member.path.stem for member in members)
     report: dict[str, Any] = {
         "model": {"kind": "predictions", "name": name or own_name} | file,

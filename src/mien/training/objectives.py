@@ -100,12 +100,12 @@ class Expression(Objective):
             drawn["clear"] = images
         drawn |= {name: batch[name] for name in ("expression", "valence_arousal") if name in batch}
         drawn = augment.mixup(drawn, self.settings.mixup, generator)
-        clear = drawn.pop("clear", drawn["images"])  # what the teachers are asked about
         drawn["images"] = self.normalise(drawn["images"])
+        clear = self.normalise(drawn.pop("clear")) if "clear" in drawn else drawn["images"]
         if self._device != drawn["images"].device:
             self._move(drawn["images"].device)
         if self.teachers and self.recipe.distill:
-            answers = self._answers(self.normalise(clear), self.recipe.distill.temperature)
+            answers = self._answers(clear, self.recipe.distill.temperature)
             drawn["teachers"] = answers.clone()  # a CUDA graph's own would be overwritten by the next one
         return drawn
 

@@ -45,7 +45,8 @@ class ModelSection(Section):
     def start(self) -> tuple[str, list[Path]]:
         """``init`` taken apart: its kind, and the runs that it names."""
         kind, _, where = self.init.partition(":")
-        return kind, [Path(run) for run in (where.split(",") if kind == "mean" else [where] if where else [])]
+        runs = where.split(",") if kind == "mean" else [where]
+        return kind, [Path(run) for run in runs if run]
 
 
 class DataSection(Section):
