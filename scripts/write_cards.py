@@ -4,13 +4,14 @@ python scripts/write_cards.py          writes src/mien/weights/<reader>.md and R
 python scripts/write_cards.py --check  exit status 1 where one of them is not up to date (a test runs this)
 """
 
-import hashlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from mien.evaluation.costs import sha256
 from mien.reading.classifier import SHIPPED, Classifier
+from mien.training.recipe import ModelSection
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- figures: begin (scripts/write_cards.py) -->", "<!-- figures: end -->"
@@ -25,8 +26,7 @@ def report(reader: str, what: str) -> Report:
 def corrupted(reader: str) -> dict[str, float]:
     """Its mean accuracy over nine corruptions of five severities, on the weights that are shipped."""
     run = json.loads((ROOT / "results" / "fer2013" / "corruptions.json").read_text("utf-8"))["runs"][reader]
-    shipped = hashlib.sha256((ROOT / "src" / "mien" / "weights" / f"{reader}.onnx").read_bytes()).hexdigest()
-    if run["model"]["sha256"] != shipped:
+    if run["model"]["sha256"] != sha256(ROOT / "src" / "mien" / "weights" / f"{reader}.onnx"):
         sys.exit(f"error: expected corruptions.json of the shipped {reader}.onnx, got another's; run scripts/measure")
     return run["mean_corruption_accuracy"]
 
@@ -53,7 +53,8 @@ def card(name: str) -> str:
     speed = bench()["faces_per_second"][name]
     size = (ROOT / "src" / "mien" / "weights" / f"{name}.onnx").stat().st_size
     recipe = origin["recipe"]
-    seldom = " and drawings" if recipe["augment"].get("degrade") else ", drawings and strong blur"
+    degraded = recipe["augment"].get("degrade", 0)
+    seldom = " and drawings" if degraded else ", drawings and strong blur"
     lines = [
         f"# Model card: `{name}`",
         "",
@@ -78,21 +79,22 @@ def card(name: str) -> str:
             f"- **Distilled** from {teachers}: {recipe['distill']['weight']:.0%} of the loss, "
             f"temperature {recipe['distill']['temperature']}."
         )
-    if recipe["model"].get("init", "scratch") != "scratch":
-        kind, _, runs = recipe["model"]["init"].partition(":")
-        named = " and ".join(f"`{Path(run).name}`" for run in runs.split(","))
+    kind, runs = ModelSection(**recipe["model"]).start
+    if runs:
+        named = " and ".join(f"`{run.name}`" for run in runs)
         means = "the mean of the weights" if kind == "mean" else "the weights"
         lines.append(f"- **Started** from {means} of {named} (recipes of these names).")
-    if recipe["augment"].get("degrade"):
+    if degraded:
         lines.append(
-            f"- **Degraded**: {recipe['augment']['degrade']:.0%} of the pictures blurred, of low resolution, noisy, "
+            f"- **Degraded**: {degraded:.0%} of the pictures blurred, of low resolution, noisy, "
             "compressed, darker or brighter, or of low contrast (`src/mien/data/degrade.py`)."
         )
     lines += [
         f"- **Recipe**: `recipes/{name}.yaml`, {recipe['epochs']} epochs, seed {recipe['seed']}, {origin['device']}, "
         f"commit `{origin['commit']}`. One seed; the spread between seeds was not measured.",
-        "- **Selection**: the epoch with the best PublicTest accuracy; the figures below are therefore slightly "
-        "optimistic. PrivateTest was predicted blind (`results/fer2013/private_test/`), its labels were never seen.",
+        "- **Selection**: the epoch with the best PublicTest accuracy, and the last stage among a few candidates by "
+        "their figures there (`results/LOG.md`); the figures below are therefore slightly optimistic. PrivateTest was "
+        "predicted blind (`results/fer2013/private_test/`), its labels were never seen.",
         "",
         "## Figures on PublicTest (3,589 images)",
         "",
