@@ -45,6 +45,7 @@ def export_onnx(
     temperature_tta: float | None = None,
     provenance: Mapping[str, Any] | None = None,
     weights: str = "fp32",
+    task: str = "expression",
 ) -> dict[str, float]:
     """Write ``path`` and return what the gate measured.
 
@@ -60,6 +61,7 @@ def export_onnx(
         store_weights_as_half(model)
     metadata = {
         "mien.format": FORMAT,
+        "mien.task": task,
         "mien.name": name,
         "mien.labels": json.dumps(list(labels)),
         "mien.preprocess": preprocess.to_json(),
@@ -108,7 +110,7 @@ def export_run(
     """
     from mien.training.networks import load_network
 
-    network, recipe, preprocess, meta = load_network(run)
+    network, recipe, preprocess, meta = load_network(run, tasks=("expression", "orientation"))
     if not meta:
         print(f"note: {run} has no meta.json (is it still training?); provenance is incomplete", file=sys.stderr)
     provenance = {
@@ -132,6 +134,7 @@ def export_run(
         temperature_tta=temperature_tta,
         provenance=provenance,
         weights="fp16" if half else "fp32",
+        task=recipe.task,
     )
 
 

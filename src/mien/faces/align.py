@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.errors import ModelError, UsageError
-from mien.faces.detector import Detection, picture_size
+from mien.faces.detector import Detection, picture_size, turned_points
 
 Uint8 = NDArray[np.uint8]
 
@@ -80,6 +80,7 @@ def align_crop(image: Uint8, detection: Detection, *, size: int, geometry: CropG
     """One face as a square: turned so that the eyes are level, antialiased where it shrinks.
 
     image: uint8 H×W×3 RGB, the picture in which the face was found. size: side of the result in pixels.
+    A face that is turned (``detection.turns``) comes out upright.
     Where the crop reaches beyond the picture, the picture's border pixels are repeated. A detection that is a crop
     already (``is_crop``) is only resized, as ``Preprocess.pixels`` does it.
     Returns uint8 size×size×3. Raises UsageError for another kind of array or a size below 1.
@@ -91,6 +92,9 @@ def align_crop(image: Uint8, detection: Detection, *, size: int, geometry: CropG
         whole = Image.fromarray(image)
         return np.array(whole.resize((size, size), Image.Resampling.BILINEAR))
 
+    if detection.turns:
+        image, detection = np.rot90(image, detection.turns), detection.turned(height, width, detection.turns)
+        height, width, _ = image.shape
     x, y, side, along, across = _placed(height, width, detection, geometry)
 
     # Three steps keep it both sharp and fast: average whole pixels down to at most three times the size, turn and
@@ -127,6 +131,12 @@ def landmarks_in_crop(
     height, width = picture
     if detection.is_crop:
         return tuple((x * size / width, y * size / height) for x, y in points)
+    if detection.turns:
+        moved = turned_points(np.asarray(points, np.float64), height, width, detection.turns)
+        points = tuple((x, y) for x, y in moved.tolist())
+        upright = detection.turned(height, width, detection.turns)
+        height, width = (width, height) if detection.turns % 2 else (height, width)
+        detection = upright
     x0, y0, side, along, across = _placed(height, width, detection, geometry)
     unit = size / side
     return tuple(

@@ -5,8 +5,8 @@ crops already, as data sets hold them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +28,27 @@ class Detection:
     landmarks: float32 5×2, (x, y) in picture pixels: left eye, right eye, nose, left and right corner of the mouth,
     where left is the picture's left; None where the detector gives none.
     is_crop: the box already is the crop that a reader wants: no margin, no rotation.
+    turns: the face is upright in ``numpy.rot90(picture, turns)``, 0-3; left and right of the landmarks are meant there.
     """
 
     box: Box
     score: float
     landmarks: Float32 | None = None
     is_crop: bool = False
+    turns: int = 0
+
+    def turned(self, height: int, width: int, turns: int) -> "Detection":
+        """The same face in ``numpy.rot90(picture, turns)``, where the picture is height × width pixels."""
+        box, turns = self.box, turns % 4
+        corners = np.asarray([[box.x, box.y], [box.x + box.w, box.y + box.h]], np.float64)
+        low, high = np.sort(turned_points(corners, height, width, turns), axis=0)
+        landmarks = None if self.landmarks is None else turned_points(self.landmarks, height, width, turns)
+        return replace(
+            self,
+            box=Box(float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])),
+            landmarks=landmarks,
+            turns=(self.turns - turns) % 4,
+        )
 
 
 class Detector(Protocol):
@@ -47,6 +62,13 @@ class Detector(Protocol):
         ...
 
 
+def turned_points(points: NDArray[Any], height: int, width: int, turns: int) -> NDArray[Any]:
+    """N×2 points (x, y) of a picture, in ``numpy.rot90(picture, turns)``; 0 ≤ turns ≤ 3."""
+    x, y = points[:, 0], points[:, 1]
+    moved = ((x, y), (y, width - x), (width - x, height - y), (height - y, x))[turns]
+    return np.stack(moved, axis=1)
+
+
 class WholeImage:
     """The detector ``none``: each image is one face crop."""
 
@@ -58,13 +80,20 @@ class WholeImage:
 
 
 def make_detector(
-    name: str, *, detect_size: int | None = None, threads: int = 1, min_score: float | None = None
+    name: str,
+    *,
+    detect_size: int | None = None,
+    threads: int = 1,
+    min_score: float | None = None,
+    turned: bool = True,
 ) -> Detector:
     """The detector of that name: one of :data:`DETECTORS`.
 
     detect_size: the longer side, in pixels, at which a picture is searched (default: chosen for each picture).
     threads: processor threads that one search uses. min_score: faces with a lower score, 0-1, are left out
-    (default: the detector's own). ``none`` needs none of the three, but they are checked all the same.
+    (default: the detector's own). turned: also find faces in pictures that lie on their side or upside down, and leave
+    out finds that are no face (:mod:`mien.faces.upright`). ``none`` needs none of these, but they are checked all the
+    same.
     Raises UsageError for an unknown name or an option out of range, ModelError where the weights cannot be used.
     """
     if name not in DETECTORS:
@@ -79,7 +108,12 @@ def make_detector(
         raise UsageError(f"expected at least 1 thread, got {threads}")
     if min_score is not None and not 0 < min_score <= 1:
         raise UsageError(f"expected a smallest detection score above 0 and up to 1, got {min_score}")
-    return DETECTORS[name](detect_size, threads, min_score)
+    detector = DETECTORS[name](detect_size, threads, min_score)
+    if not turned or name == WholeImage.name:
+        return detector
+    from mien.faces.upright import UprightDetector  # loads ONNX Runtime
+
+    return UprightDetector(detector, threads=threads)
 
 
 def picture_size(image: Uint8) -> tuple[int, int]:

@@ -116,3 +116,32 @@ def nano(
         first_stride=2,
         dropout=dropout,
     )
+
+
+@register(
+    "pico",
+    source="ours",
+    summary="residual net, 48-80 channels at 10-5 pixels; tells which way up a face is",
+    color="grey",
+    input_sizes=(40, 48),
+)
+def pico(
+    *,
+    num_classes: int = 7,
+    in_channels: int = 1,
+    stem: tuple[int, ...] = (16,),
+    widths: tuple[int, ...] = (48, 80),
+    depths: tuple[int, ...] = (1, 1),
+    dropout: float = 0.0,
+) -> nn.Module:
+    """0.13 M parameters, about 5 MMAC at 40×40."""
+    return CompactNet(
+        num_classes=num_classes,
+        in_channels=in_channels,
+        stem=tuple(stem),
+        stem_kernel=5,
+        widths=tuple(widths),
+        depths=tuple(depths),
+        first_stride=2,
+        dropout=dropout,
+    )

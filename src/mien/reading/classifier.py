@@ -63,6 +63,8 @@ class ModelMeta:
                 f"{where}: expected model format {FORMAT}, got {raw['mien.format']!r}",
                 hint="it was written by another version of mien; export it again",
             )
+        if (task := raw.get("mien.task", "expression")) != "expression":
+            raise ModelError(f"{where}: expected a model that reads expressions, got one of task {task!r}")
         try:
             labels = json.loads(raw["mien.labels"])
             labels = tuple(labels) if isinstance(labels, list) else ()

@@ -32,7 +32,7 @@ def build_network(recipe: Recipe, *, classes: int = len(SEVEN), pretrained: bool
     """
     model, side = recipe.model, recipe.data.window or recipe.data.size
     network = registry.build(model.name, model.args, num_classes=classes, image_size=side, pretrained=pretrained)
-    if recipe.task == "expression":
+    if recipe.task != "masked_image":
         return network
     channels = registry.spec(model.name).channels
     try:
@@ -54,6 +54,14 @@ def starting_network(recipe: Recipe, *, classes: int = len(SEVEN)) -> nn.Module:
     elif kind == "ssl":
         _start_from_pretraining(runs[0], network, recipe)
     return network
+
+
+#: What a run of a task is for, where a run of another one is expected.
+_USE_OF = {
+    "expression": "see mien evaluate",
+    "masked_image": "start a recipe of the same network from it with model.init: ssl:{run}",
+    "orientation": "measure it with benchmarks/turned_faces.py, export it with mien export {run} -o FILE.onnx",
+}
 
 
 def try_network(network: nn.Module, recipe: Recipe, *, classes: int = len(SEVEN)) -> None:
@@ -79,20 +87,22 @@ def try_network(network: nn.Module, recipe: Recipe, *, classes: int = len(SEVEN)
         raise RecipeError(f"{recipe.model.name}: expected an output of {tuple(expected)}, got {tuple(shape)}")
 
 
-def load_network(run: str | Path, *, checkpoint: str = "best") -> tuple[nn.Module, Recipe, Preprocess, dict[str, Any]]:
+def load_network(
+    run: str | Path, *, checkpoint: str = "best", tasks: tuple[str, ...] = ("expression",)
+) -> tuple[nn.Module, Recipe, Preprocess, dict[str, Any]]:
     """A finished run's network in eval mode, its recipe, preprocess and ``meta.json``. Raises DataError.
 
-    checkpoint: "best" or "last".
+    checkpoint: "best" or "last". tasks: the tasks that the caller can do something with.
     """
     run = Path(run)
     file = run / f"{checkpoint}.ckpt"
     if not file.is_file() or not (run / "recipe.yaml").is_file():
         raise DataError(f"expected a run directory with recipe.yaml and {checkpoint}.ckpt, got {run}")
     recipe = load_recipe(run / "recipe.yaml")
-    if recipe.task != "expression":
+    if recipe.task not in tasks:
         raise DataError(
-            f"expected a run that reads expressions, got {run}, a {recipe.task} run",
-            hint=f"start a recipe of {recipe.model.name} from it with model.init: ssl:{run}",
+            f"expected a run of task {' or '.join(tasks)}, got {run}, a run of task {recipe.task}",
+            hint=_USE_OF[recipe.task].format(run=run),
         )
     meta = read_meta(run)
     network = build_network(recipe, classes=len(meta.get("labels", SEVEN)))

@@ -20,6 +20,7 @@ from mien.models.masked_image import MaskedImageModel
 from mien.preprocess import Preprocess
 from mien.training.channels import channels
 from mien.training.compiling import Compiler, as_written
+from mien.training.orientation import orientation_targets, turned
 from mien.training.recipe import Recipe
 
 #: A step's inputs by name, each with one row an image, so that micro-batches are slices of them.
@@ -186,6 +187,38 @@ class MaskedImage(Objective):
         return {"valid_loss": network.loss(images, mask) * len(images)}
 
 
+class Orientation(Objective):
+    """Which way up a face is, or that there is none (``mien.faces.orientation``).
+
+    Faces, which are upright in the data set, are turned by a random multiple of 90°; pictures without a face too, and
+    stay what they are. In validation the multiple follows the image's row.
+    """
+
+    monitor, mode = "valid_accuracy", "max"
+
+    def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
+        generator = augment.step_generator(self.recipe.seed, step, rank)
+        images = degrade(self.augmented(batch, generator), self.settings.degrade, generator)
+        turns = torch.randint(4, (len(images),), generator=generator)
+        images = self.normalise(turned(images, augment.upload(turns, images.device)))
+        return {"images": images, "orientation": orientation_targets(batch["labels"], turns)}
+
+    def loss(self, network: nn.Module, drawn: Drawn) -> tuple[Tensor, dict[str, Tensor]]:
+        logits, targets = network(drawn["images"]).float(), drawn["orientation"]
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.targets.smoothing)
+        hits = (logits.argmax(1) == targets).float().mean()
+        return loss, {"train_loss": loss.detach(), "train_accuracy": hits.detach()}
+
+    def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        turns = batch["index"] % 4
+        logits = network(turned(self.plain(batch), turns)).float()
+        targets = orientation_targets(batch["labels"], turns)
+        return {
+            "valid_loss": F.cross_entropy(logits, targets, reduction="sum"),
+            "valid_accuracy": (logits.argmax(1) == targets).sum().float(),
+        }
+
+
 def build_objective(
     recipe: Recipe,
     preprocess: Preprocess,
@@ -199,4 +232,6 @@ def build_objective(
     if recipe.task == "masked_image":
         assert isinstance(network, MaskedImageModel)
         return MaskedImage(recipe, preprocess, network=network)
+    if recipe.task == "orientation":
+        return Orientation(recipe, preprocess)
     return Expression(recipe, preprocess, teachers=teachers, class_weights=class_weights, compiler=compiler)

@@ -54,6 +54,7 @@ class DataSection(Section):
 
     size: side in pixels that pictures are brought to. window: side of the part that the network takes, where not all.
     balance: "online" shows each class equally often in every epoch; see ``data/online.py``.
+    non_faces: of task "orientation", a store of pictures without a face, with splits of the same names.
     """
 
     train: str = "training"
@@ -63,6 +64,7 @@ class DataSection(Section):
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
     balance: Literal["none", "online"] = "none"
+    non_faces: Path | None = None
     limit: int | None = Field(
         default=None, ge=1, description="only N rows of each split, spread evenly over it (smoke runs)"
     )
@@ -190,13 +192,14 @@ class MaskingSection(Section):
 class Recipe(Section):
     """One training run. seed fixes weights, order and augmentation.
 
-    task: "expression", or "masked_image": pretraining without labels. batch_size: images of one step, whatever the
+    task: "expression"; "masked_image": pretraining without labels; or "orientation": which way up a face is
+    (``training/orientation.py``). batch_size: images of one step, whatever the
     number of processes; accumulate: in how many parts each process computes its share. early_stop: end after that
     many epochs without a better validated figure.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    task: Literal["expression", "masked_image"] = "expression"
+    task: Literal["expression", "masked_image", "orientation"] = "expression"
     model: ModelSection
     data: DataSection = DataSection()
     augment: AugmentSection = AugmentSection()
@@ -223,8 +226,12 @@ class Recipe(Section):
             raise ValueError(f"expected a batch_size that accumulate divides, got {self.batch_size}/{self.accumulate}")
         if self.data.balance == "online" and self.targets.class_weights != "none":
             raise ValueError("expected data.balance or targets.class_weights, got both: they even out the same thing")
-        if self.task == "masked_image" and self.distill:
-            raise ValueError("expected no distill section with task masked_image: there are no labels to agree on")
+        if self.task != "expression" and self.distill:
+            raise ValueError(f"expected no distill section with task {self.task}: teachers read expressions")
+        if (self.task == "orientation") != (self.data.non_faces is not None):
+            raise ValueError("expected data.non_faces with task orientation, and with no other task")
+        if self.task == "orientation" and (self.augment.flip not in (0, 0.5) or self.augment.mixup):
+            raise ValueError("expected augment.flip 0 or 0.5 and augment.mixup 0 with task orientation")
         return self
 
     def to_yaml(self) -> str:

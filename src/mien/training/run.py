@@ -41,6 +41,7 @@ from mien.training.compiling import as_written, check_compiler, compiler
 from mien.training.device import place
 from mien.training.module import FerModule
 from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, try_network
+from mien.training.orientation import orientation_dataset, task_labels
 from mien.training.prerequisites import check_prerequisites
 from mien.training.progress import EpochLog, progress_bar
 from mien.training.recipe import Recipe, differences, load_recipe
@@ -93,7 +94,8 @@ def train(
     _check_splits(recipe, store)
     if compiled or cuda_graphs:
         check_compiler(recipe, device, cuda_graphs=cuda_graphs, devices=devices)
-    preprocess, classes = recipe_preprocess(recipe), len(store.labels)
+    preprocess, labels = recipe_preprocess(recipe), task_labels(recipe, store)
+    classes = len(labels)
     check_prerequisites(recipe, store.path, resume=go_on is not None)
     train_split = store.read(recipe.data.train).limited(recipe.data.limit)
     online = recipe.data.balance == "online"
@@ -112,12 +114,10 @@ def train(
     L.seed_everything(recipe.seed, verbose=False)
     network = build_network(recipe, classes=classes) if go_on else starting_network(recipe, classes=classes)
     try_network(network, recipe, classes=classes)
-    teachers = (
-        [load_teacher(path, preprocess, labels=store.labels) for path in recipe.distill.runs] if recipe.distill else []
-    )
+    teachers = [load_teacher(path, preprocess, labels=labels) for path in recipe.distill.runs] if recipe.distill else []
     weights = None
     if recipe.task == "expression" and recipe.targets.class_weights == "inverse":
-        weights = inverse_weights(train_set.columns["labels"].cpu().numpy(), len(store.labels))
+        weights = inverse_weights(train_set.columns["labels"].cpu().numpy(), classes)
     module = FerModule(
         network,
         recipe,
@@ -127,7 +127,7 @@ def train(
         class_weights=weights,
         compiler=compiler(cuda_graphs=cuda_graphs) if compiled or cuda_graphs else as_written,
     )
-    meta = _meta(recipe, store, network, images=len(train_set), device=device, devices=devices)
+    meta = _meta(recipe, store, network, labels=labels, images=len(train_set), device=device, devices=devices)
     meta["compiled"] = "cuda graphs" if cuda_graphs else compiled
     if rank == 0:
         try:
@@ -198,6 +198,8 @@ def crop_dataset(
 ) -> CropDataset:
     """A store's split as the loader wants it: sized, in the network's colour, with its targets over the classes."""
     split = split.limited(recipe.data.limit)
+    if recipe.task == "orientation":
+        return orientation_dataset(split, recipe, lambda images: _kept(images, preprocess, train=train))
     images, labels = split.images, np.asarray(split.labels)
     if not len(labels):
         raise DataError(f"expected images in split {split.name!r}, got none")
@@ -288,9 +290,10 @@ def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
         raise UsageError(
             f"--resume: {run} was started with another recipe: {'; '.join(changed)}", hint="resume with the same"
         )
-    data = read_meta(run).get("data", {}).get("store")
-    if data not in (None, store.fingerprint):
-        raise UsageError(f"--resume: {run} was started with store {data}, got {store.fingerprint} ({store.path})")
+    data = read_meta(run).get("data", {})
+    for key, now in ({"store": store.fingerprint} | _other_store(recipe)).items():
+        if data.get(key) not in (None, now):
+            raise UsageError(f"--resume: {run} was started with {key} {data[key]}, got {now}")
     if last.is_file():
         try:
             torch.load(last, map_location="cpu", weights_only=True)
@@ -306,14 +309,22 @@ def _as_json(meta: dict[str, Any]) -> str:
 
 
 def _meta(
-    recipe: Recipe, store: Store, network: nn.Module, *, images: int, device: torch.device, devices: int
+    recipe: Recipe,
+    store: Store,
+    network: nn.Module,
+    *,
+    labels: tuple[str, ...],
+    images: int,
+    device: torch.device,
+    devices: int,
 ) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "model": recipe.model.name,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "labels": list(store.labels),
-        "data": {"store": store.fingerprint, "train": recipe.data.train, "images": images, "summary": store.summary},
+        "labels": list(labels),
+        "data": {"store": store.fingerprint, "train": recipe.data.train, "images": images, "summary": store.summary}
+        | _other_store(recipe),
         "mien": mien.__version__,
         "commit": checkout_commit(),
         "torch": torch.__version__,
@@ -322,6 +333,11 @@ def _meta(
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({platform.machine()})",
         "devices": devices,
     }
+
+
+def _other_store(recipe: Recipe) -> dict[str, str]:
+    """The fingerprint of the store that the recipe names beside the run's own."""
+    return {} if recipe.data.non_faces is None else {"non_faces": Store.open(recipe.data.non_faces).fingerprint}
 
 
 class _quiet(warnings.catch_warnings):

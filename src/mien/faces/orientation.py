@@ -1,0 +1,82 @@
+"""Which way up a found face is: upright, turned by 90, 180 or 270°, or no face at all.
+
+A photo without an orientation flag (a scan, a screenshot, a frame of a phone's video) may lie on its side or upside
+down. A detector still finds many of its faces, but neither its score nor its landmarks tell that they are turned, and
+a reader of expressions then answers at random, often with high confidence. So a small network of our own looks at each
+found face. It is trained by ``recipes/orientation.yaml``; its card is ``mien/weights/orientation.md``.
+:class:`mien.faces.upright.UprightDetector` acts on what it says.
+"""
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mien.errors import ModelError
+from mien.faces.align import CropGeometry, align_crop
+from mien.faces.detector import Detection
+from mien.preprocess import Preprocess
+from mien.results import Box
+
+Uint8 = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
+
+#: The network's classes. turned_90: the picture was turned counter-clockwise by 90°, as ``numpy.rot90`` does it.
+ORIENTATIONS: tuple[str, ...] = ("upright", "turned_90", "turned_180", "turned_270", "no_face")
+UPRIGHT, NO_FACE = 0, 4
+_REINSTALL = "reinstall mien"
+
+
+class OrientationNet:
+    """The shipped network on ONNX Runtime. Safe to share between threads.
+
+    threads: of one run. Raises ModelError where the file is missing, broken, or another model.
+    """
+
+    def __init__(self, *, threads: int = 1) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # a failure is raised, not printed
+        try:
+            content = files("mien.weights").joinpath("orientation.onnx").read_bytes()
+            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            told = self._session.get_modelmeta().custom_metadata_map
+        except Exception as error:  # ONNX Runtime's own errors share no public base
+            raise ModelError(
+                f"expected the orientation network that mien ships, got {error}", hint=_REINSTALL
+            ) from error
+        if told.get("mien.task") != "orientation" or json.loads(told["mien.labels"]) != list(ORIENTATIONS):
+            raise ModelError(f"expected labels {', '.join(ORIENTATIONS)}, got {dict(told)}", hint=_REINSTALL)
+        self._preprocess = Preprocess.from_json(told["mien.preprocess"])
+        self._temperature = float(told["mien.temperature"])
+
+    def probabilities(self, image: Uint8, found: Sequence[Detection]) -> Float32:
+        """image: uint8 H×W×3. found: N faces in it. Returns float32 N×5, in the order of :data:`ORIENTATIONS`."""
+        if not found:
+            return np.zeros((0, len(ORIENTATIONS)), np.float32)
+        size = self._preprocess.size
+        crops = [self._preprocess.pixels(orientation_crop(image, face, size=size)) for face in found]
+        logits = self._session.run(["logits"], {"crops": self._preprocess.normalise(np.stack(crops))})[0]
+        powers = np.exp((logits - logits.max(axis=1, keepdims=True)) / self._temperature)
+        probabilities: Float32 = powers / powers.sum(axis=1, keepdims=True)
+        return probabilities
+
+
+def orientation_crop(image: Uint8, found: Detection, *, size: int) -> Uint8:
+    """The square that the network sees: around the box's centre, as wide as its longer side, never turned.
+
+    The landmarks are not used, because they are wrong on turned faces; and a turned face's box is wider than tall.
+    image: uint8 H×W×3. size: side of the result in pixels. Returns uint8 size×size×3.
+    """
+    square = Detection(squared(found.box), found.score)
+    return align_crop(image, square, size=size, geometry=CropGeometry.default())
+
+
+def squared(box: Box) -> Box:
+    """The square around a box's centre, as wide as its longer side."""
+    side = max(box.w, box.h)
+    return Box(box.x + (box.w - side) / 2, box.y + (box.h - side) / 2, side, side)
