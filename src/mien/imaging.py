@@ -77,7 +77,9 @@ def load_rgb(source: Source, *, max_pixels: int = MAX_PIXELS, on_note: OnNote | 
     """One picture as upright RGB.
 
     source: a path; the bytes of a file; a PIL image; or an array: H×W, H×W×1, H×W×3 or H×W×4 of uint8, bool,
-    uint16 (0-65535) or float (0-1). Transparency is laid on white; of an animation the first frame is taken.
+    uint16 (0-65535) or float (0-1). Transparency is laid on white.
+    Of an animated file the first frame is taken; of a PIL image the frame where it stands. A PIL image is loaded, as
+    any use of its pixels would, and otherwise left as it was: the same frame, the same pixels, its file open.
     max_pixels: width × height that is still decoded. on_note: called with one line about what was left out.
 
     Returns uint8 H×W×3, contiguous. Raises ImageError, whose ``type`` is missing, empty, unreadable, truncated,
@@ -86,8 +88,7 @@ def load_rgb(source: Source, *, max_pixels: int = MAX_PIXELS, on_note: OnNote | 
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        _check_size(source.size, max_pixels)
-        return _decode(lambda: source, b"", b"", on_note)
+        return _from_image(source, max_pixels, on_note)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _from_stream(BytesIO(bytes(source)), len(source), max_pixels, on_note)
     if isinstance(source, (str, os.PathLike)):
@@ -157,34 +158,93 @@ def _from_stream(stream: IO[bytes], size: int, max_pixels: int, on_note: OnNote 
     if size < riff or 0 < size <= directory:
         raise ImageError("the file ends before the picture does", kind="truncated")
 
+    left_out = ""
+
     def open_checked() -> Image.Image:
+        nonlocal left_out
         image = Image.open(stream, formats=_FORMATS)
         _check_size(image.size, max_pixels)
+        frames = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1  # before loading: it seeks
+        if frames > 1:
+            left_out = f"has {frames} {_ANIMATED[image.format or '']}s; only the first is read"
         return image
 
-    return _decode(open_checked, head, tail, on_note)
+    rgb = _decode(open_checked, head, tail)
+    if left_out and on_note is not None:
+        on_note(left_out)
+    return rgb
 
 
-def _decode(open_image: Callable[[], Image.Image], head: bytes, tail: bytes, on_note: OnNote | None) -> Uint8:
+def _from_image(image: Image.Image, max_pixels: int, on_note: OnNote | None) -> Uint8:
+    """A PIL image of the caller's, at the frame where it stands. It is never moved: what was drawn on it would be lost."""
+    _check_size(image.size, max_pixels)
+    frames = _count_frames(image) if on_note is not None else None  # first: decoding a single frame closes the file
+    try:
+        rgb = _decode(lambda: image, b"", b"")
+    except ImageError as error:
+        if _is_closed(image):
+            raise ImageError(
+                "expected a PIL image whose pixels can be had, got one that was closed before they were read",
+                kind="unreadable",
+                hint="read it before it or its file is closed, or load() it before",
+            ) from error
+        raise
+    place = image.tell() if image.format in _ANIMATED else 0  # type: ignore[no-untyped-call]
+    if on_note is not None and (place > 0 or (frames or 1) > 1):
+        word = _ANIMATED[image.format or ""]
+        have = f"has {frames} {word}s; " if frames is not None else ""
+        on_note(f"{have}only {word} {place}, counted from 0, at which the image stands, is read")
+    return rgb
+
+
+def _is_closed(image: Image.Image) -> bool:
+    """Whether a PIL image has neither its pixels nor a file from which they could come."""
+    try:
+        image.getpixel((0, 0))
+        return False
+    except Exception:
+        stream = getattr(image, "fp", None)
+        return stream is None or bool(getattr(stream, "closed", False))
+
+
+def _count_frames(image: Image.Image) -> int | None:
+    """How many frames a caller's image has, without moving it; None where that cannot be known.
+
+    For GIF and TIFF, Pillow's own ``n_frames`` walks through the file with the image itself and throws its pixels away,
+    so a second image on the same stream is asked.
+    """
+    if image.format not in _ANIMATED:
+        return 1
+    known = vars(image).get("n_frames", vars(image).get("_n_frames"))
+    stream = getattr(image, "_fp", None) or getattr(image, "fp", None)
+    if known is not None or stream is None:
+        return known
+    try:
+        place = stream.tell()
+        try:
+            with _quiet_pillow:
+                count = getattr(Image.open(stream, formats=[image.format]), "n_frames", 1)
+        finally:
+            stream.seek(place)
+    except Exception:  # closed, or damaged behind the frame that is read
+        return None
+    return int(count)
+
+
+def _decode(open_image: Callable[[], Image.Image], head: bytes, tail: bytes) -> Uint8:
     """Run Pillow and turn whatever it throws into an ImageError. head, tail: the file's first and last bytes."""
     try:
         with _quiet_pillow:
             image = open_image()
-            frames = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
-            if frames > 1 and image.tell() != 0:
-                image.seek(0)
             image.load()
-            word = _ANIMATED.get(image.format or "")
             rgb = _upright(_to_rgb(image), _orientation(image))
+            return np.ascontiguousarray(np.asarray(rgb))
     except ImageError:
         raise
     except (MemoryError, Image.DecompressionBombError) as error:
         raise ImageError("the picture does not fit into memory", kind="too_large") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
         raise _explain(error, head, tail) from error
-    if frames > 1 and on_note is not None:
-        on_note(f"has {frames} {word}s; only the first is read")
-    return np.ascontiguousarray(np.asarray(rgb))
 
 
 def _explain(error: Exception, head: bytes, tail: bytes) -> ImageError:

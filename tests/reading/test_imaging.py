@@ -142,13 +142,6 @@ def test_first_frame_and_a_note(kind: str, word: str) -> None:
     assert notes == [f"has 2 {word}; only the first is read"]
 
 
-def test_pil_image_on_a_later_frame_is_rewound() -> None:
-    data = encode(Image.new("L", (8, 8), 255), "GIF", save_all=True, append_images=[Image.new("L", (8, 8), 0)])
-    image = Image.open(BytesIO(data))
-    image.seek(1)
-    assert load_rgb(image).min() == 255
-
-
 def test_one_pixel() -> None:
     assert load_rgb(encode(Image.new("L", (1, 1), 7), "PNG")).tolist() == [[[7, 7, 7]]]
 
