@@ -19,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mien.deep import is_deep_colour, is_planar, sixteen_bits, tiff_pixels, white_is_zero
 from mien.errors import ImageError
+from mien.pixels import as_numpy, from_array, to_eight_bits
 
 Uint8 = NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[Any]
 OnNote = Callable[[str], None]
 
 MAX_PIXELS = 100_000_000  # a 100 MP medium-format photo still passes; decoded it is 300 MB
-FLOAT_SLACK = 0.01  # of float arrays beyond 0-1: what resizing or rounding left
 PIPE_WAIT_S = 2.0  # for the first byte of a named pipe; a folder may hold one that nobody will ever write to
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
@@ -76,8 +77,9 @@ _ORIENTATION = 0x0112
 def load_rgb(source: Source, *, max_pixels: int = MAX_PIXELS, on_note: OnNote | None = None) -> Uint8:
     """One picture as upright RGB.
 
-    source: a path; the bytes of a file; a PIL image; or an array: H×W, H×W×1, H×W×3 or H×W×4 of uint8, bool,
-    uint16 (0-65535) or float (0-1). Transparency is laid on white.
+    source: a path; the bytes of a file; a PIL image; or an array H×W, H×W×1, H×W×3 or H×W×4 in the order RGB (OpenCV's
+    BGR is turned by ``array[..., ::-1]``) of bool, integers or floats; ``mien.pixels`` has the rule that says what is
+    white, for arrays and deep files alike. Transparency is laid on white.
     Of an animated file the first frame is taken; of a PIL image the frame where it stands. A PIL image is loaded, as
     any use of its pixels would, and otherwise left as it was: the same frame, the same pixels, its file open.
     max_pixels: width × height that is still decoded. on_note: called with one line about what was left out.
@@ -86,15 +88,18 @@ def load_rgb(source: Source, *, max_pixels: int = MAX_PIXELS, on_note: OnNote | 
     too_large or unsupported.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return from_array(source)
     if isinstance(source, Image.Image):
         return _from_image(source, max_pixels, on_note)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _from_stream(BytesIO(bytes(source)), len(source), max_pixels, on_note)
     if isinstance(source, (str, os.PathLike)):
         return _from_path(os.fspath(source), max_pixels, on_note)
+    mend = as_numpy(source)
     raise ImageError(
-        f"expected a path, bytes, a PIL image or a NumPy array, got {type(source).__name__}", kind="unsupported"
+        f"expected a path, bytes, a PIL image or a NumPy array, got {type(source).__name__}",
+        kind="unsupported",
+        hint=f"give {mend}" if mend else None,
     )
 
 
@@ -162,11 +167,22 @@ def _from_stream(stream: IO[bytes], size: int, max_pixels: int, on_note: OnNote 
 
     def open_checked() -> Image.Image:
         nonlocal left_out
-        image = Image.open(stream, formats=_FORMATS)
+        stream.seek(0)
+        try:
+            image = Image.open(stream, formats=_FORMATS)
+        except Image.UnidentifiedImageError:
+            if not directory:
+                raise
+            return _deep_tiff(stream, max_pixels)
         _check_size(image.size, max_pixels)
         frames = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1  # before loading: it seeks
         if frames > 1:
             left_out = f"has {frames} {_ANIMATED[image.format or '']}s; only the first is read"
+        if is_planar(image):
+            return _deep_tiff(stream, max_pixels)
+        if is_deep_colour(image) and "transparency" not in image.info:
+            values = from_array(sixteen_bits(image, Image.open(BytesIO(_all_of(stream)), formats=_FORMATS)))
+            return _with_orientation(Image.fromarray(values), _orientation(image))
         return image
 
     rgb = _decode(open_checked, head, tail)
@@ -175,8 +191,24 @@ def _from_stream(stream: IO[bytes], size: int, max_pixels: int, on_note: OnNote 
     return rgb
 
 
+def _deep_tiff(stream: IO[bytes], max_pixels: int) -> Image.Image:
+    """A TIFF that Pillow does not read, or not rightly, as an image in RGB that says how it is to be turned."""
+    pixels, orientation = tiff_pixels(_all_of(stream), max_pixels)
+    return _with_orientation(Image.fromarray(pixels), orientation)
+
+
+def _all_of(stream: IO[bytes]) -> bytes:
+    stream.seek(0)
+    return stream.read()
+
+
+def _with_orientation(image: Image.Image, orientation: int) -> Image.Image:
+    image.getexif()[_ORIENTATION] = orientation
+    return image
+
+
 def _from_image(image: Image.Image, max_pixels: int, on_note: OnNote | None) -> Uint8:
-    """A PIL image of the caller's, at the frame where it stands. It is never moved: what was drawn on it would be lost."""
+    """A caller's PIL image at the frame where it stands. It is never moved: what was drawn on it would be lost."""
     _check_size(image.size, max_pixels)
     frames = _count_frames(image) if on_note is not None else None  # first: decoding a single frame closes the file
     try:
@@ -189,7 +221,7 @@ def _from_image(image: Image.Image, max_pixels: int, on_note: OnNote | None) -> 
                 hint="read it before it or its file is closed, or load() it before",
             ) from error
         raise
-    place = image.tell() if image.format in _ANIMATED else 0  # type: ignore[no-untyped-call]
+    place = image.tell() if image.format in _ANIMATED else 0
     if on_note is not None and (place > 0 or (frames or 1) > 1):
         word = _ANIMATED[image.format or ""]
         have = f"has {frames} {word}s; " if frames is not None else ""
@@ -279,7 +311,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_eight_bits(np.asarray(image))).convert("RGB")
+        grey = to_eight_bits(np.asarray(image))
+        return Image.fromarray(255 - grey if white_is_zero(image) else grey).convert("RGB")
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode == "LAB":  # Pillow needs colour profiles for this one; lightness is what a face reader uses
@@ -291,19 +324,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_eight_bits(values: NDArray[Any]) -> Uint8:
-    """16-bit, 32-bit or float grey → uint8 over its nominal range (never clipped at 255).
-
-    Integers span 0-255, 0-4095 (12-bit cameras) or 0-65535, floats 0-1, 0-255 or 0-65535: the smallest that holds
-    them; what exceeds its span is scaled by its own maximum, since no file says more.
-    """
-    floats = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(floats.max(initial=0.0))
-    spans = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 4095.0, 65535.0)
-    span = next((s for s in spans if top <= s), top)
-    return np.rint(np.clip(floats / span, 0, 1) * 255).astype(np.uint8)
-
-
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
@@ -313,40 +333,6 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
-
-
-def _from_array(array: NDArray[Any]) -> Uint8:
-    shape, kind = array.shape, array.dtype
-    plausible = array.ndim == 2 or (array.ndim == 3 and shape[2] in (1, 3, 4))
-    if not plausible:
-        raise ImageError(
-            f"expected an array H×W, H×W×1, H×W×3 or H×W×4, got shape {shape}",
-            kind="unsupported",
-            hint="channels come last" if array.ndim == 3 and shape[0] in (1, 3, 4) else None,
-        )
-    if 0 in shape:
-        raise ImageError(f"expected an array with pixels, got shape {shape}", kind="empty")
-    if kind == np.uint8:
-        pixels = array
-    elif kind == np.bool_:
-        pixels = array.astype(np.uint8) * np.uint8(255)
-    elif kind == np.uint16:
-        pixels = np.rint(array.astype(np.float32) / 257).astype(np.uint8)
-    elif kind.kind == "f":
-        low, high = float(array.min()), float(array.max())
-        if not (low >= -FLOAT_SLACK and high <= 1 + FLOAT_SLACK):  # also refuses NaN
-            raise ImageError(f"expected float values 0-1, got {low:g} to {high:g}", kind="unsupported")
-        pixels = np.rint(np.clip(array.astype(np.float32), 0, 1) * 255).astype(np.uint8)
-    else:
-        raise ImageError(f"expected dtype uint8, bool, uint16 or float, got {kind}", kind="unsupported")
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.shape[2] == 1:
-        pixels = np.repeat(pixels, 3, axis=2)
-    elif pixels.shape[2] == 4:
-        alpha = pixels[..., 3:].astype(np.uint16)
-        pixels = ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(pixels)
 
 
 class _QuietPillow:
