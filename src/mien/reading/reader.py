@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from mien.errors import ImageError, MienError, UsageError
 from mien.imaging import MAX_PIXELS, OnNote, Source, load_rgb
 from mien.reading.classifier import DEFAULT_MODEL, Classifier, default_threads
-from mien.reading.inputs import Item, Pause
+from mien.reading.inputs import Item, Pause, failed
+from mien.reading.sources import many, one
 from mien.results import Box, Face, ReadFailure, Reading
 
 if TYPE_CHECKING:
@@ -107,9 +108,9 @@ class Reader:
         """One picture: a path, the bytes of a file, a PIL image, or an array (see ``imaging.load_rgb``).
 
         name: ``Reading.source``; by default the path, or ``<bytes>``, ``<image>``, ``<array>``. on_note: called with a
-        line about what was left out, such as later frames. Raises ImageError.
+        line about what was left out, such as later frames. Raises ImageError, and UsageError for several pictures.
         """
-        item = _as_item(source, name)
+        item = one(source, name)
         waiting = self._look(item, on_note, keep_picture=False)
         (result,) = self._finish([waiting])
         assert isinstance(result.reading, Reading)
@@ -120,10 +121,11 @@ class Reader:
     ) -> Iterator[Reading | ReadFailure]:
         """Each source's reading, or the failure that says why there is none; in order, as a stream.
 
-        on_note: called with ``"SOURCE: what was left out"``.
+        sources: a list, generator or other iterable of what ``read`` takes; or an array N×H×W or N×H×W×C.
+        on_note: called with ``"SOURCE: what was left out"``. Raises UsageError for what is one picture.
         """
-        for result in self.stream(sources, on_note=on_note):
-            yield result.reading
+        results = self._stream(many(sources, call="read_many"), False, on_note)
+        return (result.reading for result in results)
 
     def stream(
         self,
@@ -133,12 +135,17 @@ class Reader:
         on_note: OnNote | None = None,
     ) -> Iterator[Result]:
         """As ``read_many``, with the decoded picture (uint8 H×W×3) beside each result if ``keep_pictures``."""
+        return self._stream(many(sources, call="stream"), keep_pictures, on_note)
+
+    def _stream(
+        self, sources: Iterator[Source | Item | Pause], keep_pictures: bool, on_note: OnNote | None
+    ) -> Iterator[Result]:
         held: list[_Waiting] = []
         crops = pixels = 0
         since = -np.inf  # the first picture is answered at once
         for source in sources:
             if not isinstance(source, Pause):
-                waiting = self._try(_as_item(source, None), on_note, keep_pictures)
+                waiting = self._try(source, on_note, keep_pictures)
                 held.append(waiting)
                 crops += len(waiting.faces)
                 pixels += 0 if waiting.picture is None else waiting.width * waiting.height
@@ -152,14 +159,19 @@ class Reader:
     def classify(self, crops: NDArray[Any] | Sequence[NDArray[Any]]) -> Float32:
         """Face crops → calibrated probabilities float32 N×K, in the order of ``labels``.
 
-        crops: N×H×W or N×H×W×C, or a list of pictures of any size, each as ``imaging.load_rgb`` takes an array.
-        Raises ImageError.
+        crops: N×H×W or N×H×W×C, or a list of pictures of any size, each as ``imaging.load_rgb`` takes it. (An array
+        whose last side is 1, 3 or 4 is one picture H×W×C.) Raises ImageError, and UsageError for a single picture.
         """
         preprocess = self._classifier.preprocess
-        return self._probabilities([preprocess.pixels(load_rgb(crop)) for crop in crops])
+        pictures = (self._decode(one(crop), None) for crop in many(crops, call="classify"))
+        return self._probabilities([preprocess.pixels(picture) for picture in pictures])
 
-    def _try(self, item: Item, on_note: OnNote | None, keep_picture: bool) -> _Waiting:
+    def _try(self, source: Source | Item, on_note: OnNote | None, keep_picture: bool) -> _Waiting:
         """``_look``, with whatever goes wrong as a failure: a stream of a million pictures ends for none of them."""
+        try:
+            item = one(source)
+        except UsageError as error:
+            item = failed(f"<{type(source).__name__}>", "unsupported", str(error))
         if item.failure is not None:
             return _Waiting(item.source, 0, 0, failure=item.failure, item=item)
         note = None if on_note is None else (lambda text: on_note(f"{item.source}: {text}"))
@@ -178,9 +190,7 @@ class Reader:
 
     def _look(self, item: Item, on_note: OnNote | None, keep_picture: bool) -> _Waiting:
         """Decode one picture and cut out its faces, largest first."""
-        if item.data is None:
-            raise ImageError("there is nothing to read", kind="missing")
-        rgb = load_rgb(item.data, max_pixels=self._max_pixels, on_note=on_note)
+        rgb = self._decode(item, on_note)
         height, width, _ = rgb.shape
         waiting = _Waiting(item.source, width, height, picture=rgb if keep_picture else None, item=item)
         preprocess = self._classifier.preprocess
@@ -191,6 +201,11 @@ class Reader:
                 waiting.faces.append((box, score, preprocess.pixels(_crop(rgb, found, preprocess.size))))
         waiting.faces.sort(key=lambda face: face[0].w * face[0].h, reverse=True)
         return waiting
+
+    def _decode(self, item: Item, on_note: OnNote | None) -> Uint8:
+        if item.data is None:
+            raise ImageError("there is nothing to read", kind="missing")
+        return load_rgb(item.data, max_pixels=self._max_pixels, on_note=on_note)
 
     def _finish(self, held: list[_Waiting]) -> Iterator[Result]:
         """Classify all crops of the held pictures together and hand out their readings in order."""
@@ -223,20 +238,6 @@ def _crop(rgb: Uint8, found: "Detection", size: int) -> Uint8:
     from mien.faces.align import CropGeometry, align_crop
 
     return align_crop(rgb, found, size=size, geometry=CropGeometry.default())
-
-
-def _as_item(source: Source | Item, name: str | None) -> Item:
-    if isinstance(source, Item):
-        return source
-    if name is None:
-        if isinstance(source, (bytes, bytearray, memoryview)):
-            name = "<bytes>"
-        elif isinstance(source, np.ndarray):
-            name = "<array>"
-        else:
-            # PIL images keep the name of the file that they were opened from
-            name = getattr(source, "filename", None) or (str(source) if not hasattr(source, "mode") else "<image>")
-    return Item(str(name), source)
 
 
 def _inside(box: Box, width: int, height: int) -> Box | None:
