@@ -12,19 +12,20 @@ import stat
 import threading
 import warnings
 from collections.abc import Callable
-from io import BytesIO
+from io import BytesIO, TextIOBase
 from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mien.data_url import decode, is_data_url, is_url, refuse_url
 from mien.deep import is_deep_colour, is_planar, sixteen_bits, tiff_pixels, white_is_zero
 from mien.errors import ImageError
 from mien.pixels import as_numpy, from_array, to_eight_bits
 
 Uint8 = NDArray[np.uint8]
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[Any]
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any]
 OnNote = Callable[[str], None]
 
 MAX_PIXELS = 100_000_000  # a 100 MP medium-format photo still passes; decoded it is 300 MB
@@ -77,9 +78,10 @@ _ORIENTATION = 0x0112
 def load_rgb(source: Source, *, max_pixels: int = MAX_PIXELS, on_note: OnNote | None = None) -> Uint8:
     """One picture as upright RGB.
 
-    source: a path; the bytes of a file; a PIL image; or an array H×W, H×W×1, H×W×3 or H×W×4 in the order RGB (OpenCV's
-    BGR is turned by ``array[..., ::-1]``) of bool, integers or floats; ``mien.pixels`` has the rule that says what is
-    white, for arrays and deep files alike. Transparency is laid on white.
+    source: a path; the bytes of a file; an open binary file, which is read from its start (as Pillow does) and left
+    open where it stood; a text ``data:TYPE;base64,…``; a PIL image; or an array H×W, H×W×1, H×W×3 or H×W×4 in the order
+    RGB (OpenCV's BGR is turned by ``array[..., ::-1]``) of bool, integers or floats; ``mien.pixels`` has the rule that
+    says what is white, for arrays and deep files alike. Transparency is laid on white.
     Of an animated file the first frame is taken; of a PIL image the frame where it stands. A PIL image is loaded, as
     any use of its pixels would, and otherwise left as it was: the same frame, the same pixels, its file open.
     max_pixels: width × height that is still decoded. on_note: called with one line about what was left out.
@@ -93,11 +95,16 @@ def load_rgb(source: Source, *, max_pixels: int = MAX_PIXELS, on_note: OnNote | 
         return _from_image(source, max_pixels, on_note)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _from_stream(BytesIO(bytes(source)), len(source), max_pixels, on_note)
+    if isinstance(source, str) and is_data_url(source) and not os.path.lexists(source):
+        source = BytesIO(decode(source))
     if isinstance(source, (str, os.PathLike)):
         return _from_path(os.fspath(source), max_pixels, on_note)
+    if hasattr(source, "read"):
+        data = _from_file(source)
+        return _from_stream(BytesIO(data), len(data), max_pixels, on_note)
     mend = as_numpy(source)
     raise ImageError(
-        f"expected a path, bytes, a PIL image or a NumPy array, got {type(source).__name__}",
+        f"expected a path, bytes, a file object, a PIL image or a NumPy array, got {type(source).__name__}",
         kind="unsupported",
         hint=f"give {mend}" if mend else None,
     )
@@ -128,11 +135,44 @@ def _from_path(path: str, max_pixels: int, on_note: OnNote | None) -> Uint8:
             data = _from_pipe(path)
             return _from_stream(BytesIO(data), len(data), max_pixels, on_note)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ImageError("no such file", kind="missing") from error
+        raise (refuse_url() if is_url(path) else ImageError("no such file", kind="missing")) from error
     except OSError as error:
+        if is_url(path):
+            raise refuse_url() from error
         kind = "missing" if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else "unreadable"
         raise ImageError(error.strerror or str(error), kind=kind) from error
     raise ImageError("expected a regular file, got a device or socket", kind="unsupported")
+
+
+def _from_file(file: IO[bytes]) -> bytes:
+    """All of an open file, which is left where it stood; of a stream that cannot be sought, what is still to come."""
+    text = ImageError(
+        "expected a file opened in binary mode, got one in text mode",
+        kind="unsupported",
+        hint="open it with open(path, 'rb')",
+    )
+    if isinstance(file, TextIOBase):
+        raise text
+    if getattr(file, "closed", False):
+        raise ImageError("expected an open file, got a closed one", kind="unreadable")
+    try:
+        if not (hasattr(file, "seekable") and file.seekable()):
+            data = file.read()
+        else:
+            place = file.tell()
+            file.seek(0)
+            try:
+                data = file.read()
+            finally:
+                file.seek(place)
+    except (OSError, ValueError) as error:  # a broken connection; a file opened for writing alone
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ImageError(f"cannot read from the file object ({reason})", kind="unreadable") from error
+    if isinstance(data, str):
+        raise text
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise ImageError(f"expected a file object that gives bytes, got {type(data).__name__}", kind="unsupported")
+    return bytes(data)
 
 
 def _from_pipe(path: str) -> bytes:

@@ -1,6 +1,7 @@
 """What stands on the command line → a lazy stream of items, one a picture.
 
-A PATH is a file, a directory, a glob, a table with an ``image`` column, or ``-`` for a list of paths on stdin.
+A PATH is a file, a directory, a glob, a table with an ``image`` column, a ``data:`` text, or ``-`` for a list of paths
+on stdin.
 Nothing is decoded here and nothing is held: a million files stream through. What cannot be an input becomes an
 item that carries its failure, so that it gets its record in its place and the others go on.
 """
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
+from mien.data_url import is_data_url, is_url, refuse_url, short_name
 from mien.imaging import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
 from mien.reading import stdin_lines
 from mien.results import ReadFailure
@@ -91,10 +93,13 @@ def _one(path: str, hidden: frozenset[str]) -> Iterator[Item]:
         yield from _directory(path, hidden)
     elif os.path.lexists(path):
         yield from _file(path, os.path.basename(path))
+    elif is_data_url(path):
+        yield Item(short_name(path), path)
+    elif is_url(path):  # before patterns: a URL often holds a question mark
+        refusal = refuse_url()
+        yield failed(path, refusal.type, str(refusal))
     elif glob.has_magic(path):
         yield from _pattern(path, hidden)
-    elif "://" in path:
-        yield failed(path, "unsupported", "expected a local file, got a URL; download it first")
     else:
         yield failed(path, "missing", "no such file or directory")
 

@@ -5,17 +5,20 @@ waited long enough) and go through the network together. Memory is bounded by th
 inputs, and one bad input becomes one ``ReadFailure``.
 """
 
+import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ImageError, MienError, UsageError
+from mien.errors import ImageError, MienError, ModelError, UsageError
 from mien.imaging import MAX_PIXELS, OnNote, Source, load_rgb
-from mien.reading.classifier import DEFAULT_MODEL, Classifier, default_threads
+from mien.onnx_runtime import check_device, default_threads
+from mien.reading.classifier import DEFAULT_MODEL, SHIPPED, Classifier, Model
 from mien.reading.inputs import Item, Pause, failed
 from mien.reading.sources import many, one
 from mien.results import Box, Face, ReadFailure, Reading
@@ -61,18 +64,26 @@ class Result:
 class Reader:
     """Finds the faces of a picture and reads their expressions, offline.
 
-    model: ``"compact"``, ``"nano"``, or the path of an ONNX file that mien exported. detector: ``"centerface"``,
-    ``"none"`` (each picture is one face crop), or an object with ``detect(rgb)``. threads: of each network, at most
-    one a core; None takes all cores of the process. detect_size: longest side in pixels at which faces are searched;
-    None chooses for the picture. tta: mean over ten crops of each face. min_confidence: below it, 0-1, ``expression``
-    is None. max_pixels: limit of width × height of a picture. batch_size: face crops of one run of the network.
+    model: ``"compact"``, ``"nano"``, or an ONNX file that mien exported, as its path or its bytes. detector:
+    ``"centerface"``, ``"none"`` (each picture is one face crop), or an object with ``detect(rgb)``. threads: of each
+    network, at most one a core; None takes all cores of the process. detect_size: longest side in pixels at which faces
+    are searched; None chooses for the picture. tta: mean over ten crops of each face. min_confidence: below it, 0-1,
+    ``expression`` is None. max_pixels: limit of width × height of a picture. batch_size: face crops of one run of the
+    network. device: ``"cpu"``, or ``"cuda"`` with the package onnxruntime-gpu.
+
+    Pictures are paths, bytes, open binary files, ``data:`` texts, PIL images or arrays; arrays are in the order **RGB**
+    (OpenCV's BGR is turned by ``array[..., ::-1]``). ``imaging.load_rgb`` has the details.
+
+    A reader can be copied, pickled and sent to processes (spawn pools, joblib, Ray). What travels are its options: a
+    shipped model by name and a file by its path, with a checksum, so that no other network answers there unseen; a
+    model given as bytes travels whole, and so does a detector given as an object. A process loads each network once.
 
     ``labels`` are the model's expressions in the order of its probabilities. Raises UsageError, ModelError.
     """
 
     def __init__(
         self,
-        model: str = DEFAULT_MODEL,
+        model: Model = DEFAULT_MODEL,
         *,
         detector: str | FaceDetector = "centerface",
         threads: int | None = None,
@@ -81,24 +92,58 @@ class Reader:
         min_confidence: float = 0.0,
         max_pixels: int = MAX_PIXELS,
         batch_size: int = 64,
+        device: str = "cpu",
     ) -> None:
         _at_least("threads", threads, 1)
         _at_least("max_pixels", max_pixels, 1)
         _at_least("batch_size", batch_size, 1)
         if not 0 <= min_confidence <= 1:
             raise UsageError(f"expected min_confidence 0-1, got {min_confidence}")
-        # more threads than cores only wait for each other, and thousands of them take all memory
-        threads = min(threads or default_threads(), default_threads())
-        self._classifier = Classifier.load(model, threads=threads)
-        if isinstance(detector, str):
-            from mien.faces.detector import make_detector
+        check_device(device)
+        if not isinstance(model, bytes) and os.fspath(model) not in SHIPPED:
+            model = os.path.abspath(model)  # another process may stand in another folder
+        self._options: dict[str, Any] = {
+            "model": model,
+            "detector": detector,
+            "threads": threads,
+            "detect_size": detect_size,
+            "tta": tta,
+            "min_confidence": min_confidence,
+            "max_pixels": max_pixels,
+            "batch_size": batch_size,
+            "device": device,
+        }
+        self._set_up(_load_classifier, _load_detector)
 
-            detector = make_detector(detector, detect_size=detect_size, threads=threads)
-        self._detector = detector
-        self._tta = tta
-        self._min_confidence = min_confidence
-        self._max_pixels = max_pixels
-        self._batch_size = batch_size
+    def _set_up(self, load_classifier: Callable[..., Classifier], load_detector: Callable[..., FaceDetector]) -> None:
+        options = self._options
+        # more threads than cores only wait for each other, and thousands of them take all memory
+        threads = min(options["threads"] or default_threads(), default_threads())
+        self._classifier = load_classifier(options["model"], threads, options["device"])
+        detector = options["detector"]
+        if isinstance(detector, str):
+            detector = load_detector(detector, options["detect_size"], threads, options["device"])
+        self._detector: FaceDetector = detector
+        self._tta: bool = options["tta"]
+        self._min_confidence: float = options["min_confidence"]
+        self._max_pixels: int = options["max_pixels"]
+        self._batch_size: int = options["batch_size"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"options": self._options, "digest": self._classifier.digest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._options = state["options"]
+        self._set_up(_kept_classifier, _kept_detector)
+        if self._classifier.digest != state["digest"]:
+            _kept_classifier.cache_clear()  # the file may have been put right in the meantime
+            self._set_up(_kept_classifier, _kept_detector)
+        if self._classifier.digest != state["digest"]:
+            name = self._classifier.meta.name
+            raise ModelError(
+                f"expected the model {name!r} with which this reader was pickled, got another one under its name",
+                hint="bring both sides to the same file and release of mien, or make the reader from the model's bytes",
+            )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -238,6 +283,21 @@ def _crop(rgb: Uint8, found: "Detection", size: int) -> Uint8:
     from mien.faces.align import CropGeometry, align_crop
 
     return align_crop(rgb, found, size=size, geometry=CropGeometry.default())
+
+
+def _load_classifier(model: Model, threads: int, device: str) -> Classifier:
+    return Classifier.load(model, threads=threads, device=device)
+
+
+def _load_detector(name: str, detect_size: int | None, threads: int, device: str) -> FaceDetector:
+    from mien.faces.detector import make_detector
+
+    return make_detector(name, detect_size=detect_size, threads=threads, device=device)
+
+
+# Pools send a reader with every task; its networks are loaded by the first in each process.
+_kept_classifier = lru_cache(maxsize=4)(_load_classifier)
+_kept_detector = lru_cache(maxsize=4)(_load_detector)
 
 
 def _inside(box: Box, width: int, height: int) -> Box | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mien.data_url import is_data_url, short_name
 from mien.errors import UsageError
 from mien.imaging import Source
 from mien.pixels import as_numpy
@@ -22,7 +23,7 @@ _KEYS = 8  # of a dictionary, named in an error
 
 
 def one(source: Source | Item, name: str | None = None) -> Item:
-    """A picture with its name in the output: by default its path, or ``<bytes>``, ``<image>``, ``<array>``.
+    """A picture with its name in the output: by default its path, or ``<bytes>``, ``<file>``, ``<image>``, ``<array>``.
 
     Raises UsageError for a collection of pictures, or for a part of one.
     """
@@ -117,5 +118,10 @@ def _name(source: Any) -> str:
         return "<bytes>"
     if isinstance(source, np.ndarray):
         return "<array>"
-    # PIL images keep the name of the file that they were opened from
-    return str(getattr(source, "filename", None) or (str(source) if not hasattr(source, "mode") else "<image>"))
+    if isinstance(source, (str, os.PathLike)):
+        text = str(source)
+        return short_name(text) if is_data_url(text) else text
+    # PIL images and files keep the name of what they were opened from; for a bare descriptor that is a number
+    known = getattr(source, "filename", None) if isinstance(source, Image.Image) else getattr(source, "name", None)
+    kind = "image" if isinstance(source, Image.Image) else "file" if hasattr(source, "read") else type(source).__name__
+    return str(known) if isinstance(known, (str, os.PathLike)) and str(known) else f"<{kind}>"
