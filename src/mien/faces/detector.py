@@ -71,7 +71,8 @@ def make_detector(
     detect_size: the longer side, in pixels, at which a picture is searched (default: chosen for each picture).
     threads: processor threads that one search uses. min_score: faces with a lower score, 0-1, are left out
     (default: the detector's own). device: "cpu" or "cuda". ``none`` needs none of the four, but they are checked all
-    the same. Raises UsageError for an unknown name or an option out of range, ModelError where the weights cannot be used.
+    the same. Raises UsageError for an unknown name, an option out of range or a device that cannot be used, ModelError
+    where the weights cannot be used.
     """
     if name not in DETECTORS:
         raise UsageError(
