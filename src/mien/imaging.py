@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from io import BytesIO, TextIOBase
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from PIL import Image
 from mien.data_url import decode, is_data_url, is_url, refuse_url
 from mien.deep import is_deep_colour, is_planar, sixteen_bits, tiff_pixels, white_is_zero
 from mien.errors import ImageError
+from mien.headers import NO_HEADER, Header, look
 from mien.pixels import as_numpy, from_array, to_eight_bits
 
 Uint8 = NDArray[np.uint8]
@@ -55,14 +56,7 @@ _FORMATS = [
     "ICO",
     "DIB",
 ]  # MPO comes through JPEG
-_ANIMATED = {"GIF": "frame", "WEBP": "frame", "PNG": "frame", "AVIF": "frame", "TIFF": "page"}
-# What a complete file of a kind ends with; used only to tell a truncated file from a corrupt one.
-_ENDINGS = {
-    b"\xff\xd8\xff": b"\xff\xd9",
-    b"\x89PNG\r\n\x1a\n": b"IEND",
-    b"GIF8": b"\x3b",
-    b"\0\0\0\x0cjP  ": b"\xff\xd9",
-}
+_ANIMATED = {"GIF": "frame", "WEBP": "frame", "PNG": "frame", "AVIF": "frame", "TIFF": "page", "HEIF": "picture"}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -187,45 +181,32 @@ def _from_pipe(path: str) -> bytes:
 
 
 def _from_stream(stream: IO[bytes], size: int, max_pixels: int, on_note: OnNote | None) -> Uint8:
-    if size == 0:
-        raise ImageError("there are no bytes in it", kind="empty")
-    head = stream.read(32)
-    stream.seek(max(0, size - 64))
-    tail = stream.read(64)
-    stream.seek(0)
-    if head[4:8] == b"ftyp" and head[8:11] in (b"iso", b"mp4", b"avc", b"M4V", b"qt ", b"3gp"):
-        raise ImageError("this is a video file; mien reads pictures so far", kind="unsupported")
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
-        raise ImageError("HEIC pictures are not supported", kind="unsupported", hint="convert it to JPEG first")
-    riff = int.from_bytes(head[4:8], "little") + 8 if head[:4] == b"RIFF" else 0  # WebP states its length,
-    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
-    directory = int.from_bytes(head[4:8], order) if head[:4] in (b"II*\0", b"MM\0*") else 0  # TIFF its directory
-    if size < riff or 0 < size <= directory:
-        raise ImageError("the file ends before the picture does", kind="truncated")
-
+    header = look(stream, size)
+    formats = [*header.formats, *_FORMATS]
     left_out = ""
 
     def open_checked() -> Image.Image:
         nonlocal left_out
         stream.seek(0)
         try:
-            image = Image.open(stream, formats=_FORMATS)
+            image = Image.open(stream, formats=formats)
         except Image.UnidentifiedImageError:
-            if not directory:
+            if not header.is_tiff:
                 raise
             return _deep_tiff(stream, max_pixels)
         _check_size(image.size, max_pixels)
         frames = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1  # before loading: it seeks
         if frames > 1:
-            left_out = f"has {frames} {_ANIMATED[image.format or '']}s; only the first is read"
+            which = "main one" if image.format == "HEIF" else "first"
+            left_out = f"has {frames} {_ANIMATED[image.format or '']}s; only the {which} is read"
         if is_planar(image):
             return _deep_tiff(stream, max_pixels)
         if is_deep_colour(image) and "transparency" not in image.info:
-            values = from_array(sixteen_bits(image, Image.open(BytesIO(_all_of(stream)), formats=_FORMATS)))
+            values = from_array(sixteen_bits(image, Image.open(BytesIO(_all_of(stream)), formats=formats)))
             return _with_orientation(Image.fromarray(values), _orientation(image))
         return image
 
-    rgb = _decode(open_checked, head, tail)
+    rgb = _decode(open_checked, header)
     if left_out and on_note is not None:
         on_note(left_out)
     return rgb
@@ -252,7 +233,7 @@ def _from_image(image: Image.Image, max_pixels: int, on_note: OnNote | None) -> 
     _check_size(image.size, max_pixels)
     frames = _count_frames(image) if on_note is not None else None  # first: decoding a single frame closes the file
     try:
-        rgb = _decode(lambda: image, b"", b"")
+        rgb = _decode(lambda: image, NO_HEADER)
     except ImageError as error:
         if _is_closed(image):
             raise ImageError(
@@ -288,6 +269,8 @@ def _count_frames(image: Image.Image) -> int | None:
     if image.format not in _ANIMATED:
         return 1
     known = vars(image).get("n_frames", vars(image).get("_n_frames"))
+    if image.format == "HEIF":
+        known = getattr(image, "n_frames", None)
     stream = getattr(image, "_fp", None) or getattr(image, "fp", None)
     if known is not None or stream is None:
         return known
@@ -303,8 +286,8 @@ def _count_frames(image: Image.Image) -> int | None:
     return int(count)
 
 
-def _decode(open_image: Callable[[], Image.Image], head: bytes, tail: bytes) -> Uint8:
-    """Run Pillow and turn whatever it throws into an ImageError. head, tail: the file's first and last bytes."""
+def _decode(open_image: Callable[[], Image.Image], header: Header) -> Uint8:
+    """Run Pillow and turn whatever it throws into an ImageError."""
     try:
         with _quiet_pillow:
             image = open_image()
@@ -316,22 +299,7 @@ def _decode(open_image: Callable[[], Image.Image], head: bytes, tail: bytes) -> 
     except (MemoryError, Image.DecompressionBombError) as error:
         raise ImageError("the picture does not fit into memory", kind="too_large") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
-        raise _explain(error, head, tail) from error
-
-
-def _explain(error: Exception, head: bytes, tail: bytes) -> ImageError:
-    """Which kind of damage: Pillow's own words first, then whether a known kind of file lacks its end."""
-    known = next((ending for magic, ending in _ENDINGS.items() if head.startswith(magic)), None)
-    text = str(error)
-    cut = "truncated" in text.lower() or isinstance(error, EOFError) or (known is not None and known not in tail)
-    if cut:
-        return ImageError("the file ends before the picture does", kind="truncated")
-    if isinstance(error, Image.UnidentifiedImageError):
-        if known is None and not head[:12].strip(b"\0"):
-            return ImageError("the file holds only zero bytes", kind="unreadable")
-        what = "a picture whose header is damaged" if known is not None else "something that is no picture we know"
-        return ImageError(f"expected a picture (JPEG, PNG, WebP, TIFF, …), got {what}", kind="unreadable")
-    return ImageError(f"the picture is corrupt ({type(error).__name__}: {text[:120]})", kind="unreadable")
+        raise header.explain(error) from error
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:

@@ -8,7 +8,7 @@ inputs, and one bad input becomes one ``ReadFailure``.
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,10 +21,11 @@ from mien.onnx_runtime import check_device, default_threads
 from mien.reading.classifier import DEFAULT_MODEL, SHIPPED, Classifier, Model
 from mien.reading.inputs import Item, Pause, failed
 from mien.reading.sources import many, one
-from mien.results import Box, Face, ReadFailure, Reading
+from mien.results import Box, Face, Points, ReadFailure, Reading
 
 if TYPE_CHECKING:
     from mien.faces.detector import Detection
+    from mien.faces.pose import Pose
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -39,6 +40,17 @@ class FaceDetector(Protocol):
     def detect(self, image: Uint8, /) -> "list[Detection]": ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A face that waits for the network: where it is, and its crop as uint8 C×S×S."""
+
+    box: Box
+    score: float
+    landmarks: Points | None
+    pose: "Pose | None"
+    pixels: Uint8
+
+
 @dataclass(slots=True)
 class _Waiting:
     """A picture whose faces wait for the network."""
@@ -46,7 +58,7 @@ class _Waiting:
     source: str
     width: int
     height: int
-    faces: list[tuple[Box, float, Uint8]] = field(default_factory=list)  # box, score, pixels C×S×S
+    faces: list[_Found] = field(default_factory=list)
     picture: Uint8 | None = None
     failure: ReadFailure | None = None
     item: Item | None = None
@@ -68,7 +80,9 @@ class Reader:
     ``"centerface"``, ``"none"`` (each picture is one face crop), or an object with ``detect(rgb)``. threads: of each
     network, at most one a core; None takes all cores of the process. detect_size: longest side in pixels at which faces
     are searched; None chooses for the picture. tta: mean over ten crops of each face. min_confidence: below it, 0-1,
-    ``expression`` is None. max_pixels: limit of width × height of a picture. batch_size: face crops of one run of the
+    ``expression`` is None. min_score: faces of which the detector is less sure, 0-1, are left out; None is its own
+    threshold (0.4); lower values find more. min_face: faces whose box has a shorter side below that are left out, in
+    pixels of the picture. max_pixels: limit of width × height of a picture. batch_size: face crops of one run of the
     network. device: ``"cpu"``, or ``"cuda"`` with the package onnxruntime-gpu.
 
     Pictures are paths, bytes, open binary files, ``data:`` texts, PIL images or arrays; arrays are in the order **RGB**
@@ -90,6 +104,8 @@ class Reader:
         detect_size: int | None = None,
         tta: bool = False,
         min_confidence: float = 0.0,
+        min_score: float | None = None,
+        min_face: float | None = None,
         max_pixels: int = MAX_PIXELS,
         batch_size: int = 64,
         device: str = "cpu",
@@ -99,6 +115,10 @@ class Reader:
         _at_least("batch_size", batch_size, 1)
         if not 0 <= min_confidence <= 1:
             raise UsageError(f"expected min_confidence 0-1, got {min_confidence}")
+        if min_score is not None and not 0 < min_score <= 1:
+            raise UsageError(f"expected min_score above 0 and up to 1, got {min_score}")
+        if min_face is not None and not 0 <= min_face < float("inf"):
+            raise UsageError(f"expected min_face in pixels, 0 or more, got {min_face}")
         check_device(device)
         if not isinstance(model, bytes) and os.fspath(model) not in SHIPPED:
             model = os.path.abspath(model)  # another process may stand in another folder
@@ -109,6 +129,8 @@ class Reader:
             "detect_size": detect_size,
             "tta": tta,
             "min_confidence": min_confidence,
+            "min_score": min_score,
+            "min_face": min_face,
             "max_pixels": max_pixels,
             "batch_size": batch_size,
             "device": device,
@@ -122,10 +144,13 @@ class Reader:
         self._classifier = load_classifier(options["model"], threads, options["device"])
         detector = options["detector"]
         if isinstance(detector, str):
-            detector = load_detector(detector, options["detect_size"], threads, options["device"])
+            least = options["min_score"]
+            detector = load_detector(detector, options["detect_size"], threads, least, options["device"])
         self._detector: FaceDetector = detector
         self._tta: bool = options["tta"]
         self._min_confidence: float = options["min_confidence"]
+        self._min_score: float | None = options["min_score"]
+        self._min_face: float | None = options["min_face"]
         self._max_pixels: int = options["max_pixels"]
         self._batch_size: int = options["batch_size"]
 
@@ -238,14 +263,29 @@ class Reader:
         rgb = self._decode(item, on_note)
         height, width, _ = rgb.shape
         waiting = _Waiting(item.source, width, height, picture=rgb if keep_picture else None, item=item)
-        preprocess = self._classifier.preprocess
-        for found in self._detector.detect(rgb):
-            box = _inside(found.box, width, height)
-            if box is not None:
-                score = min(max(float(found.score), 0.0), 1.0)
-                waiting.faces.append((box, score, preprocess.pixels(_crop(rgb, found, preprocess.size))))
-        waiting.faces.sort(key=lambda face: face[0].w * face[0].h, reverse=True)
+        waiting.faces = self._find(rgb)
         return waiting
+
+    def _find(self, rgb: Uint8) -> list[_Found]:
+        """The faces of a picture (uint8 H×W×3) that are large and sure enough, largest first."""
+        found = (self._cut(rgb, detection) for detection in self._detector.detect(rgb))
+        return sorted((face for face in found if face), key=lambda face: face.box.w * face.box.h, reverse=True)
+
+    def _cut(self, rgb: Uint8, detection: "Detection") -> _Found | None:
+        """A detection as what the answer says of it and what the network gets; None where it is left out."""
+        height, width, _ = rgb.shape
+        box, score = _inside(detection.box, width, height), min(max(float(detection.score), 0.0), 1.0)
+        if box is None or score < (self._min_score or 0) or min(box.w, box.h) < (self._min_face or 0):
+            return None
+        preprocess = self._classifier.preprocess
+        points = _points(detection)
+        if points is None:
+            detection = replace(detection, landmarks=None)
+            return _Found(box, score, None, None, preprocess.pixels(_crop(rgb, detection, preprocess.size)))
+        from mien.faces.pose import head_pose
+
+        pixels = preprocess.pixels(_crop(rgb, detection, preprocess.size))
+        return _Found(box, score, tuple((float(x), float(y)) for x, y in points), head_pose(points), pixels)
 
     def _decode(self, item: Item, on_note: OnNote | None) -> Uint8:
         if item.data is None:
@@ -254,20 +294,30 @@ class Reader:
 
     def _finish(self, held: list[_Waiting]) -> Iterator[Result]:
         """Classify all crops of the held pictures together and hand out their readings in order."""
-        rows = iter(self._probabilities([pixels for waiting in held for _, _, pixels in waiting.faces]))
+        rows = iter(self._probabilities([face.pixels for waiting in held for face in waiting.faces]))
         for waiting in held:
             if waiting.failure is not None:
                 yield Result(waiting.failure, item=waiting.item)
                 continue
-            faces = tuple(self._face(box, score, next(rows)) for box, score, _ in waiting.faces)
+            faces = tuple(self._face(found, next(rows)) for found in waiting.faces)
             reading = Reading(waiting.source, waiting.width, waiting.height, faces)
             yield Result(reading, waiting.picture, waiting.item)
 
-    def _face(self, box: Box, score: float, row: Float32) -> Face:
+    def _face(self, found: _Found, row: Float32) -> Face:
         probabilities = dict(zip(self.labels, row.tolist(), strict=True))
         top = max(probabilities, key=probabilities.__getitem__)
-        confidence = probabilities[top]
-        return Face(box, score, top if confidence >= self._min_confidence else None, confidence, probabilities)
+        confidence, pose = probabilities[top], found.pose
+        return Face(
+            box=found.box,
+            score=found.score,
+            expression=top if confidence >= self._min_confidence else None,
+            confidence=confidence,
+            probabilities=probabilities,
+            landmarks=found.landmarks,
+            roll=None if pose is None else pose.roll,
+            yaw=None if pose is None else pose.yaw,
+            pitch=None if pose is None else pose.pitch,
+        )
 
     def _probabilities(self, pixels: list[Uint8]) -> Float32:
         parts = [np.zeros((0, len(self.labels)), np.float32)]
@@ -285,14 +335,26 @@ def _crop(rgb: Uint8, found: "Detection", size: int) -> Uint8:
     return align_crop(rgb, found, size=size, geometry=CropGeometry.default())
 
 
+def _points(detection: "Detection") -> Float32 | None:
+    """A detection's landmarks, or None where it has none that mean anything; UsageError for others than five points."""
+    points = detection.landmarks
+    if points is None or detection.is_crop:
+        return None
+    if np.shape(points) != (5, 2):
+        raise UsageError(f"expected a detector's landmarks 5×2, got shape {np.shape(points)}")
+    return points if np.isfinite(points).all() else None
+
+
 def _load_classifier(model: Model, threads: int, device: str) -> Classifier:
     return Classifier.load(model, threads=threads, device=device)
 
 
-def _load_detector(name: str, detect_size: int | None, threads: int, device: str) -> FaceDetector:
+def _load_detector(
+    name: str, detect_size: int | None, threads: int, min_score: float | None, device: str
+) -> FaceDetector:
     from mien.faces.detector import make_detector
 
-    return make_detector(name, detect_size=detect_size, threads=threads, device=device)
+    return make_detector(name, detect_size=detect_size, threads=threads, min_score=min_score, device=device)
 
 
 # Pools send a reader with every task; its networks are loaded by the first in each process.
