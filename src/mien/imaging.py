@@ -12,21 +12,24 @@ import stat
 import threading
 import warnings
 from collections.abc import Callable
-from io import BytesIO
-from typing import IO, Any, Literal
+from io import BytesIO, TextIOBase
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mien.data_url import decode, is_data_url, is_url, refuse_url
+from mien.deep import is_deep_colour, is_planar, sixteen_bits, tiff_pixels, white_is_zero
 from mien.errors import ImageError
+from mien.headers import NO_HEADER, Header, look
+from mien.pixels import as_numpy, from_array, to_eight_bits
 
 Uint8 = NDArray[np.uint8]
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[Any]
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any]
 OnNote = Callable[[str], None]
 
 MAX_PIXELS = 100_000_000  # a 100 MP medium-format photo still passes; decoded it is 300 MB
-FLOAT_SLACK = 0.01  # of float arrays beyond 0-1: what resizing or rounding left
 PIPE_WAIT_S = 2.0  # for the first byte of a named pipe; a folder may hold one that nobody will ever write to
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
@@ -53,14 +56,7 @@ _FORMATS = [
     "ICO",
     "DIB",
 ]  # MPO comes through JPEG
-_ANIMATED = {"GIF": "frame", "WEBP": "frame", "PNG": "frame", "AVIF": "frame", "TIFF": "page"}
-# What a complete file of a kind ends with; used only to tell a truncated file from a corrupt one.
-_ENDINGS = {
-    b"\xff\xd8\xff": b"\xff\xd9",
-    b"\x89PNG\r\n\x1a\n": b"IEND",
-    b"GIF8": b"\x3b",
-    b"\0\0\0\x0cjP  ": b"\xff\xd9",
-}
+_ANIMATED = {"GIF": "frame", "WEBP": "frame", "PNG": "frame", "AVIF": "frame", "TIFF": "page", "HEIF": "picture"}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -76,24 +72,35 @@ _ORIENTATION = 0x0112
 def load_rgb(source: Source, *, max_pixels: int = MAX_PIXELS, on_note: OnNote | None = None) -> Uint8:
     """One picture as upright RGB.
 
-    source: a path; the bytes of a file; a PIL image; or an array: H×W, H×W×1, H×W×3 or H×W×4 of uint8, bool,
-    uint16 (0-65535) or float (0-1). Transparency is laid on white; of an animation the first frame is taken.
+    source: a path; the bytes of a file; an open binary file, which is read from its start (as Pillow does) and left
+    open where it stood; a text ``data:TYPE;base64,…``; a PIL image; or an array H×W, H×W×1, H×W×3 or H×W×4 in the order
+    RGB (OpenCV's BGR is turned by ``array[..., ::-1]``) of bool, integers or floats; ``mien.pixels`` has the rule that
+    says what is white, for arrays and deep files alike. Transparency is laid on white.
+    Of an animated file the first frame is taken; of a PIL image the frame where it stands. A PIL image is loaded, as
+    any use of its pixels would, and otherwise left as it was: the same frame, the same pixels, its file open.
     max_pixels: width × height that is still decoded. on_note: called with one line about what was left out.
 
     Returns uint8 H×W×3, contiguous. Raises ImageError, whose ``type`` is missing, empty, unreadable, truncated,
     too_large or unsupported.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return from_array(source)
     if isinstance(source, Image.Image):
-        _check_size(source.size, max_pixels)
-        return _decode(lambda: source, b"", b"", on_note)
+        return _from_image(source, max_pixels, on_note)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _from_stream(BytesIO(bytes(source)), len(source), max_pixels, on_note)
+    if isinstance(source, str) and is_data_url(source) and not os.path.lexists(source):
+        source = BytesIO(decode(source))
     if isinstance(source, (str, os.PathLike)):
         return _from_path(os.fspath(source), max_pixels, on_note)
+    if hasattr(source, "read"):
+        data = _from_file(source)
+        return _from_stream(BytesIO(data), len(data), max_pixels, on_note)
+    mend = as_numpy(source)
     raise ImageError(
-        f"expected a path, bytes, a PIL image or a NumPy array, got {type(source).__name__}", kind="unsupported"
+        f"expected a path, bytes, a file object, a PIL image or a NumPy array, got {type(source).__name__}",
+        kind="unsupported",
+        hint=f"give {mend}" if mend else None,
     )
 
 
@@ -122,11 +129,44 @@ def _from_path(path: str, max_pixels: int, on_note: OnNote | None) -> Uint8:
             data = _from_pipe(path)
             return _from_stream(BytesIO(data), len(data), max_pixels, on_note)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ImageError("no such file", kind="missing") from error
+        raise (refuse_url() if is_url(path) else ImageError("no such file", kind="missing")) from error
     except OSError as error:
+        if is_url(path):
+            raise refuse_url() from error
         kind = "missing" if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else "unreadable"
         raise ImageError(error.strerror or str(error), kind=kind) from error
     raise ImageError("expected a regular file, got a device or socket", kind="unsupported")
+
+
+def _from_file(file: IO[bytes]) -> bytes:
+    """All of an open file, which is left where it stood; of a stream that cannot be sought, what is still to come."""
+    text = ImageError(
+        "expected a file opened in binary mode, got one in text mode",
+        kind="unsupported",
+        hint="open it with open(path, 'rb')",
+    )
+    if isinstance(file, TextIOBase):
+        raise text
+    if getattr(file, "closed", False):
+        raise ImageError("expected an open file, got a closed one", kind="unreadable")
+    try:
+        if not (hasattr(file, "seekable") and file.seekable()):
+            data = file.read()
+        else:
+            place = file.tell()
+            file.seek(0)
+            try:
+                data = file.read()
+            finally:
+                file.seek(place)
+    except (OSError, ValueError) as error:  # a broken connection; a file opened for writing alone
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ImageError(f"cannot read from the file object ({reason})", kind="unreadable") from error
+    if isinstance(data, str):
+        raise text
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise ImageError(f"expected a file object that gives bytes, got {type(data).__name__}", kind="unsupported")
+    return bytes(data)
 
 
 def _from_pipe(path: str) -> bytes:
@@ -141,65 +181,125 @@ def _from_pipe(path: str) -> bytes:
 
 
 def _from_stream(stream: IO[bytes], size: int, max_pixels: int, on_note: OnNote | None) -> Uint8:
-    if size == 0:
-        raise ImageError("there are no bytes in it", kind="empty")
-    head = stream.read(32)
-    stream.seek(max(0, size - 64))
-    tail = stream.read(64)
-    stream.seek(0)
-    if head[4:8] == b"ftyp" and head[8:11] in (b"iso", b"mp4", b"avc", b"M4V", b"qt ", b"3gp"):
-        raise ImageError("this is a video file; mien reads pictures so far", kind="unsupported")
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
-        raise ImageError("HEIC pictures are not supported", kind="unsupported", hint="convert it to JPEG first")
-    riff = int.from_bytes(head[4:8], "little") + 8 if head[:4] == b"RIFF" else 0  # WebP states its length,
-    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
-    directory = int.from_bytes(head[4:8], order) if head[:4] in (b"II*\0", b"MM\0*") else 0  # TIFF its directory
-    if size < riff or 0 < size <= directory:
-        raise ImageError("the file ends before the picture does", kind="truncated")
+    header = look(stream, size)
+    formats = [*header.formats, *_FORMATS]
+    left_out = ""
 
     def open_checked() -> Image.Image:
-        image = Image.open(stream, formats=_FORMATS)
+        nonlocal left_out
+        stream.seek(0)
+        try:
+            image = Image.open(stream, formats=formats)
+        except Image.UnidentifiedImageError:
+            if not header.is_tiff:
+                raise
+            return _deep_tiff(stream, max_pixels)
         _check_size(image.size, max_pixels)
+        frames = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1  # before loading: it seeks
+        if frames > 1:
+            which = "main one" if image.format == "HEIF" else "first"
+            left_out = f"has {frames} {_ANIMATED[image.format or '']}s; only the {which} is read"
+        if is_planar(image):
+            return _deep_tiff(stream, max_pixels)
+        if is_deep_colour(image) and "transparency" not in image.info:
+            values = from_array(sixteen_bits(image, Image.open(BytesIO(_all_of(stream)), formats=formats)))
+            return _with_orientation(Image.fromarray(values), _orientation(image))
         return image
 
-    return _decode(open_checked, head, tail, on_note)
+    rgb = _decode(open_checked, header)
+    if left_out and on_note is not None:
+        on_note(left_out)
+    return rgb
 
 
-def _decode(open_image: Callable[[], Image.Image], head: bytes, tail: bytes, on_note: OnNote | None) -> Uint8:
-    """Run Pillow and turn whatever it throws into an ImageError. head, tail: the file's first and last bytes."""
+def _deep_tiff(stream: IO[bytes], max_pixels: int) -> Image.Image:
+    """A TIFF that Pillow does not read, or not rightly, as an image in RGB that says how it is to be turned."""
+    pixels, orientation = tiff_pixels(_all_of(stream), max_pixels)
+    return _with_orientation(Image.fromarray(pixels), orientation)
+
+
+def _all_of(stream: IO[bytes]) -> bytes:
+    stream.seek(0)
+    return stream.read()
+
+
+def _with_orientation(image: Image.Image, orientation: int) -> Image.Image:
+    image.getexif()[_ORIENTATION] = orientation
+    return image
+
+
+def _from_image(image: Image.Image, max_pixels: int, on_note: OnNote | None) -> Uint8:
+    """A caller's PIL image at the frame where it stands. It is never moved: what was drawn on it would be lost."""
+    _check_size(image.size, max_pixels)
+    frames = _count_frames(image) if on_note is not None else None  # first: decoding a single frame closes the file
+    try:
+        rgb = _decode(lambda: image, NO_HEADER)
+    except ImageError as error:
+        if _is_closed(image):
+            raise ImageError(
+                "expected a PIL image whose pixels can be had, got one that was closed before they were read",
+                kind="unreadable",
+                hint="read it before it or its file is closed, or load() it before",
+            ) from error
+        raise
+    place = image.tell() if image.format in _ANIMATED else 0
+    if on_note is not None and (place > 0 or (frames or 1) > 1):
+        word = _ANIMATED[image.format or ""]
+        have = f"has {frames} {word}s; " if frames is not None else ""
+        on_note(f"{have}only {word} {place}, counted from 0, at which the image stands, is read")
+    return rgb
+
+
+def _is_closed(image: Image.Image) -> bool:
+    """Whether a PIL image has neither its pixels nor a file from which they could come."""
+    try:
+        image.getpixel((0, 0))
+        return False
+    except Exception:
+        stream = getattr(image, "fp", None)
+        return stream is None or bool(getattr(stream, "closed", False))
+
+
+def _count_frames(image: Image.Image) -> int | None:
+    """How many frames a caller's image has, without moving it; None where that cannot be known.
+
+    For GIF and TIFF, Pillow's own ``n_frames`` walks through the file with the image itself and throws its pixels away,
+    so a second image on the same stream is asked.
+    """
+    if image.format not in _ANIMATED:
+        return 1
+    known = vars(image).get("n_frames", vars(image).get("_n_frames"))
+    if image.format == "HEIF":
+        known = getattr(image, "n_frames", None)
+    stream = getattr(image, "_fp", None) or getattr(image, "fp", None)
+    if known is not None or stream is None:
+        return known
+    try:
+        place = stream.tell()
+        try:
+            with _quiet_pillow:
+                count = getattr(Image.open(stream, formats=[image.format]), "n_frames", 1)
+        finally:
+            stream.seek(place)
+    except Exception:  # closed, or damaged behind the frame that is read
+        return None
+    return int(count)
+
+
+def _decode(open_image: Callable[[], Image.Image], header: Header) -> Uint8:
+    """Run Pillow and turn whatever it throws into an ImageError."""
     try:
         with _quiet_pillow:
             image = open_image()
-            frames = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
-            if frames > 1 and image.tell() != 0:
-                image.seek(0)
             image.load()
-            word = _ANIMATED.get(image.format or "")
             rgb = _upright(_to_rgb(image), _orientation(image))
+            return np.ascontiguousarray(np.asarray(rgb))
     except ImageError:
         raise
     except (MemoryError, Image.DecompressionBombError) as error:
         raise ImageError("the picture does not fit into memory", kind="too_large") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
-        raise _explain(error, head, tail) from error
-    if frames > 1 and on_note is not None:
-        on_note(f"has {frames} {word}s; only the first is read")
-    return np.ascontiguousarray(np.asarray(rgb))
-
-
-def _explain(error: Exception, head: bytes, tail: bytes) -> ImageError:
-    """Which kind of damage: Pillow's own words first, then whether a known kind of file lacks its end."""
-    known = next((ending for magic, ending in _ENDINGS.items() if head.startswith(magic)), None)
-    text = str(error)
-    cut = "truncated" in text.lower() or isinstance(error, EOFError) or (known is not None and known not in tail)
-    if cut:
-        return ImageError("the file ends before the picture does", kind="truncated")
-    if isinstance(error, Image.UnidentifiedImageError):
-        if known is None and not head[:12].strip(b"\0"):
-            return ImageError("the file holds only zero bytes", kind="unreadable")
-        what = "a picture whose header is damaged" if known is not None else "something that is no picture we know"
-        return ImageError(f"expected a picture (JPEG, PNG, WebP, TIFF, …), got {what}", kind="unreadable")
-    return ImageError(f"the picture is corrupt ({type(error).__name__}: {text[:120]})", kind="unreadable")
+        raise header.explain(error) from error
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -219,7 +319,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_eight_bits(np.asarray(image))).convert("RGB")
+        grey = to_eight_bits(np.asarray(image))
+        return Image.fromarray(255 - grey if white_is_zero(image) else grey).convert("RGB")
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode == "LAB":  # Pillow needs colour profiles for this one; lightness is what a face reader uses
@@ -231,19 +332,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_eight_bits(values: NDArray[Any]) -> Uint8:
-    """16-bit, 32-bit or float grey → uint8 over its nominal range (never clipped at 255).
-
-    Integers span 0-255, 0-4095 (12-bit cameras) or 0-65535, floats 0-1, 0-255 or 0-65535: the smallest that holds
-    them; what exceeds its span is scaled by its own maximum, since no file says more.
-    """
-    floats = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(floats.max(initial=0.0))
-    spans = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 4095.0, 65535.0)
-    span = next((s for s in spans if top <= s), top)
-    return np.rint(np.clip(floats / span, 0, 1) * 255).astype(np.uint8)
-
-
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
@@ -253,40 +341,6 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
-
-
-def _from_array(array: NDArray[Any]) -> Uint8:
-    shape, kind = array.shape, array.dtype
-    plausible = array.ndim == 2 or (array.ndim == 3 and shape[2] in (1, 3, 4))
-    if not plausible:
-        raise ImageError(
-            f"expected an array H×W, H×W×1, H×W×3 or H×W×4, got shape {shape}",
-            kind="unsupported",
-            hint="channels come last" if array.ndim == 3 and shape[0] in (1, 3, 4) else None,
-        )
-    if 0 in shape:
-        raise ImageError(f"expected an array with pixels, got shape {shape}", kind="empty")
-    if kind == np.uint8:
-        pixels = array
-    elif kind == np.bool_:
-        pixels = array.astype(np.uint8) * np.uint8(255)
-    elif kind == np.uint16:
-        pixels = np.rint(array.astype(np.float32) / 257).astype(np.uint8)
-    elif kind.kind == "f":
-        low, high = float(array.min()), float(array.max())
-        if not (low >= -FLOAT_SLACK and high <= 1 + FLOAT_SLACK):  # also refuses NaN
-            raise ImageError(f"expected float values 0-1, got {low:g} to {high:g}", kind="unsupported")
-        pixels = np.rint(np.clip(array.astype(np.float32), 0, 1) * 255).astype(np.uint8)
-    else:
-        raise ImageError(f"expected dtype uint8, bool, uint16 or float, got {kind}", kind="unsupported")
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.shape[2] == 1:
-        pixels = np.repeat(pixels, 3, axis=2)
-    elif pixels.shape[2] == 4:
-        alpha = pixels[..., 3:].astype(np.uint16)
-        pixels = ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(pixels)
 
 
 class _QuietPillow:

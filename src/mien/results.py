@@ -7,10 +7,16 @@ that could not be read. Both turn into a JSON object (``to_dict``) and into tabl
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from math import isfinite
 from typing import Any
 
 from mien.labels import SEVEN
+
+LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")  # left is the picture's left
+ANGLES = ("roll", "yaw", "pitch")
+_POINT_COLUMNS = tuple(f"{name}_{axis}" for name in LANDMARKS for axis in "xy")
+Points = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,9 @@ class Face:
 
     score: the detector's confidence, 0-1. probabilities: calibrated, by label, summing to 1.
     expression: the most probable label, or None where it is below the reader's ``min_confidence``.
+    landmarks: five points (x, y) in pixels of the upright picture, in the order of ``LANDMARKS``, where left is the
+    picture's left; they may lie outside of it. roll, yaw, pitch: of the head, in degrees, as :mod:`mien.faces.pose`
+    estimates them from the landmarks and says how well. All four are None where the detector gives no landmarks.
     """
 
     box: Box
@@ -44,8 +53,14 @@ class Face:
     confidence: float
     probabilities: Mapping[str, float]
     track: int | None = None
+    landmarks: Points | None = None
+    roll: float | None = None
+    yaw: float | None = None
+    pitch: float | None = None
 
     def __post_init__(self) -> None:
+        if self.landmarks is not None and [len(point) for point in self.landmarks] != [2] * len(LANDMARKS):
+            raise ValueError(f"expected {len(LANDMARKS)} landmarks (x, y), got {self.landmarks}")
         total = sum(self.probabilities.values())
         if not abs(total - 1) < 1e-3 or min(self.probabilities.values()) < 0:
             raise ValueError(f"expected probabilities that sum to 1, got a sum of {total}")
@@ -63,13 +78,19 @@ class Face:
             "confidence": round(self.confidence, 4),
             "probabilities": {name: round(p, 4) for name, p in self.probabilities.items()},
             "track": self.track,
+            "landmarks": None if self.landmarks is None else [[round(v, 2) for v in point] for point in self.landmarks],
+            **{name: _rounded(getattr(self, name)) for name in ANGLES},
         }
 
 
 def table_columns(labels: tuple[str, ...] = SEVEN) -> tuple[str, ...]:
-    """The columns of CSV and Parquet output, in order, for a model with these labels."""
+    """The columns of CSV and Parquet output, in order, for a model with these labels. New ones are added at the end."""
     head = ("source", "time_s", "face", "x", "y", "w", "h", "score", "expression", "confidence")
-    return (*head, *labels, "track", "error")
+    return (*head, *labels, "track", "error", *ANGLES, *_POINT_COLUMNS)
+
+
+def _rounded(degrees: float | None) -> float | None:
+    return None if degrees is None else round(degrees, 1) + 0.0  # never -0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +121,13 @@ class Reading:
             flat = face.to_dict()
             x, y, w, h = flat.pop("box")
             probabilities = flat.pop("probabilities")
+            points = flat.pop("landmarks") or []
             rows.append(
                 {"source": self.source, "time_s": self.time_s, "face": number}
                 | {"x": x, "y": y, "w": w, "h": h}
                 | flat
                 | probabilities
+                | dict(zip(_POINT_COLUMNS, chain.from_iterable(points), strict=False))
             )
         return rows
 

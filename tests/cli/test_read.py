@@ -61,7 +61,12 @@ def test_one_photo(run: Run, grace_hopper: Path) -> None:
     assert list(record) == ["source", "width", "height", "time_s", "faces"]
     assert (record["source"], record["width"], record["height"]) == (str(grace_hopper), 512, 600)
     (face,) = record["faces"]
-    assert list(face) == ["box", "score", "expression", "confidence", "probabilities", "track"]
+    assert list(face) == [
+        *("box", "score", "expression", "confidence", "probabilities", "track"),
+        *("landmarks", "roll", "yaw", "pitch"),
+    ]
+    assert len(face["landmarks"]) == 5
+    assert abs(face["roll"]) < 25
     assert tuple(face["probabilities"]) == SEVEN
     assert sum(face["probabilities"].values()) == pytest.approx(1, abs=5e-4)
 

@@ -223,6 +223,50 @@ def test_recursive_glob_does_not_follow_links_in_circles(tree: Path) -> None:
     assert sources("photos/**/sub/*.webp") == ["photos/sub/c.webp"]
 
 
+def test_linked_folders_are_followed_once(tree: Path, tmp_path: Path) -> None:
+    """Each real folder a single time; what the walk reaches by itself keeps its own name; circles end."""
+    for name in ("far/x.jpg", "far/deep/y.jpg", "far/.git/z.jpg", "other/w.jpg", "photos/.cache/v.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tree / "linked").symlink_to(tmp_path / "far")
+    (tree / "once more").symlink_to(tmp_path / "far")
+    (tree / "part").symlink_to(tmp_path / "far" / "deep")
+    (tree / "to cache").symlink_to(tree / ".cache")  # the only way to it
+    (tree / "a first name").symlink_to(tree / "sub")  # reached by itself, though later
+    (tree / "broken").symlink_to(tmp_path / "nothing")
+    (tree / "loop").symlink_to("loop")
+    (tree / "self").symlink_to(".")
+    (tree / "whole").symlink_to(tmp_path)  # above: holds photos again, and "other"
+    (tmp_path / "far" / "back").symlink_to(tree)
+    (tmp_path / "far" / "deep" / "up").symlink_to(tmp_path / "far")
+    found = sources("photos")
+    assert sorted(found) == [
+        "photos/a.PNG",
+        "photos/b.jpg",
+        "photos/linked/x.jpg",
+        "photos/part/y.jpg",
+        "photos/sub/c.webp",
+        "photos/sub/film.mp4",
+        "photos/to cache/v.jpg",
+        "photos/whole/other/w.jpg",
+    ]
+    real = [os.path.realpath(path) for path in found]
+    assert len(set(real)) == len(real)
+    assert count(["photos"]) == len(found)
+    assert sorted(sources("photos/**")) == sorted(found)
+    assert sorted(sources("photos/**/*.jpg")) == sorted(path for path in found if path.endswith(".jpg"))
+    (tmp_path / "link to all").symlink_to(tree)
+    assert len(sources("link to all")) == len(found) == count(["link to all"])
+
+
+def test_an_excluded_folder_is_not_reached_by_a_link(tree: Path) -> None:
+    (tree / "sub" / "in").mkdir()
+    (tree / "sub" / "in" / "d.jpg").write_bytes(b"x")
+    (tree / "link").symlink_to("sub")
+    (tree / "deeper").symlink_to("sub/in")
+    assert sources("photos", exclude=["photos/sub"]) == ["photos/a.PNG", "photos/b.jpg"]
+
+
 def test_brackets_of_a_folder_that_exists_are_no_pattern(tree: Path) -> None:
     tree.rename("trip [2]")
     assert sources("trip [2]/*.PNG") == ["trip [2]/a.PNG"]

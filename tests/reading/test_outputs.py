@@ -19,6 +19,8 @@ from mien.results import Box, Face, ReadFailure, Reading
 COLUMNS = [
     "source", "time_s", "face", "x", "y", "w", "h", "score", "expression", "confidence",
     "angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "track", "error",
+    "roll", "yaw", "pitch", "left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y", "nose_x", "nose_y",
+    "left_mouth_x", "left_mouth_y", "right_mouth_x", "right_mouth_y",
 ]
 # fmt: on
 SHARES = dict(zip(SEVEN, (0.5, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05), strict=True))
@@ -60,6 +62,10 @@ def test_json_lines() -> None:
         "confidence": 0.5,
         "probabilities": SHARES,
         "track": None,
+        "landmarks": None,
+        "roll": None,
+        "yaw": None,
+        "pitch": None,
     }
     assert two["faces"][1]["expression"] is None
     assert none["faces"] == []

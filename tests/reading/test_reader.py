@@ -12,8 +12,9 @@ from mien import Reader
 from mien.errors import ImageError, ModelError, UsageError
 from mien.faces.detector import Detection
 from mien.labels import SEVEN
+from mien.onnx_runtime import default_threads
 from mien.reading import reader as reader_module
-from mien.reading.classifier import Classifier, default_threads
+from mien.reading.classifier import Classifier
 from mien.reading.inputs import PAUSE, Item
 from mien.results import Box, ReadFailure, Reading
 
@@ -230,7 +231,7 @@ def test_never_more_threads_than_cores(tiny_model: Path, monkeypatch: pytest.Mon
     asked: list[int] = []
     load = Classifier.load
 
-    def spy(model: str, *, threads: int) -> Classifier:
+    def spy(model: str, *, threads: int, device: str) -> Classifier:
         asked.append(threads)
         return load(model, threads=1)
 

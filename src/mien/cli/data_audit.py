@@ -36,7 +36,7 @@ def audit(
     workers = 1
     if faces:
         from mien.faces.detector import make_detector
-        from mien.reading.classifier import default_threads
+        from mien.onnx_runtime import default_threads
 
         detector, workers = make_detector("centerface"), default_threads()
     with BuildProgress() as progress:

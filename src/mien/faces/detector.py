@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import UsageError
+from mien.onnx_runtime import check_device
 from mien.results import Box
 
 Uint8 = NDArray[np.uint8]
@@ -86,15 +87,16 @@ def make_detector(
     threads: int = 1,
     min_score: float | None = None,
     turned: bool = True,
+    device: str = "cpu",
 ) -> Detector:
     """The detector of that name: one of :data:`DETECTORS`.
 
     detect_size: the longer side, in pixels, at which a picture is searched (default: chosen for each picture).
     threads: processor threads that one search uses. min_score: faces with a lower score, 0-1, are left out
     (default: the detector's own). turned: also find faces in pictures that lie on their side or upside down, and leave
-    out finds that are no face (:mod:`mien.faces.upright`). ``none`` needs none of these, but they are checked all the
-    same.
-    Raises UsageError for an unknown name or an option out of range, ModelError where the weights cannot be used.
+    out finds that are no face (:mod:`mien.faces.upright`). device: "cpu" or "cuda". ``none`` needs none of these, but
+    they are checked all the same. Raises UsageError for an unknown name, an option out of range or a device that cannot
+    be used, ModelError where the weights cannot be used.
     """
     if name not in DETECTORS:
         raise UsageError(
@@ -108,12 +110,13 @@ def make_detector(
         raise UsageError(f"expected at least 1 thread, got {threads}")
     if min_score is not None and not 0 < min_score <= 1:
         raise UsageError(f"expected a smallest detection score above 0 and up to 1, got {min_score}")
-    detector = DETECTORS[name](detect_size, threads, min_score)
+    check_device(device)
+    detector = DETECTORS[name](detect_size, threads, min_score, device)
     if not turned or name == WholeImage.name:
         return detector
     from mien.faces.upright import UprightDetector  # loads ONNX Runtime
 
-    return UprightDetector(detector, threads=threads)
+    return UprightDetector(detector, threads=threads, device=device)
 
 
 def picture_size(image: Uint8) -> tuple[int, int]:
@@ -123,17 +126,18 @@ def picture_size(image: Uint8) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
 
 
-def _centerface(detect_size: int | None, threads: int, min_score: float | None) -> Detector:
+def _centerface(detect_size: int | None, threads: int, min_score: float | None, device: str) -> Detector:
     from mien.faces.centerface import MIN_SCORE, CenterFace  # loads ONNX Runtime
 
-    return CenterFace(detect_size=detect_size, threads=threads, min_score=MIN_SCORE if min_score is None else min_score)
+    least = MIN_SCORE if min_score is None else min_score
+    return CenterFace(detect_size=detect_size, threads=threads, min_score=least, device=device)
 
 
-def _none(detect_size: int | None, threads: int, min_score: float | None) -> Detector:
+def _none(detect_size: int | None, threads: int, min_score: float | None, device: str) -> Detector:
     return WholeImage()
 
 
-DETECTORS: dict[str, Callable[[int | None, int, float | None], Detector]] = {
+DETECTORS: dict[str, Callable[[int | None, int, float | None, str], Detector]] = {
     "centerface": _centerface,
     "none": _none,
 }

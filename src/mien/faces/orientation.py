@@ -10,14 +10,15 @@ found face. It is trained by ``recipes/orientation.yaml``; its card is ``mien/we
 import json
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mien.errors import ModelError
+from mien.errors import ModelError, UsageError
 from mien.faces.align import CropGeometry, align_crop
 from mien.faces.detector import Detection
+from mien.onnx_runtime import make_session
 from mien.preprocess import Preprocess
 from mien.results import Box
 
@@ -31,20 +32,20 @@ _REINSTALL = "reinstall mien"
 
 
 class OrientationNet:
-    """The shipped network on ONNX Runtime. Safe to share between threads.
+    """The shipped network on ONNX Runtime. Safe to share between threads; can be pickled.
 
-    threads: of one run. Raises ModelError where the file is missing, broken, or another model.
+    threads: of one run. device: "cpu" or "cuda". Raises ModelError where the file is missing, broken, or another
+    model.
     """
 
-    def __init__(self, *, threads: int = 1) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # a failure is raised, not printed
+    def __init__(self, *, threads: int = 1, device: str = "cpu") -> None:
+        self._options: dict[str, Any] = {"threads": threads, "device": device}
         try:
             content = files("mien.weights").joinpath("orientation.onnx").read_bytes()
-            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = make_session(content, threads=threads, device=device)
             told = self._session.get_modelmeta().custom_metadata_map
+        except UsageError:
+            raise
         except Exception as error:  # ONNX Runtime's own errors share no public base
             raise ModelError(
                 f"expected the orientation network that mien ships, got {error}", hint=_REINSTALL
@@ -53,6 +54,13 @@ class OrientationNet:
             raise ModelError(f"expected labels {', '.join(ORIENTATIONS)}, got {dict(told)}", hint=_REINSTALL)
         self._preprocess = Preprocess.from_json(told["mien.preprocess"])
         self._temperature = float(told["mien.temperature"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs to make the same network: sessions cannot be pickled."""
+        return self._options
+
+    def __setstate__(self, options: dict[str, Any]) -> None:
+        OrientationNet.__init__(self, **options)
 
     def probabilities(self, image: Uint8, found: Sequence[Detection]) -> Float32:
         """image: uint8 H×W×3. found: N faces in it. Returns float32 N×5, in the order of :data:`ORIENTATIONS`."""

@@ -34,9 +34,9 @@ MAX_OVERLAP = 0.3  # intersection over union above which two finds are one face
 class UprightDetector:
     """``inner``, made blind to how a picture is turned. Detections carry ``turns``. Instances may be shared."""
 
-    def __init__(self, inner: Detector, *, threads: int = 1) -> None:
+    def __init__(self, inner: Detector, *, threads: int = 1, device: str = "cpu") -> None:
         self.inner = inner
-        self._orientation = OrientationNet(threads=threads)
+        self._orientation = OrientationNet(threads=threads, device=device)
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@ The file carries its own meaning (labels, preprocessing, temperature, provenance
 missing or does not fit is refused on loading, in one line, instead of giving wrong numbers later.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ModelError, UsageError
+from mien.errors import MienError, ModelError, UsageError
+from mien.onnx_runtime import default_threads, make_session
 from mien.preprocess import Preprocess
 from mien.results import table_columns
 
@@ -29,12 +31,8 @@ SHIPPED: dict[str, str] = {
 }
 DEFAULT_MODEL = "compact"
 FORMAT = "1"
+Model = str | os.PathLike[str] | bytes  # a shipped model's name, a path, or the bytes of a file
 _REQUIRED = ("mien.format", "mien.labels", "mien.preprocess", "mien.temperature")
-
-
-def default_threads() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +92,28 @@ class ModelMeta:
 class Classifier:
     """An ONNX Runtime session with its metadata. Safe to share between threads."""
 
-    def __init__(self, session: Any, meta: ModelMeta) -> None:
+    def __init__(self, session: Any, meta: ModelMeta, digest: str = "") -> None:
         self._session = session
         self.meta = meta
+        self.digest = digest
 
     @classmethod
-    def load(cls, name_or_path: str | os.PathLike[str] = DEFAULT_MODEL, *, threads: int | None = None) -> "Classifier":
-        """A shipped model by name, or any model file that mien exported.
+    def load(cls, model: Model = DEFAULT_MODEL, *, threads: int | None = None, device: str = "cpu") -> "Classifier":
+        """A shipped model by name, or any model that mien exported, by its path or as the bytes of its file.
 
-        threads: for one run; None takes all cores of the process. Raises UsageError for an unknown name,
-        ModelError for a file that is broken or not ours.
+        threads: for one run; None takes all cores of the process. device: "cpu" or "cuda". ``digest`` is the SHA-256 of
+        the file. Raises UsageError for an unknown name or a device that cannot be used, ModelError for a file that is
+        broken or not ours.
         """
-        path, where = _locate(name_or_path)
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or default_threads()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong comes as an exception, not as a line on stderr
+        where = "<bytes>"
+        if not isinstance(model, bytes):
+            path, where = _locate(model)
         try:
-            session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+            data = model if isinstance(model, bytes) else path.read_bytes()
+            session = make_session(data, threads=threads or default_threads(), device=device)
             raw = dict(session.get_modelmeta().custom_metadata_map)
+        except MienError:
+            raise
         except OSError as error:
             raise ModelError(f"{where}: cannot read the model file ({error.strerror})") from error
         except Exception as error:  # ONNX Runtime's exceptions share no public base
@@ -124,7 +123,7 @@ class Classifier:
             ) from error
         meta = ModelMeta.parse(raw, where=where)
         _check_graph(session, meta, where)
-        return cls(session, meta)
+        return cls(session, meta, hashlib.sha256(data).hexdigest())
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -1,16 +1,18 @@
 """What stands on the command line → a lazy stream of items, one a picture.
 
-A PATH is a file, a directory, a glob, a table with an ``image`` column, or ``-`` for a list of paths on stdin.
+A PATH is a file, a directory, a glob, a table with an ``image`` column, a ``data:`` text, or ``-`` for a list of paths
+on stdin.
 Nothing is decoded here and nothing is held: a million files stream through. What cannot be an input becomes an
 item that carries its failure, so that it gets its record in its place and the others go on.
 """
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
+from mien.data_url import is_data_url, is_url, refuse_url, short_name
 from mien.imaging import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
 from mien.reading import stdin_lines
 from mien.results import ReadFailure
@@ -67,8 +69,7 @@ def count(paths: Iterable[str], *, limit: int = 200_000) -> int | None:
         if os.path.isfile(path):
             total += 1
             continue
-        for _, folders, names in os.walk(path):
-            folders[:] = [name for name in folders if name[0] != "."]
+        for _, names in walk(path):
             if any(_suffix(name) in TABLE_SUFFIXES for name in names):
                 return None
             total += sum(_suffix(name) in IMAGE_SUFFIXES | VIDEO_SUFFIXES for name in names if name[0] != ".")
@@ -91,10 +92,13 @@ def _one(path: str, hidden: frozenset[str]) -> Iterator[Item]:
         yield from _directory(path, hidden)
     elif os.path.lexists(path):
         yield from _file(path, os.path.basename(path))
+    elif is_data_url(path):
+        yield Item(short_name(path), path)
+    elif is_url(path):  # before patterns: a URL often holds a question mark
+        refusal = refuse_url()
+        yield failed(path, refusal.type, str(refusal))
     elif glob.has_magic(path):
         yield from _pattern(path, hidden)
-    elif "://" in path:
-        yield failed(path, "unsupported", "expected a local file, got a URL; download it first")
     else:
         yield failed(path, "missing", "no such file or directory")
 
@@ -113,12 +117,7 @@ def _directory(root: str, hidden: frozenset[str]) -> Iterator[Item]:
     found = False
     skipped_tables: list[Item] = []
     problems: list[OSError] = []
-    for folder, folders, names in os.walk(root, onerror=problems.append):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(os.path.join(folder, name)) not in hidden
-        )
+    for folder, names in walk(root, hidden, problems.append):
         for name in sorted(names):
             path, suffix = os.path.join(folder, name), _suffix(name)
             if name.startswith(".") or suffix not in IMAGE_SUFFIXES | VIDEO_SUFFIXES | TABLE_SUFFIXES:
@@ -141,6 +140,37 @@ def _directory(root: str, hidden: frozenset[str]) -> Iterator[Item]:
         yield failed(
             root, "empty", "no pictures in this directory (looked for .jpg, .png, .webp, .tif, … and .parquet)"
         )
+
+
+def walk(
+    root: str, hidden: frozenset[str] = frozenset(), on_error: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """Each folder at and below root with the names of its files; subfolders sorted.
+
+    Linked folders are followed, and each real folder is walked a single time: a link to what the walk reaches by itself
+    is left out, and so is what was walked already, so that circles end. Folders whose own name is hidden (``.name``)
+    are not entered; those of ``hidden``, real paths, are not even reached by a link.
+    """
+    home = os.path.realpath(root)
+    seen = {home}
+
+    def wanted(folder: str, name: str) -> bool:
+        if name.startswith("."):
+            return False
+        path = os.path.join(folder, name)
+        real = os.path.realpath(path)
+        if real in seen or any(real == other or real.startswith(other + os.sep) for other in hidden):
+            return False
+        if os.path.islink(path) and real.startswith(os.path.join(home, "")):
+            below = os.path.relpath(real, home).split(os.sep)
+            if not any(part.startswith(".") for part in below):
+                return False  # comes, or came, under its own name
+        seen.add(real)
+        return True
+
+    for folder, folders, names in os.walk(root, onerror=on_error, followlinks=True):
+        folders[:] = [name for name in sorted(folders) if wanted(folder, name)]
+        yield folder, names
 
 
 def _pattern(pattern: str, hidden: frozenset[str]) -> Iterator[Item]:
@@ -176,7 +206,7 @@ def _literal_part(pattern: str) -> str:
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    """The paths that a glob matches. As our walk, ``**`` enters no linked folders; they can circle, and glob's does."""
+    """The paths that a glob matches. ``**`` goes where our walk goes; glob's own runs in circles of links."""
     if pattern == "**" or pattern.endswith(f"{os.sep}**"):
         pattern += f"{os.sep}*"
     head, star, tail = f"{os.sep}{pattern}".partition(f"{os.sep}**{os.sep}")
@@ -185,8 +215,7 @@ def _matches(pattern: str) -> Iterator[str]:
         return
     head = head[1:]
     for base in glob.iglob(head + os.sep) if head else [os.sep if pattern.startswith(os.sep) else ""]:
-        for folder, folders, _ in os.walk(base or os.curdir):
-            folders[:] = [name for name in folders if name[0] != "."]
+        for folder, _ in walk(base or os.curdir):
             below = folder if base else os.path.relpath(folder)
             prefix = "" if below == os.curdir else os.path.join(glob.escape(below), "")
             yield from _matches(prefix + tail)

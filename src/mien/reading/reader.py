@@ -5,22 +5,27 @@ waited long enough) and go through the network together. Memory is bounded by th
 inputs, and one bad input becomes one ``ReadFailure``.
 """
 
+import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ImageError, MienError, UsageError
+from mien.errors import ImageError, MienError, ModelError, UsageError
 from mien.imaging import MAX_PIXELS, OnNote, Source, load_rgb
-from mien.reading.classifier import DEFAULT_MODEL, Classifier, default_threads
-from mien.reading.inputs import Item, Pause
-from mien.results import Box, Face, ReadFailure, Reading
+from mien.onnx_runtime import check_device, default_threads
+from mien.reading.classifier import DEFAULT_MODEL, SHIPPED, Classifier, Model
+from mien.reading.inputs import Item, Pause, failed
+from mien.reading.sources import many, one
+from mien.results import Box, Face, Points, ReadFailure, Reading
 
 if TYPE_CHECKING:
     from mien.faces.detector import Detection
+    from mien.faces.pose import Pose
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -35,6 +40,17 @@ class FaceDetector(Protocol):
     def detect(self, image: Uint8, /) -> "list[Detection]": ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A face that waits for the network: where it is, and its crop as uint8 C×S×S."""
+
+    box: Box
+    score: float
+    landmarks: Points | None
+    pose: "Pose | None"
+    pixels: Uint8
+
+
 @dataclass(slots=True)
 class _Waiting:
     """A picture whose faces wait for the network."""
@@ -42,7 +58,7 @@ class _Waiting:
     source: str
     width: int
     height: int
-    faces: list[tuple[Box, float, Uint8]] = field(default_factory=list)  # box, score, pixels C×S×S
+    faces: list[_Found] = field(default_factory=list)
     picture: Uint8 | None = None
     failure: ReadFailure | None = None
     item: Item | None = None
@@ -60,44 +76,103 @@ class Result:
 class Reader:
     """Finds the faces of a picture and reads their expressions, offline.
 
-    model: ``"compact"``, ``"nano"``, or the path of an ONNX file that mien exported. detector: ``"centerface"``,
-    ``"none"`` (each picture is one face crop), or an object with ``detect(rgb)``. threads: of each network, at most
-    one a core; None takes all cores of the process. detect_size: longest side in pixels at which faces are searched;
-    None chooses for the picture. tta: mean over ten crops of each face. min_confidence: below it, 0-1, ``expression``
-    is None. max_pixels: limit of width × height of a picture. batch_size: face crops of one run of the network.
+    model: ``"compact"``, ``"nano"``, or an ONNX file that mien exported, as its path or its bytes. detector:
+    ``"centerface"``, ``"none"`` (each picture is one face crop), or an object with ``detect(rgb)``. threads: of each
+    network, at most one a core; None takes all cores of the process. detect_size: longest side in pixels at which faces
+    are searched; None chooses for the picture. tta: mean over ten crops of each face. min_confidence: below it, 0-1,
+    ``expression`` is None. min_score: faces of which the detector is less sure, 0-1, are left out; None is its own
+    threshold (0.4); lower values find more. min_face: faces whose box has a shorter side below that are left out, in
+    pixels of the picture. turned: with a detector of mien's, photos that lie on their side or upside down are read as
+    upright ones, and finds that are no face are left out (``mien.faces.upright``). max_pixels: limit of width × height
+    of a picture. batch_size: face crops of one run of the network. device: ``"cpu"``, or ``"cuda"`` with the package
+    onnxruntime-gpu.
+
+    Pictures are paths, bytes, open binary files, ``data:`` texts, PIL images or arrays; arrays are in the order **RGB**
+    (OpenCV's BGR is turned by ``array[..., ::-1]``). ``imaging.load_rgb`` has the details.
+
+    A reader can be copied, pickled and sent to processes (spawn pools, joblib, Ray). What travels are its options: a
+    shipped model by name and a file by its path, with a checksum, so that no other network answers there unseen; a
+    model given as bytes travels whole, and so does a detector given as an object. A process loads each network once.
 
     ``labels`` are the model's expressions in the order of its probabilities. Raises UsageError, ModelError.
     """
 
     def __init__(
         self,
-        model: str = DEFAULT_MODEL,
+        model: Model = DEFAULT_MODEL,
         *,
         detector: str | FaceDetector = "centerface",
         threads: int | None = None,
         detect_size: int | None = None,
         tta: bool = False,
         min_confidence: float = 0.0,
+        min_score: float | None = None,
+        min_face: float | None = None,
+        turned: bool = True,
         max_pixels: int = MAX_PIXELS,
         batch_size: int = 64,
+        device: str = "cpu",
     ) -> None:
         _at_least("threads", threads, 1)
         _at_least("max_pixels", max_pixels, 1)
         _at_least("batch_size", batch_size, 1)
         if not 0 <= min_confidence <= 1:
             raise UsageError(f"expected min_confidence 0-1, got {min_confidence}")
-        # more threads than cores only wait for each other, and thousands of them take all memory
-        threads = min(threads or default_threads(), default_threads())
-        self._classifier = Classifier.load(model, threads=threads)
-        if isinstance(detector, str):
-            from mien.faces.detector import make_detector
+        if min_score is not None and not 0 < min_score <= 1:
+            raise UsageError(f"expected min_score above 0 and up to 1, got {min_score}")
+        if min_face is not None and not 0 <= min_face < float("inf"):
+            raise UsageError(f"expected min_face in pixels, 0 or more, got {min_face}")
+        check_device(device)
+        if not isinstance(model, bytes) and os.fspath(model) not in SHIPPED:
+            model = os.path.abspath(model)  # another process may stand in another folder
+        self._options: dict[str, Any] = {
+            "model": model,
+            "detector": detector,
+            "threads": threads,
+            "detect_size": detect_size,
+            "tta": tta,
+            "min_confidence": min_confidence,
+            "min_score": min_score,
+            "min_face": min_face,
+            "turned": turned,
+            "max_pixels": max_pixels,
+            "batch_size": batch_size,
+            "device": device,
+        }
+        self._set_up(_load_classifier, _load_detector)
 
-            detector = make_detector(detector, detect_size=detect_size, threads=threads)
-        self._detector = detector
-        self._tta = tta
-        self._min_confidence = min_confidence
-        self._max_pixels = max_pixels
-        self._batch_size = batch_size
+    def _set_up(self, load_classifier: Callable[..., Classifier], load_detector: Callable[..., FaceDetector]) -> None:
+        options = self._options
+        # more threads than cores only wait for each other, and thousands of them take all memory
+        threads = min(options["threads"] or default_threads(), default_threads())
+        self._classifier = load_classifier(options["model"], threads, options["device"])
+        detector = options["detector"]
+        if isinstance(detector, str):
+            least, turned = options["min_score"], options["turned"]
+            detector = load_detector(detector, options["detect_size"], threads, least, turned, options["device"])
+        self._detector: FaceDetector = detector
+        self._tta: bool = options["tta"]
+        self._min_confidence: float = options["min_confidence"]
+        self._min_score: float | None = options["min_score"]
+        self._min_face: float | None = options["min_face"]
+        self._max_pixels: int = options["max_pixels"]
+        self._batch_size: int = options["batch_size"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"options": self._options, "digest": self._classifier.digest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._options = state["options"]
+        self._set_up(_kept_classifier, _kept_detector)
+        if self._classifier.digest != state["digest"]:
+            _kept_classifier.cache_clear()  # the file may have been put right in the meantime
+            self._set_up(_kept_classifier, _kept_detector)
+        if self._classifier.digest != state["digest"]:
+            name = self._classifier.meta.name
+            raise ModelError(
+                f"expected the model {name!r} with which this reader was pickled, got another one under its name",
+                hint="bring both sides to the same file and release of mien, or make the reader from the model's bytes",
+            )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -107,9 +182,9 @@ class Reader:
         """One picture: a path, the bytes of a file, a PIL image, or an array (see ``imaging.load_rgb``).
 
         name: ``Reading.source``; by default the path, or ``<bytes>``, ``<image>``, ``<array>``. on_note: called with a
-        line about what was left out, such as later frames. Raises ImageError.
+        line about what was left out, such as later frames. Raises ImageError, and UsageError for several pictures.
         """
-        item = _as_item(source, name)
+        item = one(source, name)
         waiting = self._look(item, on_note, keep_picture=False)
         (result,) = self._finish([waiting])
         assert isinstance(result.reading, Reading)
@@ -120,10 +195,11 @@ class Reader:
     ) -> Iterator[Reading | ReadFailure]:
         """Each source's reading, or the failure that says why there is none; in order, as a stream.
 
-        on_note: called with ``"SOURCE: what was left out"``.
+        sources: a list, generator or other iterable of what ``read`` takes; or an array N×H×W or N×H×W×C.
+        on_note: called with ``"SOURCE: what was left out"``. Raises UsageError for what is one picture.
         """
-        for result in self.stream(sources, on_note=on_note):
-            yield result.reading
+        results = self._stream(many(sources, call="read_many"), False, on_note)
+        return (result.reading for result in results)
 
     def stream(
         self,
@@ -133,12 +209,17 @@ class Reader:
         on_note: OnNote | None = None,
     ) -> Iterator[Result]:
         """As ``read_many``, with the decoded picture (uint8 H×W×3) beside each result if ``keep_pictures``."""
+        return self._stream(many(sources, call="stream"), keep_pictures, on_note)
+
+    def _stream(
+        self, sources: Iterator[Source | Item | Pause], keep_pictures: bool, on_note: OnNote | None
+    ) -> Iterator[Result]:
         held: list[_Waiting] = []
         crops = pixels = 0
         since = -np.inf  # the first picture is answered at once
         for source in sources:
             if not isinstance(source, Pause):
-                waiting = self._try(_as_item(source, None), on_note, keep_pictures)
+                waiting = self._try(source, on_note, keep_pictures)
                 held.append(waiting)
                 crops += len(waiting.faces)
                 pixels += 0 if waiting.picture is None else waiting.width * waiting.height
@@ -152,14 +233,19 @@ class Reader:
     def classify(self, crops: NDArray[Any] | Sequence[NDArray[Any]]) -> Float32:
         """Face crops → calibrated probabilities float32 N×K, in the order of ``labels``.
 
-        crops: N×H×W or N×H×W×C, or a list of pictures of any size, each as ``imaging.load_rgb`` takes an array.
-        Raises ImageError.
+        crops: N×H×W or N×H×W×C, or a list of pictures of any size, each as ``imaging.load_rgb`` takes it. (An array
+        whose last side is 1, 3 or 4 is one picture H×W×C.) Raises ImageError, and UsageError for a single picture.
         """
         preprocess = self._classifier.preprocess
-        return self._probabilities([preprocess.pixels(load_rgb(crop)) for crop in crops])
+        pictures = (self._decode(one(crop), None) for crop in many(crops, call="classify"))
+        return self._probabilities([preprocess.pixels(picture) for picture in pictures])
 
-    def _try(self, item: Item, on_note: OnNote | None, keep_picture: bool) -> _Waiting:
+    def _try(self, source: Source | Item, on_note: OnNote | None, keep_picture: bool) -> _Waiting:
         """``_look``, with whatever goes wrong as a failure: a stream of a million pictures ends for none of them."""
+        try:
+            item = one(source)
+        except UsageError as error:
+            item = failed(f"<{type(source).__name__}>", "unsupported", str(error))
         if item.failure is not None:
             return _Waiting(item.source, 0, 0, failure=item.failure, item=item)
         note = None if on_note is None else (lambda text: on_note(f"{item.source}: {text}"))
@@ -178,36 +264,64 @@ class Reader:
 
     def _look(self, item: Item, on_note: OnNote | None, keep_picture: bool) -> _Waiting:
         """Decode one picture and cut out its faces, largest first."""
-        if item.data is None:
-            raise ImageError("there is nothing to read", kind="missing")
-        rgb = load_rgb(item.data, max_pixels=self._max_pixels, on_note=on_note)
+        rgb = self._decode(item, on_note)
         height, width, _ = rgb.shape
         waiting = _Waiting(item.source, width, height, picture=rgb if keep_picture else None, item=item)
-        preprocess = self._classifier.preprocess
-        for found in self._detector.detect(rgb):
-            box = _inside(found.box, width, height)
-            if box is not None:
-                score = min(max(float(found.score), 0.0), 1.0)
-                waiting.faces.append((box, score, preprocess.pixels(_crop(rgb, found, preprocess.size))))
-        waiting.faces.sort(key=lambda face: face[0].w * face[0].h, reverse=True)
+        waiting.faces = self._find(rgb)
         return waiting
+
+    def _find(self, rgb: Uint8) -> list[_Found]:
+        """The faces of a picture (uint8 H×W×3) that are large and sure enough, largest first."""
+        found = (self._cut(rgb, detection) for detection in self._detector.detect(rgb))
+        return sorted((face for face in found if face), key=lambda face: face.box.w * face.box.h, reverse=True)
+
+    def _cut(self, rgb: Uint8, detection: "Detection") -> _Found | None:
+        """A detection as what the answer says of it and what the network gets; None where it is left out."""
+        height, width, _ = rgb.shape
+        box, score = _inside(detection.box, width, height), min(max(float(detection.score), 0.0), 1.0)
+        if box is None or score < (self._min_score or 0) or min(box.w, box.h) < (self._min_face or 0):
+            return None
+        preprocess = self._classifier.preprocess
+        points = _points(detection)
+        if points is None:
+            detection = replace(detection, landmarks=None)
+            return _Found(box, score, None, None, preprocess.pixels(_crop(rgb, detection, preprocess.size)))
+        from mien.faces.pose import head_pose
+
+        pixels = preprocess.pixels(_crop(rgb, detection, preprocess.size))
+        return _Found(box, score, tuple((float(x), float(y)) for x, y in points), head_pose(points), pixels)
+
+    def _decode(self, item: Item, on_note: OnNote | None) -> Uint8:
+        if item.data is None:
+            raise ImageError("there is nothing to read", kind="missing")
+        return load_rgb(item.data, max_pixels=self._max_pixels, on_note=on_note)
 
     def _finish(self, held: list[_Waiting]) -> Iterator[Result]:
         """Classify all crops of the held pictures together and hand out their readings in order."""
-        rows = iter(self._probabilities([pixels for waiting in held for _, _, pixels in waiting.faces]))
+        rows = iter(self._probabilities([face.pixels for waiting in held for face in waiting.faces]))
         for waiting in held:
             if waiting.failure is not None:
                 yield Result(waiting.failure, item=waiting.item)
                 continue
-            faces = tuple(self._face(box, score, next(rows)) for box, score, _ in waiting.faces)
+            faces = tuple(self._face(found, next(rows)) for found in waiting.faces)
             reading = Reading(waiting.source, waiting.width, waiting.height, faces)
             yield Result(reading, waiting.picture, waiting.item)
 
-    def _face(self, box: Box, score: float, row: Float32) -> Face:
+    def _face(self, found: _Found, row: Float32) -> Face:
         probabilities = dict(zip(self.labels, row.tolist(), strict=True))
         top = max(probabilities, key=probabilities.__getitem__)
-        confidence = probabilities[top]
-        return Face(box, score, top if confidence >= self._min_confidence else None, confidence, probabilities)
+        confidence, pose = probabilities[top], found.pose
+        return Face(
+            box=found.box,
+            score=found.score,
+            expression=top if confidence >= self._min_confidence else None,
+            confidence=confidence,
+            probabilities=probabilities,
+            landmarks=found.landmarks,
+            roll=None if pose is None else pose.roll,
+            yaw=None if pose is None else pose.yaw,
+            pitch=None if pose is None else pose.pitch,
+        )
 
     def _probabilities(self, pixels: list[Uint8]) -> Float32:
         parts = [np.zeros((0, len(self.labels)), np.float32)]
@@ -225,18 +339,33 @@ def _crop(rgb: Uint8, found: "Detection", size: int) -> Uint8:
     return align_crop(rgb, found, size=size, geometry=CropGeometry.default())
 
 
-def _as_item(source: Source | Item, name: str | None) -> Item:
-    if isinstance(source, Item):
-        return source
-    if name is None:
-        if isinstance(source, (bytes, bytearray, memoryview)):
-            name = "<bytes>"
-        elif isinstance(source, np.ndarray):
-            name = "<array>"
-        else:
-            # PIL images keep the name of the file that they were opened from
-            name = getattr(source, "filename", None) or (str(source) if not hasattr(source, "mode") else "<image>")
-    return Item(str(name), source)
+def _points(detection: "Detection") -> Float32 | None:
+    """A detection's landmarks, or None where it has none that mean anything; UsageError for others than five points."""
+    points = detection.landmarks
+    if points is None or detection.is_crop:
+        return None
+    if np.shape(points) != (5, 2):
+        raise UsageError(f"expected a detector's landmarks 5×2, got shape {np.shape(points)}")
+    return points if np.isfinite(points).all() else None
+
+
+def _load_classifier(model: Model, threads: int, device: str) -> Classifier:
+    return Classifier.load(model, threads=threads, device=device)
+
+
+def _load_detector(
+    name: str, detect_size: int | None, threads: int, min_score: float | None, turned: bool, device: str
+) -> FaceDetector:
+    from mien.faces.detector import make_detector
+
+    return make_detector(
+        name, detect_size=detect_size, threads=threads, min_score=min_score, turned=turned, device=device
+    )
+
+
+# Pools send a reader with every task; its networks are loaded by the first in each process.
+_kept_classifier = lru_cache(maxsize=4)(_load_classifier)
+_kept_detector = lru_cache(maxsize=4)(_load_detector)
 
 
 def _inside(box: Box, width: int, height: int) -> Box | None:

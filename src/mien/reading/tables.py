@@ -1,4 +1,4 @@
-"""Pictures in Parquet: a column ``image`` as Hugging Face writes it, as plain bytes, or as paths.
+"""Pictures in Parquet: a column ``image`` as Hugging Face writes it, as plain bytes, as paths or ``data:`` texts.
 
 pyarrow is imported here and nowhere on the way of a plain photo (it costs 120 ms). Rows stream by small record
 batches, so that a table of any size is read in bounded memory.
@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from mien.data_url import is_data_url, is_url
 from mien.results import ReadFailure
 
 if TYPE_CHECKING:
@@ -89,10 +90,13 @@ def _item(table: str, row: int, image: Any, own: str | None) -> "Item":
         data = image.get("bytes") or image.get("path")
     elif isinstance(image, str):
         own = image
+    if own and is_data_url(own):
+        own = None  # the text is the picture, and no name
     source = own or f"{table}#{row}"
     if not data:
         return Item(source, None, ReadFailure(source, "empty", f"row {row} of {table} holds no image"))
-    if isinstance(data, str) and not os.path.isabs(data) and not os.path.exists(data):
+    elsewhere = isinstance(data, str) and not is_data_url(data) and not is_url(data)
+    if elsewhere and not os.path.isabs(data) and not os.path.exists(data):
         data = os.path.join(os.path.dirname(table), data)  # paths are often written relative to their table
     stem = os.path.splitext(os.path.basename(own or table))[0]
     return Item(source, data, relative=stem if own else f"{stem}-{row}")

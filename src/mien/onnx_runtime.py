@@ -1,0 +1,65 @@
+"""ONNX Runtime sessions, made in one way for every network that reads: threads, device, silence.
+
+On a GPU, ONNX Runtime's package for it (``onnxruntime-gpu``) takes the place of ``onnxruntime``. It falls back to the
+processor without an error where CUDA does not start; here that is a UsageError, since whoever asks for a GPU wants to
+know.
+"""
+
+import os
+import sys
+from contextlib import redirect_stdout
+from typing import Any
+
+from mien.errors import UsageError
+
+DEVICES = ("cpu", "cuda")
+_CUDA = "CUDAExecutionProvider"
+# the processor's numbers, and no search for the fastest kernel at every new size of picture
+_CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+
+
+def default_threads() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_device(device: str) -> None:
+    """Raises UsageError where there is no such device, or where the installed ONNX Runtime cannot use it."""
+    if device not in DEVICES:
+        raise UsageError(f"expected a device of {', '.join(DEVICES)}, got {device!r}")
+    if device == "cuda":
+        import onnxruntime as ort
+
+        available = ort.get_available_providers()
+        if _CUDA not in available:
+            raise UsageError(
+                f"expected ONNX Runtime for CUDA, got one for {', '.join(available)} alone",
+                hint="pip uninstall onnxruntime, then pip install onnxruntime-gpu; or leave out the device",
+            )
+
+
+def make_session(model: bytes, *, threads: int, device: str = "cpu") -> Any:
+    """An ``onnxruntime.InferenceSession`` of a serialized model. threads: of one run, on the processor.
+
+    Raises UsageError as :func:`check_device` does, or where CUDA does not start; ONNX Runtime's own exceptions, which
+    share no public base, where the model is none.
+    """
+    check_device(device)
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong comes as an exception, not as a line on stderr
+    if device == "cpu":
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    if hasattr(ort, "preload_dlls"):
+        with redirect_stdout(sys.stderr):  # it prints what it does not find; stdout is data
+            ort.preload_dlls()  # CUDA and cuDNN as pip installs them, which the loader does not find by itself
+    session = ort.InferenceSession(model, options, providers=[(_CUDA, _CUDA_OPTIONS), "CPUExecutionProvider"])
+    if _CUDA not in session.get_providers():
+        raise UsageError(
+            "expected a GPU that ONNX Runtime can use, but CUDA did not start",
+            hint="it takes an NVIDIA driver, and CUDA and cuDNN of the versions that onnxruntime-gpu names",
+        )
+    return session
