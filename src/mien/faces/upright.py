@@ -3,11 +3,12 @@
 It wraps any detector of ``mien.faces``. Each find is shown to :class:`mien.faces.orientation.OrientationNet`:
 
 - all upright: that is the answer, and all that this costs is the small network;
-- some are turned: the picture is turned as they say, searched again, and what is upright there counts;
-- none is a face, or nothing was found: the picture is searched in all four orientations (a detector misses half of
-  the faces that are turned by 180°), and what is found in a turned one must be beyond doubt.
+- some are turned: the picture is turned as they say and searched again, and what is upright there takes the place of
+  what overlaps it here. A find that the second search does not confirm stays as it is, unless the network is sure;
+- nothing was found, or nothing beyond doubt: the picture is searched in all four orientations (a detector misses many
+  of the faces that are turned), and what is found in a turned one must be beyond doubt.
 
-What is no face is dropped.
+A find is no face, and left out, where the network is surer that it is none than the detector is that it is one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,10 +23,8 @@ from mien.faces.orientation import NO_FACE, UPRIGHT, OrientationNet, squared
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 
-#: Probability of "no face" from which a find is dropped.
-MAX_NO_FACE = 0.8
-#: Score, and probability of being upright, that a face needs where only a search of a turned picture found it.
-SURE_SCORE, SURE_UPRIGHT = 0.5, 0.9
+#: Score, and probability of its orientation, that a face needs where there is one search alone to go by.
+SURE_SCORE, SURE = 0.5, 0.9
 #: Where nothing was found, turned pictures are searched at this size first: without a face they cost little more.
 PROBE_SIDE = 640
 MAX_OVERLAP = 0.3  # intersection over union above which two finds are one face
@@ -48,18 +47,19 @@ class UprightDetector:
         found = self.inner.detect(image)
         if any(face.is_crop for face in found):
             return found
-        told = self._orientation.probabilities(image, found)
-        classes = [_class(row) for row in told]
-        upright = [
-            (face, float(row[UPRIGHT])) for face, row, c in zip(found, told, classes, strict=True) if c == UPRIGHT
-        ]
-        turned = [(face, -c % 4) for face, c in zip(found, classes, strict=True) if c not in (UPRIGHT, NO_FACE)]
+        upright: list[tuple[Detection, float]] = []  # with the probability that they are
+        turned: list[tuple[Detection, int, float]] = []  # with the turns that make them upright, and the probability
+        for face, row in zip(found, self._orientation.probabilities(image, found), strict=True):
+            kind = _kind(face, row)
+            if kind == UPRIGHT:
+                upright.append((face, float(row[UPRIGHT])))
+            elif kind != NO_FACE:
+                turned.append((face, -kind % 4, float(row[kind])))
         if turned:
-            for turns in sorted({turns for _, turns in turned}):
+            for turns in sorted({turns for _, turns, _ in turned}):
                 upright += self._search(image, turns)
-            # where the second search misses a face, it is read where the first one saw it
-            upright += [(Detection(squared(face.box), face.score, turns=turns), 0.0) for face, turns in turned]
-        elif not upright:
+            upright += [(_turned_by(face, turns) if p >= SURE else face, 0.0) for face, turns, p in turned]
+        elif all(face.score < SURE_SCORE and p < SURE for face, p in upright):
             small = resized(image, side=PROBE_SIDE) if max(image.shape[:2]) > PROBE_SIDE else None
             for turns in (1, 2, 3):
                 if small is None or _sure(self._search(small, turns)):
@@ -73,20 +73,25 @@ class UprightDetector:
         frame = np.ascontiguousarray(np.rot90(image, turns))
         found = self.inner.detect(frame)
         for face, row in zip(found, self._orientation.probabilities(frame, found), strict=True):
-            if _class(row) == UPRIGHT:
+            if _kind(face, row) == UPRIGHT:
                 yield face.turned(frame.shape[0], frame.shape[1], -turns), float(row[UPRIGHT])
 
 
-def _sure(found: Iterable[tuple[Detection, float]]) -> list[tuple[Detection, float]]:
-    return [(face, p) for face, p in found if face.score >= SURE_SCORE and p >= SURE_UPRIGHT]
-
-
-def _class(row: Float32) -> int:
-    """Index into ORIENTATIONS. No face only where that is nearly sure; turned only where that is likelier than not."""
-    if row[NO_FACE] > MAX_NO_FACE:
+def _kind(face: Detection, row: Float32) -> int:
+    """Index into ORIENTATIONS; turned only where that is likelier than all else that a face can be."""
+    if row[NO_FACE] > face.score:
         return NO_FACE
     best = int(np.argmax(row[:NO_FACE]))
     return best if row[best] > row[:NO_FACE].sum() / 2 else UPRIGHT
+
+
+def _sure(found: Iterable[tuple[Detection, float]]) -> list[tuple[Detection, float]]:
+    return [(face, p) for face, p in found if face.score >= SURE_SCORE and p >= SURE]
+
+
+def _turned_by(face: Detection, turns: int) -> Detection:
+    """A find of which no more is known than its place: a square, since its box is that of a face on its side."""
+    return Detection(squared(face.box), face.score, turns=turns)
 
 
 def _distinct(found: list[tuple[Detection, float]]) -> list[Detection]:
