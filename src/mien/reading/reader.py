@@ -152,7 +152,8 @@ class Reader:
     def classify(self, crops: NDArray[Any] | Sequence[NDArray[Any]]) -> Float32:
         """Face crops → calibrated probabilities float32 N×K, in the order of ``labels``.
 
-        crops: N×H×W or N×H×W×C, or a list of pictures of any size, each as ``imaging.load_rgb`` takes an array.
+        crops: N×H×W or N×H×W×C, or a list of pictures of any size, each as ``imaging.load_rgb`` takes an array. What is
+        not square is padded to a square, never squashed; a strip, longer than 4 times its width, is an ImageError.
         Raises ImageError.
         """
         preprocess = self._classifier.preprocess
