@@ -73,7 +73,9 @@ def card(name: str) -> str:
         f"- **Data**: FER2013 Training, {origin['data']['images']:,} crops from image search (Goodfellow et al. 2013, "
         "released for research), nothing else. Store fingerprint `" + str(origin["data"]["store"]) + "`.",
         f"- **With FER+ votes**: {recipe['targets']['votes']:.0%} of each target is P(label | FER+ votes), fitted on "
-        "Training (`src/mien/training/targets.py`).",
+        "Training (`src/mien/training/targets.py`)."
+        if recipe["targets"]["votes"]
+        else "- **Without FER+ votes**: FER2013's labels alone.",
     ]
     if recipe["distill"]:
         teachers = ", ".join(f"`{Path(run).name}`" for run in recipe["distill"]["runs"])

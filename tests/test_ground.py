@@ -13,7 +13,7 @@ import mien
 from mien import atomic, labels
 from mien.atomic import write_text
 from mien.errors import DataError, ImageError, ModelError, OutputError, UsageError
-from mien.preprocess import Preprocess
+from mien.preprocess import Preprocess, points_in_square
 from mien.results import Box, Face, ReadFailure, Reading, table_columns
 
 P = dict.fromkeys(labels.SEVEN, 1 / 7)
@@ -56,6 +56,47 @@ def test_a_crop_of_the_right_size_is_untouched_and_colour_becomes_luma() -> None
     assert (Preprocess().pixels(rgb) == round(200 * 0.587)).all()
     both = Preprocess(color="rgb", mean=(0.5,) * 3, std=(0.5,) * 3).pixels(Image.fromarray(rgb))
     assert both.shape == (3, 48, 48)
+
+
+@pytest.mark.parametrize("shape", [(60, 41), (41, 60, 3), (12, 48), (48, 47, 3), (50, 50, 3)])
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+def test_a_crop_that_is_not_square_is_padded_with_its_border_never_squashed(shape: tuple[int, ...], color: str) -> None:
+    """Against torch's replicated padding, and then Pillow's resize; squashed it would be another picture."""
+    n = 1 if color == "grey" else 3
+    preprocess = Preprocess(size=32, color=color, mean=(0.5,) * n, std=(0.5,) * n)
+    crop = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    height, width = shape[:2]
+    more, less = abs(height - width) - abs(height - width) // 2, abs(height - width) // 2
+    beside = (less, more, 0, 0) if height > width else (0, 0, less, more)
+    image = Image.fromarray(crop).convert("L" if n == 1 else "RGB")
+    planes = torch.from_numpy(np.atleast_3d(np.asarray(image)).astype(np.float32).transpose(2, 0, 1))
+    padded = F.pad(planes, beside, mode="replicate").numpy().astype(np.uint8)
+    wanted = [np.asarray(Image.fromarray(plane).resize((32, 32), Image.Resampling.BILINEAR)) for plane in padded]
+    got = preprocess.pixels(crop)
+    np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(preprocess.pixels(Image.fromarray(crop)), got)
+    np.testing.assert_array_equal(preprocess.stack(np.stack([crop, crop]))[1], got)
+    squashed = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR)).reshape(32, 32, n).transpose(2, 0, 1)
+    assert np.array_equal(squashed, got) == (height == width)  # squares are as they always were
+
+
+def test_points_go_where_the_padding_puts_them() -> None:
+    dot = np.zeros((90, 60), np.uint8)
+    dot[68:73, 13:18] = 255  # centred at x 15.5, y 70.5
+    pixels = Preprocess(size=60).pixels(dot)[0].astype(float)
+    there = [((np.arange(60) + 0.5) * pixels.sum(axis)).sum() / pixels.sum() for axis in (0, 1)]
+    ((x, y),) = points_in_square([(15.5, 70.5)], width=60, height=90, size=60)
+    assert (x, y) == pytest.approx(((15.5 + 15) * 2 / 3, 70.5 * 2 / 3))
+    assert there == pytest.approx((x, y), abs=0.05)
+    assert abs(there[0] - 15.5) > 2  # where squashing, which leaves x as it is, would have it
+
+
+@pytest.mark.parametrize("shape", [(1, 500), (500, 1), (20, 81), (1, 5)])
+def test_a_strip_is_no_face_crop(shape: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match=f"at most 4 times the shorter one, got {shape[1]}×{shape[0]}; cut the face"):
+        Preprocess().pixels(np.zeros(shape, np.uint8))
+    assert Preprocess().pixels(np.zeros((20, 80), np.uint8)).shape == (1, 48, 48)
+    assert Preprocess().pixels(np.zeros((1, 1), np.uint8)).shape == (1, 48, 48)
 
 
 def test_ten_crops_against_torchs_interpolation() -> None:

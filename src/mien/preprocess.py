@@ -6,6 +6,7 @@ training normalises its uint8 batches with the same ``mean`` and ``std`` numbers
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
@@ -14,15 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.errors import ModelError
+from mien.errors import ImageError, ModelError
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
+Points = tuple[tuple[float, float], ...]
+
+#: Longer side ÷ shorter side of a face crop at most. Face boxes have 1.1 to 1.4; a strip shows no face.
+MAX_ASPECT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """Resize to size × size, grey or RGB, scaled to 0-1, then (x − mean) / std, channels first.
+    """Pad to a square, resize to size × size, grey or RGB, scaled to 0-1, then (x − mean) / std, channels first.
+
+    A crop that is not square stands in the middle of the square, and its border pixels are repeated beside it, as in
+    crops that reach beyond their picture: squashed, a face is another face (``benchmarks/crop_padding.py``).
 
     size: side in pixels. color: "grey" (ITU-R 601 luma) or "rgb". mean, std: one number a channel,
     in units of 0-1. tta_crop: side of the ten crops as a share of ``size`` (four corners and the centre,
@@ -59,9 +67,12 @@ class Preprocess:
         return self.window or self.size
 
     def pixels(self, crop: Image.Image | Uint8) -> Uint8:
-        """A face crop (PIL image, or uint8 H×W or H×W×3) as uint8 C×size×size, which is what a loader keeps."""
+        """A face crop (PIL image, or uint8 H×W or H×W×3) as uint8 C×size×size, which is what a loader keeps.
+
+        Raises ImageError for a strip, see :func:`square_place`.
+        """
         image = Image.fromarray(crop) if isinstance(crop, np.ndarray) else crop
-        image = image.convert("L" if self.color == "grey" else "RGB")
+        image = squared(image.convert("L" if self.color == "grey" else "RGB"))
         if image.size != (self.size, self.size):
             image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)  # antialiased when it shrinks
         array = np.asarray(image)
@@ -115,6 +126,37 @@ class Preprocess:
             return cls(**raw)
         except (ValueError, TypeError, KeyError) as error:
             raise ModelError(f"expected a preprocess description in the model file, got {text[:80]!r}") from error
+
+
+def square_place(width: int, height: int) -> tuple[int, int, int]:
+    """The side of the square that a crop is padded to, and the crop's left and top in it, in pixels.
+
+    Raises ImageError where one side is more than MAX_ASPECT times the other: that is no face crop.
+    """
+    side = max(width, height)
+    if side > MAX_ASPECT * min(width, height):
+        raise ImageError(
+            f"expected a face crop, its longer side at most {MAX_ASPECT} times the shorter one, got {width}×{height}",
+            kind="unsupported",
+            hint="cut the face out first, or let a detector find it",
+        )
+    return side, (side - width) // 2, (side - height) // 2
+
+
+def squared(crop: Image.Image) -> Image.Image:
+    """A crop, L or RGB, in the middle of a square, its border pixels repeated; itself where it is square."""
+    side, left, top = square_place(*crop.size)
+    if crop.width == crop.height:
+        return crop
+    beside = [(top, side - crop.height - top), (left, side - crop.width - left), (0, 0)]
+    pixels = np.asarray(crop)
+    return Image.fromarray(np.pad(pixels, beside[: pixels.ndim], mode="edge"))
+
+
+def points_in_square(points: Iterable[tuple[float, float]], *, width: int, height: int, size: int) -> Points:
+    """Where a crop's points, x and y in pixels, lie once it is padded to a square and that is resized to ``size``."""
+    side, left, top = square_place(width, height)
+    return tuple(((x + left) * size / side, (y + top) * size / side) for x, y in points)
 
 
 def _linear_resize_matrix(source: int, target: int) -> Float32:

@@ -1,6 +1,8 @@
 """What the tests of builds share: small sources, and ways to look at a store without our own reader."""
 
+import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,21 @@ def blob(seed: int, *, side: int = 48, channels: int = 0) -> np.ndarray:
     """A smooth random picture, unlike every other one."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3) if channels else (6, 6), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def fer2013_csv(folder: Path, rows: Sequence[tuple], votes: Sequence[tuple] | None = None) -> Path:
+    """fer2013.csv of (emotion, Usage), a picture of its own each; votes: fer2013new.csv of (Usage, ten counts)."""
+    folder.mkdir(parents=True)
+    with (folder / "fer2013.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["emotion", "pixels", "Usage"])
+        pixels = (" ".join(map(str, blob(i).ravel())) for i in range(len(rows)))
+        table.writerows([emotion, values, usage] for (emotion, usage), values in zip(rows, pixels, strict=True))
+    if votes is not None:
+        names = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+        lines = [f"Usage,Image name,{names}", *(f"{usage},x,{','.join(map(str, row))}" for usage, row in votes)]
+        (folder / "fer2013new.csv").write_text("\n".join(lines) + "\n")
+    return folder
 
 
 def class_folders(root: Path) -> Path:

@@ -12,9 +12,11 @@ from PIL import Image
 
 from mien.data.build import build_store
 from mien.data.sources import open_source
+from mien.data.standard import Standard
 from mien.data.store import Store
 from mien.errors import DataError
-from mien.training.run import train
+from mien.preprocess import Preprocess
+from mien.training.run import crop_dataset, train
 from small_run import small_recipe
 
 
@@ -38,6 +40,29 @@ def test_valence_without_arousal_is_a_pair_with_a_gap(tmp_path: Path) -> None:
     assert affect is not None
     assert not np.isnan(affect[:, 0]).any()
     assert np.isnan(affect[:, 1]).all()
+
+
+def test_pictures_that_are_not_square_and_kept_so_are_padded_for_training_and_evaluation(tmp_path: Path) -> None:
+    """A store of 60×40 with size keep: what training holds is the padded picture, at the size that it needs."""
+    random = np.random.default_rng(0)
+    for label in ("angry", "happy"):
+        for part in ("train", "val"):
+            (tmp_path / "d" / part / label).mkdir(parents=True)
+            for number in range(6):
+                pixels = random.integers(0, 256, (60, 40), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "d" / part / label / f"{number}.png")
+    build_store([open_source("folder", tmp_path / "d")], tmp_path / "s", standard=Standard(size="keep"))
+    store = Store.open(tmp_path / "s")
+    split = store.read("training")
+    assert split.images.shape == (12, 60, 40)
+    padded = np.pad(split.images, ((0, 0), (0, 0), (10, 10)), mode="edge")
+    recipe = small_recipe()
+    for size, side in ((64, 60), (48, 48)):  # the augmentation enlarges; whatever shrinks, Preprocess does
+        preprocess = Preprocess(size=size)
+        held = crop_dataset(split, recipe, preprocess, train=True).columns["images"].numpy()
+        np.testing.assert_array_equal(held, Preprocess(size=side).stack(padded))
+        valid = crop_dataset(split, recipe, preprocess, train=False).columns["images"].numpy()
+        np.testing.assert_array_equal(valid, preprocess.stack(padded))
 
 
 def test_subjects_that_their_owner_divided_are_counted(tmp_path: Path) -> None:

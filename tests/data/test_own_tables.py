@@ -130,7 +130,14 @@ def test_words_for_nobody_are_no_subject(tmp_path):
     assert ([s.group for s in samples], drops) == ([None] * 10 + ["Nancy", "0"], [])
     people = {"image": [encoded(0), encoded(1)], "label": ["sad"] * 2, "subject": [float("nan"), 3.0]}
     pq.write_table(pa.table(people), tmp_path / "a.parquet")
-    assert [s.group for s in split_items(open_source("parquet", tmp_path))[0]] == [None, "3.0"]
+    assert [s.group for s in split_items(open_source("parquet", tmp_path))[0]] == [None, "3"]
+
+
+def test_a_person_is_one_in_a_column_with_gaps_and_in_one_without(tmp_path):
+    words = ["7", "7.0", " 7.0 ", "7.5", "007", "7.0.0", "v7.0", "1e3"]
+    lines = [f"{line},{word}" for line, word in zip(listing(tmp_path, len(words)), words, strict=True)]
+    samples, _ = split_items(open_source("csv", table(tmp_path, lines, header="image,label,subject")))
+    assert [s.group for s in samples] == ["7", "7", "7", "7.5", "007", "7.0.0", "v7.0", "1e3"]
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

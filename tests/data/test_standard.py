@@ -15,6 +15,7 @@ from mien.errors import ModelError, UsageError
 from mien.faces import CropGeometry, Detection, align_crop, make_detector
 from mien.faces.align import landmarks_in_crop, roll
 from mien.imaging import load_rgb
+from mien.preprocess import Preprocess
 from mien.results import Box
 
 GREY, RGB = Standard(size=48, color="grey"), Standard(size=64, color="rgb")
@@ -55,7 +56,7 @@ def test_what_is_standard_already_is_not_touched():
     assert found.pixels is pixels
 
 
-@pytest.mark.parametrize("shape", [(48, 48, 3), (100, 100, 3), (100, 100), (30, 40, 3), (120, 60)])
+@pytest.mark.parametrize("shape", [(48, 48, 3), (100, 100, 3), (100, 100), (30, 30, 3), (120, 120)])
 @pytest.mark.parametrize("color", ["grey", "rgb"])
 @pytest.mark.parametrize("size", [48, 64])
 def test_size_and_colour_are_pillows(shape, color, size):
@@ -96,9 +97,28 @@ def test_a_file_is_decoded_upright_and_the_sample_forgets_it(tmp_path):
     assert (found.path, found.label, found.group, found.valence) == ("a.png", "sad", "S1", 0.5)
 
 
-def test_landmarks_of_a_crop_are_scaled_with_it():
-    found = brought(Sample("a", noise(5, 96, 192), "sad", "", landmarks=((96.0, 48.0), (192.0, 0.0))))
-    assert found.landmarks == ((24.0, 24.0), (48.0, 0.0))
+def test_landmarks_of_a_crop_are_scaled_with_it_and_follow_its_padding():
+    found = brought(Sample("a", noise(5, 96, 96), "sad", "", landmarks=((96.0, 48.0), (10.0, 0.0))))
+    assert found.landmarks == ((48.0, 24.0), (5.0, 0.0))
+    wide = noise(5, 96, 192)
+    found = brought(Sample("a", wide, "sad", "", landmarks=((96.0, 48.0), (192.0, 0.0))))
+    assert found.landmarks == ((24.0, 24.0), (48.0, 12.0))
+    assert np.array_equal(found.pixels, Preprocess().pixels(np.pad(wide, ((48, 48), (0, 0)), mode="edge"))[0])
+    crop = make_detector("none").detect(np.repeat(wide[..., None], 3, axis=2))[0]
+    there = landmarks_in_crop(((192, 0),), (96, 192), crop, size=48, geometry=CropGeometry.default())
+    assert there == ((48.0, 12.0),)
+    kept = brought(Sample("a", wide, "sad", "", landmarks=((192.0, 0.0),)), Standard(size="keep", color="keep"))
+    assert kept.landmarks == ((192.0, 0.0),)
+
+
+@pytest.mark.parametrize("size", [48, "keep"])
+def test_a_strip_is_left_out_whatever_the_size(size):
+    dropped = brought(Sample("s", noise(1, 20, 100), "sad", ""), Standard(size=size, color="grey"))
+    assert (dropped.reason, dropped.detail[:6]) == ("image too long for a face crop", "100×20")
+    assert isinstance(brought(Sample("s", noise(1, 20, 80), "sad", ""), Standard(size=size, color="grey")), Sample)
+    box = Detection(box=Box(30, 2, 12, 16), score=1.0)
+    photo = Sample("s", noise(1, 20, 100), "sad", "", is_crop=False)
+    assert isinstance(brought(photo, found=[box]), Sample)  # a photo may be a strip
 
 
 # --- what is left out ------------------------------------------------------------------------------------------------

@@ -180,9 +180,7 @@ def test_a_device_that_is_not_there(tiny_model: Path, monkeypatch: pytest.Monkey
         Reader(tiny_model, detector="none", device="cuda")
 
 
-def test_cuda_is_asked_for_each_network_and_never_falls_back(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cuda_is_asked_for_each_network_and_never_falls_back(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No GPU here: ONNX Runtime is made to say that it has one, and the session that it has not."""
     real, asked = ort.InferenceSession, []
     works = True

@@ -169,6 +169,43 @@ def test_classify(tiny_model: Path) -> None:
     assert reader.classify([]).shape == (0, 7)
 
 
+def test_a_crop_that_is_not_square_is_read_as_its_padded_self(tiny_model: Path) -> None:
+    """classify, and detector none; not as its squashed self."""
+    reader = Reader(str(tiny_model), detector="none", threads=1)
+    tall = RANDOM.integers(20, 256, (70, 52, 3), dtype=np.uint8)
+    padded = np.pad(tall, ((0, 0), (9, 9), (0, 0)), mode="edge")
+    squashed = np.asarray(Image.fromarray(tall).resize((70, 70), Image.Resampling.BILINEAR))
+    got, wanted, other = reader.classify([tall, padded, squashed])
+    np.testing.assert_array_equal(got, wanted)
+    assert np.abs(got - other).max() > 0.01
+    (face,) = reader.read(tall).faces
+    np.testing.assert_allclose(list(face.probabilities.values()), wanted, atol=1e-6)
+    assert face.box == Box(0, 0, 52, 70)  # in the picture as it came
+    strip = np.zeros((1, 500, 3), np.uint8)
+    with pytest.raises(ImageError, match="got 500×1"):
+        reader.classify([tall, strip])
+    (failure,) = reader.read_many([strip])
+    assert isinstance(failure, ReadFailure)
+    assert failure.type == "unsupported"
+
+
+def test_face_boxes_given_as_crops_keep_the_photos_answer(fer2013_dir: Path) -> None:
+    """Real faces, cut out as a detector's box stands: padded, more of them keep their answer than squashed.
+
+    ``benchmarks/crop_padding.py`` has the figures, from larger pictures than these.
+    """
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(fer2013_dir / "public_test.parquet", columns=["image"]).slice(0, 300).to_pylist()
+    whole = [np.asarray(Image.open(BytesIO(row["image"]["bytes"]))) for row in rows]
+    cut = [crop[:, 6:-6] for crop in whole]  # 48×36
+    squashed = [np.asarray(Image.fromarray(crop).resize((48, 48), Image.Resampling.BILINEAR)) for crop in cut]
+    reader = Reader("nano", detector="none", threads=1)
+    answers, padded, other = (reader.classify(crops).argmax(1) for crops in (whole, cut, squashed))
+    assert (padded == answers).mean() > (other == answers).mean() + 0.05
+    assert (padded == answers).mean() > 0.85
+
+
 def test_notes_name_their_source(tiny_model: Path) -> None:
     buffer = BytesIO()
     Image.new("L", (8, 8)).save(buffer, "GIF", save_all=True, append_images=[Image.new("L", (8, 8), 9)])

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from mien.training.recipe import Recipe
+from mien.errors import UsageError
+from mien.training.recipe import Recipe, load_recipe
+from small_run import small_recipe
 from tiny_networks import tiny_recipe
 from tiny_runs import Run, TrainTiny, same
 
@@ -62,3 +64,54 @@ def test_resumed_equals_uninterrupted_to_the_bit(
     if recipe.schedule.name == "plateau":
         assert len(set(whole.column("lr")[:3])) == 1  # the rate falls after the kill, for an epoch before it
         assert whole.column("lr")[3] == pytest.approx(0.5 * whole.column("lr")[0])
+
+
+OPEN_ENDED: dict[str, dict[str, Any]] = {
+    "constant": {"schedule": {"name": "constant", "warmup": 0}},
+    "step": {"schedule": {"name": "step", "every": 1, "factor": 0.5, "warmup": 0}, "optimizer": {"momentum": 0.9}},
+    "plateau": {"schedule": PLATEAU, "optimizer": {"lr": 1e-6}, "early_stop": 5},
+}
+
+
+@pytest.mark.parametrize("name", OPEN_ENDED)
+def test_a_finished_run_with_more_epochs_equals_one_that_was_begun_with_them(name: str, train_tiny: TrainTiny) -> None:
+    changes = BUSY | OPEN_ENDED[name]
+    whole = train_tiny(tiny_recipe(**changes, epochs=4))
+    short = train_tiny(tiny_recipe(**changes, epochs=2))
+    assert not same(short.everything(), whole.everything())
+    longer = train_tiny(tiny_recipe(**changes, epochs=4), path=short.path, resume=True)
+    assert same(longer.everything(), whole.everything())
+    assert outcome(longer) == outcome(whole)
+    assert same(Run(longer.path, checkpoint="best").saved, Run(whole.path, checkpoint="best").saved)
+    assert load_recipe(longer.path / "recipe.yaml").epochs == 4
+    with pytest.raises(UsageError, match="epochs was 4, is 3; resume with the same"):
+        train_tiny(tiny_recipe(**changes, epochs=3), path=short.path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (
+            {"schedule": {"name": "cosine", "warmup": 0.1}},
+            r"the schedule cosine with warmup 0\.1 is laid out to end with epoch 2",
+        ),
+        ({"schedule": {"name": "linear", "warmup": 0}}, r"the schedule linear is laid out"),
+        ({"schedule": {"name": "constant", "warmup": 0.1}}, r"the schedule constant with warmup"),
+        ({"optimizer": {"lr": 1e-9}, "early_stop": 1, "epochs": 3}, "early_stop ended it after 2 of 3 epochs"),
+    ],
+)
+def test_more_epochs_of_what_would_have_been_another_run_name_the_way_to_train_on(
+    changes: dict[str, Any], why: str, train_tiny: TrainTiny
+) -> None:
+    run = train_tiny(tiny_recipe(**{"epochs": 2} | changes))
+    before = {file.name: file.read_bytes() for file in run.path.iterdir() if file.is_file()}
+    with pytest.raises(
+        UsageError, match=rf"cannot get more epochs: {why}.* --set model\.init=run:.*run0 --set epochs=N"
+    ):
+        train_tiny(tiny_recipe(**changes | {"epochs": 5}), path=run.path, resume=True)
+    assert {file.name: file.read_bytes() for file in run.path.iterdir() if file.is_file()} == before
+    with pytest.raises(UsageError, match="batch_size was 140, is 70"):  # not the epochs alone
+        train_tiny(tiny_recipe(**changes | {"epochs": 5, "batch_size": 70}), path=run.path, resume=True)
+    raw = tiny_recipe(**changes | {"epochs": 1}).model_dump(mode="json")
+    on = small_recipe(**raw | {"model": {"name": "tiny", "init": f"run:{run.path}"}})
+    assert len(train_tiny(on).log) == 1  # what the message says works

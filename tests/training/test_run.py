@@ -22,7 +22,9 @@ from mien.training.averaging import move
 from mien.training.module import FerModule
 from mien.training.networks import load_network
 from mien.training.optimizers import lr_factor
+from mien.training.recipe import load_recipe
 from mien.training.run import train
+from mien.training.targets import votes_that_are_there
 from small_run import small_recipe
 
 
@@ -112,6 +114,50 @@ def test_resume_under_another_recipe_and_a_full_directory_are_refused(trained_ru
         train(small_recipe(model={"name": "nano"}, ema=None), store, trained_run, resume=True)
     with pytest.raises(UsageError, match="expected a new or empty run directory"):
         train(small_recipe(), store, trained_run)
+
+
+def test_votes_that_the_store_does_not_have_are_taken_as_none_with_a_note(
+    trained_run: Path, small_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run equals one that never asked for votes, says so, keeps no word of votes, and goes on under either."""
+    store, run = Store.open(small_store), tmp_path / "run"
+    asked = small_recipe(targets={"votes": 0.3})
+    meta = train(asked, store, run, accelerator="cpu", threads=1)
+    note = f"targets.votes was 0.3, is 0: {small_store} holds no FER+ votes for training, so the labels stand alone"
+    assert f"note: {note}" in capsys.readouterr().err
+    (kept,) = json.loads((run / "meta.json").read_text())["notes"]
+    assert kept.startswith(note)
+    assert load_recipe(run / "recipe.yaml").targets.votes == 0
+    expected, got = weights(trained_run), weights(run)
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    again = train(asked, store, run, accelerator="cpu", threads=1, resume=True)
+    assert again["result"]["best_valid_accuracy"] == meta["result"]["best_valid_accuracy"]
+    assert json.loads((trained_run / "meta.json").read_text())["notes"] == []  # the control
+
+
+def test_votes_that_are_there_are_used(small_store: Path) -> None:
+    store = Store.open(small_store)
+    summary = json.loads(json.dumps(store.summary))
+    summary["splits"]["training"]["with_votes"] = 100
+    asked = small_recipe(targets={"votes": 0.3})
+    assert votes_that_are_there(asked, Store(store.path, summary)) == (asked, [])
+    assert votes_that_are_there(asked, store)[0] == small_recipe(targets={"votes": 0})
+    assert votes_that_are_there(small_recipe(), store) == (small_recipe(), [])
+
+
+def test_a_store_without_the_validation_split_names_one_with_labels_or_how_to_make_one(
+    small_store: Path, tmp_path: Path
+) -> None:
+    store = Store.open(small_store)
+    splits = store.summary["splits"]
+    kaggle = {"training": splits["training"], "test": splits["private_test"] | {"counts": {"unlabelled": 35}}}
+    mine = {"training": splits["training"], "dev": splits["public_test"], "test": kaggle["test"]}
+    for have, hint in (
+        (kaggle, "no other split has labels: build .*carve: true"),
+        (mine, "--set data.validation=dev"),
+    ):
+        with pytest.raises(DataError, match=rf"data\.validation: expected a split .* got 'public_test'; {hint}"):
+            train(small_recipe(), Store(store.path, store.summary | {"splits": have}), tmp_path / "run")
 
 
 def test_resume_where_there_is_no_run_is_refused(small_store: Path, tmp_path: Path) -> None:

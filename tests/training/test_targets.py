@@ -77,5 +77,5 @@ def test_one_class_alone_needs_no_regression() -> None:
 
 
 def test_votes_asked_for_but_absent() -> None:
-    with pytest.raises(DataError, match=r"this store holds no FER\+ votes"):
+    with pytest.raises(DataError, match=r"none of these 4 pictures has FER\+ votes; say --set targets"):
         soft_targets(LABELS, np.full((4, 10), np.nan, np.float32), classes=7, smoothing=0, votes_weight=0.5)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mien.errors import UsageError
+from mien.labels import EIGHT
 
 #: Difference in mean confidence above which the members of an ensemble are no equals.
 UNEQUAL = 0.05
@@ -127,7 +128,8 @@ def notes(report: dict[str, Any]) -> list[str]:
     """What a person should know beside the figures: for stderr."""
     lines = [f"warning: {line}" for line in report.get("warnings", [])]
     for label, count in report["data"].get("left_out", {}).items():
-        lines.append(f"note: {count:,} images of {label} are left out: the model has no such class")
+        which, why = (f"of {label}", ": the model has no such class") if label in EIGHT else (label, "")
+        lines.append(f"note: {count:,} images {which} are left out{why}")
     file = report.get("predictions", {})
     sure = [member for member in report["model"].get("members", ()) if member["mean_confidence"] is not None]
     shares = [member["mean_confidence"] for member in sure]

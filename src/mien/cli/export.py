@@ -82,7 +82,7 @@ def _fit(
     from mien.evaluation.predict import fit_temperatures
     from mien.evaluation.predictors import seconds_a_view
 
-    split = Store.open(data).read(predictor.validation)
+    split = Store.open(data).read(predictor.validation).labelled()
     images, views = min(limit or len(split), len(split)), 11 if tta else 1
     whole = images == len(split)
     fitted_on = f"{predictor.validation}, {images:,} of {len(split):,} images"

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from mien.data.gather import Progress, Workers, gather, generate_parts
 from mien.data.parts import UNLABELLED, Facts, PartInfo, Row, decode_png, read_facts, read_rows
 from mien.data.peek import settle
 from mien.data.plan import BalanceSettings, BuildPlan, leaks, make_plan, new_images, wanted_by_part
+from mien.data.plausible import doubts
 from mien.data.shards import SplitWriter, schema
 from mien.data.sources import Drop, Source
 from mien.data.split_settings import TRAINING, SplitSettings
@@ -120,6 +122,10 @@ def _build(
     try:
         gathered = gather(sources, options.standard, crew, place.part, progress)
         drops = [(part.source, drop) for part in gathered.parts for drop in part.drops]
+        for name, read in gathered.read.items():
+            kept = sum(part.rows for part in gathered.parts if part.source == name)
+            mine = [drop for source, drop in drops if source == name]
+            gathered.warnings += doubts(name, read=read, kept=kept, drops=mine)
         if not any(part.rows for part in gathered.parts):
             raise DataError(
                 f"expected images in {', '.join(source.name for source in sources)}, "
@@ -135,6 +141,7 @@ def _build(
     progress(total, total, "looking for near-duplicates")
     facts = read_facts(gathered.parts)
     plan = make_plan(facts, options.splits, options.balance)
+    plan = replace(plan, warnings=(*gathered.warnings, *plan.warnings))
     drops += [
         (facts.index.source[drop.row], Drop(facts.index.path[drop.row], drop.reason, drop.detail))
         for drop in plan.drops

@@ -31,6 +31,7 @@ from mien.data.parts import (
     write_part,
     write_rows,
 )
+from mien.data.plausible import with_votes_that_fit
 from mien.data.sources import Drop, Sample, Source
 from mien.data.standard import Standard, standardise
 from mien.errors import OutputError
@@ -113,12 +114,13 @@ class Workers:
 class Gathered:
     """What came of the sources. read: source → its official split → label → number, before anything was dropped here.
 
-    items: pictures and drops that the streams gave.
+    items: pictures and drops that the streams gave. warnings: doubts about votes, see ``plausible.py``.
     """
 
     parts: list[PartInfo] = field(default_factory=list)
     read: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     items: int = 0
+    warnings: list[str] = field(default_factory=list)
 
 
 def gather(
@@ -135,7 +137,11 @@ def gather(
     for source in sources:
         what = f"reading {source.name} ({source.layout})"
         progress(found.items, total, what)
-        tasks = _tasks(source, standard, part_path, len(found.parts), found.read.setdefault(source.name, {}))
+        stream = source.stream()
+        if getattr(source, "ferplus", False):  # other people's votes may follow any convention
+            stream = with_votes_that_fit(stream, source=source.name, warnings=found.warnings)
+        read = found.read.setdefault(source.name, {})
+        tasks = _tasks(source.name, stream, standard, part_path, len(found.parts), read)
         for part, size, reused in workers.run(tasks):
             found.parts.append(part)
             found.items += size
@@ -145,10 +151,15 @@ def gather(
 
 
 def _tasks(
-    source: Source, standard: Standard, part_path: PartPath, first: int, read: dict[str, Counter[str]]
+    source: str,
+    stream: Iterator[Sample | Drop],
+    standard: Standard,
+    part_path: PartPath,
+    first: int,
+    read: dict[str, Counter[str]],
 ) -> Iterator[_Task]:
     """The parts of one source to be made, from number ``first`` on; counts in ``read`` what passes."""
-    for number, items in enumerate(stretches(source.stream()), first):
+    for number, items in enumerate(stretches(stream), first):
         for item in items:
             if isinstance(item, Sample):
                 read.setdefault(item.split, Counter())[item.label or UNLABELLED] += 1
@@ -156,8 +167,8 @@ def _tasks(
         yield _Task(
             path,
             len(items),
-            make=partial(make_part, path, source.name, items, standard),
-            mark=partial(fingerprint, source.name, items),
+            make=partial(make_part, path, source, items, standard),
+            mark=partial(fingerprint, source, items),
         )
 
 

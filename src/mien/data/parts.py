@@ -27,7 +27,7 @@ from mien.labels import EIGHT, code
 #: A part ends after so many items, or so many bytes of pixels that came with them; what limits a build's memory.
 ITEMS, BYTES = 512, 16 << 20
 #: Version of the part files, for the key of a build.
-FORMAT = 1
+FORMAT = 2
 #: Stands for the label in counts where a source holds it back.
 UNLABELLED = "unlabelled"
 _ROWS_AT_A_TIME = 64

@@ -25,13 +25,14 @@ from mien.errors import ImageError, MienError, UsageError
 from mien.faces import DETECTORS, CropGeometry, Detection, Detector, align_crop
 from mien.faces.align import landmarks_in_crop
 from mien.imaging import load_rgb, plain
-from mien.preprocess import Preprocess
+from mien.preprocess import MAX_ASPECT, Preprocess, points_in_square
 
 Uint8 = NDArray[np.uint8]
 
 NO_FACE = "no face"
 SEVERAL_FACES = "several faces"
 TOO_SMALL = "image too small"
+STRIP = "image too long for a face crop"
 OTHER_LABEL = "label outside of the label set"
 MAPPED_AWAY = "label dropped by the mapping"
 #: A fault of ours; the detail says which. One picture of a million must not end a build of hours.
@@ -121,11 +122,13 @@ def _brought(sample: Sample, standard: Standard, detector: Callable[[], Detector
     picture = decoded(sample)
     if min(picture.shape[:2]) < BLOCKS:  # as it came: scaled up it would pass, and hold nothing
         return Drop("", TOO_SMALL, f"{picture.shape[1]}×{picture.shape[0]}, expected at least {BLOCKS}×{BLOCKS}")
+    if sample.is_crop and max(picture.shape[:2]) > MAX_ASPECT * min(picture.shape[:2]):
+        return Drop("", STRIP, f"{picture.shape[1]}×{picture.shape[0]}, expected sides 1 to {MAX_ASPECT} at most")
     if sample.is_crop:
         pixels, landmarks = crop_to_standard(picture, standard), sample.landmarks
-        if landmarks is not None:
-            across, down = pixels.shape[1] / picture.shape[1], pixels.shape[0] / picture.shape[0]
-            landmarks = tuple((x * across, y * down) for x, y in landmarks)
+        if landmarks is not None and pixels.shape[:2] != picture.shape[:2]:
+            height, width = picture.shape[:2]
+            landmarks = points_in_square(landmarks, width=width, height=height, size=pixels.shape[0])
     else:
         rgb = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
         face = the_face(detector().detect(rgb), box=sample.box)
@@ -168,7 +171,10 @@ def decoded(sample: Sample) -> Uint8:
 
 
 def crop_to_standard(crop: Uint8, standard: Standard) -> Uint8:
-    """A face crop, uint8 H×W or H×W×3, in the standard's size and colour; itself where nothing has to change."""
+    """A face crop, uint8 H×W or H×W×3, in the standard's size and colour; itself where nothing has to change.
+
+    One that is not square is padded, as ``Preprocess`` says; with the size "keep" it stays as it is until it is used.
+    """
     grey = standard.color == "grey" or (standard.color == KEEP and crop.ndim == 2)
     side = standard.size
     if isinstance(side, int) and crop.shape[:2] != (side, side):

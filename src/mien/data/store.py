@@ -77,6 +77,11 @@ class Split:
             valence_arousal=None if self.valence_arousal is None else self.valence_arousal[chosen],
         )
 
+    def labelled(self) -> "Split":
+        """The rows whose label is known; the split itself where that is all of them, or none (they are held back)."""
+        known = self.labels >= 0
+        return self if known.all() or not known.any() else self.rows(np.flatnonzero(known))
+
     def limited(self, limit: int | None) -> "Split":
         """At most ``limit`` rows, spread evenly: a split may be sorted by label, and its first rows of one class."""
         return self if limit is None or limit >= len(self) else self.rows(spread(len(self), limit))

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mien.errors import DataError
 from mien.evaluation.tables import Table, read_table
-from mien.labels import EIGHT, SEVEN, canonical
+from mien.labels import EIGHT, SEVEN, canonical, whole
 
 Float32 = NDArray[np.float32]
 
@@ -324,7 +324,7 @@ def _answer(table: Table, row: int, cell: str | None) -> int | None:
     try:
         return EIGHT.index(canonical(cell))
     except DataError as error:
-        hint = "write names; the order of numbers differs from tool to tool" if cell.isdigit() else None
+        hint = "write names; the order of numbers differs from tool to tool" if whole(cell) is not None else None
         raise DataError(f"{table.where(row)}: {error.message}", hint=hint or error.hint) from error
 
 

@@ -150,7 +150,7 @@ def compare_models(rows: Sequence[Evaluated], *, seed: int = 0) -> dict[str, Any
         reading = "seven classes, closed: contempt images left out, contempt's probability set aside"
     elif seven.CONTEMPT in truth and seven.CONTEMPT not in rows[0].written.labels:
         reading = "as answered; contempt images left out, no model has that class"
-    asked = np.array([reading == "as answered" or name != seven.CONTEMPT for name in truth])
+    asked = np.array([name is not None and (reading == "as answered" or name != seven.CONTEMPT) for name in truth])
     probabilities, labels = zip(*(_read(row, reading) for row in rows), strict=True)
     if len(set(labels)) > 1:
         listed = "; ".join(", ".join(names) for names in sorted(set(labels)))
@@ -238,7 +238,7 @@ def _same_images(rows: Sequence[Evaluated]) -> None:
     if len(rows) < 2:
         raise UsageError(f"expected two or more models to compare, got {len(rows)}")
     first = rows[0]
-    if None in first.written.truth:
+    if not any(first.written.truth):
         raise DataError(
             f"expected images with labels, got {first.report['data']['split']}, whose labels are held back",
             hint="compare on another split",

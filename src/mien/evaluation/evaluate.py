@@ -41,6 +41,8 @@ from mien.evaluation.unmeasured import not_measured
 Float32 = NDArray[np.float32]
 #: Raised where a figure of report.json changes its meaning; a cached evaluation of another format is made again.
 REPORT_FORMAT = 2
+#: Why an image is not scored, in ``left_out`` beside the labels that a model lacks.
+NO_LABEL = "without a label"
 ASSUMED = (
     "no answer in the file is contempt, so the tool is taken for one of seven classes and images of contempt are left "
     "out; if it has eight, say so with --labels eight, and they count as wrong"
@@ -178,10 +180,12 @@ def _finish(
         y, asked = codes
         whole = protocol.Case(y, found.probabilities, labels, split.leak, split.votes, grouping, answers_only)
         case = whole.of(asked)
-        report["data"]["left_out"] = {"contempt": int((~asked).sum())} if not asked.all() else {}
+        unknown = int((split.labels < 0).sum())
+        left_out = {"contempt": int((~asked).sum()) - unknown, NO_LABEL: unknown}
+        report["data"]["left_out"] = {name: number for name, number in left_out.items() if number}
         seed = report["seed"]
         report |= protocol.score(case, seed=seed)
-        if report["data"]["left_out"] and report.get("predictions", {}).get("labels_assumed"):
+        if left_out["contempt"] and report.get("predictions", {}).get("labels_assumed"):
             report["warnings"].append(ASSUMED)
         if single is not None:
             report["single_crop"] = _single_crop(case, single, asked, seed=seed)
@@ -220,8 +224,13 @@ def _clear(out: Path) -> None:
 
 
 def _codes(split: Split, labels: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
-    """As ``protocol.codes_for``; None where labels are held back."""
-    return protocol.codes_for(split.labels, labels, split=split.name) if (split.labels >= 0).all() else None
+    """As ``protocol.codes_for``, images without a label among those left out; None where all labels are held back."""
+    known = split.labels >= 0
+    if not known.any():
+        return None
+    codes, asked = np.full(len(split), -1), known.copy()
+    codes[known], asked[known] = protocol.codes_for(split.labels[known], labels, split=split.name)
+    return codes, asked
 
 
 def _chosen(split: Split, limit: int | None) -> NDArray[np.int64] | None:

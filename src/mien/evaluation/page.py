@@ -5,6 +5,7 @@ from typing import Any
 from mien.evaluation import html
 from mien.evaluation.page_figures import slug
 from mien.evaluation.page_parts import groups_section, predictions_section, seven_section, votes_section
+from mien.labels import EIGHT
 
 Report = dict[str, Any]
 
@@ -118,7 +119,10 @@ def _about(report: Report) -> str:
         kind = f"the mean of {len(members)} files of predictions"
     parameters = f"{model['parameters']:,}" if "parameters" in model else ""
     macs = f"{model['macs'] / 1e6:,.1f} M multiply-accumulates an image" if model.get("macs") else ""
-    left_out = ", ".join(f"{count:,} {name}" for name, count in data.get("left_out", {}).items())
+    left_out = "; ".join(
+        f"{count:,} {name}" + (" (the model has no such class)" if name in EIGHT else "")
+        for name, count in data.get("left_out", {}).items()
+    )
     pace = ""
     if "images_per_second" in report:
         rate = report["images_per_second"]
@@ -135,7 +139,7 @@ def _about(report: Report) -> str:
         ("data", html.text(f"store {data['store']}" + (f" ({', '.join(data['sources'])})" if data["sources"] else ""))),
         ("split", html.text(f"{data['split']}, {images} images")),
         ("near-duplicates", "" if near is None else f"{near:,} of them have one in Training"),
-        ("left out", html.text(f"{left_out} (the model has no such class)" if left_out else "")),
+        ("left out", html.text(left_out)),
         ("temperature", "" if report["temperature"] is None else f"{report['temperature']:.4f}"),
         ("command", code(report["command"])),
         ("mien", html.text(f"{report['mien']}, commit {report['commit'] or 'unknown'}")),

@@ -71,9 +71,10 @@ def fit_temperatures(
     """The temperatures that ship: fitted on the whole split, for a single crop and for ten.
 
     Two, because a mean over ten crops is less sure of itself than a single one. tta: False leaves out the second, and
-    ten elevenths of the work. limit: fit on that many images, spread evenly over the split. progress counts views.
+    ten elevenths of the work. limit: fit on that many images, spread evenly over the split. Images without a label are
+    left out where others have one. progress counts views.
     """
-    chosen = split.limited(limit)
+    chosen = split.labelled().limited(limit)
     pixels, labels = predictor.preprocess.stack(chosen.images), chosen.labels
     total = len(chosen) * (11 if tta else 1)
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from mien.errors import ModelError, UsageError
 from mien.faces.detector import Detection, picture_size, turned_points
+from mien.preprocess import points_in_square, squared
 
 Uint8 = NDArray[np.uint8]
 
@@ -82,15 +83,15 @@ def align_crop(image: Uint8, detection: Detection, *, size: int, geometry: CropG
     image: uint8 H×W×3 RGB, the picture in which the face was found. size: side of the result in pixels.
     A face that is turned (``detection.turns``) comes out upright.
     Where the crop reaches beyond the picture, the picture's border pixels are repeated. A detection that is a crop
-    already (``is_crop``) is only resized, as ``Preprocess.pixels`` does it.
-    Returns uint8 size×size×3. Raises UsageError for another kind of array or a size below 1.
+    already (``is_crop``) is only padded to a square and resized, as ``Preprocess.pixels`` does it.
+    Returns uint8 size×size×3. Raises UsageError for another kind of array or a size below 1, ImageError where what
+    should be a crop is a strip.
     """
     height, width = picture_size(image)
     if size < 1:
         raise UsageError(f"expected a crop size of at least 1 pixel, got {size}")
     if detection.is_crop:
-        whole = Image.fromarray(image)
-        return np.array(whole.resize((size, size), Image.Resampling.BILINEAR))
+        return np.array(squared(Image.fromarray(image)).resize((size, size), Image.Resampling.BILINEAR))
 
     if detection.turns:
         image, detection = np.rot90(image, detection.turns), detection.turned(height, width, detection.turns)
@@ -130,7 +131,7 @@ def landmarks_in_crop(
     """
     height, width = picture
     if detection.is_crop:
-        return tuple((x * size / width, y * size / height) for x, y in points)
+        return points_in_square(points, width=width, height=height, size=size)
     if detection.turns:
         moved = turned_points(np.asarray(points, np.float64), height, width, detection.turns)
         points = tuple((x, y) for x, y in moved.tolist())

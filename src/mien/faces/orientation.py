@@ -80,11 +80,11 @@ def orientation_crop(image: Uint8, found: Detection, *, size: int) -> Uint8:
     The landmarks are not used, because they are wrong on turned faces; and a turned face's box is wider than tall.
     image: uint8 H×W×3. size: side of the result in pixels. Returns uint8 size×size×3.
     """
-    square = Detection(squared(found.box), found.score)
+    square = Detection(square_box(found.box), found.score)
     return align_crop(image, square, size=size, geometry=CropGeometry.default())
 
 
-def squared(box: Box) -> Box:
+def square_box(box: Box) -> Box:
     """The square around a box's centre, as wide as its longer side."""
     side = max(box.w, box.h)
     return Box(box.x + (box.w - side) / 2, box.y + (box.h - side) / 2, side, side)

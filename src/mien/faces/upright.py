@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mien.faces.centerface import resized
 from mien.faces.detector import Detection, Detector, picture_size
-from mien.faces.orientation import NO_FACE, UPRIGHT, OrientationNet, squared
+from mien.faces.orientation import NO_FACE, UPRIGHT, OrientationNet, square_box
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -91,7 +91,7 @@ def _sure(found: Iterable[tuple[Detection, float]]) -> list[tuple[Detection, flo
 
 def _turned_by(face: Detection, turns: int) -> Detection:
     """A find of which no more is known than its place: a square, since its box is that of a face on its side."""
-    return Detection(squared(face.box), face.score, turns=turns)
+    return Detection(square_box(face.box), face.score, turns=turns)
 
 
 def _distinct(found: list[tuple[Detection, float]]) -> list[Detection]:

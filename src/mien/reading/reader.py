@@ -234,7 +234,8 @@ class Reader:
         """Face crops → calibrated probabilities float32 N×K, in the order of ``labels``.
 
         crops: N×H×W or N×H×W×C, or a list of pictures of any size, each as ``imaging.load_rgb`` takes it. (An array
-        whose last side is 1, 3 or 4 is one picture H×W×C.) Raises ImageError, and UsageError for a single picture.
+        whose last side is 1, 3 or 4 is one picture H×W×C.) What is not square is padded to a square, never squashed; a
+        strip, longer than 4 times its width, is an ImageError. Raises ImageError, and UsageError for a single picture.
         """
         preprocess = self._classifier.preprocess
         pictures = (self._decode(one(crop), None) for crop in many(crops, call="classify"))

@@ -25,6 +25,7 @@ from mien.reproduce.plan import Preset, Run, Splits, first_round, second_round
 from mien.training.networks import read_meta
 from mien.training.recipe import load_recipe
 from mien.training.run import train
+from mien.training.targets import votes_that_are_there
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ def _train_all(
 def _trained(run: Run, store: Store, *, accelerator: str, threads: int | None) -> dict[str, Any]:
     """The run's meta, trained now where it is not done. A run under another recipe is set aside, never overwritten."""
     before = run.directory / "recipe.yaml"
-    if before.is_file() and load_recipe(before).to_yaml() != run.recipe.to_yaml():
+    recipe, _ = votes_that_are_there(run.recipe, store)
+    if before.is_file() and load_recipe(before).to_yaml() != recipe.to_yaml():
         aside = run.directory.with_name(f"{run.directory.name}.other-recipe")
         if aside.exists():
             raise UsageError(

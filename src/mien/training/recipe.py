@@ -148,6 +148,11 @@ class ScheduleSection(Section):
     patience: int = Field(default=2, ge=1)
     floor: float = Field(default=0.0, ge=0)
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether the rate of a step is the same however long the run: then it can be asked for more epochs."""
+        return self.name == "plateau" or (self.name in ("step", "constant") and self.warmup == 0)
+
     @model_validator(mode="before")
     @classmethod
     def _no_warmup_on_a_plateau(cls, raw: Any) -> Any:

@@ -31,6 +31,7 @@ from mien.atomic import write_text
 from mien.commit import checkout_commit
 from mien.data.loader import CropDataset, make_loader
 from mien.data.online import balanced_order
+from mien.data.parts import UNLABELLED
 from mien.data.store import Split, Store
 from mien.errors import DataError, OutputError, UsageError
 from mien.labels import SEVEN
@@ -46,7 +47,7 @@ from mien.training.prerequisites import check_prerequisites
 from mien.training.progress import EpochLog, progress_bar
 from mien.training.recipe import Recipe, differences, load_recipe
 from mien.training.signals import LeaveOnSigterm
-from mien.training.targets import inverse_weights, one_hot, soft_targets
+from mien.training.targets import inverse_weights, one_hot, rows_to_learn_from, soft_targets, votes_that_are_there
 from mien.training.teachers import load_teacher
 
 
@@ -65,10 +66,12 @@ def train(
 ) -> dict[str, Any]:
     """Train and return the run's ``meta.json``.
 
-    resume: go on from ``last.ckpt``; with as many threads, the result equals an uninterrupted run. accelerator: "cpu",
+    resume: go on from ``last.ckpt``; with as many threads, the result equals an uninterrupted run. A run whose schedule
+    does not depend on its end may then get more ``epochs`` than it began with. accelerator: "cpu",
     "gpu" (CUDA), or "auto": CUDA where there is one. devices: processes that share each batch (on one machine).
     compiled, cuda_graphs: see ``compiling.py``; the second includes the first, and a run may go on with or without.
     save_seconds: ``last.ckpt`` is written at most that often, and at the end; 0 for each epoch.
+    Where the store holds no FER+ votes, ``targets.votes`` is taken as 0: a note on stderr and in ``meta.json`` says so.
     Nothing is written before everything has been checked.
     Raises UsageError where ``run`` holds another run (with ``resume``: none), RecipeError and DataError for what they
     name, KeyboardInterrupt for Ctrl-C.
@@ -77,6 +80,7 @@ def train(
     last = run / "last.ckpt"
     device = choose_device(accelerator)
     rank = int(os.environ.get("LOCAL_RANK", "0")) if devices > 1 else 0
+    recipe, notes = votes_that_are_there(recipe, store)
     if rank == 0:  # Lightning starts the other processes once this one is past its checks
         if resume:
             _check_same_run(run, recipe, store)
@@ -97,12 +101,16 @@ def train(
     preprocess, labels = recipe_preprocess(recipe), task_labels(recipe, store)
     classes = len(labels)
     check_prerequisites(recipe, store.path, resume=go_on is not None)
-    train_split = store.read(recipe.data.train).limited(recipe.data.limit)
+    train_split, missing = rows_to_learn_from(store.read(recipe.data.train).limited(recipe.data.limit), recipe)
+    valid_split, missing_too = rows_to_learn_from(store.read(recipe.data.validation).limited(recipe.data.limit), recipe)
+    notes += missing + missing_too
+    for note in notes if rank == 0 else ():
+        print(f"note: {note}", file=sys.stderr)
     online = recipe.data.balance == "online"
     order = balanced_order(store, train_split, seed=recipe.seed) if online else None
     train_set = crop_dataset(train_split, recipe, preprocess, train=True, classes=classes)
-    del train_split
-    valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False, classes=classes)
+    valid_set = crop_dataset(valid_split, recipe, preprocess, train=False, classes=classes)
+    del train_split, valid_split
     if device.type == "cuda":
         place([train_set, valid_set], torch.device("cuda", rank), free=torch.cuda.mem_get_info(rank)[0])
     batch = _whole_batch(recipe, len(train_set), devices)
@@ -128,6 +136,7 @@ def train(
         compiler=compiler(cuda_graphs=cuda_graphs) if compiled or cuda_graphs else as_written,
     )
     meta = _meta(recipe, store, network, labels=labels, images=len(train_set), device=device, devices=devices)
+    meta["notes"] = notes
     meta["compiled"] = "cuda graphs" if cuda_graphs else compiled
     if rank == 0:
         try:
@@ -231,7 +240,7 @@ def _kept(images: np.ndarray, preprocess: Preprocess, *, train: bool) -> np.ndar
     The augmentation resizes small pictures on the device, in the one interpolation that it needs anyway.
     """
     color = "grey" if images.ndim == 3 else preprocess.color
-    side = min(preprocess.size, images.shape[1]) if train and images.shape[1] == images.shape[2] else preprocess.size
+    side = min(preprocess.size, max(images.shape[1:3])) if train else preprocess.size
     numbers = (0.5,) * (1 if color == "grey" else 3)
     return Preprocess(size=side, color=color, mean=numbers, std=numbers).stack(images)
 
@@ -246,7 +255,9 @@ def _check_free(run: Path) -> None:
         raise UsageError(f"expected a run directory, got the file {run}", hint="choose another")
     held = {file.name for file in run.iterdir()} if run.is_dir() else set()
     if held and not ("meta.json" in held and held <= _BEFORE_THE_FIRST_EPOCH):
-        raise UsageError(f"expected a new or empty run directory, got {run}", hint="add --resume, or choose another")
+        raise UsageError(
+            f"expected a new or empty run directory, got {run}", hint="add --resume to go on with it, or choose another"
+        )
 
 
 def _whole_batch(recipe: Recipe, images: int, devices: int) -> int:
@@ -264,20 +275,29 @@ def _whole_batch(recipe: Recipe, images: int, devices: int) -> int:
 
 
 def _check_splits(recipe: Recipe, store: Store) -> None:
-    """Raises DataError that names the key and a split that the store has."""
+    """Raises DataError that names the key and a split of the store that has labels."""
     for key, name in (("train", recipe.data.train), ("validation", recipe.data.validation)):
         if name not in store.splits:
-            near = next(
-                (s for s in store.splits if s.startswith(("val", "public") if key == "validation" else "train")), None
-            )
+            labelled = [s for s in store.splits if set(store.summary["splits"][s]["counts"]) - {UNLABELLED}]
+            near = [s for s in labelled if s.startswith(("val", "public") if key == "validation" else "train")]
+            others = [s for s in labelled if s not in (recipe.data.train, recipe.data.validation)]
+            hint = f"--set data.{key}={(near or others)[0]}" if near or others else _CARVE
             raise DataError(
-                f"data.{key}: expected a split of {store.path} ({', '.join(store.splits)}), got {name!r}",
-                hint=f"--set data.{key}={near or store.splits[-1]}",
+                f"data.{key}: expected a split of {store.path} ({', '.join(store.splits)}), got {name!r}", hint=hint
             )
+
+
+_CARVE = (
+    "no other split has labels: build the store by a recipe that says splits: {carve: true, shares: {validation: 0.1}} "
+    "(docs/data.md), and --set data.validation=validation"
+)
 
 
 def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
-    """A run goes on under the recipe and with the data that it began with, from a checkpoint that is whole."""
+    """A run goes on under the recipe and with the data that it began with, from a checkpoint that is whole.
+
+    More epochs are the same run only where nothing in it depends on their number.
+    """
     last = run / "last.ckpt"
     if not (run / "recipe.yaml").is_file():
         if last.is_file():
@@ -285,8 +305,11 @@ def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
         raise UsageError(
             f"--resume: expected a run in {run}, got no recipe.yaml there", hint="leave out --resume to start one"
         )
-    changed = differences(load_recipe(run / "recipe.yaml"), recipe)
-    if changed:
+    before = load_recipe(run / "recipe.yaml")
+    changed = differences(before, recipe)
+    if recipe.epochs > before.epochs and not differences(before, recipe.model_copy(update={"epochs": before.epochs})):
+        _check_more_epochs(run, before)
+    elif changed:
         raise UsageError(
             f"--resume: {run} was started with another recipe: {'; '.join(changed)}", hint="resume with the same"
         )
@@ -302,6 +325,26 @@ def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
                 f"expected a whole checkpoint, cannot read {last}",
                 hint="delete the run to start again; its best epoch, if whole, is in best.ckpt",
             ) from error
+
+
+def _check_more_epochs(run: Path, recipe: Recipe) -> None:
+    """Raises UsageError, with the other way to train on, where a longer run would have been another one from its start.
+
+    recipe: that the run began with.
+    """
+    result = read_meta(run).get("result", {})
+    why = None
+    if not recipe.schedule.open_ended:
+        warm = f" with warmup {recipe.schedule.warmup:g}" if recipe.schedule.warmup else ""
+        why = f"the schedule {recipe.schedule.name}{warm} is laid out to end with epoch {recipe.epochs}"
+    elif result.get("stopped_early"):
+        why = f"early_stop ended it after {result['epochs']} of {recipe.epochs} epochs"
+    if why:
+        raise UsageError(
+            f"--resume: {run} cannot get more epochs: {why}",
+            hint=f"start another run at its best weights: without --resume, -o ANOTHER --set model.init=run:{run} "
+            "--set epochs=N, with a smaller optimizer.lr",
+        )
 
 
 def _as_json(meta: dict[str, Any]) -> str:

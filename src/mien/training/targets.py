@@ -6,12 +6,16 @@ wrong question. We ask instead what the votes say *about FER2013's label*: a mul
 fitted on the training split, and mix it with the label itself.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mien.data.store import Split, Store
 from mien.errors import DataError
+from mien.training.recipe import Recipe
 
 Float32 = NDArray[np.float32]
 
@@ -38,6 +42,29 @@ def inverse_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
     return torch.from_numpy(np.where(counts > 0, weights, 1.0).astype(np.float32))
 
 
+def votes_that_are_there(recipe: Recipe, store: Store) -> tuple[Recipe, list[str]]:
+    """The recipe as the store allows it: ``targets.votes`` 0 where no picture to learn from has votes; and notes of it.
+
+    So the recipe that a run keeps, its card and its exports never speak of votes that were not there.
+    """
+    split: dict[str, Any] = store.summary["splits"].get(recipe.data.train, {})
+    if not recipe.targets.votes or recipe.task != "expression" or split.get("with_votes", 1):
+        return recipe, []
+    targets = recipe.targets.model_copy(update={"votes": 0.0})
+    note = (
+        f"targets.votes was {recipe.targets.votes:g}, is 0: {store.path} holds no FER+ votes for {recipe.data.train}, "
+        "so the labels stand alone (fer2013new.csv beside fer2013.csv brings the votes into a store)"
+    )
+    return recipe.model_copy(update={"targets": targets}), [note]
+
+
+def rows_to_learn_from(split: Split, recipe: Recipe) -> tuple[Split, list[str]]:
+    """A split without the rows that have no label, where others have one (a gap in a table); and notes of it."""
+    found = split.labelled() if recipe.task == "expression" else split
+    lost = len(split) - len(found)
+    return found, [f"{lost:,} of {len(split):,} images of {split.name} have no label and are left out"] if lost else []
+
+
 def soft_targets(
     labels: NDArray[np.int64], votes: Float32 | None, *, classes: int, smoothing: float, votes_weight: float
 ) -> Float32:
@@ -49,7 +76,9 @@ def soft_targets(
     targets = one_hot(labels, classes)
     if votes_weight > 0:
         if votes is None or np.isnan(votes).all():
-            raise DataError("targets.votes: this store holds no FER+ votes", hint="set targets.votes to 0")
+            raise DataError(
+                f"targets.votes: none of these {len(labels)} pictures has FER+ votes", hint="say --set targets.votes=0"
+            )
         known = ~np.isnan(votes).any(axis=1)
         posterior = label_given_votes(labels[known], votes[known], classes=classes)
         targets[known] = (1 - votes_weight) * targets[known] + votes_weight * posterior

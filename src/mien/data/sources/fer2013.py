@@ -48,13 +48,14 @@ FERPLUS = "fer2013new.csv"
 
 @dataclass(frozen=True, slots=True)
 class Fer2013:
-    """FER2013 in one layout. A :class:`~mien.data.sources.base.Source`."""
+    """FER2013 in one layout. A :class:`~mien.data.sources.base.Source`. ferplus: it may have FER+'s votes."""
 
     layout: str
     files: tuple[Path, ...]
     read: Callable[[], Iterator[Sample | Drop]]
     count: Callable[[], int | None]
     warnings: tuple[str, ...] = ()
+    ferplus: bool = False
     name: str = "fer2013"
     licence: str = LICENCE
 
@@ -85,7 +86,7 @@ def open_fer2013(path: Path) -> Fer2013:
     found = tuple(sorted(child.name + "/" * child.is_dir() for child in path.iterdir() if child.name[0] != "."))
     raise DataError(
         f"no FER2013: {Looked(path, _WANTED, found).text()}",
-        hint="give the file or directory that holds it; any other table is read by --source csv=PATH or parquet=PATH",
+        hint=f"give the file or directory that holds it; {readers.OTHER_TABLE}",
     )
 
 
@@ -99,7 +100,7 @@ def _open_file(path: Path) -> Fer2013:
 
 
 def _csv(path: Path) -> Fer2013:
-    require_columns(path, ("emotion", "pixels", "usage"))
+    require_columns(path, ("emotion", "pixels", "usage"), hint=readers.OTHER_TABLE)
     votes = path.parent / FERPLUS
     files = (path, votes) if votes.is_file() else (path,)
     if votes.is_file():
@@ -109,12 +110,13 @@ def _csv(path: Path) -> Fer2013:
         files=files,
         read=lambda: readers.read_csv(path, votes=votes if votes.is_file() else None),
         count=lambda: None,
+        ferplus=votes.is_file(),
     )
 
 
 def _kaggle(files: tuple[Path, ...]) -> Fer2013:
     for file in files:
-        require_columns(file, ("pixels",))
+        require_columns(file, ("pixels",), hint=readers.OTHER_TABLE)
     warnings = []
     if any((file.parent / FERPLUS).is_file() for file in files):
         warnings.append(
@@ -140,6 +142,7 @@ def _parquet(files: tuple[Path, ...]) -> Fer2013:
         files=files,
         read=lambda: named_once(item for file in files for item in readers.read_parquet(file)),
         count=lambda: rows,
+        ferplus=True,
     )
 
 

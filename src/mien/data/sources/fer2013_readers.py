@@ -4,7 +4,7 @@ A drop's reason is one of the phrases below or of ``reasons.py``, so that drops 
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mien.data.sources.reasons import NOT_AN_IMAGE, ROW, UNREADABLE
 from mien.data.sources.tables import csv_columns, csv_rows
 from mien.data.sources.trees import files_below, read_outside
 from mien.errors import DataError
-from mien.labels import SEVEN, canonical
+from mien.labels import SEVEN, canonical, is_empty, whole
 
 SIDE = 48
 FERPLUS_COLUMNS = ("usage", "image name", *(name if name != "not_face" else "nf" for name in VOTE_NAMES))
@@ -26,8 +26,11 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 PIXELS = "wrong number of pixels"
 VALUE = "pixel value out of 0-255"
-EMOTION = "emotion out of 0-6"
+EMOTION, EMOTION_OF_EIGHT = "emotion out of 0-6", "emotion out of 0-7"
 USAGE = "unknown usage"
+
+#: For a table that is not FER2013's.
+OTHER_TABLE = "any other table of pictures is read by --source csv=PATH or parquet=PATH"
 
 _USAGES = {"training": "training", "publictest": "public_test", "privatetest": "private_test"}
 _FOLDERS = {
@@ -70,7 +73,7 @@ def read_csv(path: Path, *, votes: Path | None, labels: tuple[str, ...] = SEVEN)
             continue
         number = numbers[split] = numbers.get(split, -1) + 1  # a dropped row keeps its number
         emotion = row[where["emotion"]] if "emotion" in where else ""
-        label = _label(emotion, labels) if emotion.strip() else None
+        label = _label(emotion, labels)
         pixels = _pixels(row[where["pixels"]])
         if isinstance(label, Drop):
             yield Drop(place, label.reason, label.detail)
@@ -116,22 +119,25 @@ def _votes(row: dict[str, str] | None, *, usage: str, place: str) -> tuple[int, 
             f"expected FER+'s rows in the order of the images, at {place} it has {row.get('usage')!r}, not {usage!r}",
             hint="the two files are of different copies; move fer2013new.csv away to build without votes",
         )
-    try:
-        counts = tuple(int(row[name] or 0) for name in FERPLUS_COLUMNS[2:])
-    except (ValueError, KeyError) as error:
-        raise DataError(f"expected ten whole numbers of votes for {place}, got {error}") from error
-    if min(counts) < 0 or max(counts) > 1000:
-        raise DataError(f"expected counts of votes for {place}, got {counts}")
+    return _counts([row.get(name, "nothing") or 0 for name in FERPLUS_COLUMNS[2:]], place=place)
+
+
+def _counts(cells: Sequence[Any], *, place: str) -> tuple[int, ...] | None:
+    """Ten counts of votes; None where nobody voted. Raises DataError where a cell is no count."""
+    counts = tuple(count for cell in cells if (count := whole(cell)) is not None and 0 <= count <= 1000)
+    if len(counts) < len(cells) or len(counts) != len(VOTE_NAMES):
+        raise DataError(f"expected ten counts of votes at {place}, got {', '.join(map(str, cells))}")
     return counts if any(counts) else None
 
 
-def _label(text: Any, labels: tuple[str, ...] = SEVEN) -> str | Drop:
-    reason = EMOTION if labels == SEVEN else f"emotion out of 0-{len(labels) - 1}"
-    try:
-        code = int(text)
-    except (TypeError, ValueError):
-        return Drop("", reason, str(text)[:40])
-    return labels[code] if 0 <= code < len(labels) else Drop("", reason, str(code))
+def _label(cell: Any, labels: tuple[str, ...] = SEVEN) -> str | Drop | None:
+    """A code → its label; None where the cell is empty: a label held back."""
+    if is_empty(cell):
+        return None
+    code = whole(cell)
+    if code is None or not 0 <= code < len(labels):
+        return Drop("", EMOTION if labels == SEVEN else EMOTION_OF_EIGHT, str(cell).strip()[:40])
+    return labels[code]
 
 
 def _pixels(text: str) -> NDArray[np.uint8] | Drop:
@@ -175,7 +181,8 @@ def class_folders(folder: Path) -> dict[str, Path]:
             problem = f"a second folder for {name}" if name in found else "no expression of FER2013"
             raise DataError(
                 f"expected class folders named {', '.join(SEVEN)} in {folder}, found {child.name!r}: {problem}",
-                hint="numbers are not taken for classes, because copies number them differently; rename the folders",
+                hint="numbers are not taken for classes, because copies number them differently; rename the folders, "
+                "or read your own by --source folder=PATH",
             )
         found[name] = child
     missing = [name for name in SEVEN if name not in found]
@@ -237,7 +244,9 @@ def parquet_rows(path: Path) -> int:
         raise _broken(path, error) from error
     image = schema.field("image").type if "image" in schema.names else None
     if image is None or not pa.types.is_struct(image) or image.get_field_index("bytes") < 0:
-        raise DataError(f"expected an image column {{bytes, path}} in {path}, found {', '.join(schema.names)}")
+        raise DataError(
+            f"expected an image column {{bytes, path}} in {path}, found {', '.join(schema.names)}", hint=OTHER_TABLE
+        )
     return int(rows)
 
 
@@ -260,7 +269,8 @@ def read_parquet(path: Path) -> Iterator[Sample | Drop]:
                 wanted.append("label")
             if stem is None and "usage" not in wanted:
                 raise DataError(
-                    f"expected a usage column, or a file named {', '.join(_USAGES.values())}.parquet, got {path}"
+                    f"expected a usage column, or a file named {', '.join(_USAGES.values())}.parquet, got {path}",
+                    hint=OTHER_TABLE,
                 )
             for batch in file.iter_batches(batch_size=1024, columns=wanted):
                 for row in batch.to_pylist():
@@ -275,15 +285,12 @@ def _parquet_sample(row: dict[str, Any], *, place: str, number: int, stem: str |
     if split is None:
         return Drop(place, USAGE, str(row.get("usage"))[:40])
     image = row["image"] or {}
-    given = row.get("emotion", row.get("label"))
-    label = None if given is None else _label(given)
+    label = _label(row.get("emotion", row.get("label")))
     if isinstance(label, Drop):
         return Drop(place, label.reason, label.detail)
     pixels = _image(image.get("bytes"))
     if isinstance(pixels, Drop):
         return Drop(place, pixels.reason, pixels.detail)
     counts = row.get("ferplus_votes")
-    if counts is not None and (len(counts) != len(VOTE_NAMES) or min(counts) < 0):
-        raise DataError(f"expected ten counts of votes at {place}, got {counts}")
     path = image.get("path") or f"{split}_{number:05d}.png"
-    return Sample(path, pixels, label, split, tuple(counts) if counts and any(counts) else None)
+    return Sample(path, pixels, label, split, None if counts is None else _counts(counts, place=place))

@@ -18,7 +18,7 @@ class Found:
     """A data set in one layout. A :class:`~mien.data.sources.base.Source`.
 
     read: starts the stream afresh. expected: split → class → published number of images; empty: nothing to compare.
-    count: the number of items, or None.
+    count: the number of items, or None. ferplus: its votes are FER+'s, see ``plausible.py``.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Found:
     expected: Counts = field(default_factory=dict)
     count: Callable[[], int | None] = _unknown
     warnings: tuple[str, ...] = ()
+    ferplus: bool = False
 
     def total(self) -> int | None:
         return self.count()

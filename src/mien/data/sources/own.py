@@ -124,5 +124,6 @@ def _table(
         licence=LICENCE,
         read=lambda: named_once(read(table, labels, photos=photos)),
         count=lambda: table.rows,
+        ferplus="votes" in table.name,  # a store of ours
         warnings=tuple(warnings),
     )

@@ -1,5 +1,6 @@
 """What a user's own class names and codes mean: by name, by the codes of ``mien.labels``, or as the user says."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -7,12 +8,12 @@ from mien.data.sources import reasons
 from mien.data.sources.base import Drop
 from mien.data.sources.trees import expression
 from mien.errors import DataError
-from mien.labels import EIGHT, canonical
+from mien.labels import EIGHT, canonical, is_empty, whole
 
 _HINT = "rename them, or say in a build recipe what they mean, names: {scared: fear, sleepy: null} (null: left out)"
 
-
 _NOBODY = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none")
+_WHOLE_FLOAT = re.compile(r"^(\d+)\.0$")
 
 
 class Labels:
@@ -38,10 +39,10 @@ class Labels:
 
         classes: what the table itself says its codes mean; without it they are the codes of ``mien.labels``.
         """
-        text = "" if value is None or value != value else str(value).strip()  # NaN: a gap in a column of floats
-        if text == "" or (classes and text == "-1"):  # what Hugging Face writes for no label
+        code, text = whole(value), str(value).strip()
+        if is_empty(value) or (classes and code == -1):  # what Hugging Face writes for no label
             return None
-        if (code := _code(text)) is not None and classes:
+        if code is not None and classes:
             if not 0 <= code < len(classes):
                 return Drop("", reasons.CODE, f"{text[:40]}, expected 0-{len(classes) - 1}")
             text, code = classes[code], None
@@ -63,25 +64,19 @@ class Labels:
 
     def read_as_codes(self, values: Iterable[Any]) -> bool:
         """Whether a cell is a number whose meaning the user has not said."""
-        return any(_code(str(value).strip()) is not None and _key(value) not in self._names for value in values)
+        return any(whole(value) is not None and _key(value) not in self._names for value in values)
 
 
 def group_of(value: Any) -> str | None:
-    """A cell that says whose picture it is; None where it is empty or one of the words that programs write for that."""
-    text = "" if value is None else str(value).strip()
+    """A cell that says whose picture it is; None where it is empty or one of the words that programs write for that.
+
+    Person 7 is 7.0 in a column with gaps, and still the same person as in the table beside it.
+    """
+    text = "" if value is None else _WHOLE_FLOAT.sub(r"\1", str(value).strip())
     return None if text.lower() in _NOBODY else text
 
 
 def _key(name: object) -> str:
     text = str(name).strip().lower()
-    code = _code(text)
+    code = whole(text)
     return text if code is None else str(code)
-
-
-def _code(text: str) -> int | None:
-    """``"3"`` and the ``"3.0"`` that a column with gaps becomes → 3."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return int(number) if number.is_integer() else None

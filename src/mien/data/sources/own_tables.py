@@ -14,8 +14,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mien.data.sources import reasons
 from mien.data.sources.base import VOTE_NAMES, Drop, Sample
 from mien.data.sources.own_labels import Labels, group_of
@@ -23,6 +21,7 @@ from mien.data.sources.tables import csv_columns, csv_delimiter, csv_encoding, c
 from mien.data.sources.trees import split_name
 from mien.errors import DataError, ImageError
 from mien.imaging import load_rgb, plain
+from mien.labels import is_empty
 
 #: What a column may be called, in the order of preference.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -140,7 +139,7 @@ def _sample(
     if isinstance(label, Drop):
         return Drop(place, label.reason, label.detail)
     own = cells.get("split")
-    named = split if own is None else "" if str(own).strip() == "" else split_name(str(own))
+    named = split if own is None else "" if is_empty(own) else split_name(str(own))
     if named is None:
         return Drop(place, reasons.SPLIT, str(own)[:40])
     affect: list[float | None] = []
@@ -172,14 +171,12 @@ def _sample(
 
 def _affect(value: Any) -> float | Drop | None:
     """-1…1; None where the cell is empty."""
-    if value is None or str(value).strip() == "":
+    if is_empty(value):
         return None
     try:
         number = float(value)
     except (TypeError, ValueError):
         return Drop("", reasons.AFFECT, str(value)[:40])
-    if np.isnan(number):
-        return None
     return number if abs(number) <= 1 else Drop("", reasons.AFFECT, str(value)[:40])
 
 
@@ -274,8 +271,9 @@ def parquet_table(files: tuple[Path, ...], root: Path) -> Table:
                 f"expected column {name['image']} of {path} to hold bytes, paths or {{bytes, path}}, got {problem}"
             )
         if table is None:
-            integer = pa.types.is_integer(schema.field(name["label"]).type)
-            classes = _classes(schema.metadata or {}, name["label"]) if integer else ()
+            kind = schema.field(name["label"]).type
+            number = pa.types.is_integer(kind) or pa.types.is_floating(kind)  # floats: where a label is missing
+            classes = _classes(schema.metadata or {}, name["label"]) if number else ()
             table = Table(files, name, root, classes=classes, warnings=warnings)
         elif name != table.name:
             raise DataError(f"expected the columns {table.text()} in every file, found {shown(schema.names)} in {path}")

@@ -30,6 +30,7 @@ from mien.data.sources.trees import (
     split_name,
 )
 from mien.errors import DataError
+from mien.labels import whole
 
 NAME = "rafdb"
 LICENCE = (
@@ -110,7 +111,7 @@ def _official(root: Path, labels: Path, base: int | None) -> Found:
         zips = [name for name in ("Image/aligned.zip", "Image/original.zip") if (root / name).is_file()]
         hint = f"unpack {zips[0]} into {root / 'Image'}" if zips else "the labels are there, the images are not"
         raise not_found("RAF-DB", root, ("Image/aligned/", "Image/original/"), hint=hint)
-    codes = {int(line[1]) for line in _lines(labels) if len(line) == 2 and line[1].isdecimal()}
+    codes = {code for line in _lines(labels) if len(line) == 2 and (code := whole(line[1])) is not None}
     first = first_code(codes, base=base, where=labels)
     boxes = first_folder(*(root / name for name in _BOXES)) if not aligned else None
     return Found(
@@ -147,7 +148,8 @@ def _read_official(root: Path, labels: Path, images: Path, *, is_aligned: bool, 
         name, text = line
         stem, dot, suffix = name.rpartition(".")
         split = split_name(stem.partition("_")[0])
-        code = int(text) - first if text.isdecimal() else -1
+        given = whole(text)
+        code = -1 if given is None else given - first
         file = images / (f"{stem}_aligned{dot}{suffix}" if is_aligned else name)
         listed.add(file)
         if split is None or split not in EXPECTED:

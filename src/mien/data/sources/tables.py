@@ -37,13 +37,14 @@ def csv_delimiter(path: Path) -> str:
     return max(",;\t", key=head.count)  # the comma where none occurs: max takes the first of equals
 
 
-def require_columns(path: Path, wanted: tuple[str, ...]) -> None:
-    """Raises DataError where a column is missing."""
+def require_columns(path: Path, wanted: tuple[str, ...], *, hint: str | None = None) -> None:
+    """Raises DataError, with the hint, where a column is missing."""
     columns = csv_columns(path)
     missing = [name for name in wanted if name not in columns]
     if missing:
         raise DataError(
-            f"expected the columns {', '.join(wanted)} in {path}, found {shown(columns)}; missing {', '.join(missing)}"
+            f"expected the columns {', '.join(wanted)} in {path}, found {shown(columns)}; missing {', '.join(missing)}",
+            hint=hint,
         )
 
 
