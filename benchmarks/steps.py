@@ -21,6 +21,7 @@ from mien.training.compiling import Compiler, as_written
 from mien.training.device import place
 from mien.training.module import FerModule
 from mien.training.networks import build_network, recipe_preprocess
+from mien.training.precision import precision_of_run
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.run import _quiet, crop_dataset
 
@@ -99,6 +100,7 @@ class OwnLoop:
         compiler: Compiler = as_written,
         teachers: Sequence[nn.Module] = (),
     ) -> None:
+        recipe, _ = precision_of_run(recipe, device, begun={})
         self.recipe, self.data, self.device = recipe, data, device
         self.batch = min(recipe.batch_size, len(data))
         self.module = FerModule(

@@ -33,6 +33,7 @@ from mien.atomic import write_text
 from mien.data.store import Split, Store
 from mien.evaluation.costs import cost_of_recipe
 from mien.training.compiling import as_written, compiler
+from mien.training.precision import precision_of_run
 from mien.training.recipe import Recipe
 from mien.training.run import choose_device
 from steps import OwnLoop, device_name, recipe_from_scratch, training_pictures
@@ -69,7 +70,7 @@ def loops(name: str, split: Split, options: argparse.Namespace, device: torch.de
 
 def measure(name: str, split: Split, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Everything about one recipe."""
-    recipe = recipe_from_scratch(name)
+    recipe, _ = precision_of_run(recipe_from_scratch(name), device, begun={})
     cost = cost_of_recipe(recipe.model_dump(mode="json"))
     flops = 6 * cost["macs"] if cost else None
     makers = loops(name, split, options, device)

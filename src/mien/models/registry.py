@@ -33,6 +33,7 @@ _MODULES = (
     "mien.models.baselines.vgg_spinalnet",
     "mien.models.baselines.vggnet",
     "mien.models.compact",
+    "mien.models.dlib_resnet",
     "mien.models.resnet_unet_eca",
     "mien.models.swin_se",
     "mien.models.vit_hybrid_se",

@@ -23,7 +23,7 @@ from mien.evaluation.predictors import RunPredictor
 from mien.reproduce.papers import Study
 from mien.reproduce.plan import Preset, Run, Splits, first_round, second_round
 from mien.training.networks import read_meta
-from mien.training.recipe import load_recipe
+from mien.training.recipe import differences, load_recipe
 from mien.training.run import train
 
 
@@ -102,7 +102,7 @@ def _train_all(
 def _trained(run: Run, store: Store, *, accelerator: str, threads: int | None) -> dict[str, Any]:
     """The run's meta, trained now where it is not done. A run under another recipe is set aside, never overwritten."""
     before = run.directory / "recipe.yaml"
-    if before.is_file() and load_recipe(before).to_yaml() != run.recipe.to_yaml():
+    if before.is_file() and differences(load_recipe(before), run.recipe):
         aside = run.directory.with_name(f"{run.directory.name}.other-recipe")
         if aside.exists():
             raise UsageError(

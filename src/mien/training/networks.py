@@ -12,6 +12,7 @@ from mien.errors import DataError, MienError, RecipeError
 from mien.labels import SEVEN
 from mien.models import registry
 from mien.models.masked_image import MaskedImageModel, load_encoder
+from mien.models.packaged.packages import start_from_package, trunk
 from mien.preprocess import Preprocess
 from mien.training.recipe import Recipe, load_recipe
 
@@ -53,6 +54,8 @@ def starting_network(recipe: Recipe, *, classes: int = len(SEVEN)) -> nn.Module:
         network.load_state_dict({name: _mean([state[name] for state in states]) for name in states[0]})
     elif kind == "ssl":
         _start_from_pretraining(runs[0], network, recipe)
+    elif recipe.model.package:
+        _start_from_package(recipe.model.package, network, recipe)
     return network
 
 
@@ -181,3 +184,24 @@ def _start_from_pretraining(run: Path, network: nn.Module, recipe: Recipe) -> No
             hint="give both recipes the same model.args and data.size",
         ) from error
     print(f"{recipe.name}: encoder from {run}; fresh: {', '.join(fresh)}", file=sys.stderr)
+
+
+def _start_from_package(name: str, network: nn.Module, recipe: Recipe) -> None:
+    """Copy a packaged trunk's weights; says which parameters start fresh."""
+    if recipe.task != "expression":
+        raise RecipeError("model.init: package: expected task expression", hint="use model.init: scratch")
+    fresh = start_from_package(network, name, model=recipe.model.name)
+    print(f"{recipe.name}: weights from {trunk(name).package}; fresh: {', '.join(fresh)}", file=sys.stderr)
+
+
+def origins(recipe: Recipe, run: Path | None = None) -> list[dict[str, str]]:
+    """Which packages' weights a run descends from, the runs that it began at included; each once.
+
+    run: one that goes on, which has noted them.
+    """
+    if run is not None:
+        return list(read_meta(run).get("origins", []))
+    found = [trunk(recipe.model.package).origin()] if recipe.model.package else []
+    for start in recipe.model.start[1]:
+        found += read_meta(start).get("origins", [])
+    return [origin for number, origin in enumerate(found) if origin not in found[:number]]

@@ -40,7 +40,8 @@ from mien.training.checkpoints import LastCheckpoint, PatientStop, RunCheckpoint
 from mien.training.compiling import as_written, check_compiler, compiler
 from mien.training.device import place
 from mien.training.module import FerModule
-from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, try_network
+from mien.training.networks import build_network, origins, read_meta, recipe_preprocess, starting_network, try_network
+from mien.training.precision import as_begun, precision_of_run
 from mien.training.prerequisites import check_prerequisites
 from mien.training.progress import EpochLog, progress_bar
 from mien.training.recipe import Recipe, differences, load_recipe
@@ -88,6 +89,8 @@ def train(
     if resume and read_meta(run).get("result", {}).get("stopped_early"):
         return read_meta(run)
     go_on = str(last) if resume and last.is_file() else None
+    asked = as_begun(recipe, run) if resume else recipe
+    recipe, why = precision_of_run(asked, device, begun=read_meta(run) if resume else {})
     if threads:
         torch.set_num_threads(threads)
     _check_splits(recipe, store)
@@ -128,13 +131,15 @@ def train(
         compiler=compiler(cuda_graphs=cuda_graphs) if compiled or cuda_graphs else as_written,
     )
     meta = _meta(recipe, store, network, images=len(train_set), device=device, devices=devices)
+    meta |= {"precision": recipe.precision, "precision_because": why}
+    meta["origins"] = origins(recipe, run if go_on else None)
     meta["compiled"] = "cuda graphs" if cuda_graphs else compiled
     if rank == 0:
         try:
             run.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"expected a writable run directory, got {run}: {error.strerror}") from error
-        write_text(run / "recipe.yaml", recipe.to_yaml())
+        write_text(run / "recipe.yaml", asked.to_yaml())
         write_text(run / "meta.json", _as_json(meta))
     monitor: dict[str, Any] = {"monitor": module.objective.monitor, "mode": module.objective.mode}
     best = RunCheckpoint(dirpath=run, filename="best", enable_version_counter=False, **monitor)
