@@ -10,14 +10,15 @@ Two habits of dlib are kept, because the weights were trained with them: strided
 a sum of maps of different sizes fills the smaller one up with zeros, below, on the right and in channels. So a stage
 that halves the side has a plain average-pooled shortcut.
 
-Where dlib's training had batch norms, its file has what they came to: one factor and one offset a channel. They are
-parameters here; no layer of this network looks at other rows, in training either. ``init: package:dlib_resnet`` starts
-from the weights in PyPI's ``face_recognition_models`` (``models/packaged/``).
+Where dlib's training had batch norms, its file has what they came to: one factor and one offset a channel. Here they are
+batch norms again. With mean 0 and variance 1 they compute what dlib computes; before training, the statistics of its
+pictures take their place, and factor and offset change so that the function does not
+(``models/packaged/statistics.py``). As fixed factors the network learns more slowly
+(results/LOG.md). ``init: package:dlib_resnet`` starts from the weights in PyPI's ``face_recognition_models``.
 """
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,37 +29,25 @@ WIDTHS = (32, 64, 128, 256, 256)
 DEPTHS = (3, 4, 3, 3, 1)
 
 
-class ScaledConv2d(nn.Module):
-    """Convolution, then one factor and one offset a channel: scale · (weight ∗ x) + shift.
-
-    The factor is multiplied into the weights, not into the map, which is far larger. N×inputs×H×W → N×outputs×H'×W'.
-    """
+class ConvNorm(nn.Sequential):
+    """Convolution without bias, batch norm; padded where it keeps the side. N×inputs×H×W → N×outputs×H'×W'."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
-        self.scale = nn.Parameter(torch.ones(outputs))
-        self.shift = nn.Parameter(torch.zeros(outputs))
-        self.stride = stride
-        self.padding = kernel // 2 if stride == 1 else 0
-        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight * self.scale.view(-1, 1, 1, 1)
-        return F.conv2d(x, weight, self.shift, stride=self.stride, padding=self.padding)
+        padding = kernel // 2 if stride == 1 else 0
+        super().__init__(nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False), nn.BatchNorm2d(outputs))
 
 
 class Block(nn.Module):
-    """ReLU(scaled conv - ReLU - scaled conv (x) + x), where ``halve`` at half the side, x averaged over 2×2."""
+    """ReLU(conv-norm-ReLU-conv-norm(x) + x); where ``halve``, at half the side, with x averaged over 2×2."""
 
     def __init__(self, inputs: int, outputs: int, *, halve: bool) -> None:
         super().__init__()
-        self.first = ScaledConv2d(inputs, outputs, kernel=3, stride=2 if halve else 1)
-        self.second = ScaledConv2d(outputs, outputs, kernel=3, stride=1)
+        self.first = ConvNorm(inputs, outputs, kernel=3, stride=2 if halve else 1)
+        self.second = ConvNorm(outputs, outputs, kernel=3, stride=1)
         self.halve = halve
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.second(F.relu(self.first(x)))
+        y = self.second(F.relu(self.first(x), inplace=True))
         return F.relu(_sum(y, F.avg_pool2d(x, 2) if self.halve else x))
 
 
@@ -81,7 +70,7 @@ class DlibResNet(nn.Module):
 
     def __init__(self, *, num_classes: int, widths: tuple[int, ...], depths: tuple[int, ...], dropout: float) -> None:
         super().__init__()
-        self.stem = ScaledConv2d(3, widths[0], kernel=7, stride=2)
+        self.stem = ConvNorm(3, widths[0], kernel=7, stride=2)
         blocks: list[nn.Module] = []
         for number, ((inputs, outputs), depth) in enumerate(zip(pairwise((widths[0], *widths)), depths, strict=True)):
             for position in range(depth):
@@ -93,7 +82,7 @@ class DlibResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """N×3×S×S → N×widths[-1]: what dlib's descriptor is computed from."""
-        x = F.max_pool2d(F.relu(self.stem(x)), 3, 2)
+        x = F.max_pool2d(F.relu(self.stem(x), inplace=True), 3, 2)
         return self.blocks(x).mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,5 +104,5 @@ def dlib_resnet(
     depths: tuple[int, ...] = DEPTHS,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """5.6 M parameters, 0.3 GMAC at 112×112; 104 pixels and more."""
+    """5.6 M parameters, 0.15 GMAC at 112×112; 104 pixels and more."""
     return DlibResNet(num_classes=num_classes, widths=tuple(widths), depths=tuple(depths), dropout=dropout)

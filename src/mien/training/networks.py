@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,12 @@ def build_network(recipe: Recipe, *, classes: int = len(SEVEN), pretrained: bool
         raise RecipeError(f"task masked_image: {error}") from error
 
 
-def starting_network(recipe: Recipe, *, classes: int = len(SEVEN)) -> nn.Module:
+def starting_network(
+    recipe: Recipe, *, classes: int = len(SEVEN), pictures: Callable[[], Tensor] | None = None
+) -> nn.Module:
     """The recipe's network with the weights that ``model.init`` names.
 
+    pictures: some of training's, as the network takes them; only ``init: package:`` may ask for them.
     Raises RecipeError where they do not fit, WeightsError where they cannot be fetched, DataError for no run.
     """
     kind, runs = recipe.model.start
@@ -55,7 +59,7 @@ def starting_network(recipe: Recipe, *, classes: int = len(SEVEN)) -> nn.Module:
     elif kind == "ssl":
         _start_from_pretraining(runs[0], network, recipe)
     elif recipe.model.package:
-        _start_from_package(recipe.model.package, network, recipe)
+        _start_from_package(recipe.model.package, network, recipe, pictures)
     return network
 
 
@@ -186,11 +190,13 @@ def _start_from_pretraining(run: Path, network: nn.Module, recipe: Recipe) -> No
     print(f"{recipe.name}: encoder from {run}; fresh: {', '.join(fresh)}", file=sys.stderr)
 
 
-def _start_from_package(name: str, network: nn.Module, recipe: Recipe) -> None:
+def _start_from_package(
+    name: str, network: nn.Module, recipe: Recipe, pictures: Callable[[], Tensor] | None
+) -> None:
     """Copy a packaged trunk's weights; says which parameters start fresh."""
     if recipe.task != "expression":
         raise RecipeError("model.init: package: expected task expression", hint="use model.init: scratch")
-    fresh = start_from_package(network, name, model=recipe.model.name)
+    fresh = start_from_package(network, name, model=recipe.model.name, pictures=pictures)
     print(f"{recipe.name}: weights from {trunk(name).package}; fresh: {', '.join(fresh)}", file=sys.stderr)
 
 

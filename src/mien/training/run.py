@@ -49,6 +49,9 @@ from mien.training.signals import LeaveOnSigterm
 from mien.training.targets import inverse_weights, one_hot, soft_targets
 from mien.training.teachers import load_teacher
 
+#: Training pictures on which a network's statistics are measured before it starts, where its weights come without.
+SAMPLE = 512
+
 
 def train(
     recipe: Recipe,
@@ -102,6 +105,7 @@ def train(
     online = recipe.data.balance == "online"
     order = balanced_order(store, train_split, seed=recipe.seed) if online else None
     train_set = crop_dataset(train_split, recipe, preprocess, train=True, classes=classes)
+    sample = train_split.limited(SAMPLE).images
     del train_split
     valid_set = crop_dataset(store.read(recipe.data.validation), recipe, preprocess, train=False, classes=classes)
     if device.type == "cuda":
@@ -113,7 +117,10 @@ def train(
     valid_loader = make_loader(valid_set, shown, train=False, rank=rank, world=devices)
 
     L.seed_everything(recipe.seed, verbose=False)
-    network = build_network(recipe, classes=classes) if go_on else starting_network(recipe, classes=classes)
+    if go_on:
+        network = build_network(recipe, classes=classes)
+    else:
+        network = starting_network(recipe, classes=classes, pictures=lambda: _as_inputs(sample, preprocess))
     try_network(network, recipe, classes=classes)
     teachers = (
         [load_teacher(path, preprocess, labels=store.labels) for path in recipe.distill.runs] if recipe.distill else []
@@ -237,6 +244,11 @@ def _kept(images: np.ndarray, preprocess: Preprocess, *, train: bool) -> np.ndar
     side = min(preprocess.size, images.shape[1]) if train and images.shape[1] == images.shape[2] else preprocess.size
     numbers = (0.5,) * (1 if color == "grey" else 3)
     return Preprocess(size=side, color=color, mean=numbers, std=numbers).stack(images)
+
+
+def _as_inputs(images: np.ndarray, preprocess: Preprocess) -> torch.Tensor:
+    """Pictures of a store, unchanged, as float32 N×C×S×S of the network."""
+    return torch.from_numpy(preprocess.centre(preprocess.normalise(preprocess.stack(images))))
 
 
 #: What a run that ended before its first whole epoch leaves behind.

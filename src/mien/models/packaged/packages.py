@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from mien.errors import RecipeError, WeightsError
+from mien.models.packaged.statistics import measure_statistics
 
 #: A file here a trunk, named after the network that it is for.
 _NAMES = ("dlib_resnet", "efficientnet_lite0", "sface")
@@ -23,6 +24,7 @@ class Trunk:
     in words. source: who trained it.
     weights: the file's bytes and the network to be filled → its tensors by their names in the network; raises
     ValueError for a file of another make. fresh: prefixes of the parameters that the file has no values for.
+    without_statistics: the file says what batch norms came to, not their statistics, which are to be measured.
     """
 
     network: str
@@ -36,6 +38,7 @@ class Trunk:
     source: str
     weights: Callable[[bytes, nn.Module], Mapping[str, Tensor]]
     fresh: tuple[str, ...] = ("classifier.",)
+    without_statistics: bool = False
 
     @property
     def command(self) -> str:
@@ -94,10 +97,13 @@ def _installed(package: str) -> str:
         return "of an unknown version"
 
 
-def start_from_package(network: nn.Module, name: str, *, model: str) -> list[str]:
+def start_from_package(
+    network: nn.Module, name: str, *, model: str, pictures: Callable[[], Tensor] | None = None
+) -> list[str]:
     """Fill a network with a trunk's weights; returns the names of the parameters that stay as they were.
 
-    model: the network's name in the registry. Raises RecipeError where they do not fit each other, WeightsError as
+    model: the network's name in the registry. pictures: some of training's, as the network takes them, for the batch
+    norms of a trunk without statistics; where None, they keep mean 0 and variance 1. Raises RecipeError where they do not fit each other, WeightsError as
     :func:`read_file`.
     """
     which = trunk(name)
@@ -112,7 +118,7 @@ def start_from_package(network: nn.Module, name: str, *, model: str) -> list[str
             hint="leave out the model.args that change its layers",
         ) from error
     own = network.state_dict()
-    fresh = [key for key in own if key not in weights]
+    fresh = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
     wrong = [key for key in fresh if not key.startswith(which.fresh)]
     wrong += [key for key, value in weights.items() if key not in own or own[key].shape != value.shape]
     if wrong:
@@ -121,4 +127,6 @@ def start_from_package(network: nn.Module, name: str, *, model: str) -> list[str
             hint="leave out the model.args that change its layers",
         )
     network.load_state_dict(weights, strict=False)
+    if which.without_statistics and pictures:
+        measure_statistics(network, pictures())
     return fresh
