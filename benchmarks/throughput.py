@@ -33,10 +33,9 @@ from mien.atomic import write_text
 from mien.data.store import Split, Store
 from mien.evaluation.costs import cost_of_recipe
 from mien.training.compiling import as_written, compiler
-from mien.training.precision import precision_of_run
 from mien.training.recipe import Recipe
 from mien.training.run import choose_device
-from steps import OwnLoop, device_name, recipe_from_scratch, training_pictures
+from steps import OwnLoop, decided, device_name, recipe_from_scratch, training_pictures
 from timm_loop import TimmLoop
 from where_time_goes import peak_tflops, watch
 
@@ -70,7 +69,7 @@ def loops(name: str, split: Split, options: argparse.Namespace, device: torch.de
 
 def measure(name: str, split: Split, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Everything about one recipe."""
-    recipe, _ = precision_of_run(recipe_from_scratch(name), device, begun={})
+    recipe = decided(recipe_from_scratch(name), device)
     cost = cost_of_recipe(recipe.model_dump(mode="json"))
     flops = 6 * cost["macs"] if cost else None
     makers = loops(name, split, options, device)

@@ -22,9 +22,9 @@ from torch.utils.data import Dataset
 from mien.data.store import Split
 from mien.training.device import tf32
 from mien.training.networks import build_network, recipe_preprocess
-from mien.training.precision import in_bf16, precision_of_run
+from mien.training.precision import in_bf16
 from mien.training.recipe import Recipe
-from steps import now
+from steps import decided, now
 
 
 class Pictures(Dataset[tuple[Any, int]]):
@@ -45,7 +45,7 @@ class TimmLoop:
     """timm's loop over a recipe's network. workers: processes that read and augment."""
 
     def __init__(self, recipe: Recipe, split: Split, *, device: torch.device, workers: int) -> None:
-        recipe, _ = precision_of_run(recipe, device, begun={})
+        recipe = decided(recipe, device)
         self.recipe, self.split, self.device, self.workers = recipe, split, device, workers
         self.batch = min(recipe.batch_size, len(split))
 

@@ -1,24 +1,28 @@
 """``precision: auto`` → "bf16" or "fp32", once, when a run begins.
 
-bfloat16 halves memory traffic everywhere, but saves time only where the processor multiplies it by instructions of its
-own; elsewhere torch widens every number first. Measured, images a second of a training step, fp32 / bf16:
+bfloat16 saves time only where the processor multiplies it by instructions of its own; elsewhere torch widens every number
+first. And where it does, depthwise convolutions are slower all the same. Images a second of a training step, fp32 / bf16:
 
-    processor                         compact 48   nano 48         dlib_resnet 112
-    Xeon with AMX                      – / 505      – / 2,543       –
-    EPYC with AVX512-BF16, no AMX     134 / 246    1,339 / 2,293   166 / 345
-    AVX-512 and VNNI alone            127 / 56     917 / –         112 / 58
+    processor                         compact 48   nano 48         dlib_resnet 112   efficientnet_lite0 96
+    Xeon with AMX                      – / 505      – / 2,543       –                 –
+    EPYC with AVX512-BF16, no AMX     134 / 246    1,339 / 2,293   81 / 149 *        66 / 32 *
+    AVX-512 and VNNI alone            127 / 56     917 / –         112 / 58          82 / –              * one core
 
-So the flag that decides is AMX-BF16 or AVX512-BF16. On CUDA it is what torch says of the device, emulation left out.
-A run notes what it was begun with (``meta.json``) and keeps it on whatever machine it goes on.
+So a processor without AMX-BF16 or AVX512-BF16 computes in fp32; on one that has it a few steps of the network itself are
+measured both ways. On CUDA it is what torch says of the device, emulation left out. A run notes what it was begun with
+(``meta.json``) and keeps it on whatever machine it goes on.
 """
 
-import sys
+import copy
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
+from mien.models.masked_image import MaskedImageModel
 from mien.training.recipe import Recipe, load_recipe
 
 Precision = Literal["fp32", "bf16"]
@@ -26,17 +30,53 @@ Precision = Literal["fp32", "bf16"]
 #: Flags of a processor with bfloat16 products of its own, as Linux spells them.
 _FLAGS = ("amx_bf16", "avx512_bf16")
 _CPUINFO = Path("/proc/cpuinfo")
+#: A measurement: pictures of a step, the least number of steps each way, and seconds after which no more are begun.
+_PICTURES, _STEPS, _SECONDS = 32, 3, 1.0
 
 
-def choose(device: torch.device) -> tuple[Precision, str]:
-    """The faster precision of a device, and why, in words."""
+def choose(device: torch.device, network: nn.Module, shape: tuple[int, int, int]) -> tuple[Precision, str]:
+    """The faster precision for training a network on a device, and why, in words.
+
+    network: stays as it is. shape: of its pictures, C×H×W.
+    """
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "the GPU multiplies bfloat16"
         return "fp32", "the GPU has no bfloat16 of its own"
     flags = processor_flags()
     found = next((flag for flag in _FLAGS if flag in flags), None)
-    return ("bf16", f"the processor has {found}") if found else ("fp32", f"the processor has no {' or '.join(_FLAGS)}")
+    if found is None:
+        return "fp32", f"the processor has no {' or '.join(_FLAGS)}"
+    rates = images_per_second(network, shape)
+    shown = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
+    return max(rates, key=lambda name: rates[name]), f"measured, the processor having {found}: {shown} images/s"
+
+
+def images_per_second(network: nn.Module, shape: tuple[int, int, int]) -> dict[Precision, float]:
+    """The best step each way, forwards and backwards, of a copy of the network on the CPU."""
+    trial = copy.deepcopy(network).train().to(memory_format=torch.channels_last)
+    pictures = torch.rand(_PICTURES, *shape, generator=torch.Generator().manual_seed(0))
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    best: dict[Precision, float] = {"fp32": float("inf"), "bf16": float("inf")}
+    with torch.random.fork_rng(devices=[]):
+        started, rounds = time.perf_counter(), 0
+        while rounds <= _STEPS or time.perf_counter() - started < _SECONDS:
+            for precision in best:  # in turns: what else the machine does slows both alike
+                took = _seconds_of_step(trial, pictures, bf16=precision == "bf16")
+                if rounds:  # the first round allocates
+                    best[precision] = min(best[precision], took)
+            rounds += 1
+    return {precision: _PICTURES / seconds for precision, seconds in best.items()}
+
+
+def _seconds_of_step(network: nn.Module, pictures: torch.Tensor, *, bf16: bool) -> float:
+    masked = isinstance(network, MaskedImageModel)
+    mask = [network.draw_mask(len(pictures), torch.Generator().manual_seed(0))] if masked else []
+    started = time.perf_counter()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        answer = network(pictures, *mask)
+    answer.float().square().mean().backward()
+    return time.perf_counter() - started
 
 
 def processor_flags(cpuinfo: Path = _CPUINFO) -> set[str]:
@@ -55,19 +95,20 @@ def as_begun(recipe: Recipe, run: Path) -> Recipe:
     return recipe.model_copy(update={"precision": load_recipe(run / "recipe.yaml").precision})
 
 
-def precision_of_run(recipe: Recipe, device: torch.device, *, begun: Mapping[str, Any]) -> tuple[Recipe, str]:
+def precision_of_run(
+    recipe: Recipe, chosen: Callable[[], tuple[Precision, str]], *, begun: Mapping[str, Any] | None = None
+) -> tuple[Recipe, str]:
     """The recipe with its precision decided, and why it is that one.
 
-    begun: ``meta.json`` of the run that goes on, empty for a new one. What that run noted stays, on any machine.
+    chosen: what this machine would choose. begun: ``meta.json`` of the run that goes on; what it notes stays.
     """
     if recipe.precision != "auto":
         return recipe, "the recipe says so"
-    chosen, why = choose(device)
-    before = begun.get("precision")
-    if before in ("fp32", "bf16") and before != chosen:
-        print(f"note: the run goes on in {before}, as it began; here {why}", file=sys.stderr)
-        chosen, why = before, begun.get("precision_because", "the run began so")
-    return recipe.model_copy(update={"precision": chosen}), why
+    before = (begun or {}).get("precision")
+    if before in ("fp32", "bf16"):
+        return recipe.model_copy(update={"precision": before}), (begun or {}).get("precision_because", "it began so")
+    precision, why = chosen()
+    return recipe.model_copy(update={"precision": precision}), why
 
 
 def in_bf16(recipe: Recipe) -> bool:

@@ -41,7 +41,7 @@ from mien.training.compiling import as_written, check_compiler, compiler
 from mien.training.device import place
 from mien.training.module import FerModule
 from mien.training.networks import build_network, origins, read_meta, recipe_preprocess, starting_network, try_network
-from mien.training.precision import as_begun, precision_of_run
+from mien.training.precision import as_begun, choose, precision_of_run
 from mien.training.prerequisites import check_prerequisites
 from mien.training.progress import EpochLog, progress_bar
 from mien.training.recipe import Recipe, differences, load_recipe
@@ -93,7 +93,6 @@ def train(
         return read_meta(run)
     go_on = str(last) if resume and last.is_file() else None
     asked = as_begun(recipe, run) if resume else recipe
-    recipe, why = precision_of_run(asked, device, begun=read_meta(run) if resume else {})
     if threads:
         torch.set_num_threads(threads)
     _check_splits(recipe, store)
@@ -122,6 +121,10 @@ def train(
     else:
         network = starting_network(recipe, classes=classes, pictures=lambda: _as_inputs(sample, preprocess))
     try_network(network, recipe, classes=classes)
+    shape = (preprocess.channels, preprocess.input_size, preprocess.input_size)
+    # The first process has decided by the time that the others start.
+    begun = read_meta(run) if resume or rank > 0 else {}
+    recipe, why = precision_of_run(asked, lambda: choose(device, network, shape), begun=begun)
     teachers = (
         [load_teacher(path, preprocess, labels=store.labels) for path in recipe.distill.runs] if recipe.distill else []
     )
