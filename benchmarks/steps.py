@@ -83,7 +83,7 @@ def recipe_from_scratch(name: str, **changes: str) -> Recipe:
 def decided(recipe: Recipe, device: torch.device) -> Recipe:
     """The recipe with the precision in which ``mien train`` would begin it on that device."""
     preprocess, network = recipe_preprocess(recipe), build_network(recipe)
-    shape = (preprocess.channels, preprocess.input_size, preprocess.input_size)
+    shape = (recipe.batch_size, preprocess.channels, preprocess.input_size, preprocess.input_size)
     return precision_of_run(recipe, lambda: choose(device, network, shape))[0]
 
 

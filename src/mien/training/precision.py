@@ -30,14 +30,14 @@ Precision = Literal["fp32", "bf16"]
 #: Flags of a processor with bfloat16 products of its own, as Linux spells them.
 _FLAGS = ("amx_bf16", "avx512_bf16")
 _CPUINFO = Path("/proc/cpuinfo")
-#: A measurement: pictures of a step, the least number of steps each way, and seconds after which no more are begun.
-_PICTURES, _STEPS, _SECONDS = 32, 3, 1.0
+#: A measurement: the most pictures of a step, and the seconds after which no more steps are begun.
+_PICTURES, _SECONDS = 32, 2.0
 
 
-def choose(device: torch.device, network: nn.Module, shape: tuple[int, int, int]) -> tuple[Precision, str]:
+def choose(device: torch.device, network: nn.Module, shape: tuple[int, int, int, int]) -> tuple[Precision, str]:
     """The faster precision for training a network on a device, and why, in words.
 
-    network: stays as it is. shape: of its pictures, C×H×W.
+    network: stays as it is, and so do torch's random numbers. shape: N×C×H×W of the pictures that go through it at once.
     """
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -52,21 +52,22 @@ def choose(device: torch.device, network: nn.Module, shape: tuple[int, int, int]
     return max(rates, key=lambda name: rates[name]), f"measured, the processor having {found}: {shown} images/s"
 
 
-def images_per_second(network: nn.Module, shape: tuple[int, int, int]) -> dict[Precision, float]:
-    """The best step each way, forwards and backwards, of a copy of the network on the CPU."""
+def images_per_second(network: nn.Module, shape: tuple[int, int, int, int]) -> dict[Precision, float]:
+    """The best step each way, forwards and backwards, of a copy of the network on the CPU. shape: as for `choose`."""
     trial = copy.deepcopy(network).train().to(memory_format=torch.channels_last)
-    pictures = torch.rand(_PICTURES, *shape, generator=torch.Generator().manual_seed(0))
+    count = min(shape[0], _PICTURES)
+    pictures = torch.rand(count, *shape[1:], generator=torch.Generator().manual_seed(0))
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     best: dict[Precision, float] = {"fp32": float("inf"), "bf16": float("inf")}
     with torch.random.fork_rng(devices=[]):
         started, rounds = time.perf_counter(), 0
-        while rounds <= _STEPS or time.perf_counter() - started < _SECONDS:
+        while rounds < 2 or time.perf_counter() - started < _SECONDS:
             for precision in best:  # in turns: what else the machine does slows both alike
                 took = _seconds_of_step(trial, pictures, bf16=precision == "bf16")
                 if rounds:  # the first round allocates
                     best[precision] = min(best[precision], took)
             rounds += 1
-    return {precision: _PICTURES / seconds for precision, seconds in best.items()}
+    return {precision: count / seconds for precision, seconds in best.items()}
 
 
 def _seconds_of_step(network: nn.Module, pictures: torch.Tensor, *, bf16: bool) -> float:

@@ -121,7 +121,8 @@ def train(
     else:
         network = starting_network(recipe, classes=classes, pictures=lambda: _as_inputs(sample, preprocess))
     try_network(network, recipe, classes=classes)
-    shape = (preprocess.channels, preprocess.input_size, preprocess.input_size)
+    part = batch // (devices * recipe.accumulate)  # pictures that go through the network at once
+    shape = (part, preprocess.channels, preprocess.input_size, preprocess.input_size)
     # The first process has decided by the time that the others start.
     begun = read_meta(run) if resume or rank > 0 else {}
     recipe, why = precision_of_run(asked, lambda: choose(device, network, shape), begun=begun)

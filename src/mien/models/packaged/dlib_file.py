@@ -64,6 +64,8 @@ def read_network(raw: bytes) -> DlibNetwork:
             file.integer()  # how many crops the input layer makes of a picture
         if len(layers) > depth:
             raise DlibFileError(f"expected at most {depth} layers, got more at byte {file.at}")
+    if not layers or layers[-1].kind != "fc":
+        raise DlibFileError(f"expected the descriptor's layer at the end, got {len(layers)} layers without it")
     return DlibNetwork(means, tuple(layers))
 
 
