@@ -1,4 +1,4 @@
-"""dlib's file format from the other side: a writer of small networks, after dlib/serialize.h, for tests of our reader."""
+"""dlib's file format from the other side: a writer of small networks, after dlib/serialize.h."""
 
 import math
 import struct

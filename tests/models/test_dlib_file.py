@@ -1,9 +1,9 @@
 """The reader of dlib's files: what was written comes back; what was cut off or altered is refused in words."""
 
+import dlib_bytes as write
 import numpy as np
 import pytest
 
-import dlib_bytes as write
 from mien.models.packaged.dlib_file import DlibFileError, read_network
 
 RANDOM = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def test_a_file_that_ends_too_early_is_refused_wherever_it_ends() -> None:
 
 
 def test_an_altered_byte_never_gives_another_kind_of_error() -> None:
-    """A weight may change unseen (that is what the file's hash is for); nothing else happens, and no memory is taken."""
+    """A weight may change unseen (the file's hash is for that); nothing else happens, and no memory is taken."""
     refused = 0
     for place in range(len(FILE)):
         for value in (0, 1, 0x7F, 0x88, 0xFF):

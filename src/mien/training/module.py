@@ -37,9 +37,9 @@ DESCRIBED = 64
 class FerModule(L.LightningModule):
     """network: images float32 N×C×S×S (normalised) → logits N×K, or a masked-image model, as the recipe's task says.
 
-    recipe: with its precision decided. teachers: frozen networks that take the same crops. steps_per_epoch: optimiser steps. class_weights: float K, what
-    an image of each class counts in the cross-entropy; all alike where None. compiler: makes what training computes of
-    what is written here; see ``compiling.py``.
+    recipe: with its precision decided. teachers: frozen networks that take the same crops. steps_per_epoch: optimiser
+    steps. class_weights: float K, what an image of each class counts in the cross-entropy; all alike where None.
+    compiler: makes what training computes of what is written here; see ``compiling.py``.
     """
 
     def __init__(

@@ -190,9 +190,7 @@ def _start_from_pretraining(run: Path, network: nn.Module, recipe: Recipe) -> No
     print(f"{recipe.name}: encoder from {run}; fresh: {', '.join(fresh)}", file=sys.stderr)
 
 
-def _start_from_package(
-    name: str, network: nn.Module, recipe: Recipe, pictures: Callable[[], Tensor] | None
-) -> None:
+def _start_from_package(name: str, network: nn.Module, recipe: Recipe, pictures: Callable[[], Tensor] | None) -> None:
     """Copy a packaged trunk's weights; says which parameters start fresh."""
     if recipe.task != "expression":
         raise RecipeError("model.init: package: expected task expression", hint="use model.init: scratch")
@@ -201,13 +199,16 @@ def _start_from_package(
 
 
 def origins(recipe: Recipe, run: Path | None = None) -> list[dict[str, str]]:
-    """Which packages' weights a run descends from, the runs that it began at included; each once.
+    """Which packages' weights a run descends from, each once: licence and where they come from, and ``role``.
 
+    role: "start" of its own weights, through the runs that it began at too; "teacher" of a network it learns from.
     run: one that goes on, which has noted them.
     """
     if run is not None:
         return list(read_meta(run).get("origins", []))
-    found = [trunk(recipe.model.package).origin()] if recipe.model.package else []
+    found = [trunk(recipe.model.package).origin() | {"role": "start"}] if recipe.model.package else []
     for start in recipe.model.start[1]:
         found += read_meta(start).get("origins", [])
+    for teacher in recipe.distill.runs if recipe.distill else []:
+        found += [origin | {"role": "teacher"} for origin in read_meta(Path(teacher)).get("origins", [])]
     return [origin for number, origin in enumerate(found) if origin not in found[:number]]

@@ -1,16 +1,17 @@
 """``precision: auto`` → "bf16" or "fp32", once, when a run begins.
 
-bfloat16 saves time only where the processor multiplies it by instructions of its own; elsewhere torch widens every number
-first. And where it does, depthwise convolutions are slower all the same. Images a second of a training step, fp32 / bf16:
+bfloat16 saves time only where the processor multiplies it by instructions of its own; elsewhere torch widens every
+number first. And where it does, depthwise convolutions are slower all the same. Images a second of a training step,
+fp32 and bf16 (on one core where marked, else on two):
 
-    processor                         compact 48   nano 48         dlib_resnet 112   efficientnet_lite0 96
-    Xeon with AMX                      – / 505      – / 2,543       –                 –
-    EPYC with AVX512-BF16, no AMX     134 / 246    1,339 / 2,293   81 / 149 *        66 / 32 *
-    AVX-512 and VNNI alone            127 / 56     917 / –         112 / 58          82 / –              * one core
+    processor                        compact 48   nano 48        dlib_resnet 112   efficientnet_lite0 96
+    Xeon with AMX                      –, 505        –, 2,543      –                  –
+    EPYC with AVX512-BF16, no AMX    134, 246    1,339, 2,293     81, 149 (one)      66, 32 (one)
+    AVX-512 and VNNI alone           127, 56       917, –        112, 58             82, –
 
-So a processor without AMX-BF16 or AVX512-BF16 computes in fp32; on one that has it a few steps of the network itself are
-measured both ways. On CUDA it is what torch says of the device, emulation left out. A run notes what it was begun with
-(``meta.json``) and keeps it on whatever machine it goes on.
+So a processor without AMX-BF16 or AVX512-BF16 computes in fp32; on one that has it a few steps of the network itself
+are measured both ways. On CUDA it is what torch says of the device, emulation left out. A run notes what it was begun
+with (``meta.json``) and keeps it on whatever machine it goes on.
 """
 
 import copy
@@ -37,7 +38,7 @@ _PICTURES, _SECONDS = 32, 2.0
 def choose(device: torch.device, network: nn.Module, shape: tuple[int, int, int, int]) -> tuple[Precision, str]:
     """The faster precision for training a network on a device, and why, in words.
 
-    network: stays as it is, and so do torch's random numbers. shape: N×C×H×W of the pictures that go through it at once.
+    network: stays as it is, and so do torch's random numbers. shape: N×C×H×W of what goes through it at once.
     """
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -71,8 +72,9 @@ def images_per_second(network: nn.Module, shape: tuple[int, int, int, int]) -> d
 
 
 def _seconds_of_step(network: nn.Module, pictures: torch.Tensor, *, bf16: bool) -> float:
-    masked = isinstance(network, MaskedImageModel)
-    mask = [network.draw_mask(len(pictures), torch.Generator().manual_seed(0))] if masked else []
+    mask = []
+    if isinstance(network, MaskedImageModel):
+        mask = [network.draw_mask(len(pictures), torch.Generator().manual_seed(0))]
     started = time.perf_counter()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         answer = network(pictures, *mask)

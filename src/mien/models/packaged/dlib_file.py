@@ -1,4 +1,4 @@
-"""Weights out of a file that dlib has serialised: its face-recognition network, ``dlib_face_recognition_resnet_model_v1``.
+"""Weights out of a file that dlib has serialised: ``dlib_face_recognition_resnet_model_v1.dat``, its face network.
 
 What dlib writes (dlib/serialize.h and dlib/dnn, Boost licence):
 
@@ -152,7 +152,7 @@ class _Bytes:
         return math.ldexp(mantissa, exponent)
 
     def versions(self) -> list[int]:
-        found = []
+        found: list[int] = []
         while True:
             start = self.at
             value = self.integer()

@@ -9,7 +9,7 @@ from mien.models.packaged.packages import Trunk
 
 
 def weights(raw: bytes, network: nn.Module) -> dict[str, Tensor]:
-    """The file's tensors under timm's names: both list the same layers in the same order, ImageNet's classifier last."""
+    """The file's tensors under timm's names: both list the same layers in the same order, the classifier last."""
     try:
         state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle: no base in common

@@ -26,7 +26,7 @@ def constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
 def dequantised(
     numbers: np.ndarray, scales: np.ndarray, zeros: np.ndarray | None = None, *, axis: int = 1, block_size: int = 0
 ) -> np.ndarray:
-    """float32 (numbers − zeros) · scales as ONNX's ``DequantizeLinear`` says it: scales for all, along an axis, or for blocks.
+    """float32 (numbers − zeros) · scales as ONNX's ``DequantizeLinear`` has it.
 
     numbers: integers of any shape. scales, zeros: a scalar; one along ``axis``; or, with block_size > 0, of the
     numbers' shape but for ``axis``, where each counts for ``block_size`` numbers. Raises ValueError for other shapes.

@@ -103,8 +103,8 @@ def start_from_package(
     """Fill a network with a trunk's weights; returns the names of the parameters that stay as they were.
 
     model: the network's name in the registry. pictures: some of training's, as the network takes them, for the batch
-    norms of a trunk without statistics; where None, they keep mean 0 and variance 1. Raises RecipeError where they do not fit each other, WeightsError as
-    :func:`read_file`.
+    norms of a trunk without statistics; where None, they keep mean 0 and variance 1. Raises RecipeError where trunk and
+    network do not fit each other, WeightsError as :func:`read_file`.
     """
     which = trunk(name)
     if which.network != model:

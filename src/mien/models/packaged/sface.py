@@ -6,7 +6,6 @@ Runtime refuses for constants of this form); they are multiplied out here, once.
 
 import onnx
 import torch
-from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
 from mien.models.packaged.onnx_constants import constants
@@ -18,7 +17,7 @@ def weights(raw: bytes, network: nn.Module) -> dict[str, Tensor]:
     """The graph's layers in order of their numbers, conv_1, conv_2_dw, conv_2, …, and the batch norm behind them."""
     try:
         graph = onnx.load_model_from_string(raw).graph
-    except DecodeError as error:
+    except Exception as error:  # protobuf's, which is no dependency of ours by name
         raise ValueError("expected an ONNX file") from error
     values = {name: torch.from_numpy(value.copy()) for name, value in constants(graph).items()}
     places = [name for name, module in network.named_modules() if isinstance(module, ConvPReLU)]

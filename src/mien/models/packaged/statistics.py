@@ -21,7 +21,9 @@ def measure_statistics(network: nn.Module, pictures: Tensor, *, batch: int = 64)
 
     def note(norm: nn.Module, inputs: tuple[Tensor]) -> None:
         x = inputs[0].transpose(0, 1).flatten(1).double()  # C×(N·H·W)
-        sums[id(norm)] += torch.stack([torch.full((len(x),), float(x.shape[1])), x.sum(1), (x * x).sum(1)])
+        sums[id(norm)] = sums[id(norm)] + torch.stack(
+            [torch.full((len(x),), float(x.shape[1])), x.sum(1), (x * x).sum(1)]
+        )
 
     hooks = [norm.register_forward_pre_hook(note) for norm in norms]
     training = network.training
@@ -44,7 +46,7 @@ def _restate(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     factor = norm.weight / (norm.running_var + norm.eps).sqrt()
-    norm.bias += factor * (mean - norm.running_mean)
+    norm.bias.add_(factor * (mean - norm.running_mean))
     norm.weight.copy_(factor * (var + norm.eps).sqrt())
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(var)
