@@ -21,6 +21,7 @@ from mien.training.compiling import Compiler, as_written
 from mien.training.device import place
 from mien.training.module import FerModule
 from mien.training.networks import build_network, recipe_preprocess
+from mien.training.precision import choose, precision_of_run
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.run import _quiet, crop_dataset
 
@@ -79,6 +80,13 @@ def recipe_from_scratch(name: str, **changes: str) -> Recipe:
     return load_recipe(name, overrides=plain | {key.replace("__", "."): value for key, value in changes.items()})
 
 
+def decided(recipe: Recipe, device: torch.device) -> Recipe:
+    """The recipe with the precision in which ``mien train`` would begin it on that device."""
+    preprocess, network = recipe_preprocess(recipe), build_network(recipe)
+    shape = (recipe.batch_size, preprocess.channels, preprocess.input_size, preprocess.input_size)
+    return precision_of_run(recipe, lambda: choose(device, network, shape))[0]
+
+
 def training_pictures(recipe: Recipe, split: Split, *, device: torch.device) -> CropDataset:
     """A split as ``mien train`` holds it while it learns from it: on the device, where it fits."""
     data = crop_dataset(split, recipe, recipe_preprocess(recipe), train=True)
@@ -99,6 +107,7 @@ class OwnLoop:
         compiler: Compiler = as_written,
         teachers: Sequence[nn.Module] = (),
     ) -> None:
+        recipe = decided(recipe, device)
         self.recipe, self.data, self.device = recipe, data, device
         self.batch = min(recipe.batch_size, len(data))
         self.module = FerModule(

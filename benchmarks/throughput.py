@@ -35,7 +35,7 @@ from mien.evaluation.costs import cost_of_recipe
 from mien.training.compiling import as_written, compiler
 from mien.training.recipe import Recipe
 from mien.training.run import choose_device
-from steps import OwnLoop, device_name, recipe_from_scratch, training_pictures
+from steps import OwnLoop, decided, device_name, recipe_from_scratch, training_pictures
 from timm_loop import TimmLoop
 from where_time_goes import peak_tflops, watch
 
@@ -69,7 +69,7 @@ def loops(name: str, split: Split, options: argparse.Namespace, device: torch.de
 
 def measure(name: str, split: Split, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Everything about one recipe."""
-    recipe = recipe_from_scratch(name)
+    recipe = decided(recipe_from_scratch(name), device)
     cost = cost_of_recipe(recipe.model_dump(mode="json"))
     flops = 6 * cost["macs"] if cost else None
     makers = loops(name, split, options, device)

@@ -22,8 +22,9 @@ from torch.utils.data import Dataset
 from mien.data.store import Split
 from mien.training.device import tf32
 from mien.training.networks import build_network, recipe_preprocess
+from mien.training.precision import in_bf16
 from mien.training.recipe import Recipe
-from steps import now
+from steps import decided, now
 
 
 class Pictures(Dataset[tuple[Any, int]]):
@@ -44,6 +45,7 @@ class TimmLoop:
     """timm's loop over a recipe's network. workers: processes that read and augment."""
 
     def __init__(self, recipe: Recipe, split: Split, *, device: torch.device, workers: int) -> None:
+        recipe = decided(recipe, device)
         self.recipe, self.split, self.device, self.workers = recipe, split, device, workers
         self.batch = min(recipe.batch_size, len(split))
 
@@ -101,7 +103,7 @@ class TimmLoop:
         averages = timm.utils.ModelEmaV3(network, decay=recipe.ema.decay) if recipe.ema else None
         smoothing = recipe.targets.smoothing
         loss_of = SoftTargetCrossEntropy() if recipe.augment.mixup else LabelSmoothingCrossEntropy(smoothing)
-        bf16 = recipe.precision == "bf16"
+        bf16 = in_bf16(recipe)
 
         def step(images: torch.Tensor, targets: torch.Tensor, number: int) -> None:
             images = images.contiguous(memory_format=torch.channels_last)

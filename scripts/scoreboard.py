@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from mien.evaluation.costs import cost_of_recipe
+from mien.models.packaged.packages import trunk
 from mien.reproduce.scores import Answers, read_answers, score
 from mien.training.recipe import Recipe, load_recipe, shipped_recipes
 
@@ -186,6 +187,8 @@ def not_run(home: Path, smoke: Json, paces: Json) -> list[str]:
         hours = figures["macs"] * passes * IMAGES * recipe.epochs / rate / 3600
         known = f"{IMAGES * recipe.epochs / paces[name] / 3600:.1f}, step measured" if name in paces else ""
         missing = "ImageNet weights" if recipe.model.init == "imagenet" else "–"
+        if recipe.model.package:
+            missing = f"`{trunk(recipe.model.package).package}`"
         row = smoke.get(name)
         state = "–" if row is None else f"{row['seconds']:.0f} s" if row["error"] is None else f"failed: {row['error']}"
         cells = [count(figures["parameters"]), count(figures["macs"]), str(recipe.epochs), known or f"{hours:.1f}"]

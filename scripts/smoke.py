@@ -4,8 +4,8 @@
 
 Each recipe keeps everything but size: its network in the reduced form, 400 images of each split, 2 epochs, batches of
 40. What a recipe stands on (a run to start from, teachers, a pretrained encoder) is made first, in the same way; only
-ImageNet weights are not asked for. A recipe that fails is reported with its error, the others go on, exit status 1.
-With --only, the file's other rows stay; each row says when and by which code it was made.
+ImageNet weights and packages' trunks are not asked for. A recipe that fails is reported with its error, the others go
+on, exit status 1. With --only, the file's other rows stay; each row says when and by which code it was made.
 No accuracy is kept: it would mean nothing.
 """
 
@@ -52,7 +52,7 @@ def smaller(recipe: Recipe, work: Path) -> tuple[Recipe, list[str]]:
     if runs:
         needs += [run.name for run in runs]
         raw["model"]["init"] = f"{kind}:{','.join(str(work / run.name) for run in runs)}"
-    elif kind == "imagenet":
+    elif kind in ("imagenet", "package"):
         raw["model"]["init"] = "scratch"
     if recipe.distill:
         teachers = [run.name for run in recipe.distill.runs]

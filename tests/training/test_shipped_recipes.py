@@ -10,6 +10,7 @@ import yaml
 
 from mien.data.store import Store
 from mien.models import registry
+from mien.models.packaged.packages import all_trunks
 from mien.training.networks import recipe_preprocess
 from mien.training.recipe import Recipe, load_recipe, parse_recipe, recipes_by_network, shipped_recipes
 from mien.training.run import train
@@ -29,7 +30,16 @@ def test_the_head_says_what_one_must_know(name: str) -> None:
     assert load_recipe(name).name == name.replace("/", "-")
 
 
-@pytest.mark.parametrize("entry", registry.all_specs(), ids=lambda s: s.name)
+TRUNKS = {trunk.network for trunk in all_trunks()}
+
+
+@pytest.mark.parametrize("name", sorted(TRUNKS))
+def test_each_packaged_trunk_has_a_recipe_that_starts_from_it(name: str) -> None:
+    assert recipes_by_network()[name] == [f"{name}/finetune"]
+    assert load_recipe(f"{name}/finetune").model.package == name
+
+
+@pytest.mark.parametrize("entry", [s for s in registry.all_specs() if s.name not in TRUNKS], ids=lambda s: s.name)
 def test_each_network_has_its_authors_recipe_and_one_from_scratch(entry: registry.ModelSpec) -> None:
     names = recipes_by_network()[entry.name]
     assert entry.name in OURS or {f"{entry.name}/paper", f"{entry.name}/scratch"} <= set(names)

@@ -93,7 +93,7 @@ class RunPredictor:
         return logits.float().cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
-        kept = ("model", "parameters", "commit", "torch", "result", "device")
+        kept = ("model", "parameters", "commit", "torch", "result", "device", "precision", "origins")
         told = {key: self._meta[key] for key in kept if key in self._meta}
         marks = {"kind": "run", "name": self.name, "sha256": sha256(self.path / "best.ckpt")}
         data = {key: self._meta.get("data", {}).get(key) for key in ("store", "train")}

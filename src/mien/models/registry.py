@@ -33,7 +33,10 @@ _MODULES = (
     "mien.models.baselines.vgg_spinalnet",
     "mien.models.baselines.vggnet",
     "mien.models.compact",
+    "mien.models.dlib_resnet",
+    "mien.models.efficientnet_lite0",
     "mien.models.resnet_unet_eca",
+    "mien.models.sface",
     "mien.models.swin_se",
     "mien.models.vit_hybrid_se",
 )

@@ -23,7 +23,7 @@ from mien.evaluation.predictors import RunPredictor
 from mien.reproduce.papers import Study
 from mien.reproduce.plan import Preset, Run, Splits, first_round, second_round
 from mien.training.networks import read_meta
-from mien.training.recipe import load_recipe
+from mien.training.recipe import differences, load_recipe
 from mien.training.run import train
 from mien.training.targets import votes_that_are_there
 
@@ -104,7 +104,7 @@ def _trained(run: Run, store: Store, *, accelerator: str, threads: int | None) -
     """The run's meta, trained now where it is not done. A run under another recipe is set aside, never overwritten."""
     before = run.directory / "recipe.yaml"
     recipe, _ = votes_that_are_there(run.recipe, store)
-    if before.is_file() and load_recipe(before).to_yaml() != recipe.to_yaml():
+    if before.is_file() and differences(load_recipe(before), recipe):
         aside = run.directory.with_name(f"{run.directory.name}.other-recipe")
         if aside.exists():
             raise UsageError(

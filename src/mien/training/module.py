@@ -26,6 +26,7 @@ from mien.training.compiling import Compiler, as_written
 from mien.training.device import seed_dropout, tf32
 from mien.training.objectives import Drawn, build_objective
 from mien.training.optimizers import build_optimizer, build_schedule
+from mien.training.precision import in_bf16
 from mien.training.recipe import Recipe
 from mien.training.sam import frozen_statistics
 
@@ -36,9 +37,9 @@ DESCRIBED = 64
 class FerModule(L.LightningModule):
     """network: images float32 N×C×S×S (normalised) → logits N×K, or a masked-image model, as the recipe's task says.
 
-    teachers: frozen networks that take the same crops. steps_per_epoch: optimiser steps. class_weights: float K, what
-    an image of each class counts in the cross-entropy; all alike where None. compiler: makes what training computes of
-    what is written here; see ``compiling.py``.
+    recipe: with its precision decided. teachers: frozen networks that take the same crops. steps_per_epoch: optimiser
+    steps. class_weights: float K, what an image of each class counts in the cross-entropy; all alike where None.
+    compiler: makes what training computes of what is written here; see ``compiling.py``.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class FerModule(L.LightningModule):
         self.automatic_optimization = False
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
+        self._bf16 = in_bf16(recipe)
         # The objective is no module: teachers inside it are not trained, averaged or saved.
         self.objective = build_objective(
             recipe, preprocess, network, teachers=teachers, class_weights=class_weights, compiler=compiler
@@ -94,8 +96,7 @@ class FerModule(L.LightningModule):
         parts = [dict(zip(drawn, rows, strict=True)) for rows in zip(*map(self._chunks, drawn.values()), strict=True)]
         total, sums = torch.zeros((), device=self.device), dict[str, Tensor]()
         for number, part in enumerate(parts):
-            enabled = self.recipe.precision == "bf16"
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16):
                 loss, figures = self._loss(self.network, part)
             share = len(part["images"]) / len(drawn["images"])
             with self._unsynced() if number < len(parts) - 1 else nullcontext():

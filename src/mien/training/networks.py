@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mien.errors import DataError, MienError, RecipeError
 from mien.labels import SEVEN
 from mien.models import registry
 from mien.models.masked_image import MaskedImageModel, load_encoder
+from mien.models.packaged.packages import start_from_package, trunk
 from mien.preprocess import Preprocess
 from mien.training.recipe import Recipe, load_recipe
 
@@ -41,9 +43,12 @@ def build_network(recipe: Recipe, *, classes: int = len(SEVEN), pretrained: bool
         raise RecipeError(f"task masked_image: {error}") from error
 
 
-def starting_network(recipe: Recipe, *, classes: int = len(SEVEN)) -> nn.Module:
+def starting_network(
+    recipe: Recipe, *, classes: int = len(SEVEN), pictures: Callable[[], Tensor] | None = None
+) -> nn.Module:
     """The recipe's network with the weights that ``model.init`` names.
 
+    pictures: some of training's, as the network takes them; only ``init: package:`` may ask for them.
     Raises RecipeError where they do not fit, WeightsError where they cannot be fetched, DataError for no run.
     """
     kind, runs = recipe.model.start
@@ -53,6 +58,8 @@ def starting_network(recipe: Recipe, *, classes: int = len(SEVEN)) -> nn.Module:
         network.load_state_dict({name: _mean([state[name] for state in states]) for name in states[0]})
     elif kind == "ssl":
         _start_from_pretraining(runs[0], network, recipe)
+    elif recipe.model.package:
+        _start_from_package(recipe.model.package, network, recipe, pictures)
     return network
 
 
@@ -191,3 +198,27 @@ def _start_from_pretraining(run: Path, network: nn.Module, recipe: Recipe) -> No
             hint="give both recipes the same model.args and data.size",
         ) from error
     print(f"{recipe.name}: encoder from {run}; fresh: {', '.join(fresh)}", file=sys.stderr)
+
+
+def _start_from_package(name: str, network: nn.Module, recipe: Recipe, pictures: Callable[[], Tensor] | None) -> None:
+    """Copy a packaged trunk's weights; says which parameters start fresh."""
+    if recipe.task != "expression":
+        raise RecipeError("model.init: package: expected task expression", hint="use model.init: scratch")
+    fresh = start_from_package(network, name, model=recipe.model.name, pictures=pictures)
+    print(f"{recipe.name}: weights from {trunk(name).package}; fresh: {', '.join(fresh)}", file=sys.stderr)
+
+
+def origins(recipe: Recipe, run: Path | None = None) -> list[dict[str, str]]:
+    """Which packages' weights a run descends from, each once: licence and where they come from, and ``role``.
+
+    role: "start" of its own weights, through the runs that it began at too; "teacher" of a network it learns from.
+    run: one that goes on, which has noted them.
+    """
+    if run is not None:
+        return list(read_meta(run).get("origins", []))
+    found = [trunk(recipe.model.package).origin() | {"role": "start"}] if recipe.model.package else []
+    for start in recipe.model.start[1]:
+        found += read_meta(start).get("origins", [])
+    for teacher in recipe.distill.runs if recipe.distill else []:
+        found += [origin | {"role": "teacher"} for origin in read_meta(Path(teacher)).get("origins", [])]
+    return [origin for number, origin in enumerate(found) if origin not in found[:number]]

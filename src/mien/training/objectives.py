@@ -21,6 +21,7 @@ from mien.preprocess import Preprocess
 from mien.training.channels import channels
 from mien.training.compiling import Compiler, as_written
 from mien.training.orientation import orientation_targets, turned
+from mien.training.precision import in_bf16
 from mien.training.recipe import Recipe
 
 #: A step's inputs by name, each with one row an image, so that micro-batches are slices of them.
@@ -120,8 +121,7 @@ class Expression(Objective):
     @torch.no_grad()
     def answers(self, images: Tensor, temperature: float) -> Tensor:
         """The mean of the teachers' probabilities N×K, softened by the temperature."""
-        dtype, enabled = torch.bfloat16, self.recipe.precision == "bf16"
-        with torch.autocast(images.device.type, dtype=dtype, enabled=enabled):
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=in_bf16(self.recipe)):
             logits = [teacher(images) for teacher in self.teachers]
         return torch.stack([F.softmax(answer.float() / temperature, dim=1) for answer in logits]).mean(0)
 

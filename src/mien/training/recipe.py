@@ -34,19 +34,26 @@ class ModelSection(Section):
 
     init: "scratch"; "imagenet": timm's weights of the trunk, where the machine can reach them; "run:DIR": the best
     weights of a finished run of the same network; "mean:DIR,DIR,…": the mean of several ones' (a run and one that
-    began at it, say: Wortsman et al. 2022, arXiv 2109.01903); "ssl:DIR": the encoder of a finished masked-image run.
+    began at it, say: Wortsman et al. 2022, arXiv 2109.01903); "ssl:DIR": the encoder of a finished masked-image run;
+    "package:NAME": a trunk that comes inside a package (``models/packaged/``), the classifier fresh.
     """
 
     name: str
     args: dict[str, Any] = Field(default_factory=dict)
-    init: str = Field(default="scratch", pattern=r"^(scratch|imagenet|run:.+|mean:[^,]+(,[^,]+)+|ssl:.+)$")
+    init: str = Field(default="scratch", pattern=r"^(scratch|imagenet|run:.+|mean:[^,]+(,[^,]+)+|ssl:.+|package:.+)$")
 
     @property
     def start(self) -> tuple[str, list[Path]]:
         """``init`` taken apart: its kind, and the runs that it names."""
         kind, _, where = self.init.partition(":")
-        runs = where.split(",") if kind == "mean" else [where]
+        runs = {"package": [], "mean": where.split(",")}.get(kind, [where])
         return kind, [Path(run) for run in runs if run]
+
+    @property
+    def package(self) -> str | None:
+        """The trunk that ``init: package:NAME`` names; None for any other start."""
+        kind, _, name = self.init.partition(":")
+        return name if kind == "package" else None
 
 
 class DataSection(Section):
@@ -200,7 +207,8 @@ class Recipe(Section):
     task: "expression"; "masked_image": pretraining without labels; or "orientation": which way up a face is
     (``training/orientation.py``). batch_size: images of one step, whatever the
     number of processes; accumulate: in how many parts each process computes its share. early_stop: end after that
-    many epochs without a better validated figure.
+    many epochs without a better validated figure. precision: of training steps, validation is always in fp32; "auto":
+    whichever the machine that begins the run computes faster (``training/precision.py``).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
@@ -218,7 +226,7 @@ class Recipe(Section):
     early_stop: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=128, ge=2)
     accumulate: int = Field(default=1, ge=1)
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
     def preprocess(self, color: str) -> Preprocess:
@@ -244,7 +252,12 @@ class Recipe(Section):
 
 
 def differences(before: Recipe, now: Recipe) -> list[str]:
-    """Each key whose value differs, with both: "optimizer.lr was 0.1, is 0.05"."""
+    """Each key whose value differs, with both: "optimizer.lr was 0.1, is 0.05".
+
+    A precision of "auto" agrees with whatever the run before was told.
+    """
+    if now.precision == "auto":
+        now = now.model_copy(update={"precision": before.precision})
     old, new = (_leaves(recipe.model_dump(mode="json")) for recipe in (before, now))
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return [f"{key} was {_shown(old.get(key))}, is {_shown(new.get(key))}" for key in keys]

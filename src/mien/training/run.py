@@ -41,14 +41,18 @@ from mien.training.checkpoints import LastCheckpoint, PatientStop, RunCheckpoint
 from mien.training.compiling import as_written, check_compiler, compiler
 from mien.training.device import place
 from mien.training.module import FerModule
-from mien.training.networks import build_network, read_meta, recipe_preprocess, starting_network, try_network
+from mien.training.networks import build_network, origins, read_meta, recipe_preprocess, starting_network, try_network
 from mien.training.orientation import orientation_dataset, task_labels
+from mien.training.precision import as_begun, choose, precision_of_run
 from mien.training.prerequisites import check_prerequisites
 from mien.training.progress import EpochLog, progress_bar
 from mien.training.recipe import Recipe, differences, load_recipe
 from mien.training.signals import LeaveOnSigterm
 from mien.training.targets import inverse_weights, one_hot, rows_to_learn_from, soft_targets, votes_that_are_there
 from mien.training.teachers import load_teacher
+
+#: Training pictures on which a network's statistics are measured before it starts, where its weights come without.
+SAMPLE = 512
 
 
 def train(
@@ -93,6 +97,7 @@ def train(
     if resume and read_meta(run).get("result", {}).get("stopped_early"):
         return read_meta(run)
     go_on = str(last) if resume and last.is_file() else None
+    asked = as_begun(recipe, run) if resume else recipe
     if threads:
         torch.set_num_threads(threads)
     _check_splits(recipe, store)
@@ -109,6 +114,7 @@ def train(
     online = recipe.data.balance == "online"
     order = balanced_order(store, train_split, seed=recipe.seed) if online else None
     train_set = crop_dataset(train_split, recipe, preprocess, train=True, classes=classes)
+    sample = train_split.limited(SAMPLE).images
     valid_set = crop_dataset(valid_split, recipe, preprocess, train=False, classes=classes)
     del train_split, valid_split
     if device.type == "cuda":
@@ -120,8 +126,16 @@ def train(
     valid_loader = make_loader(valid_set, shown, train=False, rank=rank, world=devices)
 
     L.seed_everything(recipe.seed, verbose=False)
-    network = build_network(recipe, classes=classes) if go_on else starting_network(recipe, classes=classes)
+    if go_on:
+        network = build_network(recipe, classes=classes)
+    else:
+        network = starting_network(recipe, classes=classes, pictures=lambda: _as_inputs(sample, preprocess))
     try_network(network, recipe, classes=classes)
+    part = batch // (devices * recipe.accumulate)  # pictures that go through the network at once
+    shape = (part, preprocess.channels, preprocess.input_size, preprocess.input_size)
+    # The first process has decided by the time that the others start.
+    begun = read_meta(run) if resume or rank > 0 else {}
+    recipe, why = precision_of_run(asked, lambda: choose(device, network, shape), begun=begun)
     teachers = [load_teacher(path, preprocess, labels=labels) for path in recipe.distill.runs] if recipe.distill else []
     weights = None
     if recipe.task == "expression" and recipe.targets.class_weights == "inverse":
@@ -136,14 +150,15 @@ def train(
         compiler=compiler(cuda_graphs=cuda_graphs) if compiled or cuda_graphs else as_written,
     )
     meta = _meta(recipe, store, network, labels=labels, images=len(train_set), device=device, devices=devices)
-    meta["notes"] = notes
+    meta |= {"precision": recipe.precision, "precision_because": why}
+    meta |= {"origins": origins(recipe, run if go_on else None), "notes": notes}
     meta["compiled"] = "cuda graphs" if cuda_graphs else compiled
     if rank == 0:
         try:
             run.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"expected a writable run directory, got {run}: {error.strerror}") from error
-        write_text(run / "recipe.yaml", recipe.to_yaml())
+        write_text(run / "recipe.yaml", asked.to_yaml())
         write_text(run / "meta.json", _as_json(meta))
     monitor: dict[str, Any] = {"monitor": module.objective.monitor, "mode": module.objective.mode}
     best = RunCheckpoint(dirpath=run, filename="best", enable_version_counter=False, **monitor)
@@ -243,6 +258,11 @@ def _kept(images: np.ndarray, preprocess: Preprocess, *, train: bool) -> np.ndar
     side = min(preprocess.size, max(images.shape[1:3])) if train else preprocess.size
     numbers = (0.5,) * (1 if color == "grey" else 3)
     return Preprocess(size=side, color=color, mean=numbers, std=numbers).stack(images)
+
+
+def _as_inputs(images: np.ndarray, preprocess: Preprocess) -> torch.Tensor:
+    """Pictures of a store, unchanged, as float32 N×C×S×S of the network."""
+    return torch.from_numpy(preprocess.centre(preprocess.normalise(preprocess.stack(images))))
 
 
 #: What a run that ended before its first whole epoch leaves behind.
