@@ -180,7 +180,7 @@ def not_run(home: Path, smoke: Json, paces: Json) -> list[str]:
     ]
     for name in shipped_recipes():
         recipe = load_recipe(name)
-        if recipe.name in done:
+        if recipe.name in done or recipe.task == "orientation":
             continue
         figures = cost(recipe)
         passes = 3 * (2 if recipe.optimizer.sam else 1)  # backward costs two forward passes
@@ -283,6 +283,13 @@ def scoreboard(results: Path) -> str:
         "`path` and seven probabilities a row; `-tta` averages ten crops.",
         "",
         *blind(home),
+        "",
+        "## Beside the readers",
+        "",
+        "| network | recipe | what it does |",
+        "|---|---|---|",
+        "| [`orientation`](../src/mien/weights/orientation.md) | `orientation` | tells which way up a found face is, or "
+        "that it is none; figures on its card, from `benchmarks/turned_faces.py` |",
         "",
         *speed(rates),
         "## Not run",

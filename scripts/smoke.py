@@ -40,13 +40,18 @@ SHOWN = 40
 APART = 1e-3
 
 
-def smaller(recipe: Recipe, work: Path) -> tuple[Recipe, list[str]]:
-    """The reduced recipe, and the names of the recipes whose runs it stands on."""
+def smaller(recipe: Recipe, work: Path, store: Path) -> tuple[Recipe, list[str]]:
+    """The reduced recipe, and the names of the recipes whose runs it stands on.
+
+    store: takes the place of a store of pictures without faces, where the recipe asks for one.
+    """
     raw: dict[str, Any] = yaml.safe_load(recipe.to_yaml())
     reduce(raw, {})
     raw["masking"] = {"patch": 8, "ratio": 0.5}
     raw["data"]["limit"] = 400
     raw |= {"epochs": 2, "batch_size": 40}
+    if recipe.data.non_faces is not None:
+        raw["data"] |= {"train": "training", "validation": "public_test", "non_faces": str(store)}
     needs = []
     kind, runs = recipe.model.start
     if runs:
@@ -81,13 +86,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(raised / raised.sum(-1, keepdims=True))
 
 
-def in_order(names: list[str], work: Path) -> list[tuple[str, Recipe]]:
+def in_order(names: list[str], work: Path, store: Path) -> list[tuple[str, Recipe]]:
     """Each recipe after what it stands on."""
     by_own_name = {load_recipe(name).name: name for name in shipped_recipes()}
     ordered: dict[str, Recipe] = {}
 
     def add(name: str) -> None:
-        recipe, needs = smaller(load_recipe(name), work)
+        recipe, needs = smaller(load_recipe(name), work, store)
         for need in needs:
             add(by_own_name[need])
         ordered.setdefault(name, recipe)
@@ -112,7 +117,7 @@ def main() -> int:
     }
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        todo = in_order(options.only, work)
+        todo = in_order(options.only, work, options.data)
         for number, (name, recipe) in enumerate(todo, start=1):
             print(f"{number}/{len(todo)} {name}", file=sys.stderr, flush=True)
             started, error = time.perf_counter(), None
