@@ -88,6 +88,7 @@ def _trained(record: Path, recipe: Recipe | None) -> str:
     needs = [run.name for run in recipe.model.start[1]]
     needs += [path.name for path in recipe.distill.runs] if recipe.distill else []
     after = f"; after `{'`, `'.join(dict.fromkeys(needs))}`" if needs else ""
+    after += f"; from `{trunk(recipe.model.package).package}`" if recipe.model.package else ""
     votes = f", FER+ votes {recipe.targets.votes:.0%}" if recipe.targets.votes else ""
     return f"{len(rows)} epochs, {time}, {on}, seed {recipe.seed}{votes}{after}"
 
