@@ -6,8 +6,8 @@ All of it on what the orientation network has not learnt from: the held-out pers
 (``held_out`` of ``scripts/orientation_data.py``), FER2013's PublicTest, and whole photos. Each figure stands twice:
 without the search for turned faces, and with it.
 
-The card's PHOTOS are six frames, evenly apart, of each clip with a face in ``../shared/data/video``, and the two portraits
-of ``make demo``.
+The card's PHOTOS are six frames, evenly apart, of each clip with a face in ``../shared/data/video``, and the two
+portraits of ``make demo``.
 """
 
 import argparse

@@ -289,8 +289,8 @@ def scoreboard(results: Path) -> str:
         "",
         "| network | recipe | what it does |",
         "|---|---|---|",
-        "| [`orientation`](../src/mien/weights/orientation.md) | `orientation` | tells which way up a found face is, or "
-        "that it is none; figures on its card, from `benchmarks/turned_faces.py` |",
+        "| [`orientation`](../src/mien/weights/orientation.md) | `orientation` | tells which way up a found face is, "
+        "or that it is none; figures on its card, from `benchmarks/turned_faces.py` |",
         "",
         *speed(rates),
         "## Not run",
