@@ -256,3 +256,15 @@ def test_dequantising_is_onnxs(
     if scales == (4, 2):
         with pytest.raises(ValueError, match="for blocks of 2"):
             dequantised(inputs["x"], inputs["s"], axis=1, block_size=2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", [entry.network for entry in all_trunks()])
+def test_a_fresh_classifier_has_no_opinion(name: str) -> None:
+    """Large logits at the first step would send large gradients into the trunk."""
+    network, pictures = started(name), torch.rand(8, 3, 112, 112, generator=torch.Generator().manual_seed(1))
+    assert network(pictures).log_softmax(1).mean().item() == pytest.approx(-np.log(7), abs=0.3)
+    if name == "efficientnet_lite0":  # the control: as timm leaves it
+        plain = timm_model("tf_efficientnet_lite0", options={"num_classes": 7}).eval()
+        plain.load_state_dict(lite0_weights(file_of(name), plain), strict=False)
+        assert plain(pictures).log_softmax(1).mean().item() < -np.log(7) - 1
