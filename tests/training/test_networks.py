@@ -87,7 +87,9 @@ def test_what_does_not_fit_is_said(pretrained: Path, trained_run: Path, tmp_path
         starting_network(swin(model={"init": f"ssl:{trained_run}"}))
     with pytest.raises(DataError, match="expected a run directory with"):
         starting_network(swin(model={"init": f"ssl:{tmp_path}"}))
-    with pytest.raises(DataError, match=r"a masked_image run; start a recipe of swin_t from it with model\.init: ssl:"):
+    with pytest.raises(
+        DataError, match=r"a run of task masked_image; start a recipe of swin_t from it with model\.init: ssl:"
+    ):
         load_network(pretrained)
     with pytest.raises(RecipeError, match=r"task masked_image: expected a network with masked_features"):
         build_network(small_recipe(task="masked_image"))

@@ -65,7 +65,7 @@ class SFaceNet(nn.Module):
     summary="MobileNetV1 with PReLU; init: package:sface starts from face recognition (Apache-2.0)",
     color="rgb",
     input_sizes=(112, 48),
-    reduced={"width": 8, "blocks": ((16, 2), (24, 1))},
+    reduced={"width": 32, "blocks": ((64, 1), (128, 2), (256, 2), (256, 1))},
 )
 def sface(
     *,

@@ -66,7 +66,7 @@ def starting_network(
 #: What a run of a task is for, where a run of another one is expected.
 _USE_OF = {
     "expression": "see mien evaluate",
-    "masked_image": "start a recipe of the same network from it with model.init: ssl:{run}",
+    "masked_image": "start a recipe of {network} from it with model.init: ssl:{run}",
     "orientation": "measure it with benchmarks/turned_faces.py, export it with mien export {run} -o FILE.onnx",
 }
 
@@ -109,7 +109,7 @@ def load_network(
     if recipe.task not in tasks:
         raise DataError(
             f"expected a run of task {' or '.join(tasks)}, got {run}, a run of task {recipe.task}",
-            hint=_USE_OF[recipe.task].format(run=run),
+            hint=_USE_OF[recipe.task].format(run=run, network=recipe.model.name),
         )
     meta = read_meta(run)
     network = build_network(recipe, classes=len(meta.get("labels", SEVEN)))
