@@ -241,7 +241,7 @@ def orientation_card() -> str:
         "",
         "- It knows quarter turns. A face that leans by 45° lies between two of them.",
         "- Drawn faces, statues and masks are not what it was trained to leave out.",
-        "- A photo in which no face is found costs three more searches. `--no-turned` switches all of this off.",
+        "- A photo in which no face is found takes four searches, not one. `--no-turned` switches all of this off.",
         "- **Not measured**: differences between groups of people; other detectors.",
         "",
         "Licence of the weights: Apache-2.0, like the code.",

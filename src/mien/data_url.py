@@ -23,8 +23,10 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
-def refuse_url() -> ImageError:
+def refuse_url(text: str) -> ImageError:
     """What is said of a URL, in Python and on the command line."""
+    if text[:7].lower() == "file://":
+        return ImageError("expected a path, got a file: URL", kind="unsupported", hint="leave out file://")
     return ImageError("expected a local file, got a URL", kind="unsupported", hint="download it first")
 
 

@@ -129,10 +129,10 @@ def _from_path(path: str, max_pixels: int, on_note: OnNote | None) -> Uint8:
             data = _from_pipe(path)
             return _from_stream(BytesIO(data), len(data), max_pixels, on_note)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
-        raise (refuse_url() if is_url(path) else ImageError("no such file", kind="missing")) from error
+        raise (refuse_url(path) if is_url(path) else ImageError("no such file", kind="missing")) from error
     except OSError as error:
         if is_url(path):
-            raise refuse_url() from error
+            raise refuse_url(path) from error
         kind = "missing" if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else "unreadable"
         raise ImageError(error.strerror or str(error), kind=kind) from error
     raise ImageError("expected a regular file, got a device or socket", kind="unsupported")

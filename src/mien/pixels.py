@@ -118,6 +118,8 @@ def from_array(array: NDArray[Any]) -> Uint8:
 def _hint(array: NDArray[Any]) -> str | None:
     if array.ndim == 3 and array.shape[0] in (1, 3, 4):
         return "channels come last: array.transpose(1, 2, 0)"
+    if array.ndim == 3 and array.shape[2] < 8:
+        return f"give the channels that are grey, RGB or RGBA of its {array.shape[2]}"
     return "several pictures go to read_many(…)" if array.ndim in (3, 4) else None
 
 

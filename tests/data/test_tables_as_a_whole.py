@@ -127,16 +127,27 @@ def test_pictures_of_another_size_as_fer2013_are_an_error_with_a_way_out(tmp_pat
     for i, name in enumerate(SEVEN):
         save(tmp_path / "train" / name / "1.png", i, width=224, height=224)
     with pytest.raises(
-        DataError, match=r"wrong number of pixels such as '224×224.*48×48 pixels; others .* folder=PATH"
+        DataError,
+        match=r"wrong number of pixels such as '224×224.*48×48 pixels; write yours as picture files: .* folder=PATH",
     ):
         build_store([open_source("fer2013", tmp_path)], tmp_path / "store")
     summary = build_store([open_source("folder", tmp_path)], tmp_path / "store", standard=Standard(size=48))
     assert sum(split["rows"] for split in summary["splits"].values()) == 7
     wide = tmp_path / "csv"
     wide.mkdir()
-    (wide / "fer2013.csv").write_text("emotion,pixels,Usage\n" + f"0,{' '.join(['7'] * 224 * 224)},Training\n" * 3)
+    (wide / "fer2013.csv").write_text("emotion,pixels,Usage\n" + f"0,{' '.join(['127'] * 224 * 224)},Training\n" * 3)
     with pytest.raises(DataError, match=r"50176 values, expected 2304.*csv=PATH"):
         build_store([open_source("fer2013", wide)], tmp_path / "store2")
+
+
+def test_codes_that_begin_at_one_are_an_error(tmp_path) -> None:
+    """Each label would be the next one's, and only those of the last code would be missed."""
+    folder = fer2013_csv(tmp_path / "one", [(cell, "Training") for cell in "1234567" * 3])
+    with pytest.raises(DataError, match=r"expected codes from 0 on, 3 rows have 7 and none has 0; subtract 1"):
+        build_store([open_source("fer2013", folder)], tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    folder = fer2013_csv(tmp_path / "zero", [(cell, "Training") for cell in "01234567" * 3])  # the control
+    assert build_store([open_source("fer2013", folder)], tmp_path / "store")["dropped"] == {"emotion out of 0-6": 3}
 
 
 def test_a_table_of_paths_as_fer2013_gets_the_hint_on_opening(tmp_path) -> None:

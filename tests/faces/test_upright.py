@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import skimage.data
 from numpy.typing import NDArray
+from PIL import Image
 
 from mien import Reader
 from mien.faces import CropGeometry, Detection, align_crop, make_detector
@@ -85,6 +86,27 @@ def test_several_faces_each_its_own_way(astronaut: Uint8, grace_hopper: Uint8) -
         page[4 : 4 + portrait.shape[0], 4 + 520 * number : 4 + 520 * number + portrait.shape[1]] = portrait
     found = sorted(make_detector("centerface").detect(page), key=lambda face: face.box.x)
     assert [face.turns for face in found] == [0, 3, 2]
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_distant_face_in_a_large_turned_photo(grace_hopper: Uint8, turns: int) -> None:
+    """It is too small for a search of the picture reduced to a screen's size, and must be found all the same."""
+    photo = np.full((1200, 1600, 3), 160, np.uint8)
+    small = np.asarray(Image.fromarray(grace_hopper).resize((150, 178)))
+    photo[500:678, 700:850] = small
+    reader = Reader("nano", threads=1)
+    (upright,) = reader.read(photo).faces
+    (face,) = reader.read(turn(photo, turns)).faces
+    assert face.probabilities == pytest.approx(upright.probabilities, abs=1e-6)
+
+
+def test_a_low_min_score_finds_the_same_faces_in_a_turned_photo(astronaut: Uint8) -> None:
+    photo = np.asarray(Image.fromarray(astronaut).resize((400, 400)))
+    reader = Reader("nano", threads=1, min_score=0.2)
+    readings = [[face.expression for face in reader.read(turn(photo, turns)).faces] for turns in range(4)]
+    assert readings == [["happy"]] * 4
+    blind = Reader("nano", threads=1, min_score=0.2, turned=False)  # the control
+    assert [face.expression for face in blind.read(turn(photo, 2)).faces] != ["happy"]
 
 
 def test_an_upright_photo_costs_one_search(astronaut: Uint8) -> None:

@@ -41,6 +41,7 @@ ONE: dict[str, tuple[Any, str]] = {
     "H×W×3": (PHOTO, "one array of 60×50×3, which is one picture"),
     "H×W×4": (np.zeros((60, 50, 4), np.uint8), "which is one picture"),
     "H×W×1": (np.zeros((48, 48, 1), np.uint8), "which is one picture"),
+    "H×W×2": (np.zeros((40, 48, 2), np.uint8), "an array of 40×48×2, which is no picture"),
     "H×W": (CROP, "one array of 48×48"),
     "a row": (CROP[0], "an array of shape (48,)"),
     "a number": (5, "got 5"),

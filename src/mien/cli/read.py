@@ -98,7 +98,8 @@ def read(
     turned: bool = typer.Option(
         True,
         "--turned/--no-turned",
-        help="Read photos that lie on their side or upside down as upright ones, and leave out what is no face.",
+        help="Read photos that lie on their side or upside down as upright ones, and leave out what is no face. "
+        "A picture without a face takes four searches for it.",
         rich_help_panel=FACES,
     ),
     model: str = typer.Option(

@@ -33,7 +33,7 @@ _COLUMN = {canonical(name): column for column, name in enumerate(VOTE_NAMES[:8])
 
 #: What the user asked for; no reason to doubt a source.
 _ASKED_FOR = {reasons.LEFT_OUT, MAPPED_AWAY, OTHER_LABEL, GENERATED}
-_OWN_PICTURES = "others are read by --source folder=PATH, csv=PATH or parquet=PATH"
+_OWN_PICTURES = "they are read by --source folder=PATH, csv=PATH (a column of paths) or parquet=PATH"
 _CODES = (
     f"FER2013's codes are {', '.join(f'{code} {name}' for code, name in enumerate(SEVEN))}; write those, or read a "
     "table of names and pictures by --source csv=PATH or parquet=PATH, folders by folder=PATH"
@@ -42,7 +42,8 @@ _CODES = (
 _WRONG_TABLE: dict[str, str | None] = {
     fer2013.EMOTION: _CODES,
     fer2013.EMOTION_OF_EIGHT: None,
-    fer2013.PIXELS: f"FER2013's pictures have {fer2013.SIDE}×{fer2013.SIDE} pixels; {_OWN_PICTURES}",
+    fer2013.PIXELS: f"FER2013's pictures have {fer2013.SIDE}×{fer2013.SIDE} pixels; write yours as picture files: "
+    + _OWN_PICTURES,
     fer2013.VALUE: f"pixels are whole numbers with blanks between; {_OWN_PICTURES}",
     fer2013.USAGE: "Usage is Training, PublicTest or PrivateTest",
     reasons.CODE: Labels.hint,
@@ -124,11 +125,24 @@ def _require_fit(tally: _Tally, source: str, where: str) -> None:
         )
 
 
+def _require_codes_from_zero(source: str, *, read: Mapping[str, Mapping[str, int]], drops: Sequence[Drop]) -> None:
+    """Raises DataError for codes that begin at 1: the last one is unknown, the first one does not occur."""
+    unknown = Counter(drop.detail for drop in drops if drop.reason in (fer2013.EMOTION, fer2013.EMOTION_OF_EIGHT))
+    first = sum(labels.get(SEVEN[0], 0) for labels in read.values())
+    beyond = {f"{last}{end}" for last in (len(SEVEN), len(SEVEN) + 1) for end in ("", ".0")}
+    if unknown and set(unknown) <= beyond and not first:
+        raise DataError(
+            f"{source}: expected codes from 0 on, {unknown.total():,} rows have {min(unknown)} and none has 0",
+            hint=f"subtract 1 from each code; {_CODES}",
+        )
+
+
 def doubts(source: str, *, read: Mapping[str, Mapping[str, int]], kept: int, drops: Sequence[Drop]) -> list[str]:
     """Warnings about a source as a whole. read: split → label → pictures that it gave. kept: of them, for the store.
 
     Raises DataError where most rows are malformed in one way.
     """
+    _require_codes_from_zero(source, read=read, drops=drops)
     unasked = [drop for drop in drops if drop.reason not in _ASKED_FOR]
     total = kept + len(unasked)
     found = []

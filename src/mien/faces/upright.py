@@ -3,30 +3,29 @@
 It wraps any detector of ``mien.faces``. Each find is shown to :class:`mien.faces.orientation.OrientationNet`:
 
 - all upright: that is the answer, and all that this costs is the small network;
-- some are turned: the picture is turned as they say and searched again, and what is upright there takes the place of
-  what overlaps it here. A find that the second search does not confirm stays as it is, unless the network is sure;
-- nothing was found, or nothing beyond doubt: the picture is searched in all four orientations (a detector misses many
-  of the faces that are turned), and what is found in a turned one must be beyond doubt.
+- some are turned: the picture is turned as they say and searched again;
+- nothing was found, or nothing beyond doubt: the picture is searched in all four orientations, because a detector
+  misses many of the faces that are turned. A picture without a face takes four searches for this reason.
 
-A find is no face, and left out, where the network is surer that it is none than the detector is that it is one.
+Of what overlaps, the find that is upright with the highest probability stays. A picture has one way up as a rule: finds
+that lie in another way than most of it has to be beyond doubt, or they are left out. A find is no face, and left out
+as well, where the network is surer that it is none than the detector is that it is one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.faces.centerface import resized
 from mien.faces.detector import Detection, Detector, picture_size
 from mien.faces.orientation import NO_FACE, UPRIGHT, OrientationNet, square_box
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 
-#: Score, and probability of its orientation, that a face needs where there is one search alone to go by.
-SURE_SCORE, SURE = 0.5, 0.9
-#: Where nothing was found, turned pictures are searched at this size first: without a face they cost little more.
-PROBE_SIDE = 640
+#: A find is beyond doubt by its score or by the probability of its orientation; against the rest of a picture, by both.
+SURE_SCORE, SURE = 0.65, 0.9
+LEAST_SCORE = 0.5  # of a find in a turned picture that no other search hinted at
 MAX_OVERLAP = 0.3  # intersection over union above which two finds are one face
 
 
@@ -58,23 +57,30 @@ class UprightDetector:
         if turned:
             for turns in sorted({turns for _, turns, _ in turned}):
                 upright += self._search(image, turns)
-            upright += [(_turned_by(face, turns) if p >= SURE else face, 0.0) for face, turns, p in turned]
-        elif all(face.score < SURE_SCORE and p < SURE for face, p in upright):
-            small = resized(image, side=PROBE_SIDE) if max(image.shape[:2]) > PROBE_SIDE else None
-            for turns in (1, 2, 3):
-                if small is None or _sure(self._search(small, turns)):
-                    upright += _sure(self._search(image, turns))
-        else:
+            # what is found there goes first; a find that nothing confirms stays as it is, unless the network is sure
+            upright += [(_turned_by(face, turns), p / 10) if p >= SURE else (face, 0.0) for face, turns, p in turned]
+        elif any(face.score >= SURE_SCORE or p >= SURE for face, p in upright):
             return [face for face, _ in upright]
-        return sorted(_distinct(upright), key=lambda face: face.box.w * face.box.h, reverse=True)
+        else:
+            for turns in (1, 2, 3):
+                there = list(self._search(image, turns))
+                if any(face.score >= LEAST_SCORE and p >= SURE for face, p in there):
+                    upright += there
+        faces = _one_way_up(_distinct(upright))
+        return sorted(faces, key=lambda face: face.box.w * face.box.h, reverse=True)
 
     def _search(self, image: Uint8, turns: int) -> Iterator[tuple[Detection, float]]:
-        """The faces that are upright in the picture turned by ``turns``, in the picture's own coordinates."""
+        """The faces of the picture turned by ``turns``, in its own coordinates, with their probability to be upright.
+
+        That is 0 where the network takes them for turned, without being sure.
+        """
         frame = np.ascontiguousarray(np.rot90(image, turns))
         found = self.inner.detect(frame)
         for face, row in zip(found, self._orientation.probabilities(frame, found), strict=True):
-            if _kind(face, row) == UPRIGHT:
-                yield face.turned(frame.shape[0], frame.shape[1], -turns), float(row[UPRIGHT])
+            kind = _kind(face, row)
+            if kind == UPRIGHT or (kind != NO_FACE and row[kind] < SURE):
+                p = float(row[UPRIGHT]) if kind == UPRIGHT else 0.0
+                yield face.turned(frame.shape[0], frame.shape[1], -turns), p
 
 
 def _kind(face: Detection, row: Float32) -> int:
@@ -85,22 +91,25 @@ def _kind(face: Detection, row: Float32) -> int:
     return best if row[best] > row[:NO_FACE].sum() / 2 else UPRIGHT
 
 
-def _sure(found: Iterable[tuple[Detection, float]]) -> list[tuple[Detection, float]]:
-    return [(face, p) for face, p in found if face.score >= SURE_SCORE and p >= SURE]
-
-
 def _turned_by(face: Detection, turns: int) -> Detection:
     """A find of which no more is known than its place: a square, since its box is that of a face on its side."""
     return Detection(square_box(face.box), face.score, turns=turns)
 
 
-def _distinct(found: list[tuple[Detection, float]]) -> list[Detection]:
-    """One detection a face: of those that overlap, the one that is upright with the highest probability."""
-    kept: list[Detection] = []
-    for face, _ in sorted(found, key=lambda pair: pair[1], reverse=True):
-        if all(_overlap(face, other) <= MAX_OVERLAP for other in kept):
-            kept.append(face)
+def _distinct(found: list[tuple[Detection, float]]) -> list[tuple[Detection, float]]:
+    """One find a face: of those that overlap, the one that is upright with the highest probability."""
+    kept: list[tuple[Detection, float]] = []
+    for face, p in sorted(found, key=lambda pair: pair[1], reverse=True):
+        if all(_overlap(face, other) <= MAX_OVERLAP for other, _ in kept):
+            kept.append((face, p))
     return kept
+
+
+def _one_way_up(found: list[tuple[Detection, float]]) -> list[Detection]:
+    """Without the doubtful finds that lie in another way than most of the picture."""
+    weight = [sum(face.score * p for face, p in found if face.turns == turns) for turns in range(4)]
+    main = int(np.argmax(weight))
+    return [face for face, p in found if face.turns == main or (face.score >= SURE_SCORE and p >= SURE)]
 
 
 def _overlap(one: Detection, other: Detection) -> float:

@@ -95,7 +95,7 @@ def _one(path: str, hidden: frozenset[str]) -> Iterator[Item]:
     elif is_data_url(path):
         yield Item(short_name(path), path)
     elif is_url(path):  # before patterns: a URL often holds a question mark
-        refusal = refuse_url()
+        refusal = refuse_url(path)
         yield failed(path, refusal.type, str(refusal))
     elif glob.has_magic(path):
         yield from _pattern(path, hidden)

@@ -85,6 +85,8 @@ def _not_many(sources: Any, call: str) -> tuple[str, str] | None:
 def _not_many_array(array: np.ndarray, call: str) -> tuple[str, str] | None:
     if array.dtype.kind in "OU" and array.ndim == 1:
         return None  # pictures of different sizes, or paths
+    if array.ndim == 3 and array.shape[2] < 8 and array.shape[2] not in CHANNELS:  # no width of a picture
+        return f"an array of {_shape(array)}, which is no picture", f"{call}([array[..., 0]]) if that is one H×W×C"
     if array.ndim == 4 or (array.ndim == 3 and array.shape[2] not in CHANNELS):
         return None
     if array.ndim in (2, 3):

@@ -331,7 +331,8 @@ def _check_same_run(run: Path, recipe: Recipe, store: Store) -> None:
         _check_more_epochs(run, before)
     elif changed:
         raise UsageError(
-            f"--resume: {run} was started with another recipe: {'; '.join(changed)}", hint="resume with the same"
+            f"--resume: {run} was started with another recipe: {'; '.join(changed)}",
+            hint="resume with the same: repeat its --set options",
         )
     data = read_meta(run).get("data", {})
     for key, now in ({"store": store.fingerprint} | _other_store(recipe)).items():

@@ -19,6 +19,7 @@ _MAGIC = {
     b"PK\x03\x04": "a ZIP or Excel file", b"\x1f\x8b": "a gzip file",
 }  # fmt: skip
 _BLOCK = 1 << 20  # bytes that are looked through at a time
+_FIELD = 1 << 24  # characters of a cell; Python's own limit, 2¹⁷, ends at pictures of 180 pixels a side written as text
 
 
 def csv_columns(path: Path, *, delimiter: str = ",") -> list[str]:
@@ -60,6 +61,7 @@ def csv_rows(path: Path, *, header: bool = True, delimiter: str = ",") -> Iterat
     then has all columns, and none of the lines that it takes is a row of its own; otherwise its first line alone is
     wrong, and the others are read as if the quote were not there.
     """
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD))
     with _opened(path) as file:
         lines = _Lines(file)
         width = len(next(csv.reader([lines.take()], delimiter=delimiter), [])) if header else 0
