@@ -162,3 +162,35 @@ def test_the_crop_is_square_and_ignores_the_landmarks(astronaut: Uint8) -> None:
 def test_crops_are_taken_as_they_are(astronaut: Uint8) -> None:
     """``none``: whoever gives a crop says what is up."""
     assert make_detector("none").detect(turn(astronaut, 1))[0].turns == 0
+
+
+def test_a_doubtful_turn_that_nothing_confirms_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The face stays as it was found; where the network is sure of the turn, it is turned on its word alone."""
+
+    class Everywhere:
+        """Finds one face in the middle of an upright picture, and in turned ones what ``turned`` says."""
+
+        name = "everywhere"
+
+        def __init__(self, *, turned: bool) -> None:
+            self.turned, self.calls = turned, 0
+
+        def detect(self, image: Uint8) -> list[Detection]:
+            self.calls += 1
+            return [Detection(Box(30, 30, 40, 40), 0.9)] if self.calls == 1 or self.turned else []
+
+    def answers(row: list[float]) -> None:
+        monkeypatch.setattr(
+            OrientationNet, "probabilities", lambda self, image, found: np.asarray([row] * len(found), np.float32)
+        )
+
+    picture = np.zeros((100, 100, 3), np.uint8)
+    for turned in (False, True):
+        answers([0.3, 0.6, 0, 0, 0.1])
+        (face,) = UprightDetector(Everywhere(turned=turned)).detect(picture)
+        assert face.turns == 0
+        answers([0.01, 0.98, 0, 0, 0.01])
+        (face,) = UprightDetector(Everywhere(turned=turned)).detect(picture)
+        assert face.turns == 3
+    answers([0.02, 0.02, 0, 0, 0.96])
+    assert UprightDetector(Everywhere(turned=True)).detect(picture) == []  # the control: surely no face

@@ -55,10 +55,10 @@ class UprightDetector:
             elif kind != NO_FACE:
                 turned.append((face, -kind % 4, float(row[kind])))
         if turned:
+            # a find that the second search does not confirm stays as it is, unless the network is sure
+            upright += [(_turned_by(face, turns), p / 10) if p >= SURE else (face, 0.0) for face, turns, p in turned]
             for turns in sorted({turns for _, turns, _ in turned}):
                 upright += self._search(image, turns)
-            # what is found there goes first; a find that nothing confirms stays as it is, unless the network is sure
-            upright += [(_turned_by(face, turns), p / 10) if p >= SURE else (face, 0.0) for face, turns, p in turned]
         elif any(face.score >= SURE_SCORE or p >= SURE for face, p in upright):
             return [face for face, _ in upright]
         else:
@@ -97,7 +97,7 @@ def _turned_by(face: Detection, turns: int) -> Detection:
 
 
 def _distinct(found: list[tuple[Detection, float]]) -> list[tuple[Detection, float]]:
-    """One find a face: of those that overlap, the one that is upright with the highest probability."""
+    """One find a face: of those that overlap, the one that is upright with the highest probability, or came first."""
     kept: list[tuple[Detection, float]] = []
     for face, p in sorted(found, key=lambda pair: pair[1], reverse=True):
         if all(_overlap(face, other) <= MAX_OVERLAP for other, _ in kept):
