@@ -61,7 +61,6 @@ def csv_rows(path: Path, *, header: bool = True, delimiter: str = ",") -> Iterat
     then has all columns, and none of the lines that it takes is a row of its own; otherwise its first line alone is
     wrong, and the others are read as if the quote were not there.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), _FIELD))
     with _opened(path) as file:
         lines = _Lines(file)
         width = len(next(csv.reader([lines.take()], delimiter=delimiter), [])) if header else 0
@@ -70,12 +69,15 @@ def csv_rows(path: Path, *, header: bool = True, delimiter: str = ",") -> Iterat
             number = lines.number + 1
             reader = csv.reader(lines, delimiter=delimiter)
             row: list[str] | str
+            limit = csv.field_size_limit(_FIELD)  # of the whole process, so it is put back
             try:
                 row = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
                 row = str(error)
+            finally:
+                csv.field_size_limit(limit)
             if len(lines.taken) > 1 or lines.ended:
                 row = _first(row, lines, width=width, delimiter=delimiter)
             if row:
