@@ -32,6 +32,13 @@ class Box:
         if not all(isfinite(v) for v in (self.x, self.y, self.w, self.h)) or self.w <= 0 or self.h <= 0:
             raise ValueError(f"expected finite x, y and positive w, h; got {(self.x, self.y, self.w, self.h)}")
 
+    def overlap(self, other: "Box") -> float:
+        """Intersection over union, 0-1."""
+        wide = min(self.x + self.w, other.x + other.w) - max(self.x, other.x)
+        high = min(self.y + self.h, other.y + other.h) - max(self.y, other.y)
+        shared = max(0.0, wide) * max(0.0, high)
+        return shared / (self.w * self.h + other.w * other.h - shared)
+
     def to_list(self) -> list[float]:
         return [round(v, 2) for v in (self.x, self.y, self.w, self.h)]
 

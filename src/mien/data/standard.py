@@ -26,6 +26,7 @@ from mien.faces import DETECTORS, CropGeometry, Detection, Detector, align_crop
 from mien.faces.align import landmarks_in_crop
 from mien.imaging import load_rgb, plain
 from mien.preprocess import MAX_ASPECT, Preprocess, points_in_square
+from mien.results import Box
 
 Uint8 = NDArray[np.uint8]
 
@@ -191,7 +192,7 @@ def crop_to_standard(crop: Uint8, standard: Standard) -> Uint8:
 def the_face(found: list[Detection], *, box: tuple[float, float, float, float] | None) -> Detection | Drop:
     """The one face that a picture's label is about: the one that overlaps the annotators' box most, or the only one."""
     if box is not None and all(map(isfinite, box)) and box[2] > 0 and box[3] > 0:
-        overlaps = [_overlap(face, box) for face in found]
+        overlaps = [face.box.overlap(Box(*box)) for face in found]
         best = int(np.argmax(overlaps)) if overlaps else -1
         if best < 0 or overlaps[best] < MIN_OVERLAP:
             return Drop("", NO_FACE, f"none of {len(found)} lies on the annotators' box" if found else "")
@@ -199,16 +200,6 @@ def the_face(found: list[Detection], *, box: tuple[float, float, float, float] |
     if not found:
         return Drop("", NO_FACE)
     return found[0] if len(found) == 1 else Drop("", SEVERAL_FACES, str(len(found)))
-
-
-def _overlap(face: Detection, box: tuple[float, float, float, float]) -> float:
-    """Intersection over union, 0-1."""
-    x, y, w, h = box
-    mine = face.box
-    inside = max(0.0, min(x + w, mine.x + mine.w) - max(x, mine.x)) * max(
-        0.0, min(y + h, mine.y + mine.h) - max(y, mine.y)
-    )
-    return inside / (w * h + mine.w * mine.h - inside)
 
 
 def _crop_side(rgb: Uint8, face: Detection, standard: Standard) -> int:

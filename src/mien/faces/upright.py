@@ -100,7 +100,7 @@ def _distinct(found: list[tuple[Detection, float]]) -> list[tuple[Detection, flo
     """One find a face: of those that overlap, the one that is upright with the highest probability, or came first."""
     kept: list[tuple[Detection, float]] = []
     for face, p in sorted(found, key=lambda pair: pair[1], reverse=True):
-        if all(_overlap(face, other) <= MAX_OVERLAP for other, _ in kept):
+        if all(face.box.overlap(other.box) <= MAX_OVERLAP for other, _ in kept):
             kept.append((face, p))
     return kept
 
@@ -110,12 +110,3 @@ def _one_way_up(found: list[tuple[Detection, float]]) -> list[Detection]:
     weight = [sum(face.score * p for face, p in found if face.turns == turns) for turns in range(4)]
     main = int(np.argmax(weight))
     return [face for face, p in found if face.turns == main or (face.score >= SURE_SCORE and p >= SURE)]
-
-
-def _overlap(one: Detection, other: Detection) -> float:
-    """Intersection over union, 0-1."""
-    a, b = one.box, other.box
-    wide = min(a.x + a.w, b.x + b.w) - max(a.x, b.x)
-    high = min(a.y + a.h, b.y + b.h) - max(a.y, b.y)
-    shared = max(0.0, wide) * max(0.0, high)
-    return shared / (a.w * a.h + b.w * b.h - shared)
