@@ -21,10 +21,10 @@ from record import OF_RUN, record
 from stages import COMPILED, EAGER, GRAPHS, Job, finished, recipe_of
 
 from mien.atomic import write_text
-from mien.data.loader import make_loader
 from mien.data.store import Store
 from mien.training.compiling import as_written, compiler
 from mien.training.device import tf32
+from mien.training.loader import make_loader
 from mien.training.networks import read_meta, recipe_preprocess
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.run import choose_device, crop_dataset, train
