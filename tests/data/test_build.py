@@ -13,7 +13,7 @@ from PIL import Image
 from list_source import Listed
 from mien.data.build import parts, shards
 from mien.data.build.normalise import Standard
-from mien.data.build.plan import BalanceSettings, near_groups
+from mien.data.build.plan import BalanceSettings
 from mien.data.build.run import build_store
 from mien.data.sources import Drop, Sample, open_source
 from mien.data.store import Store
@@ -203,7 +203,7 @@ def test_row_groups_end_by_bytes_too(tmp_path, monkeypatch):
 
 
 def test_near_groups_are_those_of_the_definition():
-    from mien.data.near_duplicates import block_averages, groups_within
+    from mien.data.near_duplicates import block_averages, groups_within, near_groups
 
     images = np.stack([blob(i % 30) for i in range(90)])
     images[7] = blob(3)[:, ::-1]

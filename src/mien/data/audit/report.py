@@ -25,7 +25,7 @@ from mien.data.audit import findings
 from mien.data.audit.copies import Copies
 from mien.data.audit.examples import Sheet
 from mien.data.audit.index import Index, fetch, paths
-from mien.data.audit.search import Pairs
+from mien.data.near_duplicates import Pairs
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import TRAINING_SPLITS, Store
 from mien.errors import OutputError
