@@ -10,7 +10,9 @@ def correlations(query: np.ndarray, reference: np.ndarray, *, mirrored: bool = T
 
     def unit(averages: np.ndarray) -> np.ndarray:
         centred = averages.astype(np.float64) - averages.mean(1, dtype=np.float64, keepdims=True)
-        return np.divide(centred, norm := np.linalg.norm(centred, axis=1, keepdims=True), where=norm > 1e-3, out=centred)
+        return np.divide(
+            centred, norm := np.linalg.norm(centred, axis=1, keepdims=True), where=norm > 1e-3, out=centred
+        )
 
     flipped = query.reshape(-1, 12, 12)[:, :, ::-1].reshape(-1, 144)
     found = unit(query) @ unit(reference).T
@@ -24,7 +26,9 @@ def pairs(averages: np.ndarray, *, threshold: float = 0.99, mirrored: bool = Tru
     found = set()
     for start in range(0, len(averages), 2048):
         close = correlations(averages[start : start + 2048], averages, mirrored=mirrored) > threshold
-        found |= {(i + start, j) for i, j in zip(*(k.tolist() for k in np.nonzero(close)), strict=True) if i + start < j}
+        found |= {
+            (i + start, j) for i, j in zip(*(k.tolist() for k in np.nonzero(close)), strict=True) if i + start < j
+        }
     return found
 
 

@@ -145,7 +145,10 @@ def alike_pairs(averages: Float32, *, tolerance: float, rows: Int64 | None = Non
     for first, second in _close(points, radius, p=np.inf):
         first, second = kept[first], kept[second]
         keep = np.concatenate(
-            [np.abs(averages[a] - averages[b]).mean(1) <= radius for a, b in zip(_parts(first), _parts(second), strict=True)]
+            [
+                np.abs(averages[a] - averages[b]).mean(1) <= radius
+                for a, b in zip(_parts(first), _parts(second), strict=True)
+            ]
         )
         if keep.any():
             yield first[keep], second[keep]

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DataError
-from mien.evaluation.tables import Table, read_table
 from mien.labels import EIGHT, SEVEN, canonical, whole
+from mien.tables import Table, read_table
 
 Float32 = NDArray[np.float32]
 

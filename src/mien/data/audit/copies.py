@@ -180,7 +180,9 @@ class _Table:
         of, cell = distinct.of[rows], distinct.cell[rows]
         others = distinct.count[of] - (np.arange(shape[1]) == cell[:, None])  # of the same pixels, without itself
         twins = others > 0
-        alive = twins & ~blank(index.averages[distinct.first])[of][:, None]  # a blank image is nobody's near-duplicate, not even another blank one's
+        alive = (
+            twins & ~blank(index.averages[distinct.first])[of][:, None]
+        )  # a blank image is nobody's near-duplicate, not even another blank one's
 
         def whole(values: NDArray[Any]) -> NDArray[Any]:
             result = np.zeros(shape, values.dtype)

@@ -8,7 +8,7 @@ Numbers run over the store's splits, shards and rows in order.
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mien.data.sources import VOTE_NAMES
 from mien.data.store import Store
 from mien.errors import DataError
 from mien.imaging import plain
+from mien.tables import parquet_file
 
 Uint8 = NDArray[np.uint8]
 #: (items done, items in all, what is going on)
@@ -278,14 +279,5 @@ def _shards(store: Store) -> Iterator[tuple[str, Path]]:
             yield split, shard
 
 
-@contextmanager
-def _open(shard: Path) -> Iterator[Any]:
-    """A Parquet file whose errors are ours."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(shard) as file:
-            yield file
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise DataError(f"expected a shard of ours, cannot read {shard}: {error}", hint="build it again") from error
+def _open(shard: Path) -> AbstractContextManager[Any]:
+    return parquet_file(shard, expected="a shard of ours", hint="build it again")

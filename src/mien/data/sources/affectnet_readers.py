@@ -14,9 +14,9 @@ import numpy as np
 
 from mien.data.sources import reasons
 from mien.data.sources.base import Drop, Sample
-from mien.data.sources.tables import csv_columns, csv_rows, shown
 from mien.data.sources.trees import files_below, is_picture, not_a_picture, read_outside
 from mien.errors import DataError
+from mien.tables import csv_columns, csv_rows, shown
 
 #: AffectNet's own codes 0-7 …
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")

@@ -18,7 +18,6 @@ from pathlib import Path
 from mien.data.sources import fer2013_readers, reasons
 from mien.data.sources.base import Drop, Sample
 from mien.data.sources.found import Found, in_order, not_found
-from mien.data.sources.tables import csv_columns, require_columns
 from mien.data.sources.trees import (
     Classes,
     children,
@@ -32,6 +31,7 @@ from mien.data.sources.trees import (
 )
 from mien.errors import DataError
 from mien.labels import EIGHT
+from mien.tables import csv_columns, require_columns
 
 NAME = "ckplus"
 LICENCE = (

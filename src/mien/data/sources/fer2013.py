@@ -17,9 +17,9 @@ from pathlib import Path
 from mien.data.sources import fer2013_readers as readers
 from mien.data.sources.base import Counts, Drop, Looked, Sample
 from mien.data.sources.found import named_once
-from mien.data.sources.tables import csv_columns, require_columns
 from mien.errors import DataError
 from mien.labels import SEVEN
+from mien.tables import csv_columns, require_columns
 
 LICENCE = (
     "FER2013: for research (Goodfellow et al. 2013, ICML representation-learning challenge); "

@@ -15,10 +15,10 @@ from PIL import Image
 
 from mien.data.sources.base import VOTE_NAMES, Drop, Sample
 from mien.data.sources.reasons import NOT_AN_IMAGE, ROW, UNREADABLE
-from mien.data.sources.tables import csv_columns, csv_rows
 from mien.data.sources.trees import files_below, read_outside
 from mien.errors import DataError
 from mien.labels import SEVEN, canonical, is_empty, whole
+from mien.tables import csv_columns, csv_rows
 
 SIDE = 48
 FERPLUS_COLUMNS = ("usage", "image name", *(name if name != "not_face" else "nf" for name in VOTE_NAMES))

@@ -17,11 +17,11 @@ from typing import Any
 from mien.data.sources import reasons
 from mien.data.sources.base import VOTE_NAMES, Drop, Sample
 from mien.data.sources.own_labels import Labels, group_of
-from mien.data.sources.tables import csv_columns, csv_delimiter, csv_encoding, csv_rows, shown
 from mien.data.sources.trees import split_name
 from mien.errors import DataError, ImageError
 from mien.imaging import load_rgb, plain
 from mien.labels import is_empty
+from mien.tables import csv_columns, csv_delimiter, csv_encoding, csv_rows, not_pictures, parquet_file, shown
 
 #: What a column may be called, in the order of preference.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -253,20 +253,16 @@ def parquet_table(files: tuple[Path, ...], root: Path) -> Table:
     Raises DataError where a file is broken, has other columns than the first, or lacks one that is needed.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     rows, table = 0, None
     for path in files:
-        try:
-            with pq.ParquetFile(path) as file:
-                schema = file.schema_arrow
-                rows += file.metadata.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise _broken(path, error) from error
+        with parquet_file(path) as file:
+            schema = file.schema_arrow
+            rows += file.metadata.num_rows
         name, warnings = find_columns(schema.names, where=path)
         if set(schema.names) >= _OURS:
             name |= {role: role for role in ("votes", "landmarks") if role in schema.names}
-        if (problem := _not_an_image(schema.field(name["image"]).type)) is not None:
+        if (problem := not_pictures(schema.field(name["image"]).type)) is not None:
             raise DataError(
                 f"expected column {name['image']} of {path} to hold bytes, paths or {{bytes, path}}, got {problem}"
             )
@@ -300,32 +296,10 @@ def _paths(files: tuple[Path, ...], column: str) -> Iterator[Any]:
 
 def _cells(files: tuple[Path, ...], column: str) -> Iterator[Any]:
     """One column of all files."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for path in files:
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(columns=[column]):
-                    yield from batch.column(0).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise _broken(path, error) from error
-
-
-def _broken(path: Path, error: Exception) -> DataError:
-    return DataError(f"expected a Parquet file, cannot read {path}: {error}", hint="the copy may be incomplete")
-
-
-def _not_an_image(kind: Any) -> str | None:
-    """What a column holds instead of pictures; None where it can hold them."""
-    import pyarrow as pa
-
-    if isinstance(kind, pa.DictionaryType):
-        kind = kind.value_type
-    if pa.types.is_struct(kind):
-        return None if {kind.field(i).name for i in range(kind.num_fields)} & {"bytes", "path"} else str(kind)
-    plain = ("binary", "large_binary", "fixed_size_binary", "binary_view", "string", "large_string", "string_view")
-    return None if str(kind).split("[")[0] in plain else str(kind)
+        with parquet_file(path) as file:
+            for batch in file.iter_batches(columns=[column]):
+                yield from batch.column(0).to_pylist()
 
 
 def _classes(metadata: dict[bytes, bytes], column: str) -> tuple[str, ...]:
@@ -339,26 +313,20 @@ def _classes(metadata: dict[bytes, bytes], column: str) -> tuple[str, ...]:
 
 def read_parquet(table: Table, labels: Labels, *, photos: bool) -> Iterator[Sample | Drop]:
     """A split that no column says is taken from file names like ``train-00000-of-00001.parquet``."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for path in table.files:
         number = -1
         shard = _SHARD.fullmatch(path.stem)
         split = (split_name(shard[1]) if shard else None) or ""
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=_BATCH, columns=list(table.name.values())):
-                    for row in batch.to_pylist():
-                        number += 1
-                        place = f"{path.relative_to(table.root).as_posix()}:{number}"
-                        cells = {role: row[name] for role, name in table.name.items()}
-                        picture = partial(_picture, cells["image"], name=place, table=table, home=path.parent)
-                        yield _sample(
-                            cells, place=place, picture=picture, labels=labels, table=table, split=split, photos=photos
-                        )
-        except (pa.ArrowException, OSError) as error:
-            raise _broken(path, error) from error
+        with parquet_file(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH, columns=list(table.name.values())):
+                for row in batch.to_pylist():
+                    number += 1
+                    place = f"{path.relative_to(table.root).as_posix()}:{number}"
+                    cells = {role: row[name] for role, name in table.name.items()}
+                    picture = partial(_picture, cells["image"], name=place, table=table, home=path.parent)
+                    yield _sample(
+                        cells, place=place, picture=picture, labels=labels, table=table, split=split, photos=photos
+                    )
 
 
 def _picture(value: Any, *, name: str, table: Table, home: Path) -> Sample | Drop:
