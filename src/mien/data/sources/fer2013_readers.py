@@ -4,7 +4,8 @@ A drop's reason is one of the phrases below or of ``reasons.py``, so that drops 
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.data.sources.base import VOTE_NAMES, Drop, Sample
-from mien.data.sources.reasons import NOT_AN_IMAGE, ROW, UNREADABLE
-from mien.data.sources.trees import files_below, read_outside
+from mien.data.sources.reasons import ROW, UNREADABLE
+from mien.data.sources.trees import Classes, read_tree
 from mien.errors import DataError
-from mien.labels import SEVEN, canonical, is_empty, whole
-from mien.tables import csv_columns, csv_rows
+from mien.labels import SEVEN, is_empty, whole
+from mien.tables import csv_columns, csv_rows, parquet_file
 
 SIDE = 48
 FERPLUS_COLUMNS = ("usage", "image name", *(name if name != "not_face" else "nf" for name in VOTE_NAMES))
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 PIXELS = "wrong number of pixels"
 VALUE = "pixel value out of 0-255"
@@ -33,10 +33,6 @@ USAGE = "unknown usage"
 OTHER_TABLE = "any other table of pictures is read by --source csv=PATH or parquet=PATH"
 
 _USAGES = {"training": "training", "publictest": "public_test", "privatetest": "private_test"}
-_FOLDERS = {
-    "train": "training", "training": "training", "test": "test", "validation": "validation", "valid": "validation",
-    "val": "validation", "publictest": "public_test", "privatetest": "private_test",
-}  # fmt: skip
 
 
 def usage_split(usage: str) -> str | None:
@@ -83,13 +79,6 @@ def read_csv(path: Path, *, votes: Path | None, labels: tuple[str, ...] = SEVEN)
             usage = row[where["usage"]] if "usage" in where else split
             found = _votes(line_votes, usage=usage, place=place) if votes else None
             yield Sample(f"{split}_{number:05d}.png", pixels, label, split, found)
-
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"expected a folder, cannot read {folder}: {error}") from error
 
 
 def _aligned(
@@ -153,65 +142,17 @@ def _pixels(text: str) -> NDArray[np.uint8] | Drop:
 # --- image files -----------------------------------------------------------------------------------------------------
 
 
-def split_folders(root: Path) -> dict[str, Path]:
-    """split → folder, for each folder of ``root`` that is named after a split and holds folders."""
-    found: dict[str, Path] = {}
-    for child in _children(root) if root.is_dir() else ():
-        split = _FOLDERS.get(child.name.lower().replace("_", ""))
-        if split and child.is_dir() and any(grandchild.is_dir() for grandchild in child.iterdir()):
-            if split in found:
-                raise DataError(
-                    f"expected one folder for {split} in {root}, found {found[split].name} and {child.name}"
-                )
-            found[split] = child
-    return found
-
-
-def class_folders(folder: Path) -> dict[str, Path]:
-    """expression → folder. Raises DataError where a name is no expression of FER2013 or one of the seven is missing."""
-    found: dict[str, Path] = {}
-    for child in _children(folder):
-        if not child.is_dir() or child.name.startswith((".", "__MACOSX")):
-            continue
-        try:
-            name = canonical(child.name)
-        except DataError:
-            name = ""
-        if name not in SEVEN or name in found:
-            problem = f"a second folder for {name}" if name in found else "no expression of FER2013"
-            raise DataError(
-                f"expected class folders named {', '.join(SEVEN)} in {folder}, found {child.name!r}: {problem}",
-                hint="numbers are not taken for classes, because copies number them differently; rename the folders, "
-                "or read your own by --source folder=PATH",
-            )
-        found[name] = child
-    missing = [name for name in SEVEN if name not in found]
-    if missing:
-        have = ", ".join(path.name for path in found.values()) or "none"
-        raise DataError(
-            f"expected class folders {', '.join(SEVEN)} in {folder}, found {have}; missing {', '.join(missing)}",
-            hint="the copy looks incomplete; make an empty folder for a class that has no image",
-        )
-    return found
-
-
-def read_folders(root: Path, classes: dict[str, dict[str, Path]]) -> Iterator[Sample | Drop]:
-    """classes: folder's split → expression → folder. In order of split, class code and name; then what lies outside."""
-    for split, folders in classes.items():
-        for label in SEVEN:
-            for file in files_below(folders[label]):
-                place = file.relative_to(root).as_posix()
-                if not file.is_file() or file.suffix.lower() not in IMAGE_SUFFIXES:
-                    yield Drop(place, NOT_AN_IMAGE, file.suffix)
-                    continue
-                pixels = _image(file)
-                if isinstance(pixels, Drop):
-                    yield Drop(place, pixels.reason, pixels.detail)
-                else:
-                    yield Sample(place, pixels, label, usage_split(file.name.partition("_")[0]) or split)
-    taken = [folder for folders in classes.values() for folder in folders.values()]
-    homes = list(dict.fromkeys(folder.parent for folder in taken))
-    yield from read_outside(root, (root, *homes), (*homes, *taken))
+def read_folders(root: Path, classes: Mapping[str, Classes]) -> Iterator[Sample | Drop]:
+    """classes: the folder's split → its class folders. A file's own prefix (``PublicTest_``) says more."""
+    for item in read_tree(root, classes):
+        if isinstance(item, Sample) and item.file is not None:
+            pixels = _image(item.file)
+            if isinstance(pixels, Drop):
+                item = replace(pixels, where=item.path)
+            else:
+                split = usage_split(item.file.name.partition("_")[0]) or item.split
+                item = replace(item, pixels=pixels, split=split, file=None)
+        yield item
 
 
 def _image(source: Path | bytes | None) -> NDArray[np.uint8] | Drop:
@@ -235,13 +176,9 @@ def _image(source: Path | bytes | None) -> NDArray[np.uint8] | Drop:
 def parquet_rows(path: Path) -> int:
     """The number of rows. Raises DataError where the file is broken or has no ``image`` struct with ``bytes``."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise _broken(path, error) from error
+    with parquet_file(path) as file:
+        schema, rows = file.schema_arrow, file.metadata.num_rows
     image = schema.field("image").type if "image" in schema.names else None
     if image is None or not pa.types.is_struct(image) or image.get_field_index("bytes") < 0:
         raise DataError(
@@ -250,34 +187,24 @@ def parquet_rows(path: Path) -> int:
     return int(rows)
 
 
-def _broken(path: Path, error: Exception) -> DataError:
-    return DataError(f"expected a Parquet file, cannot read {path}: {error}", hint="the copy may be incomplete")
-
-
 def read_parquet(path: Path) -> Iterator[Sample | Drop]:
     """``image`` {bytes, path}, and if there: ``emotion`` (or ``label``) 0-6, ``usage``, ``ferplus_votes``."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     stem = usage_split(path.stem)
     number = -1
-    try:
-        with pq.ParquetFile(path) as file:
-            named = file.schema_arrow.names
-            wanted = [c for c in ("image", "emotion", "usage", "ferplus_votes") if c in named]
-            if "emotion" not in named and "label" in named:  # the same codes, or the counts will say that they differ
-                wanted.append("label")
-            if stem is None and "usage" not in wanted:
-                raise DataError(
-                    f"expected a usage column, or a file named {', '.join(_USAGES.values())}.parquet, got {path}",
-                    hint=OTHER_TABLE,
-                )
-            for batch in file.iter_batches(batch_size=1024, columns=wanted):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield _parquet_sample(row, place=f"{path.name}:{number}", number=number, stem=stem)
-    except (pa.ArrowException, OSError) as error:
-        raise _broken(path, error) from error
+    with parquet_file(path) as file:
+        named = file.schema_arrow.names
+        wanted = [c for c in ("image", "emotion", "usage", "ferplus_votes") if c in named]
+        if "emotion" not in named and "label" in named:  # the same codes, or the counts will say that they differ
+            wanted.append("label")
+        if stem is None and "usage" not in wanted:
+            raise DataError(
+                f"expected a usage column, or a file named {', '.join(_USAGES.values())}.parquet, got {path}",
+                hint=OTHER_TABLE,
+            )
+        for batch in file.iter_batches(batch_size=1024, columns=wanted):
+            for row in batch.to_pylist():
+                number += 1
+                yield _parquet_sample(row, place=f"{path.name}:{number}", number=number, stem=stem)
 
 
 def _parquet_sample(row: dict[str, Any], *, place: str, number: int, stem: str | None) -> Sample | Drop:
