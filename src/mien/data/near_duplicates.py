@@ -20,8 +20,8 @@ The search is exact: it gives every pair that comparing each image with each oth
 3. *Projection* onto the few directions that spread most shortens distances, never lengthens them; a k-d tree (SciPy)
    finds the points that are close in it. Those pairs are compared in full, in float64.
 
-Memory is bounded: most images have no neighbour at all; those of the others are counted, and then listed for so many
-images at a time as have ``_PAIRS`` of them.
+Memory is bounded: most images have few neighbours or none; those of the others are counted, and then listed for so
+many images at a time as have ``_PAIRS`` of them.
 """
 
 import hashlib
@@ -45,6 +45,7 @@ BLOCKS = 12
 DIRECTIONS = 10  # coordinates of the k-d tree: with more, the tree is slower; with fewer, more pairs are compared
 _SAMPLE = 8192  # images from which the principal directions are taken; any directions would give the same pairs
 _ROWS = 8192  # images that are searched at a time, pairs that are verified at a time (9 MiB a side)
+_FEW = 8  # neighbours, the image itself included, below which they need not be counted
 _PAIRS = 1 << 18  # candidate pairs that are in memory at a time
 _SLACK = 1e-6  # added to each radius: far more than float64 can err
 
@@ -102,7 +103,7 @@ def near_pairs(
     rows: Int64 | None = None,
     on_progress: OnProgress | None = None,
 ) -> Iterator[Pairs]:
-    """Every pair of images whose correlation is above ``threshold``, in batches, in the order of ``first, second``.
+    """Every pair of images whose correlation is above ``threshold``, in batches, in a fixed order.
 
     averages: float32 N×144 from :func:`block_averages`. A blank image is in no pair. mirrored: mirror images count
     too. rows: rising numbers of the images that take part (default: all); pairs are numbers of rows of ``averages``
@@ -184,12 +185,11 @@ def near_groups(averages: Float32, identical: NDArray[Any], *, threshold: float 
     averages: float32 N×144. identical: N digests or numbers, equal for images of the same pixels; blank ones that are
     the same share a number too. Numbers run from 0 in order of first appearance.
     """
-    n, every = len(averages), np.arange(len(averages))
+    every = np.arange(len(averages))
     first = np.where(blank(averages), every, first_equal(_digests(averages)))
     group = join_groups(join_groups(every, every, first), every, first_equal(identical))
     for pairs in near_pairs(averages, threshold=threshold, rows=np.unique(first)):
         group = join_groups(group, pairs.first, pairs.second)
-    assert len(group) == n
     return group
 
 
@@ -232,22 +232,30 @@ def _digests(rows: NDArray[Any]) -> NDArray[Any]:
 def _close(
     points: Float64, radius: float, *, p: float = 2.0, on_progress: OnProgress | None = None
 ) -> Iterator[tuple[Int64, Int64]]:
-    """The pairs (i < j, in this order) of points N×K within ``radius`` of each other in the norm ``p``, in batches."""
+    """The pairs (i < j) of points N×K within ``radius`` of each other in the norm ``p``, each once, in batches."""
     from scipy.spatial import cKDTree
 
     tree = cKDTree(points, leafsize=32)
     for start in range(0, len(points), _ROWS):
-        part = points[start : start + _ROWS]
-        second = tree.query(part, k=2, p=p, distance_upper_bound=radius)[0][:, 1]  # the first is the point itself
-        rows = np.flatnonzero(np.isfinite(second))
-        count = tree.query_ball_point(part[rows], radius, p=p, return_length=True)
+        rows = tree.indices[start : start + _ROWS]  # neighbours in the tree, which the processor's cache likes
+        distance, other = tree.query(points[rows], k=_FEW, p=p, distance_upper_bound=radius)
+        crowded = np.isfinite(distance[:, -1])
+        row, rank = np.nonzero(np.isfinite(distance) & ~crowded[:, None])
+        yield _rising(rows[row], other[row, rank])
+        rows = rows[crowded]
+        count = tree.query_ball_point(points[rows], radius, p=p, return_length=True)
         for some in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(np.cumsum(count) // _PAIRS)) + 1):
             if len(some):
-                lists = tree.query_ball_point(part[rows[some]], radius, p=p, return_sorted=True)
-                i, j = np.repeat(start + rows[some], count[some]), np.concatenate(lists).astype(np.int64)
-                yield i[i < j], j[i < j]
+                lists = tree.query_ball_point(points[rows[some]], radius, p=p)
+                yield _rising(np.repeat(rows[some], count[some]), np.concatenate(lists))
         if on_progress is not None:
-            on_progress(start + len(part), len(points))
+            on_progress(min(start + _ROWS, len(points)), len(points))
+
+
+def _rising(i: NDArray[Any], j: NDArray[Any]) -> tuple[Int64, Int64]:
+    """Of pairs that come both ways round, and of points beside themselves, those with i < j."""
+    keep = i < j
+    return i[keep].astype(np.int64), j[keep].astype(np.int64)
 
 
 def _correlations(averages: Float32, first: Int64, second: Int64, *, mirrored: bool) -> tuple[Float64, Float64]:
