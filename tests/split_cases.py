@@ -6,7 +6,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from mien.data.build.split_settings import Index, SplitPlan, SplitSettings
+from mien.data.build.settings import SplitSettings
+from mien.data.build.splits import Index, SplitPlan
 
 
 def index_of(rows: list[tuple], **columns) -> Index:

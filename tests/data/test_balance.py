@@ -13,18 +13,11 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from mien.data.build import balance
-from mien.data.build.balance import (
-    BalancedOrder,
-    Variation,
-    can_vary,
-    generate,
-    generated_name,
-    plan_balance,
-    variations,
-)
-from mien.data.build.split_settings import Index, SplitPlan, SplitSettings
-from mien.data.build.splits import plan_splits
+from mien.data.build.balance import can_vary, generate, generated_name, plan_balance, variations
+from mien.data.build.settings import SplitSettings, Variation
+from mien.data.build.splits import Index, SplitPlan, plan_splits
 from mien.errors import DataError, UsageError
+from mien.training.online_balance import BalancedOrder
 
 OFF = Variation(rotate=0, autocontrast=0, mirror=0, shift=0, scale=0, brightness=0)
 

@@ -13,8 +13,8 @@ from PIL import Image
 from list_source import Listed
 from mien.data.build import parts, shards
 from mien.data.build.normalise import Standard
-from mien.data.build.plan import BalanceSettings
 from mien.data.build.run import build_store
+from mien.data.build.settings import BalanceSettings
 from mien.data.sources import Drop, Sample, open_source
 from mien.data.store import Store
 from mien.errors import UsageError

@@ -14,7 +14,7 @@ from PIL import Image
 from list_source import Listed
 from mien.data.build.normalise import Standard
 from mien.data.build.run import build_store
-from mien.data.build.split_settings import SplitSettings
+from mien.data.build.settings import SplitSettings
 from mien.data.build.staging import Staging
 from mien.data.sources import Sample, open_source
 from mien.data.store import Store
@@ -23,7 +23,6 @@ from mien.errors import DataError, OutputError
 BUILD = """
 import os, signal, sys
 from mien.data.build import parts, run as build, staging
-from mien.data.build.plan import BalanceSettings
 from mien.data.sources import open_source
 from mien.data.build.normalise import Standard
 

@@ -6,9 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mien.data.build import split_settings as words
-from mien.data.build.split_settings import Index, SplitSettings
-from mien.data.build.splits import plan_splits
+from mien.data.build import splits as words
+from mien.data.build.settings import SplitSettings
+from mien.data.build.splits import Index, plan_splits
 from mien.errors import DataError, UsageError
 from mien.labels import code
 from split_cases import PAPER_A, check, index_of, singles, table

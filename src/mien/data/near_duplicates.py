@@ -238,7 +238,7 @@ def _close(
     tree = cKDTree(points, leafsize=32)
     for start in range(0, len(points), _ROWS):
         rows = tree.indices[start : start + _ROWS]  # neighbours in the tree, which the processor's cache likes
-        distance, other = tree.query(points[rows], k=_FEW, p=p, distance_upper_bound=radius)
+        distance, other = tree.query(points[rows], k=_FEW, p=p, distance_upper_bound=radius, workers=-1)
         crowded = np.isfinite(distance[:, -1])
         row, rank = np.nonzero(np.isfinite(distance) & ~crowded[:, None])
         yield _rising(rows[row], other[row, rank])

@@ -38,6 +38,8 @@ from mien.tables import parquet_file
 
 FORMAT = 1
 SUMMARY = "summary.json"
+#: Stands for the label in counts where a source holds it back.
+UNLABELLED = "unlabelled"
 #: Splits whose images a network may have learned by heart; ``near_duplicate`` refers to them.
 TRAINING_SPLITS = ("training", "train")
 _AGAIN = "build it again"

@@ -14,12 +14,11 @@ from typing import Any
 
 from mien import labels as label_set
 from mien.data.build.normalise import AUTO, LABELS, Standard
-from mien.data.build.parts import UNLABELLED
-from mien.data.build.plan import BalanceSettings, BuildPlan
+from mien.data.build.plan import BuildPlan
+from mien.data.build.settings import BalanceSettings, SplitSettings
 from mien.data.build.shards import SplitWriter
-from mien.data.build.split_settings import SplitSettings
 from mien.data.sources import Drop, Source
-from mien.data.store import FORMAT, SUMMARY
+from mien.data.store import FORMAT, SUMMARY, UNLABELLED
 
 _SPLITS = ("training", "train", "validation", "public_test", "private_test", "test")
 

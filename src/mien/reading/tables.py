@@ -42,7 +42,9 @@ def _problem(path: str) -> tuple[str, str] | None:
         which = "one column" if COLUMN in schema.names else "a column"
         return "data", f"expected {which} 'image', got columns {', '.join(schema.names) or '(none)'}"
     got = not_pictures(schema.field(COLUMN).type)
-    return got and ("data", f"expected column 'image' to hold bytes, paths or {{bytes, path}}, got {got}")
+    return (
+        None if got is None else ("data", f"expected column 'image' to hold bytes, paths or {{bytes, path}}, got {got}")
+    )
 
 
 def items(path: str) -> Iterator["Item"]:

@@ -29,8 +29,7 @@ from torch import nn
 import mien
 from mien.atomic import write_text
 from mien.commit import checkout_commit
-from mien.data.build.parts import UNLABELLED
-from mien.data.store import Split, Store
+from mien.data.store import UNLABELLED, Split, Store
 from mien.errors import DataError, OutputError, UsageError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess

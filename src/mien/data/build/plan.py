@@ -5,35 +5,19 @@ them, and finds the rows to be varied in their parts. Where every picture has an
 for, there is nothing to decide, and the official splits stand as they are.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.build.balance import BalancePlan, Variation, plan_balance
+from mien.data.build.balance import BalancePlan, plan_balance
 from mien.data.build.ingest import Wanted
 from mien.data.build.parts import Facts, PartInfo, read_digests
-from mien.data.build.split_settings import RowDrop, SplitSettings
-from mien.data.build.splits import plan_splits
+from mien.data.build.settings import BalanceSettings, SplitSettings
+from mien.data.build.splits import RowDrop, plan_splits
 from mien.data.near_duplicates import near_duplicates, near_groups
 from mien.data.store import TRAINING_SPLITS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BalanceSettings:
-    """Training is brought to ``target`` images a class by variations of its originals; see ``balance.plan_balance``."""
-
-    target: int | Mapping[str, int] | None = None
-    variation: Variation = field(default_factory=Variation)
-    seed: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """For ``summary.json``."""
-        target = self.target if self.target is None or isinstance(self.target, int) else dict(self.target)
-        strength = {name: getattr(self.variation, name) for name in self.variation.__slots__}
-        return {"target": target, "variation": strength, "seed": self.seed}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mien.data.build.normalise import MAPPED_AWAY, OTHER_LABEL
-from mien.data.build.parts import UNLABELLED
 from mien.data.sources import VOTE_NAMES, Drop, Sample, reasons
 from mien.data.sources import fer2013_readers as fer2013
 from mien.data.sources.own_labels import Labels
 from mien.data.sources.own_tables import GENERATED
+from mien.data.store import UNLABELLED
 from mien.errors import DataError
 from mien.labels import SEVEN, canonical
 

@@ -31,14 +31,14 @@ from mien.data.build.card import CARD, card
 from mien.data.build.infer_defaults import infer_defaults
 from mien.data.build.ingest import Progress, Workers, generate_parts, ingest
 from mien.data.build.normalise import Standard
-from mien.data.build.parts import UNLABELLED, Facts, PartInfo, Row, decode_png, read_facts, read_rows
-from mien.data.build.plan import BalanceSettings, BuildPlan, leaks, make_plan, new_images, wanted_by_part
+from mien.data.build.parts import Facts, PartInfo, Row, decode_png, read_facts, read_rows
+from mien.data.build.plan import BuildPlan, leaks, make_plan, new_images, wanted_by_part
 from mien.data.build.plausible import doubts
+from mien.data.build.settings import TRAINING, BalanceSettings, SplitSettings
 from mien.data.build.shards import SplitWriter, schema
-from mien.data.build.split_settings import TRAINING, SplitSettings
 from mien.data.build.staging import Staging
 from mien.data.sources import Drop, Source
-from mien.data.store import LARGE_PNG, is_store
+from mien.data.store import LARGE_PNG, UNLABELLED, is_store
 from mien.data.summary import Options, Written, summarise, versions, write_summary
 from mien.errors import DataError, MienError, MissingExtra, OutputError, UsageError
 

@@ -150,7 +150,7 @@ def read_folders(root: Path, classes: Mapping[str, Classes]) -> Iterator[Sample 
             if isinstance(pixels, Drop):
                 item = replace(pixels, where=item.path)
             else:
-                split = usage_split(item.file.name.partition("_")[0]) or item.split
+                split = usage_split(Path(item.path).name.partition("_")[0]) or item.split
                 item = replace(item, pixels=pixels, split=split, file=None)
         yield item
 
