@@ -17,7 +17,8 @@ from mien.evaluation.protocol import Case
 _COLOURS = {"all": drawing.BLUE, "leak_free": drawing.VERMILLION}
 #: The files that what :func:`draw` makes is saved as.
 _OURS = re.compile(r"(confusion|recall|reliability|votes|groups-[a-z0-9-]+)\.(png|svg)")
-_NAMES = {"all": "all images", "leak_free": "leak-free"}
+#: What the parts of a report are called.
+PARTS = {"all": "all images", "leak_free": "leak-free"}
 
 
 def draw(report: dict[str, Any], case: Case, *, title: str) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def votes_figure(parts: dict[str, Any], *, title: str) -> Any:
         shares = [row["accuracy"] for _, row in rows]
         value, low, high = (np.array([share[k] for share in shares]) for k in ("value", "low", "high"))
         axes.vlines(at, low, high, color=_COLOURS[part], linewidth=1.4)
-        axes.plot(at, value, "o-", color=_COLOURS[part], markersize=4.5, linewidth=0.8, label=_NAMES[part])
+        axes.plot(at, value, "o-", color=_COLOURS[part], markersize=4.5, linewidth=0.8, label=PARTS[part])
     counts = [row["n"] for row in parts["all"]["accuracy_by_level"]]
     axes.set_xticks(range(len(names)), [f"{name}\n{n:,}" for name, n in zip(names, counts, strict=True)])
     axes.set_xlabel("votes for the most-voted column, and images")
@@ -127,7 +128,7 @@ def whiskers(
     colour = _COLOURS[kind]
     axes.hlines(at, low, high, color=colour, linewidth=1.6)
     face = "white" if hollow else colour
-    axes.plot(value, at, "o", color=colour, markerfacecolor=face, markersize=5, label=_NAMES[kind], clip_on=False)
+    axes.plot(value, at, "o", color=colour, markerfacecolor=face, markersize=5, label=PARTS[kind], clip_on=False)
 
 
 def share_axis(axes: Any, name: str) -> None:

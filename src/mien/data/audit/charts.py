@@ -3,6 +3,7 @@
 Drawn as ``mien.drawing`` draws; labels stand in the label order.
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,13 @@ from mien.errors import MissingExtra
 
 
 def require_charts() -> None:
-    """Raises MissingExtra where charts cannot be drawn, so that nobody learns it after the search."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("matplotlib", "train") from error
+    """Raises MissingExtra where charts or pages cannot be made, so that nobody learns it after the search."""
+    for package in ("matplotlib", "jinja2"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "train")
 
 
-def classes_svg(by_split: list[dict[str, Any]]) -> str | None:
+def classes_svg(by_split: list[dict[str, Any]]) -> bytes | None:
     """Share of each label in each split that has labels; None where none has. by_split: ``labels.by_split``."""
     rows = [row for row in by_split if sum(row["counts"].values())]
     if not rows:
@@ -46,7 +46,7 @@ def classes_svg(by_split: list[dict[str, Any]]) -> str | None:
     return _svg(figure, axes)
 
 
-def light_svg(brightness: list[dict[str, Any]], contrast: list[dict[str, Any]]) -> str:
+def light_svg(brightness: list[dict[str, Any]], contrast: list[dict[str, Any]]) -> bytes:
     """Mean and standard deviation of the luma by split and by label: medians, halves and 98 in 100 of the images."""
     names = [(row["by"], row["name"]) for row in brightness]
     figure = new_figure(8.2, 0.9 + 0.27 * len(names))
@@ -69,7 +69,7 @@ def light_svg(brightness: list[dict[str, Any]], contrast: list[dict[str, Any]]) 
     return _svg(figure, *panels, grid=False)
 
 
-def votes_svg(votes: dict[str, Any]) -> str:
+def votes_svg(votes: dict[str, Any]) -> bytes:
     """How sure the FER+ voters are, and how many of them are for the label that the image carries."""
     panels = [("votes for the commonest answer", votes["agreement_tenths"], votes["images"])]
     if votes["labelled"]:
@@ -86,7 +86,7 @@ def votes_svg(votes: dict[str, Any]) -> str:
     return _svg(figure, *grid)
 
 
-def votes_against_labels_svg(rows: list[dict[str, Any]]) -> str | None:
+def votes_against_labels_svg(rows: list[dict[str, Any]]) -> bytes | None:
     """Heat map of ``votes.label_against_majority``: shares of each label; None where nothing was counted."""
     rows = [row for row in rows if sum(row[name] for name in (*VOTE_NAMES, "tie"))]
     if not rows:
@@ -126,11 +126,11 @@ def _ink(share: float) -> str:
     return "white" if share > 0.55 else "#1a1a1a"
 
 
-def _svg(figure: Any, *panels: Any, grid: bool = True) -> str:
+def _svg(figure: Any, *panels: Any, grid: bool = True) -> bytes:
     """grid: along y; else the panels have their own, and no line on the left."""
     for axes in panels:
         axes.spines[["top", "right", *([] if grid else ["left"])]].set_visible(False)
         axes.set_axisbelow(True)
         if grid:
             axes.grid(axis="y", color=GRID, linewidth=0.6)
-    return svg(figure).decode()
+    return svg(figure)
