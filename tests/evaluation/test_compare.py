@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_page import Page
 
 from eval_store import hot, leaky_store, write_answers
 from figure_texts import overlaps
+from html_pages import Page
 from mien.data.store import Store
 from mien.errors import DataError, UsageError
 from mien.evaluation import compare_table, metrics

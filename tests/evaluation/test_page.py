@@ -2,14 +2,13 @@
 
 import base64
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from eval_store import hot, leaky_store, picture, write_answers
 from figure_texts import overlaps
+from html_pages import Page, is_only_text, with_bad_names
 from list_source import Listed
 from mien import drawing
 from mien.data.build.run import build_store
@@ -19,39 +18,8 @@ from mien.evaluation import page, page_figures
 from mien.evaluation.answers import read_answers
 from mien.evaluation.evaluate import evaluate, evaluate_answers
 from mien.evaluation.predictors import load_predictor
-from mien.labels import EIGHT, SEVEN
-from mien.pages import format
-
-VOID = {"meta", "img", "br"}
-
-
-class Page(HTMLParser):
-    """What a browser would build: tags that close, images, text."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(content)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
-
-    def images(self) -> list[str]:
-        return [attrs["src"] or "" for tag, attrs in self.tags if tag == "img"]
+from mien.labels import EIGHT
+from mien.pages import environment, format
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +123,16 @@ def test_names_are_shown_and_not_obeyed(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "o/groups-b-kind-b.png").stat().st_size > 1000
 
 
+def test_every_text_of_a_report_is_text_on_the_page(whole, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    report, out = whole
+    svgs = {file.stem: file.read_bytes() for file in out.glob("*.svg")}
+    bad = with_bad_names(report, keep={"kind", "labels"})
+    assert is_only_text(page.render(bad, svgs))
+    unescaped = environment.environment().overlay(autoescape=False)
+    monkeypatch.setattr(environment, "environment", lambda: unescaped)
+    assert not is_only_text(page.render(bad, svgs))  # the control
+
+
 def test_a_blind_report_says_so_and_shows_no_figure(make_model, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     samples = [
         Sample(f"{i}.png", picture(i), "sad" if i < 5 else None, "training" if i < 5 else "test") for i in range(9)
@@ -194,24 +172,3 @@ def test_figures_are_the_same_bytes_each_time(whole, tmp_path: Path) -> None:  #
     assert sorted(p.name for p in tmp_path.iterdir()) == ["votes.png", "votes.svg"]
     assert page_figures.slug(" Age band / Ünit ") == "age-band-nit"
     assert page_figures.slug("…") == "groups"
-
-
-@pytest.mark.parametrize(
-    ("form", "figure", "shown"),
-    [
-        (format.percent, {"value": 0.71551, "low": 0.7005, "high": 0.73004}, "71.55 % [70.0, 73.0]"),
-        (format.number, {"value": 0.0267, "low": 0.0168, "high": 0.0375}, "0.027 [0.017, 0.037]"),
-        (format.points, {"value": -0.0401, "low": -0.0516, "high": 0.001}, "−4.01 [−5.16, +0.10]"),
-        (format.percent, {"value": None, "low": None, "high": None}, "–"),
-        (format.percent, None, "–"),
-    ],
-)
-def test_how_figures_are_written(form, figure, shown) -> None:  # type: ignore[no-untyped-def]
-    assert form(figure) == shown
-
-
-def test_p_values_are_never_nought() -> None:
-    assert format.p_value(1e-12) == "< 0.0001"
-    assert format.p_value(0.04567) == "0.0457"
-    assert np.isfinite(float(format.p_value(1.0)))
-    assert SEVEN[0] == "angry"

@@ -87,7 +87,7 @@ def figure(table: Table) -> Any:
     lows, highs = zip(*((row[key]["low"], row[key]["high"]) for row in rows for key in shown.values()), strict=True)
     axes.set_yticks(range(len(rows)), [page_figures.short(row["model"]) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    page_figures.share_axis(axes, "accuracy (the axis does not start at 0)")
+    page_figures.proportion_axis(axes, "accuracy (the axis does not start at 0)")
     axes.set_xlim(max(0, min(lows) - 0.02), min(1, max(highs) + 0.02))
     facts = f"n = {table['data']['images']:,}, 95 % intervals"
     drawing.headline(axes, f"Accuracy on {table['data']['split']}", facts, width=60)

@@ -4,6 +4,7 @@ Jinja2 is imported on the first page (extra ``train``).
 """
 
 import base64
+import json
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ def environment() -> "Environment":
         format.plural,
     ):
         made.filters[shown.__name__] = shown
-    made.filters["data_uri"] = data_uri
+    made.filters |= {"data_uri": data_uri, "json": json.dumps}
     return made
 
 
