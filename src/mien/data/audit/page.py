@@ -11,7 +11,7 @@ from PIL import Image
 
 from mien.data.audit import charts
 from mien.data.audit.examples import Sheet, Tile
-from mien.data.audit.sheets import SIDE, enlarged, shown
+from mien.data.audit.sheets import SIDE, enlarged, png, shown
 from mien.pages.environment import data_uri, render
 
 
@@ -40,15 +40,18 @@ def page(result: dict[str, Any], sheets: Sequence[Sheet], images: Mapping[int, I
 
 def _tile(tile: Tile, image: Image.Image) -> dict[str, Any]:
     """PNG for grey and for small pictures, which must be exact; JPEG for coloured thumbnails, to weigh less."""
-    buffer = io.BytesIO()
-    exact = image.mode == "L" or max(image.size) < SIDE
-    image.save(buffer, "PNG" if exact else "JPEG", **({"optimize": True} if exact else {"quality": 88}))
+    if image.mode == "L" or max(image.size) < SIDE:
+        picture = data_uri(png(image), "png")
+    else:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=88)
+        picture = data_uri(buffer.getvalue(), "jpeg")
     width, height = enlarged(image).size
     return {
         "number": tile.number,
         "caption": tile.caption,
         "warn": tile.warn,
-        "picture": data_uri(buffer.getvalue(), "png" if exact else "jpeg"),
+        "picture": picture,
         "width": width,
         "height": height,
     }

@@ -48,6 +48,7 @@ def enlarged(image: Image.Image) -> Image.Image:
 
 
 def png(image: Image.Image) -> bytes:
+    """The picture as a small PNG, exact."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
