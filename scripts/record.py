@@ -1,6 +1,6 @@
 """A finished run as it is kept: whatever a figure could be asked about, nothing bulky.
 
-    python scripts/record.py RUN NAME [--data STORE] [--to DIR] [--split NAME] [--no-tta] [--no-blind]
+    python scripts/record.py RUN NAME [--data STORE] [--to DIR] [--split NAME] [--no-tta] [--no-blind] [--onnx]
     python scripts/record.py RUN NAME --only training     recipe, meta, log and curves alone
     python scripts/record.py MODEL NAME --only blind      the blind predictions alone; MODEL may be an ONNX file
 
@@ -8,6 +8,7 @@
     DIR/NAME/curves.png                         training and validation by epoch
     DIR/NAME/report.json, predictions.parquet, confusion.png    a single crop of the split (PublicTest)
     DIR/NAME/tta/report.json, predictions.parquet               ten crops
+    DIR/NAME/NAME.onnx                          as mien export --half --no-tta writes it, where --onnx asks for it
     DIR/private_test/NAME.parquet               blind predictions: path, and a float32 probability a label
 
 scripts/kept_runs.py takes a record's figures into results/. A shipped reader's figures come from its ONNX file
@@ -29,6 +30,7 @@ from palette import shrink
 
 from mien.atomic import write_bytes
 from mien.cli.evaluate import headline, notes
+from mien.cli.export import export
 from mien.data.store import Store
 from mien.drawing import save
 from mien.errors import DataError, MienError, UsageError
@@ -40,7 +42,7 @@ from mien.reproduce.curves import curves_figure
 
 BLIND = "private_test"
 OF_RUN = ("recipe.yaml", "meta.json", "log.csv")
-OF_EVALUATION = ("report.json", "predictions.parquet")
+OF_EVALUATION = ("predictions.parquet", "report.json")
 
 
 def record(
@@ -53,8 +55,9 @@ def record(
     device: str = "auto",
     tta: bool = True,
     blind: bool = True,
+    onnx: bool = False,
 ) -> None:
-    """Write the record of a run; the report's headline goes to stdout.
+    """Write the record of a run, its report last; the report's headline goes to stdout.
 
     Raises MienError, before anything is written where the run or the store is not what it has to be.
     """
@@ -64,16 +67,19 @@ def record(
     predictor = RunPredictor(run, device=device)
     home = to / name
     record_training(run, name, home)  # first, so that a report never stands there without its recipe
-    for ten in (False, True) if tta else (False,):
+    if onnx:
+        file = home / f"{name}.onnx"
+        export(run, file, data=store.path, half=True, name=None, device=device, limit=None, tta=False)
+    if blind:
+        predict_blind(predictor, store, to / BLIND / f"{name}.parquet")
+    for ten in (True, False) if tta else (False,):
         with tempfile.TemporaryDirectory() as scratch:
             out = home / "tta" if ten else home
             command = f"mien evaluate {run} --data {store.path} --split {split}{' --tta' if ten else ''} -o {out}"
             report = evaluate(predictor, store, split, Path(scratch), tta=ten, command=command)
-            for file in OF_EVALUATION if ten else (*OF_EVALUATION, "confusion.png"):
+            for file in OF_EVALUATION if ten else ("confusion.png", *OF_EVALUATION):
                 _copy(Path(scratch) / file, out / file)
         print("\n".join([*notes(report), *headline(report)]), flush=True)
-    if blind:
-        predict_blind(predictor, store, to / BLIND / f"{name}.parquet")
 
 
 def predict_blind(predictor: Predictor, store: Store, file: Path) -> None:
@@ -126,6 +132,7 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--no-tta", action="store_true", help="leave out ten crops, ten elevenths of the work")
     parser.add_argument("--no-blind", action="store_true", help="leave out PrivateTest")
+    parser.add_argument("--onnx", action="store_true", help="the network as well, in half precision")
     parser.add_argument("--only", choices=("training", "blind"))
     options = parser.parse_args()
     try:
@@ -139,7 +146,7 @@ def main() -> int:
         else:
             record(
                 Path(options.run), options.name, Store.open(options.data), options.to, split=options.split,
-                device=options.device, tta=not options.no_tta, blind=not options.no_blind,
+                device=options.device, tta=not options.no_tta, blind=not options.no_blind, onnx=options.onnx,
             )  # fmt: skip
     except MienError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -37,8 +37,8 @@ def bench() -> Report:
     return json.loads((ROOT / "results" / "bench.json").read_text("utf-8"))
 
 
-def share(figure: dict[str, float]) -> str:
-    """A share with its 95 % interval, in per cent."""
+def percent(figure: dict[str, float]) -> str:
+    """A proportion with its 95 % interval, in per cent."""
     return f"{figure['value'] * 100:.2f} % | {figure['low'] * 100:.1f} – {figure['high'] * 100:.1f}"
 
 
@@ -116,22 +116,22 @@ def card(name: str) -> str:
         "",
         "## Figures on PublicTest (3,589 images)",
         "",
-        f"`{single['command']}`, {single['date']}, {single['hardware']}. Intervals are 95 % (Wilson for shares of "
-        "images, bootstrap otherwise). *Leak-free* leaves out images with a near-duplicate in Training.",
+        f"`{single['command']}`, {single['date']}, {single['hardware']}. Intervals are 95 % (Wilson for proportions, "
+        "bootstrap otherwise). *Leak-free* leaves out images with a near-duplicate in Training.",
         "",
         "| figure | value | 95 % interval |",
         "|---|---|---|",
-        f"| accuracy, single crop | {share(everything['accuracy'])} |",
-        f"| accuracy, single crop, leak-free ({clean['n']:,} images) | {share(clean['accuracy'])} |",
-        f"| accuracy, ten crops (`--tta`) | {share(ten['figures']['all']['accuracy'])} |",
-        f"| accuracy, ten crops, leak-free | {share(ten['figures']['leak_free']['accuracy'])} |",
+        f"| accuracy, single crop | {percent(everything['accuracy'])} |",
+        f"| accuracy, single crop, leak-free ({clean['n']:,} images) | {percent(clean['accuracy'])} |",
+        f"| accuracy, ten crops (`--tta`) | {percent(ten['figures']['all']['accuracy'])} |",
+        f"| accuracy, ten crops, leak-free | {percent(ten['figures']['leak_free']['accuracy'])} |",
         f"| accuracy, whole pipeline (face found by CenterFace; {whole['figures']['all']['failures']} not found count "
-        f"as wrong) | {share(whole['figures']['all']['accuracy'])} |",
-        f"| accuracy under nine corruptions of five severities, their mean, single crop | {share(corrupted(name))} |",
-        f"| macro F1, single crop | {share(everything['macro_f1'])} |",
-        f"| weighted precision | {share(everything['weighted_precision'])} |",
-        f"| weighted recall | {share(everything['weighted_recall'])} |",
-        f"| weighted F1 | {share(everything['weighted_f1'])} |",
+        f"as wrong) | {percent(whole['figures']['all']['accuracy'])} |",
+        f"| accuracy under nine corruptions of five severities, their mean, single crop | {percent(corrupted(name))} |",
+        f"| macro F1, single crop | {percent(everything['macro_f1'])} |",
+        f"| weighted precision | {percent(everything['weighted_precision'])} |",
+        f"| weighted recall | {percent(everything['weighted_recall'])} |",
+        f"| weighted F1 | {percent(everything['weighted_f1'])} |",
         f"| ECE, 15 bins, cross-fitted | {number(held['ece'])} |",
         f"| ECE, 15 bins, cross-fitted, ten crops | {number(held_ten['ece'])} |",
         f"| NLL (nats), cross-fitted | {number(held['nll'])} |",
@@ -141,7 +141,7 @@ def card(name: str) -> str:
     ]
     for label, values in everything["per_class"].items():
         precision = values["precision"]["value"] * 100
-        lines.append(f"| {label} | {values['support']} | {share(values['recall'])} | {precision:.1f} % |")
+        lines.append(f"| {label} | {values['support']} | {percent(values['recall'])} | {precision:.1f} % |")
     lines += [
         "",
         f"![confusion matrix](../../../results/fer2013/{name}/confusion.png)",

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from mien.labels import SEVEN
+from mien.reading.classifier import Classifier
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "record.py"
 
@@ -44,9 +45,10 @@ def test_a_record_holds_what_a_figure_could_be_asked_about(
 
 
 def test_an_arm_leaves_out_what_nobody_will_score(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
-    words = ("--data", str(small_store), "--to", str(tmp_path), "--device", "cpu", "--no-tta", "--no-blind")
+    words = ("--data", str(small_store), "--to", str(tmp_path), "--device", "cpu", "--no-tta", "--no-blind", "--onnx")
     assert record(str(trained_run), "arm", *words).returncode == 0
     assert (tmp_path / "arm" / "report.json").is_file()
+    assert Classifier.load(tmp_path / "arm" / "arm.onnx").meta.labels == SEVEN
     assert not (tmp_path / "arm" / "tta").exists()
     assert not (tmp_path / "private_test").exists()
 
