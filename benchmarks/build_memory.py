@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.data.build import build_store
-from mien.data.plan import BalanceSettings
+from mien.data.build.normalise import Standard
+from mien.data.build.plan import BalanceSettings
+from mien.data.build.run import build_store
 from mien.data.sources import Sample
-from mien.data.standard import Standard
 from mien.labels import SEVEN
 
 BATCH = 500

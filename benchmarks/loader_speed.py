@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mien.data.loader import CropDataset, Order, make_loader
-from mien.data.online import balanced_order
 from mien.data.store import Store
+from mien.training.loader import CropDataset, Order, make_loader
 from mien.training.networks import recipe_preprocess
+from mien.training.online_balance import balanced_order
 from mien.training.recipe import load_recipe
 from mien.training.run import choose_device, crop_dataset
 from steps import OwnLoop, StepTimer, device_name, recipe_from_scratch, training_pictures

@@ -13,11 +13,11 @@ from typing import Any
 import lightning as L
 import torch
 
-from mien.data.loader import CropDataset, make_loader
 from mien.data.store import Split
 from mien.training.averaging import MovingAverage
 from mien.training.compiling import Compiler, as_written
 from mien.training.device import place
+from mien.training.loader import CropDataset, make_loader
 from mien.training.module import FerModule
 from mien.training.networks import build_network, recipe_preprocess
 from mien.training.precision import choose, precision_of_run

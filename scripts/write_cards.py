@@ -105,7 +105,7 @@ def card(name: str) -> str:
     if degraded:
         lines.append(
             f"- **Degraded**: {degraded:.0%} of the pictures blurred, of low resolution, noisy, "
-            "compressed, darker or brighter, or of low contrast (`src/mien/data/degrade.py`)."
+            "compressed, darker or brighter, or of low contrast (`src/mien/training/degrade.py`)."
         )
     lines += [
         f"- **Recipe**: `recipes/{name}.yaml`, {recipe['epochs']} epochs, seed {recipe['seed']}, {origin['device']}, "

@@ -122,7 +122,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Each class is a bright bar at its own angle, on noise. Training has FER+-like votes for the first 100.
     """
-    from mien.data.build import build_store
+    from mien.data.build.run import build_store
     from mien.data.sources import open_source
 
     random = np.random.default_rng(0)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from listed import Listed
-from mien.data.build import build_store
+from list_source import Listed
+from mien.data.build.run import build_store
 from mien.data.sources import Sample
 from mien.data.store import Store
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from mien.data.split_settings import Index, SplitPlan, SplitSettings
+from mien.data.build.split_settings import Index, SplitPlan, SplitSettings
 
 
 def index_of(rows: list[tuple], **columns) -> Index:

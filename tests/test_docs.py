@@ -66,7 +66,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_the_build_recipe_of_the_guide_is_one(tmp_path: Path) -> None:
-    from mien.data.build_recipe import load_build_recipe
+    from mien.data.build.recipe import load_build_recipe
 
     (text,) = blocks("yaml", GUIDES)
     (tmp_path / "office.yaml").write_text(text)

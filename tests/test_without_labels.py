@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from eval_store import hot, picture, write_answers
-from listed import Listed
+from list_source import Listed
 from mien.cli.evaluate import notes
-from mien.data.build import build_store
+from mien.data.build.run import build_store
 from mien.data.sources import Sample
 from mien.data.store import Store
 from mien.errors import DataError

@@ -8,8 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import lookalikes
-from lookalikes import affectnet_csv, affectnet_folders, affectnet_npy, affectnet_rows, nothing, split_items, truth_of
+import fake_datasets
+from fake_datasets import (
+    affectnet_csv,
+    affectnet_folders,
+    affectnet_npy,
+    affectnet_rows,
+    nothing,
+    split_items,
+    truth_of,
+)
 from mien.data.sources import affectnet, affectnet_readers, open_source
 from mien.errors import DataError, ImageError
 from mien.imaging import load_rgb
@@ -70,7 +78,7 @@ def test_a_wrong_code_order_is_noticed(tmp_path, monkeypatch):
         assert truth_of(split_items(open_source("affectnet", tmp_path / write.__name__))[0]) == true
         with monkeypatch.context() as patch:
             for module in (affectnet, affectnet_readers):
-                patch.setattr(module, "CODES", tuple(lookalikes.FER2013))
+                patch.setattr(module, "CODES", tuple(fake_datasets.FER2013))
             wrong = truth_of(split_items(open_source("affectnet", tmp_path / write.__name__))[0])
         assert wrong.keys() == true.keys()
         assert wrong != true
@@ -263,7 +271,7 @@ def test_folders(tmp_path, by_name, classes):
 def test_folders_of_no_expression_and_other_files(tmp_path):
     affectnet_folders(tmp_path)
     for name in ("8", "9", "10", "11"):
-        lookalikes.save(tmp_path / "val" / name / "a.jpg", 3)
+        fake_datasets.save(tmp_path / "val" / name / "a.jpg", 3)
     (tmp_path / "train/0/list.txt").write_text("x")
     (tmp_path / "train/0/link.jpg").symlink_to(tmp_path / "gone.jpg")
     source = open_source("affectnet", tmp_path)
@@ -283,7 +291,7 @@ def test_folders_of_no_expression_and_other_files(tmp_path):
 
 
 def no_images(path: Path) -> None:
-    (path / "training.csv").write_text(",".join(lookalikes.AFFECTNET_HEADER) + "\n")
+    (path / "training.csv").write_text(",".join(fake_datasets.AFFECTNET_HEADER) + "\n")
 
 
 def empty_images(path: Path) -> None:
@@ -352,7 +360,7 @@ def test_differences_from_the_published_counts(tmp_path):
 def test_every_picture_of_the_folders_is_kept_or_counted(tmp_path):
     affectnet_folders(tmp_path)
     for place in ("loose.jpg", "train/11/a.jpg", "train/foo/deep/a.jpg", "val/loose.jpg"):
-        lookalikes.save(tmp_path / place, 1)
+        fake_datasets.save(tmp_path / place, 1)
     samples, drops = split_items(open_source("affectnet", tmp_path))
     outside = [d.where for d in drops if d.reason == "image outside of the class folders"]
     assert sorted(outside) == ["loose.jpg", "train/11/a.jpg", "train/foo/deep/a.jpg", "val/loose.jpg"]
@@ -366,7 +374,7 @@ def test_every_picture_beside_the_npy_files_is_kept_or_counted(tmp_path, monkeyp
     images = tmp_path / "train_set/images"
     first = min(images.glob("*.jpg"), key=lambda file: int(file.stem))
     for place in (first.with_suffix(".png"), images / "sub" / first.name, tmp_path / "train_set/loose.jpg"):
-        lookalikes.save(place, 1)
+        fake_datasets.save(place, 1)
     listed = Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda folder: iter(sorted(listed(folder), reverse=turned)))
     samples, drops = split_items(open_source("affectnet", tmp_path))

@@ -9,7 +9,7 @@ from mien.data.audit import findings
 from mien.data.audit.copies import find_copies
 from mien.data.audit.faces import count_faces
 from mien.data.audit.index import Picture, brightness, fetch, paths, pixel_digest, read_index
-from mien.data.duplicates import exact_duplicates, groups_within, near_duplicates
+from mien.data.near_duplicates import exact_duplicates, groups_within, near_duplicates
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import Store
 from mien.errors import DataError

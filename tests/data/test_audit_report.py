@@ -327,7 +327,7 @@ def test_importing_the_command_is_light():
 @pytest.mark.slow
 def test_fer2013_has_what_the_spec_says(fer2013_dir, tmp_path):
     """SPEC §5 and issue 4, point 3, from the files to the report."""
-    from mien.data.build import build_store
+    from mien.data.build.run import build_store
     from mien.data.sources import open_source
 
     build_store([open_source("fer2013", fer2013_dir)], tmp_path / "store")

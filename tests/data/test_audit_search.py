@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from mien.data.audit import search
 from mien.data.audit.search import alike_pairs, components, near_pairs, numbered
-from mien.data.duplicates import _close_pairs, block_averages, groups_within
+from mien.data.near_duplicates import _close_pairs, block_averages, groups_within
 from mien.errors import UsageError
 
 

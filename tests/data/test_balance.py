@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from mien.data import balance
-from mien.data.balance import (
+from mien.data.build import balance
+from mien.data.build.balance import (
     BalancedOrder,
     Variation,
     can_vary,
@@ -22,8 +22,8 @@ from mien.data.balance import (
     plan_balance,
     variations,
 )
-from mien.data.split_settings import Index, SplitPlan, SplitSettings
-from mien.data.splits import plan_splits
+from mien.data.build.split_settings import Index, SplitPlan, SplitSettings
+from mien.data.build.splits import plan_splits
 from mien.errors import DataError, UsageError
 
 OFF = Variation(rotate=0, autocontrast=0, mirror=0, shift=0, scale=0, brightness=0)
@@ -255,7 +255,7 @@ def test_what_is_no_picture(wrong):
 def test_the_same_bytes_in_another_process():
     code = (
         "import hashlib, numpy as np\n"
-        "from mien.data.balance import variations\n"
+        "from mien.data.build.balance import variations\n"
         "image = np.arange(48 * 48 * 3, dtype=np.uint64).reshape(48, 48, 3) ** 2 % 251\n"
         "made = variations(image.astype(np.uint8), 4, 2**62)\n"
         "print(hashlib.sha256(b''.join(m.tobytes() for m in made)).hexdigest())\n"

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from figure_texts import overlaps, shown
-from mien.data import balance_figure as module
-from mien.data.balance_figure import balance_figure
+from mien.data.build import balance_figure as module
+from mien.data.build.balance_figure import balance_figure
 from mien.errors import DataError, MissingExtra, OutputError
 from mien.labels import EIGHT, SEVEN
 

@@ -10,12 +10,12 @@ import yaml
 from build_cases import blob, pixels_of, rows_of
 from PIL import Image
 
-from listed import Listed
-from mien.data import parts, shards
-from mien.data.build import build_store
-from mien.data.plan import BalanceSettings, near_groups
+from list_source import Listed
+from mien.data.build import parts, shards
+from mien.data.build.normalise import Standard
+from mien.data.build.plan import BalanceSettings, near_groups
+from mien.data.build.run import build_store
 from mien.data.sources import Drop, Sample, open_source
-from mien.data.standard import Standard
 from mien.data.store import Store
 from mien.errors import UsageError
 from mien.labels import SEVEN
@@ -203,7 +203,7 @@ def test_row_groups_end_by_bytes_too(tmp_path, monkeypatch):
 
 
 def test_near_groups_are_those_of_the_definition():
-    from mien.data.duplicates import block_averages, groups_within
+    from mien.data.near_duplicates import block_averages, groups_within
 
     images = np.stack([blob(i % 30) for i in range(90)])
     images[7] = blob(3)[:, ::-1]

@@ -11,21 +11,21 @@ import pytest
 from build_cases import blob, hidden, tree
 from PIL import Image
 
-from listed import Listed
-from mien.data.build import build_store
+from list_source import Listed
+from mien.data.build.normalise import Standard
+from mien.data.build.run import build_store
+from mien.data.build.split_settings import SplitSettings
+from mien.data.build.staging import Staging
 from mien.data.sources import Sample, open_source
-from mien.data.split_settings import SplitSettings
-from mien.data.standard import Standard
 from mien.data.store import Store
-from mien.data.workplace import Workplace
 from mien.errors import DataError, OutputError
 
 BUILD = """
 import os, signal, sys
-from mien.data import build, parts, workplace
-from mien.data.plan import BalanceSettings
+from mien.data.build import parts, run as build, staging
+from mien.data.build.plan import BalanceSettings
 from mien.data.sources import open_source
-from mien.data.standard import Standard
+from mien.data.build.normalise import Standard
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -49,7 +49,7 @@ def main(folder, out, workers, moment="", number="0"):
     if moment == "SUMMARY":
         build.write_summary = die
     if moment == "MOVE":
-        workplace.Path.rename = counted(workplace.Path.rename)
+        staging.Path.rename = counted(staging.Path.rename)
     build.build_store(
         [open_source("folder", folder)], out, standard=Standard(size=48, color="rgb"), workers=int(workers),
         balance=BalanceSettings(target=14), progress=progress,
@@ -227,7 +227,7 @@ def test_two_builds_never_write_one_store(tmp_path):
     out = tmp_path / "store"
     source = Listed([Sample("a", blob(1), "sad", "training")])
     with (
-        Workplace(out, {"another": "build"}),
+        Staging(out, {"another": "build"}),
         pytest.raises(OutputError, match=r"expected to be alone with .*another build"),
     ):
         build_store([source], out)

@@ -14,10 +14,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mien.cli.data import data_app
-from mien.data.build_recipe import load_build_recipe, split_source
-from mien.data.plan import BalanceSettings
-from mien.data.split_settings import SplitSettings
-from mien.data.standard import Standard
+from mien.data.build.normalise import Standard
+from mien.data.build.plan import BalanceSettings
+from mien.data.build.recipe import load_build_recipe, split_source
+from mien.data.build.split_settings import SplitSettings
 from mien.documents import shipped
 from mien.errors import RecipeError, UsageError
 from mien.labels import SEVEN
@@ -254,7 +254,7 @@ def test_an_old_stores_stats_still_show(tmp_path, small):
 def test_an_interrupted_command_says_that_it_can_go_on(tmp_path):
     """Ctrl-C, as a terminal sends it: to the whole group of processes. No traceback, no store, and what to do."""
     folder(tmp_path / "one", each=400)
-    code = "import mien.data.parts as p; p.ITEMS = 8; from mien.cli.app import main; main()"
+    code = "import mien.data.build.parts as p; p.ITEMS = 8; from mien.cli.app import main; main()"
     words = ["data", "build", "--source", f"folder={tmp_path / 'one'}", "-o", str(tmp_path / "store"), "--workers", "2"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import lookalikes
-from lookalikes import ckplus_crops, ckplus_extended, ckplus_official, nothing, split_items, truth_of
+import fake_datasets
+from fake_datasets import ckplus_crops, ckplus_extended, ckplus_official, nothing, split_items, truth_of
 from mien.data.sources import ckplus, open_source
 from mien.errors import DataError, ImageError
 from mien.imaging import load_rgb
@@ -43,7 +43,7 @@ def test_landmarks_are_read_where_they_are(tmp_path):
 def test_a_wrong_code_order_is_noticed(tmp_path, monkeypatch):
     """Negative control: read in FER2013's order, the labels differ from what was written."""
     true = ckplus_official(tmp_path)
-    monkeypatch.setattr(ckplus, "CODES", tuple(lookalikes.FER2013))
+    monkeypatch.setattr(ckplus, "CODES", tuple(fake_datasets.FER2013))
     samples, _ = split_items(open_source("ckplus", tmp_path))
     assert truth_of(samples).keys() == true.keys()
     assert truth_of(samples) != true
@@ -119,7 +119,7 @@ def test_crops_without_a_subject_are_dropped(tmp_path):
 def test_every_picture_of_the_crops_is_kept_or_counted(tmp_path):
     ckplus_crops(tmp_path)
     for place in ("bored/S010_004_00000017.png", "bored/deep/S010_004_00000018.png", "S011_001_00000001.png"):
-        lookalikes.save(tmp_path / place, 1)
+        fake_datasets.save(tmp_path / place, 1)
     (tmp_path / "README.txt").write_text("no picture, and in no class")
     samples, drops = split_items(open_source("ckplus", tmp_path))
     assert [(d.where, d.reason) for d in drops] == [
@@ -134,9 +134,9 @@ def test_a_second_picture_of_one_frame_and_those_of_no_sequence_are_counted(tmp_
     true = ckplus_official(tmp_path)
     images = tmp_path / "cohn-kanade-images"
     for place in ("S005/001/S005_001_00000001.tiff", "S005/S005_001_00000001.png", "loose.png", "other/001/x.png"):
-        lookalikes.save(images / place, 1)
+        fake_datasets.save(images / place, 1)
     before, _ = split_items(open_source("ckplus", tmp_path))
-    lookalikes.save(images / "S005/001/again/S005_001_00000001.png", 1)
+    fake_datasets.save(images / "S005/001/again/S005_001_00000001.png", 1)
     samples, drops = split_items(open_source("ckplus", tmp_path))
     assert truth_of(samples) == truth_of(before) == true
     assert [(d.where.partition("/")[2], d.reason) for d in drops if "label" not in d.reason] == [
@@ -154,7 +154,7 @@ def test_a_second_picture_of_one_frame_and_those_of_no_sequence_are_counted(tmp_
 def test_folders_behind_links_are_read_once_and_loops_are_told(tmp_path):
     root = tmp_path / "CK+48"
     true = ckplus_crops(root)
-    lookalikes.save(tmp_path / "elsewhere/more/S999_001_00000003.png", 1)
+    fake_datasets.save(tmp_path / "elsewhere/more/S999_001_00000003.png", 1)
     for name, target in (
         ("linked", tmp_path / "elsewhere"), ("twice", tmp_path / "elsewhere/more"), ("up", tmp_path),
         ("around", root), ("self", root / "fear"),
@@ -218,8 +218,8 @@ def half_of_the_classes(path: Path) -> None:
 
 
 def other_names(path: Path) -> None:
-    for name in lookalikes.CK48_NAMES.values():
-        lookalikes.save(path / name / "im1.png", 1)
+    for name in fake_datasets.CK48_NAMES.values():
+        fake_datasets.save(path / name / "im1.png", 1)
 
 
 def no_pixels(path: Path) -> None:

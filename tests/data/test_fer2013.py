@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookalikes import nothing
-from mien.data.build import build_store
+from fake_datasets import nothing
+from mien.data.build.run import build_store
 from mien.data.sources import Drop, Sample, UsageError, open_source
 from mien.data.sources.fer2013 import EXPECTED, differences
 from mien.data.store import Store

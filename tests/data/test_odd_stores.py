@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mien.data.build import build_store
+from mien.data.build.normalise import Standard
+from mien.data.build.run import build_store
 from mien.data.sources import open_source
-from mien.data.standard import Standard
 from mien.data.store import Store
 from mien.errors import DataError
 from mien.preprocess import Preprocess

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lookalikes import FER2013, True_, save, split_items, truth_of
+from fake_datasets import FER2013, True_, save, split_items, truth_of
 from mien.data.sources import open_source, own_labels
 from mien.errors import DataError, UsageError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lookalikes import CODES_WARNING, FER2013, True_, save, split_items, truth_of
+from fake_datasets import CODES_WARNING, FER2013, True_, save, split_items, truth_of
 from mien.data.sources import open_source
 from mien.errors import DataError
 from mien.imaging import load_rgb

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lookalikes import CODES_WARNING, FER2013, encoded, face, save, split_items
+from fake_datasets import CODES_WARNING, FER2013, encoded, face, save, split_items
 from mien.data.sources import open_source
 from mien.errors import DataError
 from mien.imaging import load_rgb

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lookalikes import CODES_WARNING, encoded, save, split_items
+from fake_datasets import CODES_WARNING, encoded, save, split_items
 from mien.data.sources import open_source
 from mien.errors import DataError
 
@@ -199,7 +199,7 @@ def test_shards_of_one_name_are_told_apart(tmp_path):
 
 
 def test_a_store_of_ours_without_what_was_generated(tmp_path):
-    from mien.data.shards import schema
+    from mien.data.build.shards import schema
 
     votes, points = [0, 8, 0, 0, 1, 0, 0, 0, 1, 0], [1.0, 2.0, 3.0, 4.0]
     row = {"label": "happy", "label_code": 3, "source": "a", "split": "training", "group": "s1", "valence": 0.5}

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from build_cases import blob, fer2013_csv, png
 
-from listed import Listed
-from mien.data.build import build_store
-from mien.data.plausible import FITTING, ROWS, STRETCH, with_votes_that_fit
+from list_source import Listed
+from mien.data.build.plausible import FITTING, ROWS, STRETCH, with_votes_that_fit
+from mien.data.build.run import build_store
 from mien.data.sources import VOTE_NAMES, Sample, open_source
 from mien.data.store import Store
 from mien.errors import DataError

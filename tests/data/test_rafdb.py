@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import lookalikes
-from lookalikes import nothing, rafdb_folders, rafdb_official, split_items, truth_of
+import fake_datasets
+from fake_datasets import nothing, rafdb_folders, rafdb_official, split_items, truth_of
 from mien.data.sources import open_source, rafdb
 from mien.errors import DataError, ImageError, UsageError
 from mien.imaging import load_rgb
@@ -53,8 +53,8 @@ def test_official_with_originals_alone_gives_photos_with_boxes_and_points(tmp_pa
 def test_aligned_images_that_the_list_does_not_name_are_counted(tmp_path):
     true = rafdb_official(tmp_path)
     aligned = tmp_path / "Image/aligned"
-    lookalikes.save(aligned / "train_99999_aligned.jpg", 1)
-    lookalikes.save(aligned / "deep/train_00001_aligned.jpg", 1)
+    fake_datasets.save(aligned / "train_99999_aligned.jpg", 1)
+    fake_datasets.save(aligned / "deep/train_00001_aligned.jpg", 1)
     (aligned / "notes.txt").write_text("x")
     samples, drops = split_items(open_source("rafdb", tmp_path))
     assert truth_of(samples) == true
@@ -68,7 +68,7 @@ def test_aligned_images_that_the_list_does_not_name_are_counted(tmp_path):
 def test_every_picture_of_the_folders_is_kept_or_counted(tmp_path):
     rafdb_folders(tmp_path)
     for place in ("extra/1/a.jpg", "loose.jpg", "test/loose.jpg", "train/bored/a.jpg"):
-        lookalikes.save(tmp_path / place, 1)
+        fake_datasets.save(tmp_path / place, 1)
     (tmp_path / "train_labels.csv").write_text("image,label")
     samples, drops = split_items(open_source("rafdb", tmp_path))
     assert sorted(d.where for d in drops) == ["extra/1/a.jpg", "loose.jpg", "test/loose.jpg", "train/bored/a.jpg"]
@@ -99,7 +99,7 @@ def test_a_wrong_code_order_is_noticed(tmp_path, monkeypatch):
     for write in (rafdb_official, rafdb_folders):
         true = write(tmp_path / write.__name__)
         with monkeypatch.context() as patch:
-            patch.setattr(rafdb, "CODES", tuple(lookalikes.FER2013)[:7])
+            patch.setattr(rafdb, "CODES", tuple(fake_datasets.FER2013)[:7])
             assert truth_of(split_items(open_source("rafdb", tmp_path / write.__name__))[0]) != true
         with monkeypatch.context() as patch:
             patch.setattr(rafdb, "first_code", lambda codes, base, where: 0)
@@ -131,7 +131,7 @@ def test_without_0_and_7_the_user_is_asked_and_the_answer_taken(tmp_path, layout
     one = truth_of(split_items(open_source("rafdb:one-based", tmp_path))[0])
     assert one == {path: t for path, t in true.items() if t.label != "neutral"}
     zero = truth_of(split_items(open_source("rafdb:zero-based", tmp_path))[0])
-    after = dict(zip(lookalikes.RAFDB, list(lookalikes.RAFDB)[1:], strict=False))
+    after = dict(zip(fake_datasets.RAFDB, list(fake_datasets.RAFDB)[1:], strict=False))
     assert {path: t.label for path, t in zero.items()} == {path: after[t.label] for path, t in one.items()}
 
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mien.data.split_settings import Index, SplitSettings
-from mien.data.splits import plan_splits
-from mien.data.stratify import apportion, components
+from mien.data.build.split_settings import Index, SplitSettings
+from mien.data.build.splits import plan_splits
+from mien.data.build.stratify import apportion, components
 from mien.errors import DataError
 from split_cases import check, index_of, reordered, singles, table, ties
 

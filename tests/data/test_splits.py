@@ -6,9 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mien.data import split_settings as words
-from mien.data.split_settings import Index, SplitSettings
-from mien.data.splits import plan_splits
+from mien.data.build import split_settings as words
+from mien.data.build.split_settings import Index, SplitSettings
+from mien.data.build.splits import plan_splits
 from mien.errors import DataError, UsageError
 from mien.labels import code
 from split_cases import PAPER_A, check, index_of, singles, table
@@ -289,7 +289,7 @@ def test_settings_for_the_summary():
 @pytest.mark.fer2013
 @pytest.mark.slow
 def test_fer2013(fer2013_dir):
-    from mien.data.duplicates import groups_within
+    from mien.data.near_duplicates import groups_within
     from mien.data.sources import open_source
 
     samples = list(open_source("fer2013", fer2013_dir).stream())

@@ -10,12 +10,12 @@ import pytest
 from build_cases import class_folders, rows_of, tree
 from PIL import Image
 
-from listed import Listed
-from lookalikes import rafdb_folders
-from mien.data import shards
-from mien.data.build import build_store
+from fake_datasets import rafdb_folders
+from list_source import Listed
+from mien.data.build import shards
+from mien.data.build.normalise import Standard
+from mien.data.build.run import build_store
 from mien.data.sources import Sample, open_source
-from mien.data.standard import Standard
 from mien.data.store import Store
 from mien.errors import DataError, OutputError
 
@@ -105,9 +105,9 @@ def test_a_kill_leaves_no_half_store_and_the_next_build_goes_through(tmp_path):
     """The process dies without clean-up after a part is on the disk, once with an old store in place."""
     script = """
 import os, sys, numpy as np
-from mien.data import build, parts
+from mien.data.build import parts, run as build
 from mien.data.sources import Sample
-from mien.data.standard import Standard
+from mien.data.build.normalise import Standard
 parts.ITEMS = 2
 class Dying:
     name, layout, files, warnings, licence = "dying", "list", (), (), "none"

@@ -9,12 +9,12 @@ import pytest
 from build_cases import blob, fer2013_csv, png
 from typer.testing import CliRunner
 
-from listed import Listed
-from lookalikes import rafdb_official, save, split_items, truth_of
+from fake_datasets import rafdb_official, save, split_items, truth_of
+from list_source import Listed
 from mien.cli.data import data_app
-from mien.data.build import build_store
+from mien.data.build.normalise import Standard
+from mien.data.build.run import build_store
 from mien.data.sources import Sample, open_source
-from mien.data.standard import Standard
 from mien.errors import DataError
 from mien.labels import SEVEN, is_empty, whole
 

@@ -16,7 +16,7 @@ def pair(a: int, b: int, c: int, d: int) -> tuple[np.ndarray, np.ndarray]:
     return first, np.repeat([True, False, True, False], [a, b, c, d])
 
 
-def by_hand(b: int, c: int) -> float:
+def reference_training(b: int, c: int) -> float:
     """Twice the tail of a fair coin, at most 1."""
     n = b + c
     return min(1.0, 2 * sum(comb(n, i) for i in range(min(b, c) + 1)) / 2**n)
@@ -30,22 +30,22 @@ def test_a_textbook_table() -> None:
     found = mcnemar(*pair(794, 150, 86, 570))
     assert (found["both_right"], found["only_first"], found["only_second"], found["both_wrong"]) == (794, 150, 86, 570)
     assert (found["discordant"], found["method"]) == (236, "exact binomial")
-    assert found["p"] == pytest.approx(by_hand(150, 86), rel=1e-9)
+    assert found["p"] == pytest.approx(reference_training(150, 86), rel=1e-9)
     assert found["p"] < 1e-4
     assert mcnemar(*pair(794, 150, 150, 506))["p"] == 1  # the control: symmetric tables show nothing
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (0, 5), (3, 9), (10, 10), (40, 61)])
 def test_few_discordant_pairs_are_a_coin(b: int, c: int) -> None:
-    assert mcnemar_p(b, c)[0] == pytest.approx(by_hand(b, c))
-    assert mcnemar_p(c, b)[0] == pytest.approx(by_hand(b, c))
+    assert mcnemar_p(b, c)[0] == pytest.approx(reference_training(b, c))
+    assert mcnemar_p(c, b)[0] == pytest.approx(reference_training(b, c))
 
 
 def test_many_discordant_pairs_use_the_approximation_and_it_is_close() -> None:
     for b, c in ((540, 500), (700, 600), (505, 505), (560, 450)):
         p, method = mcnemar_p(b, c)
         assert method.startswith("chi-squared")
-        assert p == pytest.approx(by_hand(b, c), abs=1e-3)
+        assert p == pytest.approx(reference_training(b, c), abs=1e-3)
     p, _ = mcnemar_p(540, 500)
     from math import erfc, sqrt
 

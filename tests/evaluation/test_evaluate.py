@@ -81,7 +81,7 @@ def test_held_back_labels_are_predicted_and_not_scored(make_model, small_store: 
     """As with the real PrivateTest: a store whose split has no labels."""
     import pyarrow as pa
 
-    from mien.data.build import build_store
+    from mien.data.build.run import build_store
     from mien.data.sources import open_source
 
     source = tmp_path / "source"

@@ -10,9 +10,9 @@ import pytest
 
 from eval_store import hot, leaky_store, picture, write_answers
 from figure_texts import overlaps
-from listed import Listed
+from list_source import Listed
 from mien import drawing
-from mien.data.build import build_store
+from mien.data.build.run import build_store
 from mien.data.sources import Sample
 from mien.data.store import Store
 from mien.evaluation import html, page, page_figures

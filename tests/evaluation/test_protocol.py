@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from eval_store import hot, leaky_store, write_answers
-from mien.data.duplicates import block_averages
+from mien.data.near_duplicates import block_averages
 from mien.data.store import Store, spread
 from mien.errors import DataError, UsageError
-from mien.evaluation import metrics, protocol, seven
+from mien.evaluation import metrics, protocol, seven_class
 from mien.evaluation.answers import read_answers
 from mien.evaluation.evaluate import evaluate, evaluate_answers
+from mien.evaluation.label_permutation import better_names
 from mien.evaluation.leak import leak_effect
-from mien.evaluation.mixed_up import better_names
 from mien.evaluation.outputs import read_predictions
 from mien.evaluation.predictors import load_predictor
 from mien.labels import EIGHT, SEVEN
@@ -173,11 +173,11 @@ def test_seven_class_readings_of_an_eight_class_model(eight: Store, tmp_path: Pa
 
 def test_nothing_but_contempt_is_a_failure_when_read_closed() -> None:
     p = np.eye(8)[[7, 3]]
-    shut, names = seven.closed(p, EIGHT)
+    shut, names = seven_class.closed(p, EIGHT)
     assert names == SEVEN
     assert np.isnan(shut[0]).all()
     assert shut[1].argmax() == 3
-    assert not seven.applies(SEVEN)
+    assert not seven_class.applies(SEVEN)
 
 
 def test_a_seven_class_model_is_not_asked_about_contempt(eight: Store, tmp_path: Path) -> None:

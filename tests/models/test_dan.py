@@ -13,8 +13,8 @@ from mien.errors import RecipeError
 from mien.models import registry
 from mien.models.auxiliary import AuxiliaryLosses
 from mien.models.baselines.dan import DistractYourAttention
-from mien.models.layers.affinity import AffinityLoss, partition_loss
 from mien.models.layers.cross_attention_head import CrossAttentionHead, SpatialAttention
+from mien.models.losses.affinity import AffinityLoss, partition_loss
 
 ENTRY = registry.spec("dan")
 

@@ -14,7 +14,7 @@ from mien.errors import RecipeError
 from mien.models import registry
 from mien.models.auxiliary import AuxiliaryLosses
 from mien.models.baselines.efficientnet_b2_multitask import EfficientNetMultitask
-from mien.models.layers.concordance import concordance_loss
+from mien.models.losses.concordance import concordance_loss
 
 ENTRY = registry.spec("efficientnet_b2_multitask")
 SIDE = 32

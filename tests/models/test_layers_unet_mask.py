@@ -55,7 +55,7 @@ def double(x: Tensor, level: nn.Module) -> Tensor:
     return x
 
 
-def by_hand(mask: UNetMask, x: Tensor, *, eca: bool = True, swapped: bool = False) -> Tensor:
+def reference_training(mask: UNetMask, x: Tensor, *, eca: bool = True, swapped: bool = False) -> Tensor:
     """Depth 1, first_level=True, step by step."""
 
     def gate(x: Tensor, layer: nn.Module) -> Tensor:
@@ -77,9 +77,9 @@ def test_equals_its_steps_written_out(side: int) -> None:
     mask, x = UNetMask(16, depth=1).eval(), torch.randn(2, 16, side, side)
     with torch.no_grad():
         y = mask(x)
-        torch.testing.assert_close(y, by_hand(mask, x))
-        assert not torch.allclose(y, by_hand(mask, x, eca=False), atol=1e-3)
-        assert not torch.allclose(y, by_hand(mask, x, swapped=True), atol=1e-3)
+        torch.testing.assert_close(y, reference_training(mask, x))
+        assert not torch.allclose(y, reference_training(mask, x, eca=False), atol=1e-3)
+        assert not torch.allclose(y, reference_training(mask, x, swapped=True), atol=1e-3)
 
 
 def test_the_last_block_of_the_second_reading() -> None:

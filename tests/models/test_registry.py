@@ -109,7 +109,7 @@ def test_a_dead_proxy_is_found_out_in_seconds(monkeypatch: pytest.MonkeyPatch) -
 
     from huggingface_hub import constants
 
-    from mien.models.trunks import _cached_only_when_offline
+    from mien.models.backbones import _cached_only_when_offline
 
     with socket.socket() as taken:  # bound, and nobody listens
         taken.bind(("127.0.0.1", 0))

@@ -37,15 +37,15 @@ def test_mask_of_depth_two_out_of_timms_blocks(training: bool, side: int) -> Non
     blocks = [timms_block(m) for m in mask.modules() if isinstance(m, ResidualBlock)]
     assert len(blocks) == 4
 
-    def by_hand(keep: float) -> Tensor:
+    def reference_training(keep: float) -> Tensor:
         skip = blocks[0](x)
         low = blocks[1](F.max_pool2d(skip, 2, ceil_mode=True))
         up = mask.ups[0](low)[:, :, :side, :side]
         return blocks[3](blocks[2](torch.cat([up, keep * skip], 1))).softmax(1)
 
     with torch.no_grad():
-        torch.testing.assert_close(mask(x), by_hand(1))
-        assert not torch.allclose(mask(x), by_hand(0), atol=1e-3)
+        torch.testing.assert_close(mask(x), reference_training(1))
+        assert not torch.allclose(mask(x), reference_training(0), atol=1e-3)
 
 
 def test_a_step_up_is_transposed_convolution_norm_relu() -> None:

@@ -145,11 +145,11 @@ def test_mask_statistics() -> None:
     """std(C·M), against the masks; 0 for equal logits; √(C − 1) where each position has chosen one channel."""
     network, x = reduced().eval(), torch.randn(3, 3, 48, 48)
     measured = network.mask_statistics(x)
-    by_hand = [math.sqrt(float(((m * m.shape[1] - 1) ** 2).mean())) for m in network.masks(x)]
+    reference_training = [math.sqrt(float(((m * m.shape[1] - 1) ** 2).mean())) for m in network.masks(x)]
     assert measured == pytest.approx(
-        dict(zip(("stage1", "stage2", "stage3", "stage4"), by_hand, strict=True)), rel=1e-4
+        dict(zip(("stage1", "stage2", "stage3", "stage4"), reference_training, strict=True)), rel=1e-4
     )
-    assert min(by_hand) > 0.05
+    assert min(reference_training) > 0.05
     for unet in network.unets:
         unet.last[0].weight.data.zero_()
         unet.last[0].bias.data.zero_()

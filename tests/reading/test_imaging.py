@@ -255,11 +255,11 @@ def test_lesser_depths_in_wide_integers_are_not_black(top: int, mode: str) -> No
 
 
 def test_a_pipe_without_a_writer_does_not_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mien.imaging.PIPE_WAIT_S", 0.05)
+    monkeypatch.setattr("mien.imaging.load.PIPE_WAIT_S", 0.05)
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)
     assert error_of(pipe).type == "unreadable"
-    monkeypatch.setattr("mien.imaging.PIPE_WAIT_S", 30)
+    monkeypatch.setattr("mien.imaging.load.PIPE_WAIT_S", 30)
     writer = threading.Thread(target=lambda: pipe.write_bytes(encode(GREY, "PNG")))
     writer.start()
     assert np.array_equal(load_rgb(pipe)[..., 0], GREY)

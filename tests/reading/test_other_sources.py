@@ -151,7 +151,7 @@ def test_data_urls(text: str, reader: Reader) -> None:
 
 
 def test_every_length_of_padding() -> None:
-    from mien.data_url import decode
+    from mien.imaging.data_url import decode
 
     for length in range(9):
         raw = bytes(range(length))

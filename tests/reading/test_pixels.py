@@ -115,7 +115,7 @@ def test_layouts_of_arrays() -> None:
 
 def test_a_large_array_is_converted_by_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     right = load_rgb(levels(4095).astype(np.uint16))
-    monkeypatch.setattr("mien.pixels._BAND", 100)
+    monkeypatch.setattr("mien.imaging.pixels._BAND", 100)
     assert np.array_equal(load_rgb(levels(4095).astype(np.uint16)), right)
 
 
@@ -226,7 +226,7 @@ def test_differences_between_pixels_are_summed(kind: str, order: str) -> None:
 
 def test_differences_of_bytes_are_summed() -> None:
     """Predictor 3, by libtiff's own encoder through Pillow; grey, since it writes no other floats."""
-    from mien.deep import tiff_samples
+    from mien.imaging.deep import tiff_samples
 
     array = np.random.default_rng(0).random((21, 30)).astype(np.float32)
     buffer = BytesIO()

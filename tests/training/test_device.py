@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mien.data import augment
-from mien.data.loader import CropDataset, make_loader
 from mien.models.masked_image import MaskedImageModel
 from mien.preprocess import Preprocess
+from mien.training import augment
 from mien.training.device import place, seed_dropout, tf32
+from mien.training.loader import CropDataset, make_loader
 from mien.training.networks import build_network, recipe_preprocess
 from mien.training.objectives import build_objective
 from mien.training.optimizers import build_optimizer

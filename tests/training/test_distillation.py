@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from by_hand import by_hand
 from mien.data.store import Store
 from mien.preprocess import Preprocess
 from mien.training import objectives
 from mien.training.module import FerModule
 from mien.training.networks import load_network
+from reference_training import reference_training
 from tiny_networks import Tiny, tiny_recipe
 from tiny_runs import TrainTiny, close
 
@@ -42,7 +42,7 @@ def test_a_student_follows_the_mean_of_its_teachers_probabilities(
         return torch.softmax(logits(images) / SOFT, 2).mean(0)
 
     store = Store.open(small_store)
-    expected = by_hand(recipe, store, soft_answers=mean)
+    expected = reference_training(recipe, store, soft_answers=mean)
     run = train_tiny(recipe)
     assert close(run.now, expected.states[-1])
     assert run.column("train_loss") == pytest.approx(expected.losses, abs=2e-5)
@@ -53,7 +53,7 @@ def test_a_student_follows_the_mean_of_its_teachers_probabilities(
         lambda images: torch.softmax(logits(images), 2).mean(0),
         lambda images: (torch.softmax(logits(images) / SOFT, 2) * torch.tensor([0.5, 0.3, 0.2]).view(3, 1, 1)).sum(0),
     ):
-        other = by_hand(recipe, store, soft_answers=wrong)
+        other = reference_training(recipe, store, soft_answers=wrong)
         assert abs(other.losses[0] - expected.losses[0]) > 1e-3
         assert not close(run.now, other.states[-1], atol=1e-4)
 

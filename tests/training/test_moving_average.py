@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from by_hand import moving_average
 from mien.training.module import FerModule
 from mien.training.networks import load_network
+from reference_training import moving_average
 from tiny_networks import tiny_recipe
 from tiny_runs import Run, TrainTiny, close, same
 

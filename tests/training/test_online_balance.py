@@ -17,7 +17,7 @@ from small_run import small_recipe
 @pytest.fixture(scope="module")
 def lopsided(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """101 pictures of Training, most of them of one class; 14 of PublicTest."""
-    from mien.data.build import build_store
+    from mien.data.build.run import build_store
     from mien.data.sources import open_source
 
     random = np.random.default_rng(1)

@@ -11,11 +11,11 @@ import torch
 from torch.nn import functional as F
 from two_processes import BUSY, SHARED
 
-from by_hand import by_hand
-from mien.data.build import build_store
+from mien.data.build.run import build_store
 from mien.data.sources import open_source
 from mien.data.store import Store
 from mien.training.networks import load_network
+from reference_training import reference_training
 from tiny_runs import Run, close, same
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_networks")]
@@ -46,7 +46,7 @@ def job(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_parts_clipping_momentum_sam_and_averages_are_those_of_the_whole_batch(job: Path, small_store: Path) -> None:
     run, store = Run(job / "shared"), Store.open(small_store)
-    expected = by_hand(SHARED, store)
+    expected = reference_training(SHARED, store)
     assert len(expected.states) == 10
     assert close(run.now, expected.states[-1], atol=1e-5)
     assert close(run.saved, expected.average, atol=1e-5)
@@ -56,7 +56,7 @@ def test_parts_clipping_momentum_sam_and_averages_are_those_of_the_whole_batch(j
     # Controls: what is not the whole batch's is further away than the comparison lets pass.
     unclipped = SHARED.optimizer.model_copy(update={"clip_norm": None})
     for change in ({"optimizer": unclipped}, {"ema": None}):
-        other = by_hand(SHARED.model_copy(update=change), store)
+        other = reference_training(SHARED.model_copy(update=change), store)
         assert not close(run.saved, other.average or other.states[-1], atol=1e-3)
 
 

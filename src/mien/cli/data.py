@@ -14,7 +14,7 @@ from mien.cli.data_audit import audit
 from mien.errors import DataError, RecipeError, UsageError
 
 if TYPE_CHECKING:
-    from mien.data.build_recipe import BuildRecipe
+    from mien.data.build.recipe import BuildRecipe
 
 data_app = typer.Typer(
     name="data", no_args_is_help=True, help="Build a store from public data sets, and look at what it holds."
@@ -73,8 +73,8 @@ def build(
     if recipe is None and not source:
         raise typer.BadParameter("expected a recipe, or --source NAME=PATH (which may repeat)")
     from mien.cli.data_progress import BuildProgress
-    from mien.data.build import build_store, check_target
-    from mien.data.workplace import home_of
+    from mien.data.build.run import build_store, check_target
+    from mien.data.build.staging import home_of
 
     check_target(out, overwrite=overwrite)
     options = {"size": size, "color": color, "labels": labels, "detector": detector, "seed": seed}
@@ -124,7 +124,7 @@ data_app.command("audit")(audit)
 def _recipe(recipe: str | None, sources: list[str], options: dict[str, Any]) -> "BuildRecipe":
     """The recipe of this build, from a file, options, or both. Raises UsageError, RecipeError."""
     from mien.cli.extras import require
-    from mien.data.build_recipe import load_build_recipe, split_source
+    from mien.data.build.recipe import load_build_recipe, split_source
     from mien.errors import UsageError
 
     if recipe is not None:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from mien import labels as label_set
-from mien.data.parts import UNLABELLED
-from mien.data.plan import BalanceSettings, BuildPlan
-from mien.data.shards import SplitWriter
+from mien.data.build.normalise import AUTO, LABELS, Standard
+from mien.data.build.parts import UNLABELLED
+from mien.data.build.plan import BalanceSettings, BuildPlan
+from mien.data.build.shards import SplitWriter
+from mien.data.build.split_settings import SplitSettings
 from mien.data.sources import Drop, Source
-from mien.data.split_settings import SplitSettings
-from mien.data.standard import AUTO, LABELS, Standard
 from mien.data.store import FORMAT, SUMMARY
 
 _SPLITS = ("training", "train", "validation", "public_test", "private_test", "test")

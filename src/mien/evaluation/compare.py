@@ -5,9 +5,9 @@ are evaluated once; the evaluation stays in ``RUN/evaluation/<split>[-tta][-limi
 long as store, checkpoint, seed and the format of reports are the same. ONNX files take seconds and are evaluated anew.
 
 All rows are over the same images in the same order, or there is no table. Where some models have eight classes and
-others seven, all are read with seven, closed (``seven.py``); where all have seven, images of contempt are left out. The
-table says so. Figures are computed here, from the predictions; parameters, pace and the cross-fitted ECE come from the
-reports.
+others seven, all are read with seven, closed (``seven_class.py``); where all have seven, images of contempt are
+left out. The table says so. Figures are computed here, from the predictions; parameters, pace and the cross-fitted ECE
+come from the reports.
 """
 
 import json
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from mien.data.store import Store
 from mien.errors import DataError, UsageError
-from mien.evaluation import comparisons, metrics, seven
+from mien.evaluation import comparisons, metrics, seven_class
 from mien.evaluation.costs import cost_of_recipe, sha256
 from mien.evaluation.evaluate import REPORT_FORMAT, evaluate
 from mien.evaluation.outputs import PREDICTIONS, Written, read_predictions
@@ -148,9 +148,11 @@ def compare_models(rows: Sequence[Evaluated], *, seed: int = 0) -> dict[str, Any
     reading = "as answered"
     if len({row.written.labels for row in rows}) > 1:
         reading = "seven classes, closed: contempt images left out, contempt's probability set aside"
-    elif seven.CONTEMPT in truth and seven.CONTEMPT not in rows[0].written.labels:
+    elif seven_class.CONTEMPT in truth and seven_class.CONTEMPT not in rows[0].written.labels:
         reading = "as answered; contempt images left out, no model has that class"
-    asked = np.array([name is not None and (reading == "as answered" or name != seven.CONTEMPT) for name in truth])
+    asked = np.array(
+        [name is not None and (reading == "as answered" or name != seven_class.CONTEMPT) for name in truth]
+    )
     probabilities, labels = zip(*(_read(row, reading) for row in rows), strict=True)
     if len(set(labels)) > 1:
         listed = "; ".join(", ".join(names) for names in sorted(set(labels)))
@@ -261,7 +263,7 @@ def _same_images(rows: Sequence[Evaluated]) -> None:
 
 def _read(row: Evaluated, reading: str) -> tuple[NDArray[Any], tuple[str, ...]]:
     p, labels = row.written.probabilities, row.written.labels
-    return seven.closed(p, labels) if reading != "as answered" and seven.applies(labels) else (p, labels)
+    return seven_class.closed(p, labels) if reading != "as answered" and seven_class.applies(labels) else (p, labels)
 
 
 def _accuracy(y: NDArray[np.int64], p: NDArray[Any]) -> dict[str, float]:

@@ -26,7 +26,7 @@ import mien
 from mien import drawing
 from mien.atomic import write_text
 from mien.commit import checkout_commit
-from mien.data.duplicates import groups_within
+from mien.data.near_duplicates import groups_within
 from mien.data.store import Split, Store, spread
 from mien.errors import OutputError, UsageError
 from mien.evaluation import calibration, metrics, page, page_figures, protocol

@@ -1,7 +1,7 @@
 """What duplicates of Training are worth to a model: is it better on images that it may have learned by heart?
 
-*Leak-free* images have no near-duplicate in Training (``data/duplicates.py``). The figure is accuracy on all images
-minus accuracy on the leak-free ones, which is what a result without the leak-free column overstates.
+*Leak-free* images have no near-duplicate in Training (``data/near_duplicates.py``). The figure is accuracy on all
+images minus accuracy on the leak-free ones, which is what a result without the leak-free column overstates.
 """
 
 from typing import Any

@@ -3,7 +3,7 @@
 - Every figure twice: on *all* images, and on the *leak-free* ones, which have no near-duplicate in Training.
 - A failure counts as wrong. Images whose label the model has no class for (contempt, for a model of seven) are left
   out and counted; nothing else ever leaves the denominator.
-- An eight-class model is scored among eight, and read with seven classes in both ways of ``seven.py``.
+- An eight-class model is scored among eight, and read with seven classes in both ways of ``seven_class.py``.
 - Classes stand in label order everywhere, whatever order the model has them in.
 """
 
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DataError
-from mien.evaluation import metrics, seven
+from mien.evaluation import metrics, seven_class
 from mien.evaluation.agreement import agreement
 from mien.evaluation.comparisons import compare
 from mien.evaluation.groups import by_group
+from mien.evaluation.label_permutation import better_names
 from mien.evaluation.leak import leak_effect
-from mien.evaluation.mixed_up import better_names
 from mien.evaluation.ranking import with_top2
 from mien.labels import EIGHT, canonical
 
@@ -83,7 +83,7 @@ def codes_for(labels: Int, names: tuple[str, ...], *, split: str) -> tuple[Int, 
     table = np.array([names.index(name) if name in names else -1 for name in EIGHT])
     codes = table[labels]
     lacking = sorted({EIGHT[code] for code in labels[codes < 0]})
-    if set(lacking) - {seven.CONTEMPT} or (codes < 0).all():
+    if set(lacking) - {seven_class.CONTEMPT} or (codes < 0).all():
         raise DataError(
             f"expected a model with the labels of {split}, got one of {', '.join(names)} without {', '.join(lacking)}"
         )
@@ -95,7 +95,7 @@ def score(case: Case, *, seed: int = 0) -> dict[str, Any]:
     result: dict[str, Any] = {"figures": figures(case, seed=seed)}
     answers = metrics.predicted(case.p)
     result["leak"] = None if case.leak is None else leak_effect(answers == case.y, case.leak, seed=seed)
-    if seven.applies(case.labels):
+    if seven_class.applies(case.labels):
         result["seven_classes"] = _seven_classes(case, seed=seed)
     votes = {
         name: agreement(part.y, metrics.predicted(part.p), part.votes, case.labels, seed=seed)
@@ -134,15 +134,15 @@ def difference(y: Int, first: Float32, second: Float32, leak: Bool | None, *, se
 
 
 def _seven_classes(case: Case, *, seed: int) -> dict[str, Any]:
-    rest = case.of(seven.kept(case.y, case.labels))
+    rest = case.of(seven_class.kept(case.y, case.labels))
     if not len(rest.y):
         return {}
-    shut, names = seven.closed(rest.p, case.labels)
+    shut, names = seven_class.closed(rest.p, case.labels)
     y = np.array([names.index(case.labels[code]) for code in rest.y], np.int64)
     closed = Case(y, shut.astype(np.float32), names, rest.leak, rest.votes, {}, case.answers_only)
     return {
         reading: {"what": what, "figures": figures(closed if reading == "closed" else rest, seed=seed)}
-        for reading, what in seven.READINGS.items()
+        for reading, what in seven_class.READINGS.items()
     }
 
 

@@ -8,8 +8,8 @@ the machine can reach them.
 
 from torch import nn
 
+from mien.models.backbones import timm_model
 from mien.models.registry import register
-from mien.models.trunks import timm_model
 
 TIMM_NAME = "tf_efficientnet_lite0"
 

@@ -106,7 +106,7 @@ def all_specs() -> list[ModelSpec]:
 def spec(name: str) -> ModelSpec:
     """The entry of one network, ``timm/<name>`` included. Raises RecipeError for an unknown name."""
     if name.startswith("timm/"):
-        from mien.models.timm_any import timm_spec
+        from mien.models.timm_models import timm_spec
 
         return timm_spec(name)
     names = [entry.name for entry in all_specs()]

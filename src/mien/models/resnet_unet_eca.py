@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mien.models.backbones import timm_model
+from mien.models.hook_points import HookPoint
 from mien.models.layers.unet_mask import ACTIVATIONS, UNetMask
-from mien.models.places import Place
 from mien.models.registry import register
-from mien.models.trunks import timm_model
 
 LAYERS = (3, 4, 6, 3)
 DEPTHS = (4, 3, 2, 1)
@@ -66,9 +66,9 @@ class MaskedResNet(nn.Module):
                 masks.append(mask)
         return trunk.forward_head(x), masks  # pool, dropout, classifier: N×512×s×s → N×num_classes
 
-    def map_place(self) -> Place:
-        """The last stage's features, masked (``models/places.py``)."""
-        return Place("trunk.global_pool", "input", "channels_first")
+    def target_layer(self) -> HookPoint:
+        """The last stage's features, masked (``models/hook_points.py``)."""
+        return HookPoint("trunk.global_pool", "input", "channels_first")
 
     @torch.no_grad()
     def masks(self, images: Tensor) -> list[Tensor]:

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mien.models.backbones import timm_model
+from mien.models.hook_points import HookPoint
 from mien.models.layers.se import Excitation, SqueezeExcitation
 from mien.models.masked_image import spread
-from mien.models.places import Place
 from mien.models.registry import register
-from mien.models.trunks import timm_model
 
 _TIMM = "swin_tiny_patch4_window7_224"
 _TINY = {"embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24)}
@@ -64,14 +64,14 @@ class SwinSE(nn.Module):
         """As in the Swin paper's code: the tables of relative positions."""
         return {name for name, _ in self.named_parameters() if name.endswith("relative_position_bias_table")}
 
-    def excitation_place(self) -> Place | None:
-        """Where the SE stands (``models/places.py``)."""
+    def se_layer(self) -> HookPoint | None:
+        """Where the SE stands (``models/hook_points.py``)."""
         if isinstance(self.se_head, Excitation):
-            return Place("se_head", "output", "vector")
-        return Place("se_stem", "output", "channels_last") if isinstance(self.se_stem, SqueezeExcitation) else None
+            return HookPoint("se_head", "output", "vector")
+        return HookPoint("se_stem", "output", "channels_last") if isinstance(self.se_stem, SqueezeExcitation) else None
 
-    def map_place(self) -> Place:
-        return Place("norm", "output", "channels_last")
+    def target_layer(self) -> HookPoint:
+        return HookPoint("norm", "output", "channels_last")
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embed(x)  # N×C×S×S → N×H×W×D, H = W = S / patch

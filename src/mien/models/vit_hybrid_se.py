@@ -17,10 +17,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from mien.models.hook_points import HookPoint
 from mien.models.layers.residual import ResidualBlock, conv_bn
 from mien.models.layers.se import Excitation
 from mien.models.masked_image import spread
-from mien.models.places import Place
 from mien.models.registry import register
 
 
@@ -89,13 +89,13 @@ class ViTHybridSE(nn.Module):
         """As in timm's ViT: the class token and the positions."""
         return {"cls_token", "pos_embed"}
 
-    def excitation_place(self) -> Place:
-        """The SE on the class token (``models/places.py``)."""
-        return Place("se_head", "output", "vector")
+    def se_layer(self) -> HookPoint:
+        """The SE on the class token (``models/hook_points.py``)."""
+        return HookPoint("se_head", "output", "vector")
 
-    def map_place(self) -> Place:
+    def target_layer(self) -> HookPoint:
         """Before the last attention: after it, only the class token is looked at, and the others get no gradient."""
-        return Place(f"blocks.{len(self.blocks) - 1}.norm1", "output", "tokens", leading_tokens=1)
+        return HookPoint(f"blocks.{len(self.blocks) - 1}.norm1", "output", "tokens", leading_tokens=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.encode(self.embed(x))  # N×C×S×S → N×L×D → N×(1 + L)×D

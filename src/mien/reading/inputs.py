@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from mien.data_url import is_data_url, is_url, refuse_url, short_name
 from mien.imaging import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
+from mien.imaging.data_url import is_data_url, is_url, refuse_url, short_name
 from mien.reading import stdin_lines
 from mien.results import ReadFailure
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mien.data_url import is_data_url, short_name
 from mien.errors import UsageError
 from mien.imaging import Source
-from mien.pixels import as_numpy
+from mien.imaging.data_url import is_data_url, short_name
+from mien.imaging.pixels import as_numpy
 from mien.reading.inputs import Item, Pause
 
 CHANNELS = (1, 3, 4)  # as the last side of an array they are colours, and no width of a picture

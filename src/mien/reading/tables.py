@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mien.data_url import is_data_url, is_url
+from mien.imaging.data_url import is_data_url, is_url
 from mien.results import ReadFailure
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DataError
-from mien.evaluation import metrics, seven
+from mien.evaluation import metrics, seven_class
 from mien.evaluation.metrics import with_percentiles
 from mien.evaluation.outputs import read_predictions
 
@@ -50,13 +50,13 @@ def read_answers(directory: Path) -> Answers | None:
 
 
 def seven_of(answers: Answers, *, closed: bool) -> Answers:
-    """The seven-class reading of an eight-class model (``evaluation/seven.py``); any other model as it is."""
-    if not seven.applies(answers.labels):
+    """The seven-class reading of an eight-class model (``evaluation/seven_class.py``); any other model as it is."""
+    if not seven_class.applies(answers.labels):
         return answers
-    kept = seven.kept(answers.y, answers.labels)
+    kept = seven_class.kept(answers.y, answers.labels)
     p, labels = answers.p[kept], answers.labels
     if closed:
-        p, labels = seven.closed(p, labels)
+        p, labels = seven_class.closed(p, labels)
     return Answers(
         paths=[path for path, keep in zip(answers.paths, kept, strict=True) if keep],
         labels=labels,
@@ -128,7 +128,7 @@ def _stated(values: Float, drawn: Float) -> dict[str, Any]:
 
 def readings(labels: Sequence[str]) -> tuple[str, ...]:
     """How a model with these labels is read: as it is, or as one of seven classes, openly and closed."""
-    return ("as_trained", "seven_open", "seven_closed") if seven.applies(labels) else ("as_trained",)
+    return ("as_trained", "seven_open", "seven_closed") if seven_class.applies(labels) else ("as_trained",)
 
 
 def read_as(answers: Answers, reading: str) -> Answers:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.atomic import write_text
-from mien.data.balance_figure import balance_figure
+from mien.data.build.balance_figure import balance_figure
 from mien.data.store import Store
 from mien.drawing import save
 from mien.errors import UsageError

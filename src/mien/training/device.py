@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-from mien.data.loader import CropDataset
+from mien.training.loader import CropDataset
 
 #: The largest share of the device's free memory that data sets may take; the rest is the step's.
 SHARE_OF_MEMORY = 0.25

@@ -20,10 +20,10 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from mien.data.loader import Batch
 from mien.preprocess import Preprocess
 from mien.training.compiling import Compiler, as_written
 from mien.training.device import seed_dropout, tf32
+from mien.training.loader import Batch
 from mien.training.objectives import Drawn, build_objective
 from mien.training.optimizers import build_optimizer, build_schedule
 from mien.training.precision import in_bf16

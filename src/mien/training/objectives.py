@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.data import augment
-from mien.data.degrade import degrade
-from mien.data.loader import Batch
 from mien.models.auxiliary import AuxiliaryLosses
 from mien.models.masked_image import MaskedImageModel
 from mien.preprocess import Preprocess
+from mien.training import augment
 from mien.training.channels import channels
 from mien.training.compiling import Compiler, as_written
+from mien.training.degrade import degrade
+from mien.training.loader import Batch
 from mien.training.orientation import orientation_targets, turned
 from mien.training.precision import in_bf16
 from mien.training.recipe import Recipe

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mien.data.loader import CropDataset
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import Split, Store
 from mien.errors import DataError
 from mien.faces.orientation import ORIENTATIONS
+from mien.training.loader import CropDataset
 from mien.training.recipe import Recipe
 from mien.training.targets import one_hot
 

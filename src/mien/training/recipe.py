@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from mien.data.augment import AugmentSettings
 from mien.documents import Section, check_kind, find_recipe, parse, read_mapping, shipped
 from mien.errors import RecipeError
 from mien.preprocess import Preprocess
+from mien.training.augment import AugmentSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -60,7 +60,7 @@ class DataSection(Section):
     """Splits of the store. Training learns from ``train``; ``validation`` selects the best epoch.
 
     size: side in pixels that pictures are brought to. window: side of the part that the network takes, where not all.
-    balance: "online" shows each class equally often in every epoch; see ``data/online.py``.
+    balance: "online" shows each class equally often in every epoch; see ``training/online_balance.py``.
     non_faces: of task "orientation", a store of pictures without a face, with splits of the same names.
     """
 

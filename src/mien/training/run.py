@@ -29,9 +29,7 @@ from torch import nn
 import mien
 from mien.atomic import write_text
 from mien.commit import checkout_commit
-from mien.data.loader import CropDataset, make_loader
-from mien.data.online import balanced_order
-from mien.data.parts import UNLABELLED
+from mien.data.build.parts import UNLABELLED
 from mien.data.store import Split, Store
 from mien.errors import DataError, OutputError, UsageError
 from mien.labels import SEVEN
@@ -40,8 +38,10 @@ from mien.training.averaging import MovingAverage
 from mien.training.checkpoints import LastCheckpoint, PatientStop, RunCheckpoint, WholeCheckpointIO
 from mien.training.compiling import as_written, check_compiler, compiler
 from mien.training.device import place
+from mien.training.loader import CropDataset, make_loader
 from mien.training.module import FerModule
 from mien.training.networks import build_network, origins, read_meta, recipe_preprocess, starting_network, try_network
+from mien.training.online_balance import balanced_order
 from mien.training.orientation import orientation_dataset, task_labels
 from mien.training.precision import as_begun, choose, precision_of_run
 from mien.training.prerequisites import check_prerequisites

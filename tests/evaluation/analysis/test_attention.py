@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from mien.data.store import Store
 from mien.evaluation.analysis import attention, gradcam
-from mien.evaluation.analysis.places import map_place
+from mien.evaluation.analysis.hook_points import target_layer
 from mien.models import registry
-from mien.models.places import Place
+from mien.models.hook_points import HookPoint
 from mien.models.resnet_unet_eca import MaskedResNet
 
 
@@ -27,8 +27,8 @@ def pooled(classes: int = 5) -> nn.Sequential:
 
 def test_with_a_linear_head_it_is_cam() -> None:
     network, x, targets = pooled(), torch.randn(4, 1, 9, 9), torch.tensor([0, 3, 3, 4])
-    place = map_place(network, x)
-    assert place == Place("2", "input", "channels_first")
+    place = target_layer(network, x)
+    assert place == HookPoint("2", "input", "channels_first")
     got, logits = gradcam.grad_cam(network, x, targets, place)
     features = F.relu(network[0](x)).detach()
     weights = network[4].weight.detach()[targets]  # N×6
@@ -50,7 +50,7 @@ def test_against_the_package_grad_cam() -> None:
     with torch.no_grad():
         network.classifier.weight.abs_()  # type: ignore[union-attr, operator]
     targets = torch.arange(7)
-    ours, _ = gradcam.grad_cam(network, x, targets, map_place(network, x))
+    ours, _ = gradcam.grad_cam(network, x, targets, target_layer(network, x))
     ours = gradcam.enlarge(ours, 48)
     least = ours.amin((1, 2), keepdim=True)  # theirs lies between 0 and 1
     ours = (ours - least) / (ours.amax((1, 2), keepdim=True) - least)
@@ -79,7 +79,7 @@ def test_it_points_at_what_the_class_depends_on() -> None:
     """Grad-CAM weights whole channels, so it needs the picture itself to differ: one bright quadrant."""
     image = torch.zeros(1, 1, 8, 8)
     image[..., :4, 4:] = 1
-    got, _ = gradcam.grad_cam(Corner(), image, torch.tensor([1]), Place("features", "output", "channels_first"))
+    got, _ = gradcam.grad_cam(Corner(), image, torch.tensor([1]), HookPoint("features", "output", "channels_first"))
     assert got[0, :4, 4:].min() > 0
     assert got.sum() == got[0, :4, 4:].sum()
 
@@ -92,7 +92,7 @@ def test_maps_of_all_kinds_of_networks(name: str) -> None:
     size = {"image_size": side} if entry.takes("image_size") else {}
     network = entry.build(num_classes=7, **dict(entry.reduced) | size).eval()
     x = torch.randn(3, entry.channels, side, side)
-    place, targets = map_place(network, x), torch.tensor([0, 1, 2])
+    place, targets = target_layer(network, x), torch.tensor([0, 1, 2])
     maps, _ = gradcam.grad_cam(network, x, targets, place)
     assert maps.shape[0] == 3
     assert (maps >= 0).all()

@@ -1,95 +1,119 @@
-"""Corruptions: nothing at severity 0, worse at every step, and each one what its name says by another's formula."""
+"""Accuracy under corruption, by the one prediction path; and the gallery of errors."""
 
-import io
+import csv
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from skimage.filters import gaussian
-from skimage.metrics import peak_signal_noise_ratio
 
-from mien.evaluation.analysis import corruptions
-from mien.evaluation.analysis.corruptions import EYES, KINDS, MOUTH, PARAMETERS, SEVERITIES, corrupt, noise
-
-
-@pytest.fixture
-def faces(astronaut) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """A real face and its mirror image, 48×48 grey."""
-    picture = Image.open(astronaut).convert("L").crop((160, 30, 290, 160)).resize((48, 48))
-    grey = np.asarray(picture)
-    return np.stack([grey, grey[:, ::-1]])
+from mien.data.store import Store
+from mien.evaluation.analysis import corruptions, errors
+from mien.evaluation.analysis.common_corruptions import KINDS, SEVERITIES
+from mien.evaluation.analysis.inputs import labelled
+from mien.evaluation.evaluate import evaluate
+from mien.evaluation.metrics import wilson
+from mien.evaluation.predictors import load_predictor
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_worse_at_every_severity(kind: str, faces: np.ndarray) -> None:
-    """Peak signal-to-noise by scikit-image, against the clean picture, and type and shape kept, in colour as well."""
-    found = [corrupt(faces, kind, severity, seed=1) for severity in SEVERITIES]
-    ratios = [peak_signal_noise_ratio(faces, spoilt) for spoilt in found]
-    assert ratios == sorted(ratios, reverse=True)
-    assert len(set(ratios)) == 5
-    assert 50 > ratios[0] > ratios[-1] > 5
-    colour = np.repeat(faces[..., None], 3, 3)
-    spoilt = corrupt(colour, kind, 3)
-    assert (spoilt.dtype, spoilt.shape) == (np.uint8, colour.shape)
-    large = corrupt(np.repeat(np.repeat(faces, 2, 1), 2, 2), kind, 3)
-    assert large.shape == (2, 96, 96)
+def test_the_summary_in_closed_form() -> None:
+    """Clean 80 of 100; every corruption right on the first 40 but one, which is never right."""
+    n = 100
+    right = {(kind, s): np.arange(n) < 40 for kind in KINDS for s in SEVERITIES}
+    right |= {("jpeg", s): np.zeros(n, bool) for s in SEVERITIES} | {("clean", 0): np.arange(n) < 80}
+    got = corruptions.summarise(right)
+    assert got["clean"]["value"] == 0.8
+    assert (got["clean"]["low"], got["clean"]["high"]) == wilson(80, 100)
+    mean = got["mean_corruption_accuracy"]
+    assert mean["value"] == pytest.approx(0.4 * 8 / 9)
+    assert mean["low"] < mean["value"] < mean["high"]
+    assert mean["high"] - mean["low"] == pytest.approx(2 * 1.96 * (8 / 9) * np.sqrt(0.4 * 0.6 / n), rel=0.1)
+    assert got["kept"]["value"] == pytest.approx(0.4 * 8 / 9 / 0.8)
+    assert got["corruptions"]["jpeg"]["mean"] == 0
+    assert got["corruptions"]["eyes"]["severities"][2]["value"] == 0.4
+    right["clean", 0] = np.zeros(n, bool)
+    assert corruptions.summarise(right)["kept"]["value"] == 0  # nothing to keep
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_severity_0_is_the_picture_and_nothing_is_changed_in_place(kind: str, faces: np.ndarray) -> None:
-    before = faces.copy()
-    assert (corrupt(faces, kind, 0) == before).all()
-    corrupt(faces, kind, 5)
-    assert (faces == before).all()
-    with pytest.raises(ValueError, match="severity of 0-5"):
-        corrupt(faces, kind, 6)
-    with pytest.raises(ValueError, match="expected a kind"):
-        corrupt(faces, "fog", 1)
+def test_bits_survive_the_file() -> None:
+    bits = np.random.default_rng(0).random(77) < 0.5
+    assert (corruptions._unpacked(np.packbits(bits).tobytes().hex(), 77) == bits).all()
 
 
-def test_noise_is_a_function_of_seed_and_number(faces: np.ndarray) -> None:
-    first = corrupt(faces, "noise", 3, seed=4)
-    assert (first == corrupt(faces, "noise", 3, seed=4)).all()
-    sigma = PARAMETERS["noise"][2]
-    assert all((first[i] == noise(face, sigma, seed=4, number=i)).all() for i, face in enumerate(faces))
-    assert (first != corrupt(faces, "noise", 3, seed=5)).any()
-    assert (first[0] - faces[0] != first[1] - faces[1]).any()
-    grey = np.full((200, 48, 48), 128, np.uint8)
-    for severity, sigma in zip(SEVERITIES, PARAMETERS["noise"], strict=True):
-        assert corrupt(grey, "noise", severity).std() == pytest.approx(sigma, rel=0.02)
+def test_the_report_of_a_run_and_a_file(
+    trained_run: Path, tiny_model: Path, small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, seen = Store.open(small_store), list[tuple[int, int]]()
+
+    def call() -> dict:
+        return corruptions.corruptions(
+            [str(trained_run), str(tiny_model)],
+            store,
+            "public_test",
+            tmp_path,
+            device="cpu",
+            progress=lambda done, total: seen.append((done, total)),
+        )
+
+    report = call()
+    assert json.loads((tmp_path / "corruptions.json").read_text()) == report
+    assert (seen[0], seen[-1]) == ((0, 92), (92, 92))
+    run, tiny = report["runs"]["small"], report["runs"]["tiny"]
+    plain = evaluate(load_predictor(str(trained_run)), store, "public_test", tmp_path / "e")["figures"]["all"]
+    assert run["clean"]["value"] == pytest.approx(plain["accuracy"]["value"])
+    assert run["clean"]["value"] > run["corruptions"]["low_resolution"]["severities"][4]["value"]
+    assert abs(tiny["clean"]["value"] - 1 / 7) < 0.15  # it never learnt the bars: chance
+    assert (tmp_path / "corruptions.svg").stat().st_size > 1000
+    text = "\n".join(corruptions.headline(report))
+    assert f"{run['mean_corruption_accuracy']['value']:.2%}" in text
+    file = tmp_path / "corruptions-tiny.rows.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps(kept | {"rows": dict(list(kept["rows"].items())[:44])}))
+    seen.clear()
+    assert call()["runs"] == report["runs"]
+    assert [done for done, _ in seen] == [90, 91, 91, 92]  # what was there is no progress: it took no time
+    monkeypatch.setattr(corruptions, "rightness", None)  # another call computes nothing
+    assert call()["runs"] == report["runs"]
 
 
-def test_blur_is_scikit_images_and_its_variance_is_sigma_squared(faces: np.ndarray) -> None:
-    expected = gaussian(faces[0].astype(float), 2, mode="nearest", preserve_range=True)
-    inner = (slice(9, -9), slice(9, -9))
-    assert np.abs(corruptions.blur(faces[0], 2)[inner] - expected[inner]).max() <= 0.51
-    dot = np.zeros((48, 48), np.uint8)
-    dot[24, 24] = 255
-    spread = corruptions.blur(dot, 1).astype(float)
-    rows = np.arange(48)[:, None] - 24
-    assert (spread * rows**2).sum() / spread.sum() == pytest.approx(1, rel=0.1)
+def test_shuffled_labels_are_chance(trained_run: Path, small_store: Path) -> None:
+    split = labelled(Store.open(small_store), "training", limit=None, classes=7)
+    predictor = load_predictor(str(trained_run))
+    assert corruptions.rightness(predictor, split, "clean", 0, 0).mean() > 0.5
+    split.labels[:] = np.random.default_rng(0).permutation(split.labels)
+    assert corruptions.rightness(predictor, split, "clean", 0, 0).mean() < 0.3
 
 
-def test_closed_forms(faces: np.ndarray) -> None:
-    face = faces[0].astype(float)
-    assert (corruptions.brightness(faces[0], 0.5) == np.rint(face * 0.5)).all()
-    assert (corruptions.brightness(faces[0], 2.0) == np.minimum(face * 2, 255)).all()
-    assert corruptions.contrast(faces[0], 0.2).std() == pytest.approx(0.2 * face.std(), rel=0.02)
-    assert corruptions.contrast(faces[0], 0.2).mean() == pytest.approx(face.mean(), abs=0.5)
-    data = io.BytesIO()
-    Image.fromarray(faces[0]).save(data, format="JPEG", quality=15)
-    assert (corruptions.jpeg(faces[0], 15) == np.asarray(Image.open(data))).all()
-    assert len(np.unique(corruptions.low_resolution(np.tile(np.arange(48, dtype=np.uint8) * 5, (48, 1)), 8))) < 48
+def test_errors_are_the_wrong_answers_by_confidence(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
+    store = Store.open(small_store)
+    report = errors.errors([str(trained_run)], store, "training", tmp_path, device="cpu", examples=5)
+    assert json.loads((tmp_path / "errors.json").read_text()) == report
+    run = report["runs"]["small"]
+    plain = evaluate(load_predictor(str(trained_run)), store, "training", tmp_path / "e")["figures"]["all"]
+    matrix = np.array(plain["confusion"])
+    assert run["errors"] == plain["n"] - np.trace(matrix[:, :7])
+    rows = list(csv.DictReader((tmp_path / "errors-small.csv").read_text().splitlines()))
+    assert len(rows) == run["errors"]
+    assert all(row["label"] != row["answer"] for row in rows)
+    confidence = [float(row["confidence"]) for row in rows]
+    assert confidence == sorted(confidence, reverse=True)
+    assert all(float(row["p_label"]) <= float(row["confidence"]) for row in rows)
+    names = plain["labels"]
+    for pair in run["pairs"]:
+        assert pair["images"] == matrix[names.index(pair["label"]), names.index(pair["answer"])]
+    assert sum(pair["images"] for pair in run["pairs"]) == run["errors"]
+    for file in run["figures"]:
+        assert (tmp_path / file).stat().st_size > 1000
+    assert f"{run['errors']:,} errors" in "\n".join(errors.headline(report))
 
 
-@pytest.mark.parametrize(("kind", "band"), [("eyes", EYES), ("mouth", MOUTH)])
-def test_a_band_covers_its_rows_alone(kind: str, band: tuple[float, float], faces: np.ndarray) -> None:
-    marked = np.arange(48, dtype=np.uint8)[None, :, None] + np.zeros((1, 48, 48), np.uint8)
-    for severity, rows in zip(SEVERITIES, PARAMETERS[kind], strict=True):
-        changed = np.flatnonzero((corrupt(marked, kind, severity) != marked).any((0, 2)))
-        assert len(changed) in (rows, rows - 1)  # one row may hold the mean already
-        assert changed.mean() == pytest.approx(24 * sum(band) - 0.5, abs=1)
-    assert changed.min() >= round(band[0] * 48)
-    assert changed.max() < round(band[1] * 48) + 1
-    spoilt = corrupt(faces, kind, 5)
-    assert abs(spoilt[0].astype(float).mean() - faces[0].mean()) < 12
+def test_no_errors_is_an_empty_gallery(small_store: Path, tmp_path: Path) -> None:
+    split = labelled(Store.open(small_store), "public_test", limit=10, classes=7)
+    probabilities = np.eye(7, dtype=np.float32)[split.labels]
+    names = tuple("abcdefg")
+    assert errors.table(probabilities, split, names) == []
+    assert errors.confused_pairs(probabilities.argmax(1), split.labels, names) == []
+    errors.gallery([], split, 0, tmp_path / "none", title="a perfect one")
+    errors.pairs_figure([], tmp_path / "pairs", title="a perfect one")
+    assert (tmp_path / "none.png").is_file()
+    assert (tmp_path / "pairs.svg").is_file()

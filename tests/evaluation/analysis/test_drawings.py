@@ -9,8 +9,8 @@ import pytest
 from figure_texts import overlaps
 from mien import drawing
 from mien.errors import OutputError
-from mien.evaluation.analysis import attention, features, landscape, masks, mistakes, outputs, robustness
-from mien.evaluation.analysis.corruptions import KINDS, SEVERITIES
+from mien.evaluation.analysis import attention, corruptions, errors, features, landscape, masks, outputs
+from mien.evaluation.analysis.common_corruptions import KINDS, SEVERITIES
 from mien.labels import EIGHT, SEVEN
 
 NAMES = ("compact", "resnet34_unet_eca-scratch-doubling", "vit")
@@ -33,7 +33,7 @@ def corruption_report() -> dict[str, Any]:
     random = np.random.default_rng(0)
     right = {(kind, s): random.random(200) < 0.7 - 0.1 * s for kind in KINDS for s in SEVERITIES}
     right["clean", 0] = random.random(200) < 0.72
-    runs = {name: robustness.summarise(right) for name in NAMES}
+    runs = {name: corruptions.summarise(right) for name in NAMES}
     return {"data": {"images": 200, "split": "public_test"}, "runs": runs}
 
 
@@ -60,10 +60,10 @@ def mask_report() -> dict[str, Any]:
 
 
 def test_nothing_lies_over_anything(tmp_path: Path, drawn: list[Any]) -> None:
-    robustness.draw(corruption_report(), tmp_path / "corruptions")
+    corruptions.draw(corruption_report(), tmp_path / "corruptions")
     masks.draw(mask_report(), tmp_path / "masks")
     labels = np.arange(70) % 7
-    mistakes.pairs_figure(mistakes.confused_pairs((labels + 1) % 7, labels, SEVEN), tmp_path / "p", title="compact")
+    errors.pairs_figure(errors.confused_pairs((labels + 1) % 7, labels, SEVEN), tmp_path / "p", title="compact")
     averages = {name: np.full((48, 48), 0.1) for name in EIGHT}
     attention.average_figure(averages, tmp_path / "a", title="compact on public_test")
     stages = [np.random.default_rng(0).random((70, s, s)) * 2 for s in (12, 6, 3, 2)]

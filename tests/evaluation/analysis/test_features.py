@@ -10,11 +10,11 @@ from torch import nn
 
 from mien.data.store import Store
 from mien.errors import DataError, UsageError
-from mien.evaluation.analysis import clusters, places
+from mien.evaluation.analysis import clusters, hook_points
 from mien.evaluation.analysis.features import compare, features, headline
 from mien.evaluation.analysis.inputs import choose_device, open_networks, unique_names
 from mien.models import registry
-from mien.models.places import Place
+from mien.models.hook_points import HookPoint
 
 
 def side_of(name: str) -> int:
@@ -37,9 +37,9 @@ def pictures(name: str) -> torch.Tensor:
 
 def test_both_sides_of_a_head_se() -> None:
     network, x = small("swin_t_se"), pictures("swin_t_se")
-    after = places.excitation_place(network)
-    assert after == Place("se_head", "output", "vector")
-    with torch.no_grad(), places.reading(network, [places.other_side(after), after]) as found:
+    after = hook_points.se_layer(network)
+    assert after == HookPoint("se_head", "output", "vector")
+    with torch.no_grad(), hook_points.reading(network, [hook_points.other_side(after), after]) as found:
         logits = network(x)
         assert torch.equal(found[1], network.se_head(found[0]))  # type: ignore[operator]
         assert torch.allclose(network.head.fc(found[1]), logits)  # type: ignore[operator, union-attr]
@@ -48,29 +48,29 @@ def test_both_sides_of_a_head_se() -> None:
 
 def test_a_stem_se_gives_each_channels_mean() -> None:
     network, x = small("swin_t_se", se_position="stem"), pictures("swin_t_se")
-    after = places.excitation_place(network)
+    after = hook_points.se_layer(network)
     assert after is not None
-    with torch.no_grad(), places.reading(network, [after]) as found:
+    with torch.no_grad(), hook_points.reading(network, [after]) as found:
         network(x)
         expected = network.se_stem(network.patch_embed(x)).mean(dim=(1, 2))  # type: ignore[operator]
-        assert torch.allclose(places.as_vector(found[0], after), expected, atol=1e-6)
+        assert torch.allclose(hook_points.as_vector(found[0], after), expected, atol=1e-6)
 
 
 def test_networks_without_se_have_no_such_place() -> None:
-    assert places.excitation_place(small("swin_t")) is None
-    assert places.excitation_place(small("nano")) is None
+    assert hook_points.se_layer(small("swin_t")) is None
+    assert hook_points.se_layer(small("nano")) is None
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in registry.all_specs()])
 def test_every_network_has_penultimate_features_and_a_map(name: str) -> None:
     network, x = small(name), pictures(name)
-    vector = places.penultimate_place(network, x, classes=7)
-    where = places.map_place(network, x)
-    with torch.no_grad(), places.reading(network, [vector, where]) as found:
+    vector = hook_points.penultimate(network, x, classes=7)
+    where = hook_points.target_layer(network, x)
+    with torch.no_grad(), hook_points.reading(network, [vector, where]) as found:
         network(x)
     assert found[0].shape[0] == 3
     assert found[0].dim() == 2
-    grid = places.as_map(found[1], where)
+    grid = hook_points.as_map(found[1], where)
     assert grid.dim() == 4
     assert grid.shape[2] * grid.shape[3] > 1
     assert grid.shape[1] > 3  # no picture
@@ -78,11 +78,13 @@ def test_every_network_has_penultimate_features_and_a_map(name: str) -> None:
 
 def test_timms_transformers_too() -> None:
     vit = registry.build("timm/vit_tiny_patch16_224", image_size=32).eval()
-    assert places.map_place(vit, torch.zeros(1, 3, 32, 32)) == Place("blocks.11.norm1", "output", "tokens", 1)
+    assert hook_points.target_layer(vit, torch.zeros(1, 3, 32, 32)) == HookPoint(
+        "blocks.11.norm1", "output", "tokens", 1
+    )
     with pytest.raises(UsageError, match="linear"):
-        places.penultimate_place(nn.Sequential(nn.Conv2d(3, 7, 3)), torch.zeros(1, 3, 8, 8), classes=7)
+        hook_points.penultimate(nn.Sequential(nn.Conv2d(3, 7, 3)), torch.zeros(1, 3, 8, 8), classes=7)
     with pytest.raises(UsageError, match="square grid"):
-        places.as_map(torch.zeros(1, 7, 4), Place("x", "output", "tokens", 1))
+        hook_points.as_map(torch.zeros(1, 7, 4), HookPoint("x", "output", "tokens", 1))
 
 
 def test_a_known_gate_gives_a_known_verdict() -> None:

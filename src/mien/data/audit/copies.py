@@ -4,7 +4,7 @@ Four degrees of being the same picture, each with its own column in every table:
 
     identical    the same pixels
     within       identical, or not more than ``tolerance`` (of 255) apart in the mean; grey or RGB, same size
-    near         near-duplicates as ``mien.data.duplicates`` defines them: correlation > 0.99, mirror images included
+    near         near-duplicates (``mien.data.near_duplicates``): correlation > 0.99, mirror images included
     strict       the same at 0.995
 
 Copies are first folded into one *distinct* picture each, so that a thousand of them cost as much as one; what is

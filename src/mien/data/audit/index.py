@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.duplicates import BLOCKS, block_averages, luma
+from mien.data.near_duplicates import BLOCKS, block_averages, luma
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import Store
 from mien.errors import DataError

@@ -1,6 +1,6 @@
 """All near-duplicate pairs of a data set, exactly, without comparing every image with every other.
 
-The definition is that of ``mien.data.duplicates``: correlation of contrast-normalised block averages, mirror images
+The definition is that of ``data/near_duplicates.py``: correlation of contrast-normalised block averages, mirror images
 included. What is new is the cost. Brute force takes N²/2 products of 144 numbers; here most pairs are never looked at,
 and none that belongs to the answer is lost:
 
@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.duplicates import BLOCKS, _contrast_normalised
+from mien.data.near_duplicates import BLOCKS, _contrast_normalised
 from mien.errors import UsageError
 
 Float32 = NDArray[np.float32]

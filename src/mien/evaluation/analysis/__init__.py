@@ -19,7 +19,7 @@ KINDS = {
     "features": Kind(_HERE + "features", "features"),
     "landscape": Kind(_HERE + "landscape", "landscape"),
     "attention": Kind(_HERE + "attention", "attention"),
-    "errors": Kind(_HERE + "mistakes", "mistakes"),
-    "corruptions": Kind(_HERE + "robustness", "robustness"),
+    "errors": Kind(_HERE + "errors", "errors"),
+    "corruptions": Kind(_HERE + "corruptions", "corruptions"),
     "masks": Kind(_HERE + "masks", "masks"),
 }

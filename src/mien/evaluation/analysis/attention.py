@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 
 from mien import drawing
 from mien.data.store import Split, Store
-from mien.evaluation.analysis import gradcam, inputs, outputs, places
-from mien.evaluation.analysis.corruptions import EYES, MOUTH
+from mien.evaluation.analysis import gradcam, hook_points, inputs, outputs
+from mien.evaluation.analysis.common_corruptions import EYES, MOUTH
 from mien.evaluation.analysis.inputs import Network
 from mien.evaluation.metrics import mean_with_percentiles
 from mien.evaluation.predictors import Progress
-from mien.models.places import Place
+from mien.models.hook_points import HookPoint
 from mien.models.resnet_unet_eca import MaskedResNet
 
 Float = NDArray[np.float64]
@@ -76,7 +76,7 @@ def attention(
 
 def _one(network: Network, split: Split, out: Path, *, examples: int, seed: int, advance: Any) -> dict[str, Any]:
     module, names = network.module, network.labels
-    place = places.map_place(module, network.batch(split.images[:2]))
+    place = hook_points.target_layer(module, network.batch(split.images[:2]))
     masked = module if isinstance(module, MaskedResNet) and len(module.unets) > 0 else None
     maps: list[Float] = []
     answers: list[NDArray[np.int64]] = []
@@ -131,11 +131,11 @@ def _one(network: Network, split: Split, out: Path, *, examples: int, seed: int,
 
 def mask_gains(network: MaskedResNet, images: torch.Tensor) -> tuple[list[torch.Tensor], list[float]]:
     """By stage: the gain N×H×W as the head says, and the mean of M/u over everything (1 for softmax)."""
-    wanted: list[Place] = []
+    wanted: list[HookPoint] = []
     for number in range(len(network.unets)):
         name = f"unets.{number}"
-        wanted += [Place(name, "input", "channels_first"), Place(name, "output", "channels_first")]
-    with torch.no_grad(), places.reading(network, wanted) as found:
+        wanted += [HookPoint(name, "input", "channels_first"), HookPoint(name, "output", "channels_first")]
+    with torch.no_grad(), hook_points.reading(network, wanted) as found:
         network(images)
     gains, means = [], []
     for number, uniform in enumerate(network.uniform_values):

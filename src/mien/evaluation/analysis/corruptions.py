@@ -1,136 +1,170 @@
-"""Nine ways to spoil a face crop, each in five severities; severity 0 gives the image back, to the bit.
+"""Accuracy under corruption: nine kinds, five severities each (``corruptions.py``), for one model or several.
 
-After Hendrycks & Dietterich 2019, arXiv 1903.12261 (their kinds, our parameters: theirs are for 224-pixel photographs).
-Lengths are in pixels of a 48-pixel crop and grow with the image's side. Bands are for crops in FER2013's geometry:
-eyes about row 17 of 48, mouth about row 38 (``EYES``, ``MOUTH``, from the mean of PublicTest's images).
-
-    kind              parameter                                     severity 1 … 5
-    blur              σ of a Gaussian, pixels                       0.5   1     1.5   2     3
-    noise             σ of Gaussian noise, grey levels              6     12    20    30    45
-    jpeg              quality of a JPEG                             40    25    15    10    5
-    dark              factor on the grey levels                     0.7   0.5   0.35  0.2   0.1
-    bright            factor on the grey levels, cut off at 255     1.3   1.6   2     2.6   3.5
-    contrast          factor on the distance from the image's mean  0.7   0.5   0.3   0.2   0.1
-    eyes              height of a band of the image's mean, pixels  2     5     8     11    15
-    mouth             the same                                      2     5     8     11    15
-    low_resolution    side it is shrunk to and enlarged from        32    24    16    12    8
-
-Noise is drawn for each image from (seed, the image's number), the same field at every severity, so that a result
-depends on nothing else. Every function: uint8 H×W or H×W×3 → uint8 of the same shape.
+Images are spoilt as the store holds them, before the model's own preprocessing; answers come the way of every
+evaluation (``evaluation/predictors.py``), one view. Each accuracy has Wilson's interval. *Mean corruption accuracy* is
+the mean over kinds and severities 1-5, *kept* that mean divided by the accuracy on clean images; their intervals are
+bootstraps over images, an image with all of its 46 answers at once. What is computed is kept in
+``corruptions-MODEL.rows.json``, and a call that was stopped goes on from there.
 """
 
-import io
-from collections.abc import Callable
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-Uint8 = NDArray[np.uint8]
+from mien import drawing
+from mien.data.store import Split, Store
+from mien.evaluation.analysis import inputs, outputs
+from mien.evaluation.analysis.common_corruptions import KINDS, PARAMETERS, SEVERITIES, TITLES, corrupt
+from mien.evaluation.analysis.rows import Rows
+from mien.evaluation.metrics import bootstrap, share, with_percentiles
+from mien.evaluation.predictors import Predictor, Progress, all_logits
 
-#: Rows of the eyes and of the mouth, as shares of the height: the bands of severity 5.
-EYES, MOUTH = (0.21, 0.52), (0.645, 0.955)
-SEVERITIES = (1, 2, 3, 4, 5)
-PARAMETERS: dict[str, tuple[float, float, float, float, float]] = {
-    "blur": (0.5, 1, 1.5, 2, 3),
-    "noise": (6, 12, 20, 30, 45),
-    "jpeg": (40, 25, 15, 10, 5),
-    "dark": (0.7, 0.5, 0.35, 0.2, 0.1),
-    "bright": (1.3, 1.6, 2, 2.6, 3.5),
-    "contrast": (0.7, 0.5, 0.3, 0.2, 0.1),
-    "eyes": (2, 5, 8, 11, 15),
-    "mouth": (2, 5, 8, 11, 15),
-    "low_resolution": (32, 24, 16, 12, 8),
-}
-KINDS = tuple(PARAMETERS)
-#: What a figure calls them, and their parameter's unit.
-TITLES = {
-    "blur": ("Gaussian blur", "σ, pixels"),
-    "noise": ("Gaussian noise", "σ, grey levels"),
-    "jpeg": ("JPEG", "quality"),
-    "dark": ("brightness down", "factor"),
-    "bright": ("brightness up", "factor"),
-    "contrast": ("contrast", "factor"),
-    "eyes": ("eyes covered", "rows of 48"),
-    "mouth": ("mouth covered", "rows of 48"),
-    "low_resolution": ("low resolution", "side of 48"),
-}
+Bool = NDArray[np.bool_]
 
 
-def corrupt(images: Uint8, kind: str, severity: int, *, seed: int = 0) -> Uint8:
-    """uint8 N×H×W or N×H×W×3 → the same, spoilt.
+def corruptions(
+    runs: Sequence[str],
+    store: Store,
+    split_name: str,
+    out: Path,
+    *,
+    limit: int | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    command: str = "",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write ``corruptions.json`` and ``corruptions.png``/``.svg``; returns the report.
 
-    severity: 0 (the images themselves) to 5. Raises ValueError for an unknown kind or severity.
+    Raises UsageError, ModelError, DataError or OutputError where something does not fit.
     """
-    if kind not in PARAMETERS or severity not in (0, *SEVERITIES):
-        raise ValueError(f"expected a kind of {', '.join(KINDS)} and a severity of 0-5, got {kind!r} and {severity}")
-    if severity == 0:
-        return images
-    value = PARAMETERS[kind][severity - 1]
-    if kind == "noise":
-        return np.stack([noise(image, value, seed=seed, number=i) for i, image in enumerate(images)])
-    return np.stack([_APPLY[kind](image, value) for image in images])
+    names, predictors = inputs.open_predictors(runs, device)
+    split = inputs.labelled(store, split_name, limit=limit, classes=len(inputs.same_labels(predictors)))
+    inputs.make_folder(out)
+    report = inputs.heading("corruptions", store, split, limit=limit, seed=seed, command=command)
+    report |= {"parameters": {kind: list(values) for kind, values in PARAMETERS.items()}, "runs": {}}
+    conditions = [("clean", 0)] + [(kind, severity) for kind in KINDS for severity in SEVERITIES]
+    for number, (name, predictor) in enumerate(zip(names, predictors, strict=True)):
+        question = _question(predictor, split, seed)
+        rows = Rows(out / f"corruptions-{name}.rows.json", question)
+        right: dict[tuple[str, int], Bool] = {}
+        for step, (kind, severity) in enumerate(conditions, start=number * len(conditions)):
+            key, compute = f"{kind} {severity}", partial(_packed, predictor, split, kind, severity, seed)
+            tell = progress if key not in rows else None  # before and after each: what was there took no time
+            if tell:
+                tell(step, len(names) * len(conditions))
+            right[kind, severity] = _unpacked(rows.get(key, compute), len(split))
+            if tell:
+                tell(step + 1, len(names) * len(conditions))
+        report["runs"][name] = {"model": predictor.describe()} | summarise(right, seed=seed)
+    report["figures"] = draw(report, out / "corruptions")
+    outputs.save_report(report, out)
+    return report
 
 
-def blur(image: Uint8, sigma: float) -> Uint8:
-    """sigma in pixels of 48; borders are mirrored."""
-    from scipy.ndimage import gaussian_filter
-
-    s = sigma * image.shape[0] / 48
-    return _rounded(gaussian_filter(image.astype(np.float64), (s, s, 0)[: image.ndim], mode="reflect"))
-
-
-def noise(image: Uint8, sigma: float, *, seed: int, number: int) -> Uint8:
-    """sigma in grey levels, independent for every pixel and channel."""
-    field = np.random.default_rng((seed, number)).standard_normal(image.shape)
-    return _rounded(image + sigma * field)
+def rightness(predictor: Predictor, split: Split, kind: str, severity: int, seed: int) -> Bool:
+    """bool N: which images are answered right; kind "clean" for the images themselves."""
+    images = split.images if kind == "clean" else corrupt(split.images, kind, severity, seed=seed)
+    logits = all_logits(predictor, predictor.preprocess.stack(images), tta=False)[:, 0]
+    right: Bool = logits.argmax(1) == split.labels
+    return right
 
 
-def jpeg(image: Uint8, quality: float) -> Uint8:
-    """Through Pillow's encoder and back."""
-    data = io.BytesIO()
-    Image.fromarray(image).save(data, format="JPEG", quality=int(quality))
-    return np.asarray(Image.open(data)).copy()
+def summarise(right: dict[tuple[str, int], Bool], *, seed: int = 0) -> dict[str, Any]:
+    """From which answers are right to the figures of the report."""
+    clean = right["clean", 0]
+    every = np.stack([right[kind, severity] for kind in KINDS for severity in SEVERITIES], 1)  # N×45
+    rows = np.column_stack([clean, every.mean(1)]).astype(np.float64)
+    drawn = bootstrap(rows, lambda means: np.column_stack([means[:, 1], _ratio(means[:, 1], means[:, 0])]), seed=seed)
+    mean = float(rows[:, 1].mean())
+    values = (mean, float(_ratio(np.array([mean]), rows[:, :1].mean(0))[0]))
+    figures = [with_percentiles(value, drawn[:, i]) for i, value in enumerate(values)]
+    return {
+        "clean": share(int(clean.sum()), len(clean)),
+        "mean_corruption_accuracy": figures[0],
+        "kept": figures[1],
+        "corruptions": {
+            kind: {
+                "mean": float(np.mean([right[kind, severity].mean() for severity in SEVERITIES])),
+                "severities": [share(int(bits.sum()), len(bits)) for bits in (right[kind, s] for s in SEVERITIES)],
+            }
+            for kind in KINDS
+        },
+    }
 
 
-def brightness(image: Uint8, factor: float) -> Uint8:
-    return _rounded(image * np.float64(factor))
+def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
 
 
-def contrast(image: Uint8, factor: float) -> Uint8:
-    mean = image.mean()
-    return _rounded(mean + factor * (image - mean))
+def _question(predictor: Predictor, split: Split, seed: int) -> str:
+    """A mark of the model's answers on clean images, of images, labels, parameters and seed."""
+    digest = hashlib.sha256(f"1 {seed} {PARAMETERS} {predictor.preprocess.to_json()}".encode())
+    probe = predictor.preprocess.stack(split.images[:64])
+    digest.update(np.round(all_logits(predictor, probe, tta=False), 4).tobytes())
+    digest.update(split.images.tobytes() + split.labels.tobytes())
+    return digest.hexdigest()[:32]
 
 
-def low_resolution(image: Uint8, side: float) -> Uint8:
-    """side of 48: shrunk with antialiasing and enlarged again, both bilinear."""
-    height, width = image.shape[:2]
-    small = (max(1, round(width * side / 48)), max(1, round(height * side / 48)))
-    picture = Image.fromarray(image).resize(small, Image.Resampling.BILINEAR)
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR)).copy()
+def _packed(predictor: Predictor, split: Split, kind: str, severity: int, seed: int) -> str:
+    return np.packbits(rightness(predictor, split, kind, severity, seed)).tobytes().hex()
 
 
-def cover(image: Uint8, rows: float, band: tuple[float, float]) -> Uint8:
-    """The middle of ``band``, ``rows`` of 48 high and as wide as the image, in the image's mean colour."""
-    height = image.shape[0]
-    thick = max(1, round(rows * height / 48))
-    top = round((band[0] + band[1]) / 2 * height - thick / 2)
-    result = image.copy()
-    result[top : top + thick] = _rounded(image.mean(axis=(0, 1)))
-    return result
+def _unpacked(text: str, n: int) -> Bool:
+    bits = np.frombuffer(bytes.fromhex(text), np.uint8)
+    return np.unpackbits(bits, count=n).astype(bool)
 
 
-def _rounded(values: NDArray[np.float64]) -> Uint8:
-    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+def draw(report: dict[str, Any], stem: Path) -> list[str]:
+    """A panel a kind, a curve a model; the parameter stands under each severity."""
+    figure = drawing.new_figure(9.6, 8.6)
+    grid = figure.subplots(3, 3, sharey=True)
+    runs = report["runs"]
+    highest = max(run["clean"]["high"] for run in runs.values())
+    for axes, kind in zip(grid.ravel(), KINDS, strict=True):
+        for number, run in enumerate(runs.values()):
+            points = [run["clean"], *run["corruptions"][kind]["severities"]]
+            value, low, high = (np.array([point[key] for point in points]) for key in ("value", "low", "high"))
+            colour, style, marker = drawing.of_run(number)
+            axes.fill_between(range(6), low, high, color=colour, alpha=0.18, linewidth=0)
+            axes.plot(range(6), value, style, color=colour, marker=marker, markersize=4, linewidth=1.5)
+        title, unit = TITLES[kind]
+        axes.set_title(title, fontsize=10.5, loc="left")
+        axes.set_xticks(range(6), ["clean", *(f"{value:g}" for value in PARAMETERS[kind])], fontsize=9)
+        axes.set_xlabel(unit, fontsize=9)
+        axes.set_ylim(0, min(1, highest * 1.08))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        drawing.tidy(axes)
+    for row in grid:
+        row[0].set_ylabel("accuracy")
+    handles = [line for line in grid[0][0].get_lines() if len(line.get_xdata()) == 6]
+    texts = [
+        f"{name}: clean {run['clean']['value']:.1%}, mean corrupted {run['mean_corruption_accuracy']['value']:.1%}"
+        for name, run in runs.items()
+    ]
+    figure.legend(handles, texts, loc="outside lower center", frameon=False)
+    data = report["data"]
+    figure.suptitle(
+        f"Accuracy under corruption: {data['images']:,} images of {data['split']}, 95 % intervals", fontsize=11
+    )
+    return outputs.save_figure(figure, stem)
 
 
-_APPLY: dict[str, Callable[[Uint8, float], Uint8]] = {
-    "blur": blur,
-    "jpeg": jpeg,
-    "dark": brightness,
-    "bright": brightness,
-    "contrast": contrast,
-    "eyes": lambda image, rows: cover(image, rows, EYES),
-    "mouth": lambda image, rows: cover(image, rows, MOUTH),
-    "low_resolution": low_resolution,
-}
+def headline(report: dict[str, Any]) -> list[str]:
+    """Clean and mean corruption accuracy, and each kind's mean over severities, in plain text."""
+    runs = report["runs"]
+    lines = [f"{report['data']['images']:,} images of {report['data']['split']}; accuracy, 95 % intervals"]
+    lines.append(f"{'':18}" + "".join(f"{name:>26}" for name in runs))
+    rows = (("clean", "clean"), ("mean corruption", "mean_corruption_accuracy"), ("kept", "kept"))
+    for title, key in rows:
+        cells = (f"{r[key]['value']:.2%} [{r[key]['low']:.2%}, {r[key]['high']:.2%}]" for r in runs.values())
+        lines.append(f"{title:18}" + "".join(f"{cell:>26}" for cell in cells))
+    for kind in KINDS:
+        cells = (f"{run['corruptions'][kind]['mean']:.2%}" for run in runs.values())
+        lines.append(f"{kind:18}" + "".join(f"{cell:>26}" for cell in cells))
+    return lines

@@ -20,7 +20,7 @@ import torch
 
 from mien import drawing
 from mien.data.store import Split, Store
-from mien.evaluation.analysis import clusters, inputs, outputs, places
+from mien.evaluation.analysis import clusters, hook_points, inputs, outputs
 from mien.evaluation.analysis.inputs import Network
 from mien.evaluation.metrics import with_percentiles
 from mien.evaluation.predictors import Progress
@@ -78,17 +78,17 @@ def read_features(network: Network, split: Split, *, progress: Callable[[int], N
     linear last layer.
     """
     example = network.batch(split.images[:2])
-    wanted = {"penultimate": places.penultimate_place(network.module, example, classes=len(network.labels))}
-    after = places.excitation_place(network.module)
+    wanted = {"penultimate": hook_points.penultimate(network.module, example, classes=len(network.labels))}
+    after = hook_points.se_layer(network.module)
     if after is not None:
-        wanted |= {"before": places.other_side(after), "after": after}
+        wanted |= {"before": hook_points.other_side(after), "after": after}
     parts: dict[str, list[Float]] = {name: [] for name in wanted}
     count = 0
-    with torch.no_grad(), places.reading(network.module, list(wanted.values())) as found:
+    with torch.no_grad(), hook_points.reading(network.module, list(wanted.values())) as found:
         for images, _ in inputs.batches(network, split):
             network.module(images)
             for (name, place), tensor in zip(wanted.items(), found, strict=True):
-                parts[name].append(places.as_vector(tensor, place).double().cpu().numpy())
+                parts[name].append(hook_points.as_vector(tensor, place).double().cpu().numpy())
             count += len(images)
             if progress:
                 progress(count)

@@ -3,7 +3,7 @@
 Selvaraju et al. 2017, arXiv 1610.02391: with A the map N×C×H×W and s the class's logit, each channel is weighted with
 its gradient's mean over positions, α = mean_{hw} ∂s/∂A, and the map is ReLU(Σ_c α_c A_c). For a global mean pool and a
 linear classifier α is that classifier's row by H·W, so that this is CAM (Zhou et al. 2016, arXiv 1512.04150): the
-closed form that tests hold it to. Which map is the last one: ``places.py``; tokens become a square grid.
+closed form that tests hold it to. Which map is the last one: ``hook_points.py``; tokens become a square grid.
 """
 
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.evaluation.analysis.places import as_map, reading
-from mien.models.places import Place
+from mien.evaluation.analysis.hook_points import as_map, reading
+from mien.models.hook_points import HookPoint
 
 
-def grad_cam(network: nn.Module, images: Tensor, targets: Tensor, place: Place) -> tuple[Tensor, Tensor]:
+def grad_cam(network: nn.Module, images: Tensor, targets: Tensor, place: HookPoint) -> tuple[Tensor, Tensor]:
     """Maps float N×H×W, 0 or more, in the units of the logit, and logits N×K.
 
     images: float N×C×S×S. targets: int64 N, the class that each map speaks for. The network's mode is the caller's;

@@ -23,8 +23,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from mien.models.backbones import timm_model
 from mien.models.registry import register
-from mien.models.trunks import timm_model
 
 
 def load_trunk(network: nn.Module, trunk: Mapping[str, Tensor]) -> list[str]:

@@ -25,11 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from mien.models.auxiliary import Targets
-from mien.models.layers.affinity import AffinityLoss, partition_loss
+from mien.models.backbones import timm_model
+from mien.models.hook_points import HookPoint
 from mien.models.layers.cross_attention_head import CrossAttentionHead
-from mien.models.places import Place
+from mien.models.losses.affinity import AffinityLoss, partition_loss
 from mien.models.registry import register
-from mien.models.trunks import timm_model
 
 
 class DistractYourAttention(nn.Module):
@@ -53,9 +53,9 @@ class DistractYourAttention(nn.Module):
         self.affinity_weight = affinity_weight
         self.partition_weight = partition_weight
 
-    def map_place(self) -> Place:
-        """What every head attends to (``models/places.py``)."""
-        return Place("trunk", "output", "channels_first")
+    def target_layer(self) -> HookPoint:
+        """What every head attends to (``models/hook_points.py``)."""
+        return HookPoint("trunk", "output", "channels_first")
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(self.attend(self.trunk(images)).sum(dim=1))

@@ -24,9 +24,9 @@ model is their B0 (``variant="b0"``), two further outputs in the same linear lay
 from torch import Tensor, nn
 
 from mien.models.auxiliary import Targets
-from mien.models.layers.concordance import concordance_loss
+from mien.models.backbones import timm_model
+from mien.models.losses.concordance import concordance_loss
 from mien.models.registry import register
-from mien.models.trunks import timm_model
 
 
 class EfficientNetMultitask(nn.Module):

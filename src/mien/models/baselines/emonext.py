@@ -29,10 +29,10 @@ ConvNeXt's own.
 from torch import Tensor, nn
 
 from mien.models.auxiliary import Targets
+from mien.models.backbones import timm_model
 from mien.models.layers.batch_attention import BatchAttentionSpread
 from mien.models.layers.spatial_transformer import SpatialTransformer
 from mien.models.registry import register
-from mien.models.trunks import timm_model
 
 #: The paper's, with ImageNet-22k weights; and a narrow one for training without any, timm's sizes of that name.
 VARIANTS = ("tiny", "small", "base", "large", "xlarge", "pico")

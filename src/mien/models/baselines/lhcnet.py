@@ -22,9 +22,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mien.models.backbones import timm_model
 from mien.models.layers.local_channel_attention import LocalChannelAttention
 from mien.models.registry import register
-from mien.models.trunks import timm_model
 
 
 class LhcNet(nn.Module):

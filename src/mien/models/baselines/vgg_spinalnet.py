@@ -17,9 +17,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mien.models.backbones import timm_model
 from mien.models.layers.spinal import SpinalHead
 from mien.models.registry import register
-from mien.models.trunks import timm_model
 
 
 class VggSpinalNet(nn.Module):

@@ -1,0 +1,259 @@
+"""Equal classes in Training without a doubled image (SPEC §2.4, Paper A): which originals are varied, and how.
+
+Offline, ``plan_balance`` says how many variations each Training original gets and ``variations`` makes them: rotated
+within ±10°, autocontrast, mirrored, slightly shifted, scaled, brightened. A class that has the target already keeps all
+its originals; only as many images are generated as the target asks for, so none has to be dropped afterwards.
+Online, ``BalancedOrder`` gives an epoch in which each class has the same share and the loader's augmentation varies.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.build.split_settings import TRAINING, Index, SplitPlan
+from mien.errors import DataError, UsageError
+from mien.labels import EIGHT, code
+
+Uint8 = NDArray[np.uint8]
+
+#: Seeds in a row that may give nothing new before an image counts as one that cannot be varied.
+_PATIENCE = 20
+#: Per cent of the darkest and of the brightest pixels that autocontrast lets saturate.
+_CUTOFF = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variation:
+    """Strengths of :func:`generate`.
+
+    rotate: degrees either way; an angle is never below a tenth of it. autocontrast, mirror: probabilities; were
+    autocontrast certain, a network could tell generated images, and so the small classes, by it. shift: share of the
+    side either way. scale, brightness: relative range either way.
+    """
+
+    rotate: float = 10.0
+    autocontrast: float = 0.5
+    mirror: float = 0.5
+    shift: float = 0.04
+    scale: float = 0.05
+    brightness: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BalancePlan:
+    """rows, copies, seeds: int64 M, the originals that are varied, how often, and the seed of their variations.
+
+    before, after: expression → labelled images of Training, without and with what is to be generated, in label order.
+    warnings: one sentence each.
+    """
+
+    rows: NDArray[np.int64]
+    copies: NDArray[np.int64]
+    seeds: NDArray[np.int64]
+    before: dict[str, int]
+    after: dict[str, int]
+    warnings: list[str]
+
+
+def plan_balance(
+    index: Index,
+    plan: SplitPlan,
+    *,
+    target: int | Mapping[str, int] | None = None,
+    seed: int = 0,
+    usable: NDArray[np.bool_] | None = None,
+) -> BalancePlan:
+    """How often each Training original is varied: equally often within a class, the remainder by a seeded order.
+
+    target: images per class; None: as many as the largest class has; a mapping leaves the classes that it does not
+    name as they are. usable: bool N, False for what cannot be varied (:func:`can_vary`). Rows that are tied to an
+    evaluation image (``plan.crossing``) are never varied. A class that nothing can be generated for stays as it is,
+    and a warning says so. Raises UsageError for a wrong target, DataError for an unknown expression.
+    """
+    if len(plan.split) != len(index):
+        raise DataError(f"expected a split plan of the index's {len(index)} rows, got {len(plan.split)}")
+    training = plan.rows(TRAINING)
+    labels = np.asarray(index.label)[training]
+    count = {c: int((labels == c).sum()) for c in np.unique(labels[labels >= 0]).tolist()}
+    targets = _targets(target, count)
+    allowed = ~plan.crossing if usable is None else ~plan.crossing & usable
+    after, warnings = dict(count), list[str]()
+    jobs: list[tuple[int, int, int]] = []  # row, copies, seed
+    for c, n in count.items():
+        missing = max(0, targets.get(c, 0) - n)
+        if not missing:
+            continue
+        rows = training[(labels == c) & allowed[training]].tolist()
+        if not rows:
+            warnings.append(f"{EIGHT[c]}: {missing} images short of the target, none of its {n} images can be varied")
+            continue
+        ordered = sorted((_row_seed(seed, index.source[row], index.path[row]), row) for row in rows)
+        each, more = divmod(missing, len(ordered))
+        jobs += [(row, each + (i < more), key) for i, (key, row) in enumerate(ordered) if each + (i < more)]
+        after[c] += missing
+    table = np.array(sorted(jobs), np.int64).reshape(-1, 3)
+    return BalancePlan(
+        rows=table[:, 0],
+        copies=table[:, 1],
+        seeds=table[:, 2],
+        before={EIGHT[c]: n for c, n in count.items()},
+        after={EIGHT[c]: n for c, n in after.items()},
+        warnings=warnings,
+    )
+
+
+def _targets(target: int | Mapping[str, int] | None, count: Mapping[int, int]) -> dict[int, int]:
+    """code → images; what is not in it stays as it is."""
+    if target is None:
+        return dict.fromkeys(count, max(count.values(), default=0))
+    named = (
+        {code(name): n for name, n in target.items()} if isinstance(target, Mapping) else dict.fromkeys(count, target)
+    )
+    for c, n in named.items():
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise UsageError(f"expected a target of at least 1 image for {EIGHT[c]}, got {n!r}")
+        if c not in count:
+            raise UsageError(
+                f"expected targets for the classes of Training ({', '.join(EIGHT[k] for k in count)}), "
+                f"got one for {EIGHT[c]}, which has no image to vary"
+            )
+    return named
+
+
+def can_vary(pixels: Uint8) -> bool:
+    """False for a blank image (one value in each channel), of which every variation is blank again."""
+    flat = pixels.reshape(-1, *pixels.shape[2:])
+    return bool((flat != flat[:1]).any())
+
+
+def generate(pixels: Uint8, seed: int, *, strength: Variation | None = None) -> Uint8:
+    """One variation of the same shape: uint8 H×W or H×W×3. The same bytes for the same arguments, in any process.
+
+    One bilinear resampling does rotation, scale, shift and mirror; beyond the border the picture is reflected. Then
+    autocontrast (of the brightness alone, so that colours keep their tone) and brightness.
+    Raises DataError for anything but an image of at least 2×2 pixels.
+    """
+    from PIL import Image, ImageOps
+
+    if (
+        pixels.dtype != np.uint8
+        or pixels.ndim not in (2, 3)
+        or pixels.shape[2:] not in ((), (3,))
+        or min(pixels.shape[:2]) < 2
+    ):
+        raise DataError(f"expected a picture of uint8 H×W or H×W×3, at least 2×2, got {pixels.dtype} {pixels.shape}")
+    strength = strength or Variation()
+    turn, zoom, right, down, mirrored, contrast, light = _draws(seed)[:7]
+    height, width = pixels.shape[:2]
+    signed = 2 * turn - 1
+    angle = math.radians(strength.rotate) * math.copysign(0.1 + 0.9 * abs(signed), signed)
+    scale = 1 + strength.scale * (2 * zoom - 1)
+    mirror = -1.0 if mirrored < strength.mirror else 1.0
+    cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
+    linear = np.array([[cos * mirror, -sin], [sin * mirror, cos]])  # of output (x, y) about the centre → input
+    centre = np.array([width, height]) / 2
+    shift = strength.shift * (2 * np.array([right, down]) - 1) * (width, height)
+    corners = linear @ (np.array([[-1, -1, 1, 1], [-1, 1, -1, 1]]) * centre[:, None]) + (centre + shift)[:, None]
+    beyond = np.maximum(-corners, corners - 2 * centre[:, None]).max()
+    margin = math.ceil(max(beyond, 0)) + 1  # one more for the neighbour that bilinear resampling looks at
+    padded = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0))[: pixels.ndim], mode="symmetric")
+    offset = centre + shift + margin - linear @ centre
+    (a, b), (d, e) = linear.tolist()
+    image = Image.fromarray(padded).transform(
+        (width, height), Image.Transform.AFFINE, (a, b, offset[0], d, e, offset[1]), Image.Resampling.BILINEAR
+    )
+    if contrast < strength.autocontrast:
+        image = ImageOps.autocontrast(image, cutoff=_CUTOFF, preserve_tone=True)
+    factor = 1 + strength.brightness * (2 * light - 1)
+    table = [min(255, round(value * factor)) for value in range(256)]
+    return np.array(image.point(table * len(image.getbands())))
+
+
+def variations(pixels: Uint8, copies: int, seed: int, *, strength: Variation | None = None) -> list[Uint8]:
+    """Up to ``copies`` variations, none equal to the original or to another one; a longer list begins with a shorter.
+
+    The seeds are ``seed``, ``seed + 1``, …; one that gives nothing new is passed over. The list is shorter than asked
+    for, down to empty, where many in a row give nothing new; it is empty for a blank image. The caller counts that.
+    """
+    made: list[Uint8] = []
+    if not can_vary(pixels):
+        return made
+    seen = {pixels.tobytes()}
+    failures = 0
+    while len(made) < copies and failures < _PATIENCE:
+        image = generate(pixels, seed, strength=strength)
+        seed += 1
+        if image.tobytes() in seen or not can_vary(image):
+            failures += 1
+            continue
+        failures = 0
+        seen.add(image.tobytes())
+        made.append(image)
+    return made
+
+
+def generated_name(path: str, number: int) -> str:
+    """The name of an original's ``number``-th variation (from 1) in a store."""
+    return f"generated-{number:04d}/{path}"
+
+
+def _row_seed(seed: int, source: str, path: str) -> int:
+    """A number of 62 bits, so that counting on from it stays within int64."""
+    text = "\0".join(("balance", str(seed), source, path)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 2
+
+
+def _draws(seed: int) -> list[float]:
+    """Eight numbers in [0, 1), by a hash: no generator's version can change them."""
+    digest = hashlib.blake2b(str(int(seed)).encode(), digest_size=64, person=b"mien variation").digest()
+    return [int.from_bytes(digest[i : i + 8], "big") / 2**64 for i in range(0, 64, 8)]
+
+
+# --- online ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BalancedOrder:
+    """An epoch's rows, each class equally often: ``order(epoch)`` → int64, decided by (seed, epoch) alone.
+
+    labels: int64 N; rows of label −1 never come. size: images an epoch, rounded to a multiple of the classes; None: N.
+    Over the epochs the images of a class come equally often: none comes again before all others of it have come.
+    Raises DataError where no image has a label.
+    """
+
+    labels: NDArray[np.int64]
+    size: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (np.asarray(self.labels) >= 0).any():
+            raise DataError("expected labelled images to balance, got none")
+
+    def __len__(self) -> int:
+        classes = len(self._classes())
+        return classes * self._share(classes)
+
+    def __call__(self, epoch: int) -> NDArray[np.int64]:
+        classes = self._classes()
+        share = self._share(len(classes))
+        drawn = [self._drawn(c, rows, epoch * share, (epoch + 1) * share) for c, rows in classes.items()]
+        shuffled: NDArray[np.int64] = np.random.default_rng((self.seed, epoch)).permutation(np.concatenate(drawn))
+        return shuffled
+
+    def _classes(self) -> dict[int, NDArray[np.int64]]:
+        labels = np.asarray(self.labels)
+        return {c: np.flatnonzero(labels == c) for c in np.unique(labels[labels >= 0]).tolist()}
+
+    def _share(self, classes: int) -> int:
+        size = len(self.labels) if self.size is None else self.size
+        return max(1, (size + classes // 2) // classes)
+
+    def _drawn(self, c: int, rows: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int64]:
+        """Positions start … stop − 1 of an endless row of shuffled decks of the class's images."""
+        first, last = start // len(rows), (stop - 1) // len(rows)
+        decks = [np.random.default_rng((self.seed, c, deck)).permutation(rows) for deck in range(first, last + 1)]
+        return np.concatenate(decks)[start - first * len(rows) : stop - first * len(rows)]

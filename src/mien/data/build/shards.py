@@ -1,0 +1,154 @@
+"""One split on its way to the disk: rows in, Parquet shards out, a row group in memory at a time.
+
+``store.py`` states the columns; here are their Arrow types. Nothing in a shard depends on when or where it is written.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien import labels as label_set
+from mien.data.build.parts import UNLABELLED, Row
+
+#: A row group ends after so many rows or bytes of pictures, a shard after so many groups or bytes.
+ROWS_PER_GROUP, BYTES_PER_GROUP = 2048, 32 << 20
+GROUPS_PER_SHARD, BYTES_PER_SHARD = 32, 512 << 20
+
+#: Columns that only a store has in which some picture has them, in their order in a shard.
+OPTIONAL = ("valence", "arousal", "landmarks", "generated_from")
+
+
+def schema(optional: Iterable[str] = ()) -> Any:
+    """The Arrow schema of a shard, with the feature types that ``datasets`` reads from its metadata."""
+    import pyarrow as pa
+
+    def value(dtype: str) -> dict[str, str]:
+        return {"dtype": dtype, "_type": "Value"}
+
+    def listed(dtype: str) -> dict[str, Any]:
+        return {"feature": value(dtype), "_type": "Sequence"}
+
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    columns: dict[str, tuple[Any, Any]] = {
+        "image": (image, {"_type": "Image"}),
+        "label": (pa.string(), value("string")),
+        "label_code": (pa.int8(), value("int8")),
+        "source": (pa.string(), value("string")),
+        "split": (pa.string(), value("string")),
+        "votes": (pa.list_(pa.int16()), listed("int16")),
+        "group": (pa.string(), value("string")),
+        "near_duplicate": (pa.bool_(), value("bool")),
+    }
+    more = {
+        "valence": (pa.float32(), value("float32")),
+        "arousal": (pa.float32(), value("float32")),
+        "landmarks": (pa.list_(pa.float32()), listed("float32")),
+        "generated_from": (pa.string(), value("string")),
+    }
+    columns |= {name: more[name] for name in OPTIONAL if name in set(optional)}
+    features = {name: feature for name, (_, feature) in columns.items()}
+    return pa.schema(
+        [(name, kind) for name, (kind, _) in columns.items()],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+
+
+@dataclass
+class SplitWriter:
+    """Writes one split's shards, a row group at a time, and keeps what the summary needs.
+
+    near_count: near-duplicates of Training; None where that is not known. generated: rows made from another row.
+    """
+
+    directory: Path
+    split: str
+    optional: frozenset[str] = frozenset()
+    rows: int = 0
+    generated: int = 0
+    with_votes: int = 0
+    near_count: int | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int, str]] = field(default_factory=Counter)
+    digest: Any = field(default_factory=hashlib.sha256)
+    _pending: list[dict[str, Any]] = field(default_factory=list)
+    _pending_bytes: int = 0
+    _shards: list[Path] = field(default_factory=list)
+    _writer: Any = None
+    _groups: int = 0
+    _bytes: int = 0
+
+    def add(self, row: Row, pixels: NDArray[np.uint8], *, near: bool | None) -> None:
+        """One row. pixels: what ``row.png`` holds, uint8 H×W or H×W×3; for the content's digest."""
+        sample = row.sample
+        height, width = pixels.shape[:2]
+        mode = "grey" if pixels.ndim == 2 else "RGB"
+        self.rows += 1
+        self.generated += row.generated_from is not None
+        self.with_votes += sample.votes is not None
+        self.near_count = self.near_count if near is None else (self.near_count or 0) + near
+        self.counts[sample.label or UNLABELLED] += 1
+        self.sizes[width, height, mode] += 1
+        self.digest.update(f"{height}×{width} {mode} {sample.label} {sample.votes}\n".encode())
+        self.digest.update(pixels.tobytes())
+        points = sample.landmarks
+        self._pending.append(
+            {
+                "image": {"bytes": row.png, "path": sample.path},
+                "label": sample.label,
+                "label_code": None if sample.label is None else label_set.code(sample.label),
+                "source": row.source,
+                "split": self.split,
+                "votes": None if sample.votes is None else list(sample.votes),
+                "group": sample.group,
+                "near_duplicate": near,
+                "valence": sample.valence,
+                "arousal": sample.arousal,
+                "landmarks": None if points is None else [value for point in points for value in point],
+                "generated_from": row.generated_from,
+            }
+        )
+        self._pending_bytes += len(row.png)
+        if len(self._pending) >= ROWS_PER_GROUP or self._pending_bytes >= BYTES_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = schema(self.optional)
+        if self._writer is None:
+            # the number of shards is known at the end only: see rename_shards
+            path = self.directory / f"{self.split}-{len(self._shards):05d}.unfinished"
+            self._shards.append(path)
+            self._writer = pq.ParquetWriter(path, columns, compression="zstd")
+            self._groups = self._bytes = 0
+        self._writer.write_table(pa.Table.from_pylist(self._pending, schema=columns))
+        self._groups += 1
+        self._bytes += self._pending_bytes
+        self._pending, self._pending_bytes = [], 0
+        if self._groups >= GROUPS_PER_SHARD or self._bytes >= BYTES_PER_SHARD:
+            self._writer.close()
+            self._writer = None
+
+    def close(self) -> None:
+        if self._pending:
+            self._flush()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def rename_shards(self) -> list[str]:
+        """Give the shards their final names, which state how many there are; return them, relative to the store."""
+        names = []
+        for number, shard in enumerate(self._shards):
+            name = f"{self.split}-{number:05d}-of-{len(self._shards):05d}.parquet"
+            shard.rename(shard.with_name(name))
+            names.append(f"data/{name}")
+        return names

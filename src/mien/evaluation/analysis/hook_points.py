@@ -1,0 +1,132 @@
+"""Reads tensors out of a forward pass, at hook points that a network declares (``models/hook_points.py``) or we find.
+
+Found, where nothing is declared: the vector that is classified is the input of the last linear layer that gives one
+number a class; the last map is the input of the last module that turns a map into a vector (the global pool), or else
+the last map that any module gives; of timm's transformers with a class token, the tokens before the last attention.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mien.errors import UsageError
+from mien.models.hook_points import HasSELayer, HasTargetLayer, HookPoint
+
+
+@contextmanager
+def reading(network: nn.Module, places: Sequence[HookPoint]) -> Iterator[list[Tensor]]:
+    """A list that holds, after each forward pass inside the context, one tensor for each place, in their order.
+
+    A module that runs more than once in a pass leaves its last. Gradients flow through what is read.
+    """
+    found: list[Any] = [None] * len(places)
+    handles = []
+    for number, place in enumerate(places):
+
+        def keep(module: nn.Module, inputs: Any, output: Any, number: int = number, side: str = place.side) -> None:
+            found[number] = inputs[0] if side == "input" else output
+
+        handles.append(network.get_submodule(place.module).register_forward_hook(keep))
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def se_layer(network: nn.Module) -> HookPoint | None:
+    """The output of the network's SE block, None where it has none."""
+    return network.se_layer() if isinstance(network, HasSELayer) else None
+
+
+def other_side(place: HookPoint) -> HookPoint:
+    """What goes into the module whose output a place is."""
+    return HookPoint(place.module, "input" if place.side == "output" else "output", place.layout, place.leading_tokens)
+
+
+def penultimate(network: nn.Module, example: Tensor, *, classes: int) -> HookPoint:
+    """The vector N×D that the classifier takes. example: a batch. Raises UsageError where there is none."""
+    events = _trace(network, example)
+    for name, module, inputs, _ in reversed(events):
+        if isinstance(module, nn.Linear) and module.out_features == classes and inputs[0].dim() == 2:
+            return HookPoint(name, "input", "vector")
+    raise UsageError(
+        f"expected a network whose last layer is linear on a vector, got {type(network).__name__}",
+        hint="features can be read of every network of mien models",
+    )
+
+
+def target_layer(network: nn.Module, example: Tensor) -> HookPoint:
+    """The last map with positions. example: a batch. Raises UsageError where the network has none."""
+    if isinstance(network, HasTargetLayer):
+        return network.target_layer()
+    blocks: Any = getattr(network, "blocks", None)
+    leading = getattr(network, "num_prefix_tokens", None)
+    if isinstance(blocks, nn.Sequential) and isinstance(leading, int) and hasattr(blocks[-1], "norm1"):
+        return HookPoint(f"blocks.{len(blocks) - 1}.norm1", "output", "tokens", leading)
+    last = getattr(network, "output_fmt", None) == "NHWC"  # timm's word for channels at the end
+    layout: Any = "channels_last" if last else "channels_first"
+    events = [event for event in _trace(network, example) if not any(event[1].children())]
+    for name, _, inputs, output in reversed(events):
+        if _is_map(inputs[0], layout) and not _is_map(output, layout):
+            return HookPoint(name, "input", layout)
+    for name, _, _, output in reversed(events):
+        if _is_map(output, layout):
+            return HookPoint(name, "output", layout)
+    raise UsageError(
+        f"expected a network with a feature map, got {type(network).__name__}",
+        hint="a network of your own names one by target_layer(); see models/hook_points.py",
+    )
+
+
+def as_map(tensor: Tensor, place: HookPoint) -> Tensor:
+    """A tensor that was read at a place → N×C×H×W. Raises UsageError for tokens that make no square."""
+    if place.layout == "channels_first":
+        return tensor
+    if place.layout == "channels_last":
+        return tensor.permute(0, 3, 1, 2)
+    if place.layout == "tokens":
+        tokens = tensor[:, place.leading_tokens :]  # N×L×C
+        n, length, channels = tokens.shape
+        side = round(length**0.5)
+        if side * side != length:
+            raise UsageError(f"expected a square grid of tokens at {place.module}, got {length}")
+        return tokens.transpose(1, 2).reshape(n, channels, side, side)
+    raise UsageError(f"expected a map at {place.module}, got a vector")
+
+
+def as_vector(tensor: Tensor, place: HookPoint) -> Tensor:
+    """A tensor that was read at a place → N×D: a map's mean over its positions, a vector as it is."""
+    return tensor if place.layout == "vector" else as_map(tensor, place).mean(dim=(2, 3))
+
+
+def _is_map(tensor: Any, layout: str) -> bool:
+    if not isinstance(tensor, Tensor) or tensor.dim() != 4:
+        return False
+    height, width = tensor.shape[1:3] if layout == "channels_last" else tensor.shape[2:4]
+    return height * width > 1
+
+
+def _trace(network: nn.Module, example: Tensor) -> list[tuple[str, nn.Module, Any, Any]]:
+    """Every module with its inputs and output, in the order in which they end."""
+    events: list[tuple[str, nn.Module, Any, Any]] = []
+    handles = []
+    for name, module in network.named_modules():
+        if not name:
+            continue
+
+        def keep(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+            if inputs:
+                events.append((name, module, inputs, output))
+
+        handles.append(module.register_forward_hook(keep))
+    try:
+        with torch.no_grad():
+            network(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return events
