@@ -62,7 +62,7 @@ def test_a_missing_value_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_page_is_of_the_base_or_parts(template: str) -> None:
+def test_every_page_extends_the_base_and_only_constants_are_safe(template: str) -> None:
     text = (pages.TEMPLATES / template).read_text("utf-8")
     assert all(before in "'\"" for before in re.findall(r"(.)\|safe", text))  # constants alone
     if template not in ("base.html.j2", "parts.html.j2"):
