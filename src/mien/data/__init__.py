@@ -1,0 +1,1 @@
+"""Stores of labelled face crops: reading one, its summary, and near-duplicates within it."""

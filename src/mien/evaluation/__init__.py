@@ -1,0 +1,1 @@
+"""Scoring predictions: metrics, protocol, comparison of models, and the report."""

@@ -1,0 +1,1 @@
+"""The papers' tables: arms and published figures, which runs they need, and the table that comes out."""

@@ -1,0 +1,1 @@
+"""The shipped readers as ONNX files, each with its model card."""

@@ -1,0 +1,1 @@
+"""Building a store: ingest, normalise, plan splits and balance, write shards; resumable."""

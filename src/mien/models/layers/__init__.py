@@ -1,0 +1,1 @@
+"""Building blocks of the networks, one idea a file, each with its source."""

@@ -1,0 +1,1 @@
+"""Losses that belong to one network and are computed from its inner tensors."""
