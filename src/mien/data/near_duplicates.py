@@ -241,21 +241,22 @@ def _close(
         distance, other = tree.query(points[rows], k=_FEW, p=p, distance_upper_bound=radius, workers=-1)
         crowded = np.isfinite(distance[:, -1])
         row, rank = np.nonzero(np.isfinite(distance) & ~crowded[:, None])
-        yield _rising(rows[row], other[row, rank])
+        yield from _rising(rows[row], other[row, rank])
         rows = rows[crowded]
         count = tree.query_ball_point(points[rows], radius, p=p, return_length=True)
         for some in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(np.cumsum(count) // _PAIRS)) + 1):
             if len(some):
                 lists = tree.query_ball_point(points[rows[some]], radius, p=p)
-                yield _rising(np.repeat(rows[some], count[some]), np.concatenate(lists))
+                yield from _rising(np.repeat(rows[some], count[some]), np.concatenate(lists))
         if on_progress is not None:
             on_progress(min(start + _ROWS, len(points)), len(points))
 
 
-def _rising(i: NDArray[Any], j: NDArray[Any]) -> tuple[Int64, Int64]:
-    """Of pairs that come both ways round, and of points beside themselves, those with i < j."""
+def _rising(i: NDArray[Any], j: NDArray[Any]) -> Iterator[tuple[Int64, Int64]]:
+    """Of pairs that come both ways round, and of points beside themselves, those with i < j; nothing for none."""
     keep = i < j
-    return i[keep].astype(np.int64), j[keep].astype(np.int64)
+    if keep.any():
+        yield i[keep].astype(np.int64), j[keep].astype(np.int64)
 
 
 def _correlations(averages: Float32, first: Int64, second: Int64, *, mirrored: bool) -> tuple[Float64, Float64]:

@@ -25,6 +25,7 @@ from mien.data.audit import findings
 from mien.data.audit.copies import Copies
 from mien.data.audit.examples import Sheet
 from mien.data.audit.index import Index, fetch, paths
+from mien.data.audit.result import Audit
 from mien.data.near_duplicates import Pairs
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import TRAINING_SPLITS, Store
@@ -118,7 +119,7 @@ def write_report(
     store: Store,
     index: Index,
     copies: Copies,
-    result: dict[str, Any],
+    result: Audit,
     sheets: Sequence[Sheet],
     out: Path,
     *,
@@ -140,8 +141,9 @@ def write_report(
         write_bytes(out / SHEETS / f"{sheet.name}.png", contact_sheet(sheet, shown))
     _write_images(store, index, copies, out / IMAGES, faces=faces)
     pairs.commit()
-    write_text(out / HTML, page(result, sheets, shown))
-    write_text(out / JSON, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    content = result.content()
+    write_text(out / HTML, page(content, sheets, shown))
+    write_text(out / JSON, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _pairs_schema() -> Any:
