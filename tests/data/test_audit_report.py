@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from audit_stores import LABELS, faces, row, write_store
 from PIL import Image
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from html_pages import BAD, is_only_text, with_bad_names
@@ -24,6 +25,7 @@ from mien.cli.data import data_app
 from mien.data.audit.examples import Sheet, Tile
 from mien.data.audit.index import fetch
 from mien.data.audit.page import page
+from mien.data.audit.result import Audit
 from mien.data.audit.run import audit_store
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import Store
@@ -345,6 +347,13 @@ def test_importing_the_command_is_light():
         "import sys, mien.cli.data_audit; print([m for m in ('numpy', 'pyarrow', 'PIL', 'torch') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_audit_json_is_what_its_type_says(report: Path) -> None:
+    content = json.loads((report / "audit.json").read_text())
+    assert Audit.model_validate(content).content() == content
+    with pytest.raises(ValidationError, match="Extra inputs"):  # the control
+        Audit.model_validate(content | {"more": 1})
 
 
 @pytest.mark.fer2013

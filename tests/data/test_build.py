@@ -9,6 +9,7 @@ import pytest
 import yaml
 from build_cases import blob, pixels_of, rows_of
 from PIL import Image
+from pydantic import ValidationError
 
 from list_source import Listed
 from mien.data.build import parts, shards
@@ -17,6 +18,7 @@ from mien.data.build.run import build_store
 from mien.data.build.settings import BalanceSettings
 from mien.data.sources import Drop, Sample, open_source
 from mien.data.store import Store
+from mien.data.summary import Summary
 from mien.errors import UsageError
 from mien.labels import SEVEN
 
@@ -200,6 +202,13 @@ def test_row_groups_end_by_bytes_too(tmp_path, monkeypatch):
     assert len(files) > 1
     assert all(pq.ParquetFile(file).metadata.num_row_groups > 1 for file in files[:-1])
     assert store.read("training").paths == [f"{i}" for i in range(40)]
+
+
+def test_summary_json_is_what_its_type_says(hybrid):
+    content = json.loads((hybrid / "summary.json").read_text())
+    assert Summary.model_validate(content).content() == content
+    with pytest.raises(ValidationError, match="licence"):  # the control
+        Summary.model_validate(content | {"sources": [{"name": "a"}]})
 
 
 def test_near_groups_are_those_of_the_definition():
