@@ -1,6 +1,7 @@
 """Building a store of several sources: what is in it, within which bounds, and that others can read it."""
 
 import csv
+import json
 import tracemalloc
 from pathlib import Path
 
