@@ -1,4 +1,4 @@
-"""From pairs to answers: which image has a copy where, of which label, and which images belong together.
+"""What the pairs amount to: which image has a copy where, of which label, and which images belong together.
 
 Four degrees of being the same picture, each with its own column in every table:
 

@@ -196,7 +196,7 @@ def _group_rows(look: _Look, group: Int64, order: list[int], *, limit: int) -> I
 def _votes(look: _Look) -> list[Sheet | None]:
     index = look.index
     votes = index.votes
-    support = findings.support(votes, index.label, findings.vote_columns(index.labels))
+    support = findings.support(votes, index.label, findings.column_of_each_label(index.labels))
     agreement, answer = findings.agreement(votes), findings.majority(votes)
     against = np.flatnonzero((np.round(support, 6) <= 0.2) & look.original)
     order = against[np.lexsort((against, -agreement[against], support[against]))]

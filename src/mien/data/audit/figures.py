@@ -168,7 +168,7 @@ def votes(index: Index) -> VoteFigures | None:
     if not has.any():
         return None
     agreement, answer = findings.agreement(ballots), findings.majority(ballots)
-    columns = findings.vote_columns(index.labels)
+    columns = findings.column_of_each_label(index.labels)
     support = findings.support(ballots, label, columns)
     table = findings.label_against_votes(ballots, label, len(index.labels))
     judged = ~np.isnan(support)

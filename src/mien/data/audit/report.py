@@ -203,7 +203,7 @@ def _columns(index: Index, copies: Copies, faces: NDArray[np.int16] | None) -> d
     training = [index.splits[split] in TRAINING_SPLITS for split, _ in copies.cells]
     votes, voted = index.votes, findings.voted(index.votes)
     answer = np.where(voted, findings.majority(votes), findings.NO_VOTES)
-    support = findings.support(votes, index.label, findings.vote_columns(index.labels))
+    support = findings.support(votes, index.label, findings.column_of_each_label(index.labels))
     kinds = findings.picture_kinds(index.std, index.spread, index.flat, index.readable).astype(np.int64)
     first = np.arange(len(index)) == copies.twin
     columns = {

@@ -77,10 +77,10 @@ def _votes(result: Audit) -> list[Finding]:
         return []
     found = []
     if votes.labelled:
-        n, share = votes.label_with_at_most_2_in_10, votes.label_is_majority_share
+        n, majority = votes.label_with_at_most_2_in_10, votes.label_is_majority_share
         text = (
             f"{n:,} of {votes.labelled:,} labels got at most 2 in 10 of the FER+ votes; "
-            f"{share:.1%} of the labels are the voters' majority"
+            f"{majority:.1%} of the labels are the voters' majority"
         )
         found.append(_item("votes-against", "notice", n, text))
     text = f"{votes.agreement_of_8_in_10_share:.1%} of {votes.images:,} images reach 8 in 10 agreement"

@@ -112,7 +112,7 @@ class Workers:
 
 
 @dataclass(slots=True)
-class Gathered:
+class Ingested:
     """What came of the sources. read: source → its official split → label → number, before anything was dropped here.
 
     items: pictures and drops that the streams gave. warnings: doubts about votes, see ``plausible.py``.
@@ -126,14 +126,14 @@ class Gathered:
 
 def ingest(
     sources: Sequence[Source], standard: Standard, workers: Workers, part_path: PartPath, progress: Progress
-) -> Gathered:
+) -> Ingested:
     """Every source brought to the standard, as parts in the order of the streams. standard: settled.
 
     Raises DataError where a source is broken, OSError where a part cannot be written.
     """
     totals = [source.total() for source in sources]
     total = None if None in totals else sum(t for t in totals if t is not None)
-    found = Gathered()
+    found = Ingested()
     again = 0
     for source in sources:
         what = f"reading {source.name} ({source.layout})"

@@ -22,10 +22,10 @@ from mien.data.store import UNLABELLED
 from mien.errors import DataError
 from mien.labels import SEVEN, canonical
 
-#: Share of FER2013's Training images of each label that is (or ties with) the first choice of FER+'s voters. Of 28,560
+#: Proportion of FER2013's Training images of each label that is (or ties with) the first choice of FER+'s voters. Of 28,560
 #: together 65 %; with the rows shuffled 18 %, and no label then has more than 0.42 of what stands here.
 FITTING = dict(zip(SEVEN, (0.504, 0.382, 0.154, 0.928, 0.467, 0.815, 0.870), strict=True))
-#: Refused: fewer agree than this share of what FITTING has for the same labels (about a third of all), by more than
+#: Refused: fewer agree than this part of what FITTING has for the same labels (about a third of all), by more than
 #: so many standard deviations, in at least so many rows. Fewer rows could be chance: they are told, and kept.
 LOWEST, DEVIATIONS, ROWS = 0.55, 5, 100
 STRETCH = 512

@@ -86,7 +86,7 @@ class Variation:
     """Strengths of ``balance.generate``.
 
     rotate: degrees either way; an angle is never below a tenth of it. autocontrast, mirror: probabilities; were
-    autocontrast certain, a network could tell generated images, and so the small classes, by it. shift: share of the
+    autocontrast certain, a network could tell generated images, and so the small classes, by it. shift: part of the
     side either way. scale, brightness: relative range either way.
     """
 
