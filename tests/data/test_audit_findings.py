@@ -220,13 +220,13 @@ def test_agreement_majority_and_support():
     assert findings.agreement(VOTES) == pytest.approx(wanted, nan_ok=True)
     names = [VOTE_NAMES.index(name) for name in ("happiness", "not_face", "sadness", "contempt")]
     assert findings.majority(VOTES).tolist() == [names[0], findings.TIE, names[1], findings.NO_VOTES, *names[2:]]
-    columns = findings.vote_columns(LABELS)
+    columns = findings.column_of_each_label(LABELS)
     assert [VOTE_NAMES[c] for c in columns] == [
         "anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral",
     ]  # fmt: skip
     assert findings.support(VOTES, LABEL, columns) == pytest.approx([1, 0.5, 0.4, np.nan, np.nan, 0], nan_ok=True)
-    assert findings.vote_columns(["contempt", "my own"]) == [VOTE_NAMES.index("contempt"), -1]
-    own = findings.support(VOTES, np.array([0, 1, 1, 1, 1, 0]), findings.vote_columns(["contempt", "my own"]))
+    assert findings.column_of_each_label(["contempt", "my own"]) == [VOTE_NAMES.index("contempt"), -1]
+    own = findings.support(VOTES, np.array([0, 1, 1, 1, 1, 0]), findings.column_of_each_label(["contempt", "my own"]))
     assert own == pytest.approx([0, np.nan, np.nan, np.nan, np.nan, 0.8], nan_ok=True)
     assert findings.voted(VOTES).tolist() == [True, True, True, False, True, True]
 

@@ -370,7 +370,7 @@ def test_fer2013(fer2013_dir):
         group=[None] * len(samples),
     )
     usable = np.array([can_vary(s.pixels) for s in samples])
-    assert (~usable).sum() == 11  # SPEC: eleven blank images in Training
+    assert (~usable).sum() == 11  # eleven blank images in Training
     plan = plan_balance(index, plan_splits(index), usable=usable)
     assert set(plan.after.values()) == {7215}
     assert plan.copies.sum() == 7 * 7215 - 28709

@@ -1,4 +1,4 @@
-"""Near-duplicates: closed forms, negative controls, and the figures of SPEC §5 on the real data."""
+"""Near-duplicates: closed forms, negative controls, and the known figures of the real data."""
 
 import io
 
@@ -22,7 +22,7 @@ def faces() -> np.ndarray:
     return np.random.default_rng(3).integers(0, 200, (30, 48, 48), dtype=np.uint8)
 
 
-def test_block_averages_by_hand():
+def test_block_averages_in_closed_form():
     image = np.arange(48 * 48, dtype=np.int64).reshape(48, 48) % 251
     blocks = block_averages(image.astype(np.uint8)[None]).reshape(12, 12)
     assert blocks[2, 5] == image[8:12, 20:24].mean()
@@ -118,7 +118,7 @@ def test_chunks_do_not_matter(faces, monkeypatch):
 
 @pytest.mark.fer2013
 @pytest.mark.slow
-def test_the_leak_of_fer2013_is_what_the_spec_says(fer2013_dir):
+def test_the_leak_of_fer2013_is_the_known_one(fer2013_dir):
     import pyarrow.parquet as pq
     from PIL import Image
 

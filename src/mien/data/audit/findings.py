@@ -178,7 +178,7 @@ def imbalance(counts: Ints) -> float:
 
 
 def shift(counts: Ints, reference: Ints) -> float:
-    """Total variation distance, 0-1, of two class distributions: the proportion of images that would have to change class.
+    """Total variation distance, 0-1, of two class distributions: the part that would have to change class.
 
     NaN where either is empty.
     """

@@ -46,7 +46,7 @@ class Index:
     votes: int16 N×10 in the order of ``sources.VOTE_NAMES``, zeros where there are none. group: int32 code into
     ``groups`` ("source/name"), −1 for none. width, height: int32, 0 where the picture cannot be read. grey: bool.
     mean, std: float32, of the luma, 0-255. spread: int16, levels of luma between the 5th and the 95th percentile.
-    flat: float32, largest proportion of the pixels within FLAT_LEVELS neighbouring levels of luma. digest: V16, hash of the
+    flat: float32, largest part of the pixels within FLAT_LEVELS neighbouring levels of luma. digest: V16, hash of the
     pixels. averages: float32 N×144, zeros where there are none (a side below 12 pixels, or unreadable). marked: int8,
     the store's own ``near_duplicate`` column, −1 for null. generated: bool, made by augmentation from another image of
     the store. stray: int64, numbers of the generated images whose original is not in their own split.

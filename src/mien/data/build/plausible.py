@@ -22,7 +22,7 @@ from mien.data.store import UNLABELLED
 from mien.errors import DataError
 from mien.labels import SEVEN, canonical
 
-#: Proportion of FER2013's Training images of each label that is (or ties with) the first choice of FER+'s voters. Of 28,560
+#: Of FER2013's Training images of each label: how many have it as (or tied with) FER+'s first choice, 0-1. Of 28,560
 #: together 65 %; with the rows shuffled 18 %, and no label then has more than 0.42 of what stands here.
 FITTING = dict(zip(SEVEN, (0.504, 0.382, 0.154, 0.928, 0.467, 0.815, 0.870), strict=True))
 #: Refused: fewer agree than this part of what FITTING has for the same labels (about a third of all), by more than
