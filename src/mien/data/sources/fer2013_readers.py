@@ -6,6 +6,7 @@ A drop's reason is one of the phrases below or of ``reasons.py``, so that drops 
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.data.sources.base import VOTE_NAMES, Drop, Sample
-from mien.data.sources.reasons import ROW, UNREADABLE
+from mien.data.sources.base import VOTE_NAMES, Drop, LeftOut, Sample, attempt, cells_of
+from mien.data.sources.reasons import UNREADABLE
 from mien.data.sources.trees import Classes, read_tree
 from mien.errors import DataError
 from mien.labels import SEVEN, is_empty, whole
@@ -51,34 +52,24 @@ def read_csv(path: Path, *, votes: Path | None, labels: tuple[str, ...] = SEVEN)
     codes mean (copies of CK+ in this format append contempt).
     """
     columns = csv_columns(path)
-    where = {name: columns.index(name) for name in ("emotion", "pixels", "usage") if name in columns}
+    where: dict[str, int] = {name: columns.index(name) for name in ("emotion", "pixels", "usage") if name in columns}
     default = None if "usage" in where else "training" if "emotion" in where else "test"
     numbers: dict[str, int] = {}
-    joined = _aligned(path, csv_rows(path), votes)
-    for line, row, line_votes in joined:
-        place = f"{path.name}:{line}"
-        if isinstance(row, str):
-            yield Drop(place, ROW, row)
-            continue
-        if len(row) <= max(where.values()):
-            yield Drop(place, ROW, f"{len(row)} of {len(columns)} columns")
-            continue
-        split = default or usage_split(row[where["usage"]])
+
+    def one(row: list[str] | str, of_line: dict[str, str] | None, place: str) -> Sample:
+        cells = cells_of(row, where, columns=len(columns))
+        split = default or usage_split(cells["usage"])
         if split is None:
-            yield Drop(place, USAGE, row[where["usage"]][:40])
-            continue
-        number = numbers[split] = numbers.get(split, -1) + 1  # a dropped row keeps its number
-        emotion = row[where["emotion"]] if "emotion" in where else ""
-        label = _label(emotion, labels)
-        pixels = _pixels(row[where["pixels"]])
-        if isinstance(label, Drop):
-            yield Drop(place, label.reason, label.detail)
-        elif isinstance(pixels, Drop):
-            yield Drop(place, pixels.reason, pixels.detail)
-        else:
-            usage = row[where["usage"]] if "usage" in where else split
-            found = _votes(line_votes, usage=usage, place=place) if votes else None
-            yield Sample(f"{split}_{number:05d}.png", pixels, label, split, found)
+            raise LeftOut(USAGE, cells["usage"][:40])
+        number = numbers[split] = numbers.get(split, -1) + 1  # a row that is left out keeps its number
+        label = _label(cells.get("emotion", ""), labels)
+        pixels = _pixels(cells["pixels"])
+        found = _votes(of_line, usage=cells.get("usage", split), place=place) if votes else None
+        return Sample(f"{split}_{number:05d}.png", pixels, label, split, found)
+
+    for line, row, of_line in _aligned(path, csv_rows(path), votes):
+        place = f"{path.name}:{line}"
+        yield attempt(place, partial(one, row, of_line, place))
 
 
 def _aligned(
@@ -119,23 +110,23 @@ def _counts(cells: Sequence[Any], *, place: str) -> tuple[int, ...] | None:
     return counts if any(counts) else None
 
 
-def _label(cell: Any, labels: tuple[str, ...] = SEVEN) -> str | Drop | None:
+def _label(cell: Any, labels: tuple[str, ...] = SEVEN) -> str | None:
     """A code → its label; None where the cell is empty: a label held back."""
     if is_empty(cell):
         return None
     code = whole(cell)
     if code is None or not 0 <= code < len(labels):
-        return Drop("", EMOTION if labels == SEVEN else EMOTION_OF_EIGHT, str(cell).strip()[:40])
+        raise LeftOut(EMOTION if labels == SEVEN else EMOTION_OF_EIGHT, str(cell).strip()[:40])
     return labels[code]
 
 
-def _pixels(text: str) -> NDArray[np.uint8] | Drop:
+def _pixels(text: str) -> NDArray[np.uint8]:
     try:
         values = bytes(map(int, text.split()))
     except ValueError as error:  # not a number, or a number that is no byte
-        return Drop("", VALUE, str(error)[:80])
+        raise LeftOut(VALUE, str(error)[:80]) from error
     if len(values) != SIDE * SIDE:
-        return Drop("", PIXELS, f"{len(values)} values, expected {SIDE * SIDE}")
+        raise LeftOut(PIXELS, f"{len(values)} values, expected {SIDE * SIDE}")
     return np.frombuffer(values, np.uint8).reshape(SIDE, SIDE)
 
 
@@ -145,29 +136,27 @@ def _pixels(text: str) -> NDArray[np.uint8] | Drop:
 def read_folders(root: Path, classes: Mapping[str, Classes]) -> Iterator[Sample | Drop]:
     """classes: the folder's split → its class folders. A file's own prefix (``PublicTest_``) says more."""
     for item in read_tree(root, classes):
-        if isinstance(item, Sample) and item.file is not None:
-            pixels = _image(item.file)
-            if isinstance(pixels, Drop):
-                item = replace(pixels, where=item.path)
-            else:
-                split = usage_split(Path(item.path).name.partition("_")[0]) or item.split
-                item = replace(item, pixels=pixels, split=split, file=None)
-        yield item
+        yield attempt(item.path, partial(_decoded, item)) if isinstance(item, Sample) else item
 
 
-def _image(source: Path | bytes | None) -> NDArray[np.uint8] | Drop:
-    """An image file or its bytes → uint8 48×48 grey."""
+def _decoded(sample: Sample) -> Sample:
+    split = usage_split(Path(sample.path).name.partition("_")[0]) or sample.split
+    return replace(sample, pixels=_image(sample.file), split=split, file=None)
+
+
+def _image(source: Path | bytes | None) -> NDArray[np.uint8]:
+    """An image file or its bytes → uint8 48×48 grey. Raises LeftOut."""
     if source is None:
-        return Drop("", UNREADABLE, "no bytes")
+        raise LeftOut(UNREADABLE, "no bytes")
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             if image.size != (SIDE, SIDE):  # before decoding: a bomb is never unpacked
-                return Drop("", PIXELS, f"{image.width}×{image.height}, expected {SIDE}×{SIDE}")
+                raise LeftOut(PIXELS, f"{image.width}×{image.height}, expected {SIDE}×{SIDE}")
             if image.mode not in ("L", "1", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"):
-                return Drop("", UNREADABLE, f"mode {image.mode}")
+                raise LeftOut(UNREADABLE, f"mode {image.mode}")
             return np.asarray(image.convert("L"))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        return Drop("", UNREADABLE, str(error).partition(" <")[0][:80])
+        raise LeftOut(UNREADABLE, str(error).partition(" <")[0][:80]) from error
 
 
 # --- Parquet ---------------------------------------------------------------------------------------------------------
@@ -204,20 +193,16 @@ def read_parquet(path: Path) -> Iterator[Sample | Drop]:
         for batch in file.iter_batches(batch_size=1024, columns=wanted):
             for row in batch.to_pylist():
                 number += 1
-                yield _parquet_sample(row, place=f"{path.name}:{number}", number=number, stem=stem)
+                place = f"{path.name}:{number}"
+                yield attempt(place, partial(_parquet_sample, row, place=place, number=number, stem=stem))
 
 
-def _parquet_sample(row: dict[str, Any], *, place: str, number: int, stem: str | None) -> Sample | Drop:
+def _parquet_sample(row: dict[str, Any], *, place: str, number: int, stem: str | None) -> Sample:
     split = usage_split(str(row["usage"])) if row.get("usage") is not None else stem
     if split is None:
-        return Drop(place, USAGE, str(row.get("usage"))[:40])
+        raise LeftOut(USAGE, str(row.get("usage"))[:40])
     image = row["image"] or {}
-    label = _label(row.get("emotion", row.get("label")))
-    if isinstance(label, Drop):
-        return Drop(place, label.reason, label.detail)
-    pixels = _image(image.get("bytes"))
-    if isinstance(pixels, Drop):
-        return Drop(place, pixels.reason, pixels.detail)
+    label, pixels = _label(row.get("emotion", row.get("label"))), _image(image.get("bytes"))
     counts = row.get("ferplus_votes")
     path = image.get("path") or f"{split}_{number:05d}.png"
     return Sample(path, pixels, label, split, None if counts is None else _counts(counts, place=place))
