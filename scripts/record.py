@@ -28,10 +28,8 @@ from mien.data.store import Store
 from mien.drawing import save
 from mien.errors import DataError, MienError, UsageError
 from mien.evaluation.evaluate import evaluate
-from mien.evaluation.outputs import write_predictions
 from mien.evaluation.predict import predict_crops
 from mien.evaluation.predictors import RunPredictor
-from mien.evaluation.protocol import label_order
 from mien.reproduce.curves import curves_figure
 
 SCORED, BLIND = "public_test", "private_test"
@@ -94,10 +92,7 @@ def _check_run(run: Path) -> None:
 
 def _blind(predictor: RunPredictor, store: Store, scratch: Path, *, tta: bool, limit: int | None) -> Path:
     """The file of blind predictions, as an evaluation would write it."""
-    labels, order = label_order(predictor.labels)
-    split = store.read(BLIND).limited(limit)
-    found = predict_crops(predictor, split.images, tta=tta).in_order(order)
-    write_predictions(scratch, split, labels, found.probabilities)
+    predict_crops(predictor, store.read(BLIND).limited(limit), tta=tta).write(scratch)
     return scratch / "predictions.csv"
 
 

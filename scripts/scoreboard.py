@@ -19,9 +19,11 @@ from typing import Any
 
 import yaml
 
+from mien.evaluation.comparisons import score_arms
 from mien.evaluation.costs import cost_of_recipe
+from mien.evaluation.predictions import Predictions
+from mien.evaluation.report import Report
 from mien.models.packaged.packages import trunk
-from mien.reproduce.scores import Answers, read_answers, score
 from mien.training.recipe import Recipe, load_recipe, shipped_recipes
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +42,7 @@ def records(home: Path) -> list[Path]:
 
 
 def read(folder: Path) -> Json:
-    return json.loads((folder / "report.json").read_text("utf-8"))
+    return Report.read(folder).as_dict()
 
 
 def _accuracy(report: Json, part: str = "all") -> Json:
@@ -133,17 +135,11 @@ def answers(home: Path, questions: Path) -> list[str]:
             pairs = [pair for pair in zip(names["without"], names["with"], strict=True) if not {*pair} & {*missing}]
             names = {"without": [first for first, _ in pairs], "with": [second for _, second in pairs]}
         if all(names.values()) and not {*names["without"], *names["with"]} & {*missing}:
-            arms = {side: [_predicted(home / name) for name in names[side]] for side in names}
-            cells = [_difference(score(arms, part=part)["with"]) for part in ("all", "leak_free")]
+            arms = {side: [Predictions.read(home / name) for name in names[side]] for side in names}
+            cells = [_difference(score_arms(arms, part=part)["with"]) for part in ("all", "leak_free")]
             cells[0] += f"; {left}" if missing else ""
         lines.append(f"| {asked['question']} | {' | '.join([*shown, *cells])} |")
     return lines
-
-
-def _predicted(record: Path) -> Answers:
-    found = read_answers(record)
-    assert found is not None, f"{record}: PublicTest's labels are known"
-    return found
 
 
 def _difference(row: Json) -> str:

@@ -38,15 +38,23 @@ ANSWERS = [0, 0, 0, 1, 1, 1, 2, 2, -1, 0]
 P = hard(ANSWERS, 3)
 
 
+BY_CLASS = ("precision", "recall", "f1")
+AVERAGED = tuple(f"weighted_{name}" for name in BY_CLASS)
+
+
+def averages_of(y: np.ndarray, p: np.ndarray) -> dict[str, np.ndarray]:
+    return metrics.from_confusion(metrics.confusion(y, p))
+
+
 def test_worked_example_by_hand():
     assert metrics.confusion(Y, P).tolist() == [[3, 1, 0, 0], [0, 2, 1, 0], [1, 0, 1, 1]]
     assert metrics.accuracy(Y, P) == 0.6
-    precision, recall, f1, support = metrics.per_class(Y, P)
-    assert precision == pytest.approx([3 / 4, 2 / 3, 1 / 2])
-    assert recall == pytest.approx([3 / 4, 2 / 3, 1 / 3])
-    assert f1 == pytest.approx([3 / 4, 2 / 3, 2 / 5])
-    assert support.tolist() == [4, 3, 3]
-    averages = metrics.averages(Y, P)
+    averages = metrics.from_confusion(metrics.confusion(Y, P))
+    assert averages["precision"] == pytest.approx([3 / 4, 2 / 3, 1 / 2])
+    assert averages["recall"] == pytest.approx([3 / 4, 2 / 3, 1 / 3])
+    assert averages["f1"] == pytest.approx([3 / 4, 2 / 3, 2 / 5])
+    per_class = metrics.summary(Y, P, ("a", "b", "c"), resamples=20)["per_class"]
+    assert [found["support"] for found in per_class.values()] == [4, 3, 3]
     assert averages["macro_f1"] == pytest.approx((3 / 4 + 2 / 3 + 2 / 5) / 3)
     assert averages["balanced_accuracy"] == pytest.approx((3 / 4 + 2 / 3 + 1 / 3) / 3)
     assert averages["weighted_precision"] == pytest.approx((4 * 3 / 4 + 3 * 2 / 3 + 3 * 1 / 2) / 10)
@@ -73,7 +81,7 @@ def test_bin_edges_belong_to_the_bin_below():
 @pytest.mark.parametrize("failures", [0, 40])
 def test_weighted_recall_is_accuracy(failures):
     y, p = random_case(failures=failures)
-    assert metrics.averages(y, p)["weighted_recall"] == pytest.approx(metrics.accuracy(y, p), abs=1e-12)
+    assert averages_of(y, p)["weighted_recall"] == pytest.approx(metrics.accuracy(y, p), abs=1e-12)
     summary = metrics.summary(y, p, SEVEN, resamples=50)
     assert summary["weighted_recall"] == summary["accuracy"]
 
@@ -112,19 +120,28 @@ def test_against_torchmetrics_and_sklearn(seed):
     assert metrics.ece(y, p) == pytest.approx(float(theirs), abs=1e-6)
     rows = p.astype(np.float64)
     assert metrics.nll(y, p) == pytest.approx(log_loss(y, rows / rows.sum(1, keepdims=True), labels=range(7)))
-    assert metrics.averages(y, p)["macro_f1"] == pytest.approx(f1_score(y, p.argmax(1), average="macro"))
+    assert averages_of(y, p)["macro_f1"] == pytest.approx(f1_score(y, p.argmax(1), average="macro"))
 
 
 @pytest.mark.parametrize("failures", [0, 70])
 def test_figures_from_the_matrix_are_scikit_learns(failures):
-    """The form that runs over resamples is another implementation than the one that gives the values."""
+    from sklearn import metrics as theirs
+
     y, p = random_case(failures=failures)
-    matrix = metrics.confusion(y, p)
+    y[y == 4] = 5  # a class without an image: left out of the averages
+    matrix, said = metrics.confusion(y, p), metrics.predicted(p)
+    assert np.array_equal(matrix, theirs.confusion_matrix(y, said, labels=range(8))[:7])
     ours = metrics.from_confusion(matrix)
-    for name, value in metrics.averages(y, p).items():
-        assert ours[name] == pytest.approx(value, abs=1e-12), name
-    for name, value in zip(("precision", "recall", "f1"), metrics.per_class(y, p), strict=False):
-        assert ours[name] == pytest.approx(value, abs=1e-12), name
+    assert ours["accuracy"] == pytest.approx(theirs.accuracy_score(y, said), abs=1e-12)
+    for average, names in (
+        ("macro", (None, "balanced_accuracy", "macro_f1")),
+        ("weighted", AVERAGED),
+        (None, BY_CLASS),
+    ):
+        labels = range(7) if average is None else np.unique(y)
+        values = theirs.precision_recall_fscore_support(y, said, labels=labels, average=average, zero_division=0)
+        for name, value in zip(names, values, strict=False):
+            assert name is None or ours[name] == pytest.approx(value, abs=1e-12), name
     many = metrics.from_confusion(np.stack([matrix, matrix]))
     assert many["f1"].shape == (2, 7)
     assert many["macro_f1"] == pytest.approx([ours["macro_f1"]] * 2)
@@ -132,8 +149,7 @@ def test_figures_from_the_matrix_are_scikit_learns(failures):
 
 def test_a_class_that_does_not_occur():
     y, p = np.array([0, 0, 1]), hard([0, 2, 1], 3)
-    assert metrics.averages(y, p)["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)  # class 2 has no image: left out
-    assert metrics.from_confusion(metrics.confusion(y, p))["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
+    assert averages_of(y, p)["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)  # class 2 has no image: left out
     summary = metrics.summary(y, p, ("a", "b", "c"), resamples=200)  # many resamples lose class 1 altogether
     assert summary["per_class"]["c"]["support"] == 0
     assert summary["per_class"]["c"]["recall"] == {"value": 0.0, "low": 0.0, "high": 1.0}

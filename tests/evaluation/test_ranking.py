@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import top_k_accuracy_score
 
 from mien.evaluation import metrics
-from mien.evaluation.ranking import ranks, top_accuracy, with_top2
+from mien.evaluation.ranking import ranks, top_accuracy
 
 
 def case(n: int = 700, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -38,9 +38,9 @@ def test_top_1_is_accuracy_even_with_ties_and_failures() -> None:
 def test_by_hand() -> None:
     p = np.array([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.4, 0.4, 0.2], [0.2, 0.4, 0.4]])
     assert ranks(np.array([1, 0, 1, 2]), p).tolist() == [1, 2, 1, 1]
-    figures = with_top2({"n": 4}, np.array([1, 0, 1, 2]), p)
-    assert figures["top2_accuracy"]["value"] == 0.75
-    assert (figures["top2_accuracy"]["low"], figures["top2_accuracy"]["high"]) == metrics.wilson(3, 4)
+    figure = top_accuracy(np.array([1, 0, 1, 2]), p)
+    assert figure["value"] == 0.75
+    assert (figure["low"], figure["high"]) == metrics.wilson(3, 4)
 
 
 def test_shuffled_labels_give_two_sevenths() -> None:

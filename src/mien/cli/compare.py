@@ -1,5 +1,6 @@
 """``mien compare``: one table of several models on the same images, tested against the first."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -51,18 +52,12 @@ def compare(
     from mien.evaluation.compare_table import FORMS
 
     store = None if data is None else Store.open(data)
+    command = shlex.join(["mien", *sys.argv[1:]])
     with Countdown("predicting", noun="images") as advance:
         rows = collect(
-            models,
-            store=store,
-            split=split,
-            tta=tta,
-            limit=limit,
-            seed=seed,
-            threads=threads,
-            device=device,
-            progress=advance,
-        )
+            models, store=store, split=split, tta=tta, limit=limit, seed=seed, threads=threads, device=device,
+            command=command, progress=advance, say=lambda line: print(line, file=sys.stderr),
+        )  # fmt: skip
     text = FORMS[form](compare_models(rows, seed=seed))
     if out is None:
         sys.stdout.write(text)

@@ -4,12 +4,10 @@ Conventions as in ``metrics``, and: of equally probable classes the first in lab
 exactly ``metrics.accuracy``; a failure (a row of NaN) is wrong at every rank and stays in the denominator.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mien.evaluation.metrics import Int, checked, share
+from mien.evaluation.metrics import Int, checked, proportion
 
 
 def ranks(y: ArrayLike, p: ArrayLike) -> Int:
@@ -25,11 +23,6 @@ def ranks(y: ArrayLike, p: ArrayLike) -> Int:
 
 
 def top_accuracy(y: ArrayLike, p: ArrayLike, *, k: int = 2) -> dict[str, float]:
-    """``value``, ``low``, ``high`` (Wilson's 95 %), each 0-1: the share of images whose label is among the first k."""
+    """``value``, ``low``, ``high`` (Wilson's 95 %), each 0-1: how many images have their label among the first k."""
     right = ranks(y, p) < k
-    return share(int(right.sum()), len(right))
-
-
-def with_top2(figures: dict[str, Any], y: ArrayLike, p: ArrayLike) -> dict[str, Any]:
-    """A ``metrics.summary`` with ``top2_accuracy`` added."""
-    return figures | {"top2_accuracy": top_accuracy(y, p)}
+    return proportion(int(right.sum()), len(right))
