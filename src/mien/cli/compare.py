@@ -56,7 +56,7 @@ def compare(
     with Countdown("predicting", noun="images") as advance:
         rows = collect(
             models, store=store, split=split, tta=tta, limit=limit, seed=seed, threads=threads, device=device,
-            command=command, progress=advance, say=lambda line: print(line, file=sys.stderr),
+            command=command, progress=advance, say=lambda line: print(line, file=sys.stderr, flush=True),
         )  # fmt: skip
     text = FORMS[form](compare_models(rows, seed=seed))
     if out is None:

@@ -1,6 +1,6 @@
 """The pictures of an evaluation: a confusion matrix and a reliability diagram, fit for a paper.
 
-Drawn as ``mien.drawing`` draws. Class order is the label order, everywhere, and text keeps its contrast on every cell.
+Drawn as ``mien.drawing`` draws. Class order is the label order, everywhere, and text has enough contrast on every cell.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def confusion_figure(
     title: str = "Confusion matrix",
     failure: str = FAILURE,
 ) -> Any:
-    """The confusion matrix: colour and large figures are shares of the true class (rows), small figures counts.
+    """The confusion matrix: colour and large figures are proportions of the true class (rows), small figures counts.
 
     matrix: K×K, or K×(K+1) with the failures as the last column, which is drawn where there are any.
     failure: what to call them.
@@ -39,16 +39,16 @@ def confusion_figure(
         else:
             matrix = matrix[:, :k]
     support = matrix.sum(1, keepdims=True)
-    share = np.divide(matrix, support, out=np.zeros(matrix.shape), where=support > 0)
+    rows = np.divide(matrix, support, out=np.zeros(matrix.shape), where=support > 0)
     n, right = int(matrix.sum()), int(np.trace(matrix[:, :k]))
 
     figure = new_figure(2.5 + 0.72 * max(len(columns), 4), 1.5 + 0.72 * max(k, 4))
     axes = figure.subplots()
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    image = axes.imshow(rows, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     for i in range(k):
         for j in range(len(columns)):
-            color = _ink(image.cmap(image.norm(share[i, j])))
-            axes.text(j, i - 0.10, _percent(share[i, j]), ha="center", va="center", color=color, fontsize=11)
+            color = _ink(image.cmap(image.norm(rows[i, j])))
+            axes.text(j, i - 0.10, _percent(rows[i, j]), ha="center", va="center", color=color, fontsize=11)
             axes.text(j, i + 0.24, f"{matrix[i, j]:,}", ha="center", va="center", color=color, fontsize=7)
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(k), [f"{name} ({int(s):,})" for name, s in zip(labels, support[:, 0], strict=True)])
@@ -68,7 +68,7 @@ def confusion_figure(
 
 
 def reliability_figure(y: ArrayLike, p: ArrayLike, *, title: str = "Reliability", bins: int = BINS) -> Any:
-    """The reliability diagram of the top probability: share right by bin above, number of images below.
+    """The reliability diagram of the top probability: accuracy by bin above, number of images below.
 
     y, p: as in ``metrics``; failures are left out, and the title says how many. Returns a matplotlib Figure.
     """
@@ -97,12 +97,12 @@ def reliability_figure(y: ArrayLike, p: ArrayLike, *, title: str = "Reliability"
 def _draw_calibration(axes: Any, table: Reliability) -> None:
     filled = table.count > 0
     left, width = table.edges[:-1][filled], np.diff(table.edges)[filled]
-    share, confidence = table.accuracy[filled], table.confidence[filled]
-    axes.bar(left, share, width=width, align="edge", color="#9ecae1", edgecolor="white", linewidth=0.8)
+    accuracy, confidence = table.accuracy[filled], table.confidence[filled]
+    axes.bar(left, accuracy, width=width, align="edge", color="#9ecae1", edgecolor="white", linewidth=0.8)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfect calibration")
-    intervals = np.array([wilson(round(a * n), int(n)) for a, n in zip(share, table.count[filled], strict=True)])
+    intervals = np.array([wilson(round(a * n), int(n)) for a, n in zip(accuracy, table.count[filled], strict=True)])
     axes.vlines(confidence, *intervals.reshape(-1, 2).T, color=BLUE, linewidth=1.2, label="95 % interval")
-    axes.plot(confidence, share, "o", color=BLUE, markersize=4.5, clip_on=False, label="share right")
+    axes.plot(confidence, accuracy, "o", color=BLUE, markersize=4.5, clip_on=False, label="share right")
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_ylabel("share right")
@@ -115,11 +115,11 @@ def _ink(cell: tuple[float, float, float, float]) -> str:
     return "black" if luminance > 0.179 else "white"
 
 
-def _percent(share: float) -> str:
+def _percent(value: float) -> str:
     """Whole per cent, without the sign (the colour bar has it); ``"<1"`` for a little, blank for none,
     ``">99"`` for nearly all."""
-    if share == 0:
+    if value == 0:
         return ""
-    if share < 0.005 or 0.995 <= share < 1:
-        return "<1" if share < 0.5 else ">99"
-    return f"{max(1, 100 * share):.0f}"
+    if value < 0.005 or 0.995 <= value < 1:
+        return "<1" if value < 0.5 else ">99"
+    return f"{max(1, 100 * value):.0f}"

@@ -90,27 +90,12 @@ def predicted(p: ArrayLike) -> Int:
     return np.where(failed, p.shape[1], np.where(failed[:, None], 0, p).argmax(1)).astype(np.int64)
 
 
-def accuracy(y: ArrayLike, p: ArrayLike) -> float:
-    """Proportion of images whose most probable class is the label, 0-1."""
-    return float(from_confusion(confusion(y, p))["accuracy"])
-
-
 def confusion(y: ArrayLike, p: ArrayLike) -> Int:
     """int64 K×(K+1): true class by predicted class, counts; the last column holds the failures."""
     labels, probabilities = checked(y, p)
     k = probabilities.shape[1]
     cells = labels * (k + 1) + predicted(probabilities)
     return np.bincount(cells, minlength=k * (k + 1)).reshape(k, k + 1).astype(np.int64)
-
-
-def nll(y: ArrayLike, p: ArrayLike) -> float:
-    """Mean negative log-likelihood of the scored rows, in nats; NaN where there is none."""
-    return _mean(_nll_rows(*_scored(y, p)))
-
-
-def brier(y: ArrayLike, p: ArrayLike) -> float:
-    """Mean Brier score of the scored rows, 0-2; NaN where there is none."""
-    return _mean(_brier_rows(*_scored(y, p)))
 
 
 def ece(y: ArrayLike, p: ArrayLike, *, bins: int = BINS) -> float:
@@ -260,7 +245,9 @@ def _probability_figures(y: Int, p: Float, *, resamples: int, seed: int) -> dict
     where, top, right = _binned(y, p, edges)
     gaps = np.zeros((len(y), BINS))
     gaps[np.arange(len(y)), where] = right - top  # ECE is the sum over bins of |mean over images of this column|
-    rows = np.column_stack([_nll_rows(y, p), _brier_rows(y, p), gaps])
+    nll = -np.log(np.maximum(p[np.arange(len(y)), y], _CLIP))
+    brier = np.square(p - np.eye(p.shape[1])[y]).sum(1)
+    rows = np.column_stack([nll, brier, gaps])
     drawn = bootstrap(
         rows,
         lambda means: np.column_stack([means[:, :2], np.abs(means[:, 2:]).sum(1)]),
@@ -269,8 +256,8 @@ def _probability_figures(y: Int, p: Float, *, resamples: int, seed: int) -> dict
     )
     value = ece(y, p)
     return {
-        "nll": with_percentiles(_mean(rows[:, 0]), drawn[:, 0]),
-        "brier": with_percentiles(_mean(rows[:, 1]), drawn[:, 1]),
+        "nll": with_percentiles(float(rows[:, 0].mean()), drawn[:, 0]),
+        "brier": with_percentiles(float(rows[:, 1].mean()), drawn[:, 1]),
         "ece": with_percentiles(value, np.maximum(drawn[:, 2] - np.median(drawn[:, 2]) + value, 0)),
     }
 
@@ -279,14 +266,6 @@ def _scored(y: ArrayLike, p: ArrayLike) -> tuple[Int, Float]:
     labels, probabilities = checked(y, p)
     scored = ~np.isnan(probabilities).any(1)
     return labels[scored], probabilities[scored]
-
-
-def _nll_rows(y: Int, p: Float) -> Float:
-    return -np.log(np.maximum(p[np.arange(len(y)), y], _CLIP))
-
-
-def _brier_rows(y: Int, p: Float) -> Float:
-    return np.square(p - np.eye(p.shape[1])[y]).sum(1)
 
 
 def _binned(y: Int, p: Float, edges: Float) -> tuple[Int, Float, Float]:
@@ -299,7 +278,3 @@ def _binned(y: Int, p: Float, edges: Float) -> tuple[Int, Float, Float]:
 
 def _ratio(a: Float, b: Float) -> Float:
     return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
-
-
-def _mean(rows: Float) -> float:
-    return float(rows.mean()) if len(rows) else float("nan")

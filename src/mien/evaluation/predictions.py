@@ -87,7 +87,9 @@ class Predictions:
         return predicted(self.probabilities)
 
     def subset(self, rows: Bool | Int) -> "Predictions":
-        """These rows (a mask, or numbers in the order wanted)."""
+        """These rows: a mask over all, or different numbers in the order wanted."""
+        if rows.dtype != bool and len(np.unique(rows)) < len(rows):
+            raise ValueError("expected a bool mask or different row numbers")
         chosen = np.arange(len(self))[rows].tolist()
 
         def pick(values: Any) -> Any:

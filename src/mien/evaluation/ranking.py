@@ -1,7 +1,7 @@
 """Top-2 accuracy: how often the label is among the two most probable classes.
 
 Conventions as in ``metrics``, and: of equally probable classes the first in label order ranks first, so that top-1 is
-exactly ``metrics.accuracy``; a failure (a row of NaN) is wrong at every rank and stays in the denominator.
+exactly accuracy; a failure (a row of NaN) is wrong at every rank and stays in the denominator.
 """
 
 import numpy as np

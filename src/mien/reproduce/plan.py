@@ -54,6 +54,8 @@ class Splits:
 
 @dataclass(frozen=True, slots=True)
 class Run:
+    """One training of an arm. rate: multiple of its recipe's learning rate."""
+
     arm: Arm
     rate: float
     seed: int
