@@ -57,7 +57,9 @@ def test_members_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the same images in .*one\.csv and .*two\.csv, only one of them has '[cd]'"):
         mean_of([one, read_predictions_file(write(tmp_path / "two.csv", ["a", "b", "d"], Q))])
     (tmp_path / "words.csv").write_text("path,answer\na,happy\nb,sad\nc,fear\n")
-    with pytest.raises(DataError, match=r"expected probabilities in .*words\.csv to average, got answers alone"):
+    with pytest.raises(
+        DataError, match=r"expected probabilities in .*words\.csv to average, got a column 'answer' alone"
+    ):
         mean_of([one, read_predictions_file(tmp_path / "words.csv")])
     (tmp_path / "eight.csv").write_text(f"path,{','.join(SEVEN)},contempt\n" + "a,1,0,0,0,0,0,0,0\n")
     with pytest.raises(DataError, match=r"expected the classes of .*one\.csv .* in .*eight\.csv, got .*contempt"):
@@ -73,7 +75,7 @@ def test_an_ensemble_is_scored_and_says_of_what_it_is_made(small_store: Path, tm
     where = ["--data", str(small_store), "--split", "public_test", "-o", str(out)]
     done = CliRunner().invoke(app, ["evaluate", *options, *where])
     assert done.exit_code == 0, done.output
-    assert "unequally sure (mean confidence: sure.csv 0.66, off.csv 0.49), and the surer one" in done.stderr
+    assert "the files differ in mean confidence (sure.csv 0.66, off.csv 0.49), and a more confident one" in done.stderr
     report = file_report([read_predictions_file(file) for file in files], Store.open(small_store), "public_test", out)
     assert report["model"]["name"] == "sure + off"
     assert [mark["file"] for mark in report["model"]["members"]] == ["sure.csv", "off.csv"]
@@ -94,4 +96,4 @@ def test_equals_and_members_without_any_answer_are_not_warned_of(small_store: Pa
         [read_predictions_file(f) for f in files], Store.open(small_store), "public_test", tmp_path / "o"
     )
     assert [mark["mean_confidence"] for mark in report["model"]["members"]] == [0.6571, 0.6314, None]
-    assert not any("unequally" in line for line in notes(Report.model_validate(report)))
+    assert not any("mean confidence" in line for line in notes(Report.model_validate(report)))

@@ -108,7 +108,7 @@ def test_answers_that_never_say_contempt_may_be_of_eight_classes(tmp_path: Path)
     with pytest.raises(DataError, match="row 3: expected an answer among seven, got contempt"):
         read_predictions_file(tmp_path / "b.csv", labels=SEVEN)
     columns = write_answers(tmp_path / "c.csv", ["0.png"], hot(np.zeros(1, int), 7), SEVEN)
-    with pytest.raises(DataError, match="--labels is for files with answers alone"):
+    with pytest.raises(DataError, match="--labels is for files without probabilities"):
         read_predictions_file(columns, labels=EIGHT)
 
 

@@ -27,7 +27,7 @@ def compare(
     device: Annotated[str, typer.Option("--device", help="Of run directories: auto, cpu or gpu.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,
 ) -> None:
-    """Compare models on the same images: size, accuracy on all and leak-free images, F1, ECE, pace, McNemar's test.
+    """Compare models on the same images: size, accuracy on all and leak-free images, F1, ECE, speed, McNemar's test.
 
     The first one named is what the others are tested against. A run's evaluation is kept in RUN/evaluation/ and used
     again while store and checkpoint are the same.

@@ -14,7 +14,7 @@ from mien.labels import EIGHT, SEVEN
 if TYPE_CHECKING:
     from mien.evaluation.report import Figure, Gap, Report
 
-#: Difference in mean confidence above which the members of an ensemble are no equals.
+#: Difference in mean confidence above which the members of an ensemble should be calibrated first.
 UNEQUAL = 0.05
 
 
@@ -30,14 +30,14 @@ def evaluate(
         typer.Option(
             "--predictions",
             metavar="FILE",
-            help="Score another tool's answers instead: CSV or Parquet with path and a probability a label, or answer. "
-            "Several: their mean, an ensemble.",
+            help="Score another tool's predictions instead: CSV or Parquet with path and a probability a label, or "
+            "answer. Several: their mean, an ensemble.",
         ),
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
-            "--labels", help="Classes of a tool whose file has answers alone: seven or eight (with contempt)."
+            "--labels", help="Classes of a tool whose file has no probabilities: seven or eight (with contempt)."
         ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="What to call the tool behind --predictions.")] = None,
@@ -123,8 +123,8 @@ def notes(report: "Report") -> list[str]:
     if means and max(means.values()) - min(means.values()) > UNEQUAL:
         each = ", ".join(f"{file} {mean:.2f}" for file, mean in means.items())
         lines.append(
-            f"warning: the files are unequally sure (mean confidence: {each}), and the surer one weighs more in the "
-            "mean; calibrate all of them or none"
+            f"warning: the files differ in mean confidence ({each}), and a more confident one weighs more in the mean; "
+            "calibrate all of them or none"
         )
     file = report.predictions
     if file is not None and file.missing:

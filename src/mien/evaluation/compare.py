@@ -6,7 +6,7 @@ long as store, checkpoint, seed and the format of reports are the same. ONNX fil
 
 All rows are over the same images in the same order, or there is no table. Where some models have eight classes and
 others seven, all are read with seven, closed; where all have seven, images of contempt are left out. The table says so.
-Figures are computed here, from the predictions; parameters, pace and the cross-fitted ECE come from the reports.
+Figures are computed here, from the predictions; parameters, speed and the cross-fitted ECE come from the reports.
 """
 
 import os

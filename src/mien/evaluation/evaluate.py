@@ -181,7 +181,7 @@ def _score_and_write(
     seed: int,
     single: Predictions | None,
 ) -> Report:
-    """Every file of an evaluation. report: what is known before anything is scored. single: one crop beside ten."""
+    """Every file of an evaluation. report: what is known before scoring. single: of one crop, where there are ten."""
     _clear(out)
     found.write(out)
     scorable = protocol.scorable(found.truth, found.labels, split=split.name)

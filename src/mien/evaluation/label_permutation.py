@@ -2,7 +2,7 @@
 
 The commonest slip of a predictions file. Tools write their classes in orders of their own (alphabetical ones above
 all), and two columns with each other's name still give probabilities. What gives them away is the confusion matrix: its
-large cells stand beside the diagonal.
+large cells lie off the diagonal.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mien.evaluation.comparisons import mcnemar_p
 
-#: Chance of a false alarm, shared out over all ways in which names could be exchanged.
+#: Chance of a false alarm over all permutations of the names (Bonferroni).
 LEVEL = 0.001
 
 

@@ -66,7 +66,7 @@ def read_predictions_file(path: str | Path, *, labels: tuple[str, ...] | None = 
             raise DataError(
                 f"expected probability columns for {', '.join(labels or ())} in {table.path}, "
                 f"got them for {', '.join(found)}",
-                hint="--labels is for files with answers alone",
+                hint="--labels is for files without probabilities",
             )
         if codes is not None:
             _check_agreement(table, codes, found, probabilities)
@@ -84,14 +84,14 @@ def mean_of(members: Sequence[Predictions]) -> Predictions:
     """An ensemble of files: the mean of their probabilities. An image that some lack a prediction for has the others'.
 
     A member with higher confidence weighs more: members are to be calibrated all, or none.
-    Raises DataError where a member has answers alone, other classes or other images than the first.
+    Raises DataError where a member has no probabilities, other classes or other images than the first.
     """
     first = members[0]
     row_of = {image: row for row, image in enumerate(_images(first))}
     stacked = np.full((len(members), *first.probabilities.shape), np.nan)
     for number, member in enumerate(members):
         if member.answers_only:
-            raise DataError(f"expected probabilities in {member.file} to average, got answers alone")
+            raise DataError(f"expected probabilities in {member.file} to average, got a column 'answer' alone")
         if member.labels != first.labels:
             raise DataError(
                 f"expected the classes of {first.file} ({', '.join(first.labels)}) in {member.file}, "
@@ -213,7 +213,7 @@ def _label_columns(table: Table) -> dict[str, list[str | None]]:
         raise DataError(
             f"expected a probability column for each of {', '.join(SEVEN)} in {table.path}, "
             f"missing {', '.join(missing)} (columns: {', '.join(table.columns)})",
-            hint="a tool that cannot answer a label has the probability 0 there",
+            hint="a tool that never predicts a label has the probability 0 there",
         )
     return {label: table.columns[found[label]] for label in EIGHT if label in found}
 
@@ -222,9 +222,9 @@ def _probabilities(table: Table, by_label: dict[str, list[str | None]]) -> Float
     """float32 N×K, rows renormalised; NaN rows where there are no numbers."""
     values = np.array([[_number(table, row, cell) for row, cell in enumerate(cells)] for cells in by_label.values()]).T
     empty = np.isnan(values)
-    torn = empty.any(1) & ~empty.all(1)
-    if torn.any():
-        first = int(torn.argmax())
+    partly = empty.any(1) & ~empty.all(1)
+    if partly.any():
+        first = int(partly.argmax())
         name = list(by_label)[int(empty[first].argmax())]
         raise DataError(f"{table.where(first)}: expected a number for {name}, got an empty cell")
     answered = ~empty.any(1)
