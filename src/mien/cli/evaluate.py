@@ -141,11 +141,25 @@ def notes(report: "Report") -> list[str]:
 
 def headline(report: "Report") -> list[str]:
     """The figures that one looks for first, in plain text: one column for all images, one for the leak-free ones."""
-    data, scored = report.data, report.figures
+    data = report.data
     about = f"{data.images:,} images of {data.split}, "
     about += f"{report.views} view(s), detector {report.detector}" if report.views else report.model.name
-    if scored is None:
+    if report.figures is None:
         return [about, "labels held back: predictions written, nothing scored"]
+    lines = [about, *(f"{title:20}" + "".join(f"{cell:>26}" for cell in cells) for title, cells in _rows(report))]
+    for name, groups in (report.groups or {}).items():
+        if (gap := groups["all"].gaps.accuracy) is not None:
+            where = f"{gap.highest} over {gap.lowest}, p {gap.p:.4f}"
+            lines.append(f"{('gap by ' + name)[:19]:20}{_interval(gap):>26}  {where}")
+    failures = [found.failures for found in report.figures.values()]
+    if failures[0]:
+        lines.append(f"{'no answer (wrong)':20}" + "".join(f"{number:>26,}" for number in failures))
+    return lines
+
+
+def _rows(report: "Report") -> list[tuple[str, list[str]]]:
+    """Title and cells of each line: the parts of the images, then the figures that this report has."""
+    scored = report.figures or {}
     rows: list[tuple[str, list[str]]] = [("", [part.replace("_", "-") for part in scored])]
     rows.append(("images", [f"{found.n:,}" for found in scored.values()]))
     for title, key, scale in _HEADLINE:
@@ -164,14 +178,7 @@ def headline(report: "Report") -> list[str]:
     if report.votes:
         votes = [report.votes[part] for part in scored]
         rows.append(("majority of votes", ["–" if found is None else _interval(found.majority) for found in votes]))
-    lines = [about, *(f"{title:20}" + "".join(f"{cell:>26}" for cell in cells) for title, cells in rows)]
-    for name, groups in (report.groups or {}).items():
-        if (gap := groups["all"].gaps.accuracy) is not None:
-            where = f"{gap.highest} over {gap.lowest}, p {gap.p:.4f}"
-            lines.append(f"{('gap by ' + name)[:19]:20}{_interval(gap):>26}  {where}")
-    if scored["all"].failures:
-        lines.append(f"{'no answer (wrong)':20}" + "".join(f"{found.failures:>26,}" for found in scored.values()))
-    return lines
+    return rows
 
 
 #: Title, key in a report's figures, and 100 for per cent.

@@ -154,9 +154,9 @@ def _difference(drawn: NDArray[np.integer[Any]], cells: Int, classes: int) -> di
     wide = classes + 1
     truth, a, b = cells // wide**2, cells // wide % wide, cells % wide
     scores = []
-    for answer in (a, b):
+    for predicted in (a, b):
         matrix = np.zeros((len(drawn), classes * wide), np.int64)
-        at = truth * wide + answer
+        at = truth * wide + predicted
         for cell in np.unique(at):
             matrix[:, cell] = drawn[:, at == cell].sum(1)
         scores.append(from_confusion(matrix.reshape(-1, classes, wide)))

@@ -145,9 +145,9 @@ def from_confusion(matrix: NDArray[np.integer[Any]]) -> dict[str, Float]:
     """
     counts = matrix.astype(np.float64)
     right = np.diagonal(counts, axis1=-2, axis2=-1)
-    support, answered = counts.sum(-1), counts[..., :-1].sum(-2)
-    f1 = _ratio(2 * right, support + answered)
-    precision, recall = _ratio(right, answered), _ratio(right, support)
+    support, chosen = counts.sum(-1), counts[..., :-1].sum(-2)
+    f1 = _ratio(2 * right, support + chosen)
+    precision, recall = _ratio(right, chosen), _ratio(right, support)
     total, present = support.sum(-1), (support > 0)
     return {
         "accuracy": right.sum(-1) / total,

@@ -227,10 +227,10 @@ def _probabilities(table: Table, by_label: dict[str, list[str | None]]) -> Float
         first = int(partly.argmax())
         name = list(by_label)[int(empty[first].argmax())]
         raise DataError(f"{table.where(first)}: expected a number for {name}, got an empty cell")
-    answered = ~empty.any(1)
-    total = np.where(answered, values.sum(1), 1)
-    answered &= total != 0  # some tools write zeros where they found no face
-    wrong = answered & ((np.abs(total - 1) > TOLERANCE) | (values < 0).any(1) | (values > 1 + TOLERANCE).any(1))
+    scored = ~empty.any(1)
+    total = np.where(scored, values.sum(1), 1)
+    scored &= total != 0  # some tools write zeros where they found no face
+    wrong = scored & ((np.abs(total - 1) > TOLERANCE) | (values < 0).any(1) | (values > 1 + TOLERANCE).any(1))
     if wrong.any():
         row = int(wrong.argmax())
         shown = ", ".join(f"{v:.4g}" for v in values[row])
@@ -240,7 +240,7 @@ def _probabilities(table: Table, by_label: dict[str, list[str | None]]) -> Float
             hint=_scale_hint(values[wrong], total[wrong]),
         )
     result = np.full(values.shape, np.nan, np.float32)
-    result[answered] = values[answered] / total[answered, None]
+    result[scored] = values[scored] / total[scored, None]
     return result
 
 
