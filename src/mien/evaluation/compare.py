@@ -22,7 +22,7 @@ from mien.evaluation import metrics
 from mien.evaluation.comparisons import holm
 from mien.evaluation.costs import cost_of_recipe, sha256
 from mien.evaluation.evaluate import evaluate
-from mien.evaluation.predictions import CONTEMPT, FILE, Predictions, same_images
+from mien.evaluation.predictions import CONTEMPT, PREDICTIONS, Predictions, same_images
 from mien.evaluation.predictors import Progress, load_predictor
 from mien.evaluation.protocol import SEVEN_CLASS_READINGS, difference
 from mien.evaluation.report import REPORT_FORMAT, Report
@@ -78,7 +78,7 @@ def collect(
     for target in targets:
         folder = Path(target)
         shipped = target in SHIPPED  # a reader's name, also where a folder has it: ./compact is the folder
-        if not shipped and (folder / FILE).is_file():
+        if not shipped and (folder / PREDICTIONS).is_file():
             rows.append(read_evaluation(folder, target))
             _check_options(rows[-1], store, split, tta=tta, limit=limit)
             continue

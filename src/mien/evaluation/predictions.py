@@ -30,7 +30,7 @@ Float32 = NDArray[np.float32]
 Int = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
-FILE = "predictions.parquet"
+PREDICTIONS = "predictions.parquet"
 CONTEMPT = "contempt"
 SevenClassReading = Literal["closed", "open"]
 
@@ -157,7 +157,7 @@ class Predictions:
         table = io.BytesIO()
         # probabilities hardly repeat: a dictionary of them would make the file two thirds larger
         pq.write_table(pa.table(columns), table, compression="zstd", use_dictionary=["label", "answer"])
-        write_bytes(folder / FILE, table.getvalue())
+        write_bytes(folder / PREDICTIONS, table.getvalue())
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["path", *self.labels])
@@ -172,7 +172,7 @@ class Predictions:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(folder / FILE)
+            table = pq.read_table(folder / PREDICTIONS)
             labels = tuple(name for name in table.schema.names if name in EIGHT)
             near, truth = table.column("near_duplicate"), table.column("label").to_pylist()
             return cls(
@@ -184,7 +184,7 @@ class Predictions:
             )
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise DataError(
-                f"expected an evaluation with {FILE} in {folder}, cannot read it: {error}",
+                f"expected an evaluation with {PREDICTIONS} in {folder}, cannot read it: {error}",
                 hint="make one with: mien evaluate MODEL --data STORE --split NAME -o DIR",
             ) from error
 
