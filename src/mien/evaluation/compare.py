@@ -115,17 +115,15 @@ def read_evaluation(folder: Path, target: str) -> Evaluated:
 def _check_options(row: Evaluated, store: Store | None, split: str | None, *, tta: bool, limit: int | None) -> None:
     """Raises DataError where a finished evaluation is of something else than the options say."""
     data, views = row.report.data, row.report.views
-    wanted: list[tuple[str, object, object]] = []
-    if store is not None:
-        wanted.append(("--data: expected an evaluation of store", store.fingerprint, data.store))
-    if split is not None:
-        wanted.append(("--split: expected an evaluation of", split, data.split))
-    if limit is not None:
-        wanted.append(("--limit: expected an evaluation of images:", min(limit, data.of), data.images))
-    if tta and views is not None:  # of a file of predictions nobody knows
-        wanted.append(("--tta: expected an evaluation with views:", 10, views))
+    wanted: tuple[tuple[str, object, object], ...] = (
+        ("--data: expected an evaluation of store", store and store.fingerprint, data.store),
+        ("--split: expected an evaluation of", split, data.split),
+        ("--limit: expected an evaluation of images:", limit and min(limit, data.of), data.images),
+        # of a file of predictions nobody knows the views
+        ("--tta: expected an evaluation with views:", 10 if tta and views is not None else None, views),
+    )
     for what, asked, found in wanted:
-        if asked != found:
+        if asked is not None and asked != found:
             raise DataError(
                 f"{what} {asked}, got {found} in {row.target}",
                 hint="leave the option away, or name the model itself to evaluate it anew",
@@ -232,14 +230,10 @@ def _row(row: Evaluated, found: Predictions, *, reading: Reading, leak_free: boo
         "views": report.views,
         "failures": everything["failures"],
         "accuracy": everything["accuracy"],
-        "accuracy_leak_free": _accuracy(found.parts()["leak_free"]) if leak_free else None,
+        "accuracy_leak_free": found.parts()["leak_free"].accuracy() if leak_free else None,
         **figures,
         "ece_cross_fitted": None if held_out is None else held_out.model_dump(),
     }
-
-
-def _accuracy(found: Predictions) -> dict[str, float]:
-    return metrics.proportion(int((found.predicted == found.y).sum()), len(found))
 
 
 def _name(report: Report) -> str:

@@ -9,6 +9,8 @@ Conventions, everywhere in mien:
   ECE cannot be computed for it: they are over the scored rows, whose number is stated.
 - A ratio without a denominator (the precision of a class that was never predicted) is 0. Macro averages are over the
   classes that occur in ``y``; weighted averages weigh by support, so that weighted recall is accuracy.
+- Top-2 accuracy: of equally probable classes the first in label order ranks first, so that top-1 is accuracy. A
+  failure is wrong at every rank.
 - NLL is in nats, probabilities clipped at 1e-7. Brier is the sum over classes of squared differences: 0 … 2.
 - ECE: 15 equal-width bins of the top probability, right edges inclusive, (0, 1/15] … (14/15, 1]; mean over images
   of |accuracy − mean top probability| of the bin.
@@ -162,6 +164,15 @@ def from_confusion(matrix: NDArray[np.integer[Any]]) -> dict[str, Float]:
     }
 
 
+def ranks(y: ArrayLike, p: ArrayLike) -> Int:
+    """int64 N: at which rank the label stands among the K classes, 0 … K−1; K for a failure."""
+    labels, probabilities = checked(y, p)
+    k = probabilities.shape[1]
+    own = np.take_along_axis(probabilities, labels[:, None], 1)
+    above = (probabilities > own) | ((probabilities == own) & (np.arange(k) < labels[:, None]))
+    return np.where(np.isnan(probabilities).any(1), k, above.sum(1)).astype(np.int64)
+
+
 def resampled_confusions(matrix: Int, *, resamples: int = RESAMPLES, seed: int = 0) -> Int:
     """int64 R×K×(K+1): confusion matrices of bootstrap resamples.
 
@@ -233,6 +244,7 @@ def summary(
         },
         "labels": list(labels),
         "confusion": matrix.tolist(),
+        "top2_accuracy": proportion(int((ranks(truth, probabilities) < 2).sum()), n),
     }
 
 

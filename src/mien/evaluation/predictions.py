@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mien.atomic import write_bytes, write_text
 from mien.data.store import Split
 from mien.errors import DataError
-from mien.evaluation.metrics import predicted
+from mien.evaluation.metrics import predicted, proportion
 from mien.labels import EIGHT, SEVEN, canonical
 
 Float = NDArray[np.floating[Any]]
@@ -85,6 +85,10 @@ class Predictions:
     def predicted(self) -> Int:
         """int64 N: the most probable class as a column of ``probabilities``; K for a failure."""
         return predicted(self.probabilities)
+
+    def accuracy(self) -> dict[str, float]:
+        """Proportion of images whose predicted class is the true one, with its 95 % interval (Wilson)."""
+        return proportion(int((self.predicted == self.y).sum()), len(self))
 
     def subset(self, rows: Bool | Int) -> "Predictions":
         """These rows: a mask over all, or different numbers in the order wanted."""

@@ -47,7 +47,9 @@ def read_predictions_file(path: str | Path, *, labels: tuple[str, ...] | None = 
     if own == "source" and "face" in table.columns:  # as `mien read` writes several faces: the first is the largest
         table = _only_first_faces(table)
     columns = table.columns
-    paths = [_path(table, row, cell) for row, cell in enumerate(columns[own])]
+    if None in columns[own]:
+        raise DataError(f"{table.where(columns[own].index(None))}: expected a path, got an empty cell")
+    paths = [cell or "" for cell in columns[own]]
     sources = [cell or "" for cell in columns["source"]] if own == "path" and "source" in columns else None
     _refuse_twice(table, paths, sources)
 
@@ -182,12 +184,6 @@ def _only_first_faces(table: Table) -> Table:
     return Table(table.path, columns, table.first_row)
 
 
-def _path(table: Table, row: int, cell: str | None) -> str:
-    if cell is None:
-        raise DataError(f"{table.where(row)}: expected a path, got an empty cell")
-    return cell
-
-
 def _refuse_twice(table: Table, paths: list[str], sources: list[str] | None) -> None:
     seen: dict[tuple[str, str], int] = {}
     for row, place in enumerate(zip(sources or [""] * len(paths), paths, strict=True)):
@@ -287,18 +283,14 @@ def _one_hot(table: Table, codes: list[int], labels: tuple[str, ...] | None) -> 
 
 
 def _check_agreement(table: Table, codes: list[int], labels: tuple[str, ...], probabilities: Float32) -> None:
-    wrong: list[tuple[int, str, str]] = []
-    for row, code in enumerate(codes):
-        if code < 0 or np.isnan(probabilities[row, 0]):
-            continue
-        given = probabilities[row, labels.index(EIGHT[code])] if EIGHT[code] in labels else -1
-        if given < probabilities[row].max() - 1e-6:
-            wrong.append((row, EIGHT[code], labels[int(probabilities[row].argmax())]))
-    if wrong:
-        row, answer, most = wrong[0]
+    by_code = np.stack([probabilities[:, labels.index(n)] if n in labels else -np.ones(len(codes)) for n in EIGHT], 1)
+    given = by_code[np.arange(len(codes)), codes]
+    wrong = np.flatnonzero((np.array(codes) >= 0) & (given < probabilities.max(1) - 1e-6))  # NaN is less than nothing
+    if len(wrong):
+        row = int(wrong[0])
         raise DataError(
-            f"{table.where(row)}: expected the answer to be the most probable label, got {answer} where {most} has the "
-            f"largest probability, and so in {len(wrong):,} rows",
+            f"{table.where(row)}: expected the answer to be the most probable label, got {EIGHT[codes[row]]} where "
+            f"{labels[int(probabilities[row].argmax())]} has the largest probability, and so in {len(wrong):,} rows",
             hint="are the columns' names right?",
         )
 

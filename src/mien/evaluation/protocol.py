@@ -20,7 +20,6 @@ from mien.evaluation.groups import by_group
 from mien.evaluation.label_permutation import better_names
 from mien.evaluation.leak import leak_effect
 from mien.evaluation.predictions import CONTEMPT, Bool, Int, Predictions, SevenClassReading
-from mien.evaluation.ranking import top_accuracy
 from mien.labels import EIGHT
 
 #: Figures that need probabilities; a file of answers alone has none.
@@ -76,11 +75,10 @@ def score(found: Predictions, *, seed: int = 0) -> dict[str, Any]:
 
 
 def figures(found: Predictions, *, seed: int = 0) -> dict[str, Any]:
-    """``metrics.summary`` and top-2 of all and of leak-free images; no probability figures for answers alone."""
+    """``metrics.summary`` of all and of leak-free images; no probability figures for answers alone."""
     result = {}
     for name, part in found.parts().items():
         scored = metrics.summary(part.y, part.probabilities, part.labels, seed=seed)
-        scored["top2_accuracy"] = top_accuracy(part.y, part.probabilities)
         result[name] = scored | (dict.fromkeys(NEED_PROBABILITIES, metrics.UNDEFINED) if found.answers_only else {})
     return result
 

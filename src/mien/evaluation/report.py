@@ -45,7 +45,7 @@ class ClassFigures(Section):
 
 
 class Figures(Section):
-    """``metrics.summary`` with top-2 accuracy. confusion: true class × predicted class, the last column failures."""
+    """``metrics.summary``. confusion: true class × predicted class, the last column failures."""
 
     n: int
     failures: int

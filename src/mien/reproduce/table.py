@@ -81,14 +81,12 @@ def tabulate(study: Study, preset: Preset, name: str, store: Store, splits: Spli
         "rows": rows,
         "figures": _figures(predictions),
         "failed": outcome.failed,
-        "not_run": [_missing(arm.key, outcome) for arm in study.arms if arm.key not in outcome.kept],
+        "not_run": [
+            f"{key}, which {'failed' if any(run.startswith(f'{key},') for run in outcome.failed) else 'was not asked for'}"
+            for key in about
+            if key not in outcome.kept
+        ],
     }
-
-
-def _missing(arm: str, outcome: Outcome) -> str:
-    return (
-        f"{arm}, which {'failed' if any(run.startswith(f'{arm},') for run in outcome.failed) else 'was not asked for'}"
-    )
 
 
 def _predictions(splits: Splits, outcome: Outcome) -> tuple[str, dict[str, list[Predictions]]]:
