@@ -38,6 +38,7 @@ def tabulate(study: Study, preset: Preset, name: str, store: Store, splits: Spli
     """Everything that the table says. Figures are on the test split; on the validation split where that is blind."""
     scored, predictions = _predictions(splits, outcome)
     about = {arm.key: arm for arm in study.arms}
+    failed = {run.partition(",")[0] for run in outcome.failed}
     rows = []
     for key, runs in outcome.kept.items():
         recipe = runs[0].run.recipe
@@ -82,7 +83,7 @@ def tabulate(study: Study, preset: Preset, name: str, store: Store, splits: Spli
         "figures": _figures(predictions),
         "failed": outcome.failed,
         "not_run": [
-            f"{key}, which {'failed' if any(run.startswith(f'{key},') for run in outcome.failed) else 'was not asked for'}"
+            f"{key}, which {'failed' if key in failed else 'was not asked for'}"
             for key in about
             if key not in outcome.kept
         ],
