@@ -27,7 +27,7 @@ def write(path: Path, delimiter: str, encoding: str) -> Path:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_both_commands_read_the_same(tmp_path: Path, encoding: str, delimiter: str) -> None:
-    from mien.evaluation.answers import read_answers
+    from mien.evaluation.predictions_file import read_predictions_file
 
     for i, name in enumerate(NAMES):
         save(tmp_path / name, i)
@@ -35,9 +35,9 @@ def test_both_commands_read_the_same(tmp_path: Path, encoding: str, delimiter: s
     samples, drops = split_items(open_source("csv", file))
     assert (drops, [s.path for s in samples], [s.label for s in samples]) == ([], NAMES, list(SEVEN[:3]))
     assert read_table(file).columns["path"] == NAMES
-    answers = read_answers(file)
-    assert answers.paths == NAMES
-    np.testing.assert_array_equal(answers.probabilities, np.eye(7)[:3])
+    predictions = read_predictions_file(file)
+    assert predictions.paths == NAMES
+    np.testing.assert_array_equal(predictions.probabilities, np.eye(7)[:3])
 
 
 def test_another_encoding_than_the_files_gives_other_names(tmp_path: Path) -> None:

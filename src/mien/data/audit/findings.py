@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.sources import VOTE_NAMES
+from mien.data.sources import VOTE_LABELS, VOTE_NAMES
 from mien.errors import DataError
-from mien.labels import canonical
 
 Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]
@@ -99,11 +98,7 @@ def majority(votes: Ints) -> Int64:
 
 def column_of_each_label(labels: Sequence[str]) -> list[int]:
     """The column of FER+ votes for each label, −1 where nobody could vote for it (a class of the user's own)."""
-    columns = {}
-    for column, name in enumerate(VOTE_NAMES):
-        if column not in (NOT_FACE, UNKNOWN):
-            columns[canonical(name)] = column
-    return [columns.get(name, -1) for name in labels]
+    return [VOTE_LABELS.index(name) if name in VOTE_LABELS else -1 for name in labels]
 
 
 def support(votes: Ints, label: Ints, columns: Sequence[int]) -> Float64:

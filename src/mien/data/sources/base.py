@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.sources.reasons import ROW
+from mien.labels import canonical
 
 #: The ten columns of FER+ votes, in FER+'s own order. Everything that stores or reads votes uses it.
 VOTE_NAMES: tuple[str, ...] = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "not_face",
 )  # fmt: skip
+#: The label that each of them is a vote for; None for the two that are no expression.
+VOTE_LABELS = tuple(canonical(name) if name not in ("unknown", "not_face") else None for name in VOTE_NAMES)
 
 
 @dataclass(frozen=True, slots=True)

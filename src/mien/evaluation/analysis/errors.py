@@ -23,7 +23,7 @@ from mien import drawing
 from mien.atomic import write_text
 from mien.data.store import Split, Store
 from mien.evaluation.analysis import inputs, outputs
-from mien.evaluation.metrics import share
+from mien.evaluation.metrics import proportion
 from mien.evaluation.predict import predict_crops
 from mien.evaluation.predictors import Progress
 
@@ -60,11 +60,12 @@ def errors(
             if progress:
                 progress(number * total + done, len(names) * total)
 
-        probabilities = predict_crops(predictor, split.images, progress=advance).probabilities
-        found = table(probabilities, split, predictor.labels)
+        predicted = predict_crops(predictor, split, progress=advance)  # classes in label order, as the split's codes
+        probabilities, labels = predicted.probabilities, predicted.labels
+        found = table(probabilities, split, labels)
         stem = out / f"errors-{name}"
         _write_csv(found, stem.with_name(stem.name + ".csv"))
-        pairs = confused_pairs(probabilities.argmax(1), split.labels, predictor.labels)
+        pairs = confused_pairs(probabilities.argmax(1), split.labels, labels)
         title = f"{name} on {split.name}"
         figures = gallery(found[:examples], split, len(found), stem, title=title)
         figures += pairs_figure(pairs[:PAIRS], stem.with_name(stem.name + "-pairs"), title=title)
@@ -110,7 +111,7 @@ def confused_pairs(answers: NDArray[np.int64], labels: NDArray[np.int64], names:
         for other, answer in enumerate(names):
             count = int((own == other).sum())
             if other != code and count:
-                of = share(count, len(own))
+                of = proportion(count, len(own))
                 result.append({"label": label, "answer": answer, "images": count, "of": len(own), "share": of})
     return sorted(result, key=lambda pair: -pair["images"])
 
