@@ -79,8 +79,8 @@ def test_groups_and_twins_are_those_of_duplicates(leaky):
     _, found, _ = copies_in(store)
     together = np.concatenate([images["training"], images["test"]])
     assert np.array_equal(found.group, groups_within(together))
-    assert found.twin[[0, 50, 53, 60]].tolist() == [0, 0, 0, 0]
-    assert found.twin[[1, 54]].tolist() == [1, 54]
+    assert found.first_identical[[0, 50, 53, 60]].tolist() == [0, 0, 0, 0]
+    assert found.first_identical[[1, 54]].tolist() == [1, 54]
 
 
 def test_copies_within_a_split_leave_the_image_itself_out(leaky):

@@ -25,6 +25,7 @@ import os, signal, sys
 from mien.data.build import parts, run as build, staging
 from mien.data.sources import open_source
 from mien.data.build.normalise import Standard
+from mien.data.build.settings import BalanceSettings
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -35,11 +35,11 @@ class BalancedOrder:
 
     def __len__(self) -> int:
         classes = len(self._classes())
-        return classes * self._share(classes)
+        return classes * self._images_a_class(classes)
 
     def __call__(self, epoch: int) -> NDArray[np.int64]:
         classes = self._classes()
-        share = self._share(len(classes))
+        share = self._images_a_class(len(classes))
         drawn = [self._drawn(c, rows, epoch * share, (epoch + 1) * share) for c, rows in classes.items()]
         shuffled: NDArray[np.int64] = np.random.default_rng((self.seed, epoch)).permutation(np.concatenate(drawn))
         return shuffled
@@ -48,7 +48,7 @@ class BalancedOrder:
         labels = np.asarray(self.labels)
         return {c: np.flatnonzero(labels == c) for c in np.unique(labels[labels >= 0]).tolist()}
 
-    def _share(self, classes: int) -> int:
+    def _images_a_class(self, classes: int) -> int:
         size = len(self.labels) if self.size is None else self.size
         return max(1, (size + classes // 2) // classes)
 

@@ -41,8 +41,8 @@ _PIXELS = 256 << 20  # bytes of pictures that are compared at a time
 class Copies:
     """What was found, for N images and C cells (a cell is a source in a split, see ``cells``).
 
-    twin: int64 N, the first image with the same pixels (itself where it is that one). group: int64 N, equal for images
-    that are near-duplicates or identical, directly or through others, numbered as ``near_groups`` does.
+    first_identical: int64 N, the first image with the same pixels (itself where it is that one). group: int64 N, equal
+    for images that are near-duplicates or identical, directly or through others, numbered as ``near_groups`` does.
     has: degree → bool N×C, whether the image has another such image in the cell. other: ``near`` and ``strict`` →
     bool N×C, whether one of those carries another label. keys: uint64 N×C, the closest near-duplicate in each cell, for
     ``closest``. pairs: near-duplicates among distinct pictures, the first LISTED of ``pair_count``, of which
@@ -51,7 +51,7 @@ class Copies:
 
     cells: tuple[tuple[int, int], ...]
     cell: NDArray[np.int64]
-    twin: Int64
+    first_identical: Int64
     group: Int64
     has: dict[str, Bool]
     other: dict[str, Bool]
@@ -179,9 +179,9 @@ class _Table:
         shape = (len(index), len(distinct.cells))
         of, cell = distinct.of[rows], distinct.cell[rows]
         others = distinct.count[of] - (np.arange(shape[1]) == cell[:, None])  # of the same pixels, without itself
-        twins = others > 0
+        identical = others > 0
         alive = (
-            twins & ~blank(index.averages[distinct.first])[of][:, None]
+            identical & ~blank(index.averages[distinct.first])[of][:, None]
         )  # a blank image is nobody's near-duplicate, not even another blank one's
 
         def whole(values: NDArray[Any]) -> NDArray[Any]:
@@ -189,21 +189,21 @@ class _Table:
             result[rows] = values
             return result
 
-        has = {"identical": whole(twins), "within": whole(twins | _present(within[of]))}
+        has = {"identical": whole(identical), "within": whole(identical | _present(within[of]))}
         other = {}
         known = distinct.bit[rows][:, None]
         for name, words in self.words.items():
             has[name] = whole(alive | _present(words[of]))
             labels = (words[of] | np.where(alive, distinct.own[of], 0)) & ~_THERE
             other[name] = whole((labels & ~known != 0) & (known != 0))
-        twin = np.arange(len(index))
-        twin[rows] = distinct.first[of]
+        first_identical = np.arange(len(index))
+        first_identical[rows] = distinct.first[of]
         root = np.arange(len(index))
         root[rows] = distinct.first[first_equal(self.group)[of]]
         return Copies(
             cells=distinct.cells,
             cell=distinct.cell,
-            twin=twin,
+            first_identical=first_identical,
             group=np.unique(root, return_inverse=True)[1],
             has=has,
             other=other,
@@ -214,11 +214,11 @@ class _Table:
         )
 
     def _closest(self, rows: Int64, alive: Bool) -> Words:
-        """uint64 len(rows)×C: the key of the closest near-duplicate in each cell. A twin is at 1."""
+        """uint64 len(rows)×C: the key of the closest near-duplicate in each cell. An identical image is at 1."""
         distinct, n = self.distinct, len(self.distinct.of)
         early = distinct.early[distinct.of[rows]]
-        twin = np.where(early[..., 0] == rows[:, None], early[..., 1], early[..., 0])
-        keys = np.where(alive, _key(np.ones((1, 1), np.float32), twin, n), 0)
+        nearest = np.where(early[..., 0] == rows[:, None], early[..., 1], early[..., 0])
+        keys = np.where(alive, _key(np.ones((1, 1), np.float32), nearest, n), 0)
         return np.maximum(keys, self.closest[distinct.of[rows]])
 
 

@@ -147,8 +147,13 @@ def _mirrored(look: _Look, copies: Copies) -> Sheet | None:
 def _mixed(look: _Look, copies: Copies) -> Sheet | None:
     index = look.index
     numbers = findings.mixed_groups(copies.group, index.label)
-    twins = np.unique(copies.group[np.isin(copies.twin, findings.mixed_groups(copies.twin, index.label))])
-    order = [*np.intersect1d(numbers, twins).tolist(), *np.setdiff1d(numbers, twins).tolist()]  # same pixels first
+    identical = np.unique(
+        copies.group[np.isin(copies.first_identical, findings.mixed_groups(copies.first_identical, index.label))]
+    )
+    order = [
+        *np.intersect1d(numbers, identical).tolist(),
+        *np.setdiff1d(numbers, identical).tolist(),
+    ]  # same pixels first
     return _sheet(
         "conflicts",
         "One picture, several labels",

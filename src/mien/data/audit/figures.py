@@ -40,7 +40,7 @@ def images(index: Index, copies: Copies) -> Images:
         generated=int(index.generated.sum()),
         unreadable=int((~index.readable).sum()),
         searched=int(part.sum()),
-        distinct=int((copies.twin[part] == np.flatnonzero(part)).sum()),
+        distinct=int((copies.first_identical[part] == np.flatnonzero(part)).sum()),
         by_split={name: int((index.split == s).sum()) for s, name in enumerate(index.splits)},
         by_source={name: int((index.source == s).sum()) for s, name in enumerate(index.sources)},
     )
@@ -52,14 +52,14 @@ def copies_of(index: Index, copies: Copies) -> CopyFigures:
     mixed = findings.mixed_groups(copies.group, index.label)
     clashes = findings.label_clashes(copies.group, index.label, len(index.labels))
     crossing = findings.crossing(copies.group, index.split)
-    twins = np.bincount(copies.twin)
+    identical = np.bincount(copies.first_identical)
     return CopyFigures(
         between_splits=_overlaps(index, copies, 0),
         between_sources=_overlaps(index, copies, 1) if len(index.sources) > 1 else [],
         pairs=copies.pair_count,
         mirrored_pairs=copies.mirrored_count,
-        identical_groups=int((twins > 1).sum()),
-        images_in_identical_groups=int(twins[twins > 1].sum()),
+        identical_groups=int((identical > 1).sum()),
+        images_in_identical_groups=int(identical[identical > 1].sum()),
         groups=int((sizes > 1).sum()),
         images_in_groups=int(sizes[sizes > 1].sum()),
         largest_group=int(sizes.max(initial=0)),
@@ -68,7 +68,7 @@ def copies_of(index: Index, copies: Copies) -> CopyFigures:
         groups_across_sources=len(findings.crossing(copies.group, index.source)),
         groups_of_several_labels=len(mixed),
         images_in_groups_of_several_labels=int(np.isin(copies.group, mixed).sum()),
-        identical_groups_of_several_labels=len(findings.mixed_groups(copies.twin, index.label)),
+        identical_groups_of_several_labels=len(findings.mixed_groups(copies.first_identical, index.label)),
         label_clashes=[
             LabelClash(labels=[index.labels[a], index.labels[b]], groups=int(clashes[a, b]))
             for a, b in sorted(zip(*np.nonzero(np.triu(clashes)), strict=True), key=lambda p: (-clashes[p], p))

@@ -175,7 +175,7 @@ def _images(index: Index, copies: Copies, names: list[str], faces: NDArray[np.in
     answer = np.where(voted, findings.majority(votes), findings.NO_VOTES)
     support = findings.support(votes, index.label, findings.column_of_each_label(index.labels))
     kinds = findings.picture_kinds(index.std, index.spread, index.flat, index.readable).astype(np.int64)
-    first = np.arange(len(index)) == copies.twin
+    first = np.arange(len(index)) == copies.first_identical
     columns = {
         "image": pa.array(np.arange(len(index))),
         "split": named(index.split, index.splits),
@@ -184,7 +184,7 @@ def _images(index: Index, copies: Copies, names: list[str], faces: NDArray[np.in
         "label": named(index.label, index.labels),
         "group": named(index.group, index.groups),
         "duplicate_group": pa.array(copies.group),
-        "identical_to": pa.array(copies.twin, mask=first),
+        "identical_to": pa.array(copies.first_identical, mask=first),
         "near_duplicate_in_training": pa.array(copies.has["near"][:, training].any(1)) if any(training) else None,
         "near_duplicate_of_other_label": pa.array(copies.other["near"].any(1)),
         "votes_majority": named(answer, VOTE_NAMES),

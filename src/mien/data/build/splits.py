@@ -142,7 +142,7 @@ class _Planner:
 
     def plan(self) -> SplitPlan:
         self._drop_conflicts()
-        self._settle_crossings()
+        self._resolve_crossings()
         self._drop_copies()
         free = self.kept & (self.split == "")
         for split in self.settings.balanced:
@@ -176,7 +176,7 @@ class _Planner:
                 what = f"{EIGHT[self.label[i]]}, but {EIGHT[self.label[against]]} in {self._name(against)}"
                 self._drop(i, CONFLICT, what)
 
-    def _settle_crossings(self) -> None:
+    def _resolve_crossings(self) -> None:
         """Free rows tied to official ones follow them or go; Training rows tied to evaluation rows stay or go."""
         official = np.flatnonzero(self.evaluation)
         judges, copied = _first_rows(self.unit, official), _first_rows(self.copy, official)
