@@ -47,7 +47,7 @@ def main(folder, out, workers, moment="", number="0"):
     if moment == "PICTURE":
         parts._encoded = counted(parts._encoded)
     if moment == "SUMMARY":
-        build.write_summary = die
+        build.Summary.write = die
     if moment == "MOVE":
         staging.Path.rename = counted(staging.Path.rename)
     build.build_store(
