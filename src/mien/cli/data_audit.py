@@ -33,8 +33,10 @@ def audit(
     Example: mien data audit stores/fer2013 -o audits/fer2013
     """
     from mien.cli.data_progress import BuildProgress
+    from mien.cli.extras import require
     from mien.data.audit.run import audit_store
 
+    require("scipy", extra="train")
     detector: Any = None
     workers = 1
     if faces:
