@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from mien import __version__
 from mien.cli import analyse, compare, data, evaluate, export, models, read, reproduce, train
+from mien.cli.streams import open_closed_streams, silence_stdout
 from mien.errors import ExportError, ImageError, MienError
 
 _PARTIAL = (ImageError, ExportError)  # the work itself failed; every other MienError is a call that cannot work
@@ -121,28 +122,6 @@ def _leave(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def silence_stdout() -> None:
-    """After a broken pipe (``| head``): what is still buffered goes nowhere, instead of a second error at exit."""
-    with suppress(OSError, ValueError, AttributeError):  # a test's stdout is no file and flushes nothing
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _open_closed_streams() -> None:
-    """A stream again for ``<&-``, ``>&-`` and ``2>&-``: Python has None there, and ``print(file=None)`` means stdout.
-
-    stdin becomes empty, stderr is lost, and writing to stdout fails, so that no data is lost in silence.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is not None:
-            continue
-        handle = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
-        if handle != number:  # nothing that is opened later may pass for the stream
-            os.dup2(handle, number)
-            os.close(handle)
-        mode = "r" if name == "stdin" else "w"
-        setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - open to the end
-
-
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
@@ -192,7 +171,7 @@ def main() -> None:
     """Entry point of the console script."""
     import signal
 
-    _open_closed_streams()
+    open_closed_streams()
     # as an exception, so that half-written files are taken away
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     app()

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mien.cli.streams import silence_stdout
+
 if TYPE_CHECKING:
-    from mien.reading.inputs import Stream
+    from mien.reading.items import Stream
     from mien.reading.outputs import Writer
     from mien.reading.pictures import PictureFolder
     from mien.reading.reader import Reader
@@ -225,8 +227,6 @@ def _run(
             try:
                 writer.write(result.reading)
             except BrokenPipeError:  # | head has seen enough
-                from mien.cli.app import silence_stdout
-
                 silence_stdout()
                 break
             if isinstance(result.reading, ReadFailure):

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.errors import MienError, ModelError
+from mien.faces.base import Detection, picture_size
 from mien.faces.centerface_weights import HEADS, INPUT, model_bytes
-from mien.faces.detector import Detection, picture_size
 from mien.faces.heads import decode, suppress_overlaps
 from mien.onnx_runtime import make_session
 from mien.results import Box

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mien.errors import ModelError, UsageError
 from mien.faces.align import CropGeometry, align_crop
-from mien.faces.detector import Detection
+from mien.faces.base import Detection
 from mien.onnx_runtime import make_session
 from mien.preprocess import Preprocess
 from mien.results import Box

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.faces.detector import Detection, Detector, picture_size
+from mien.faces.base import Detection, Detector, picture_size
 from mien.faces.orientation import NO_FACE, UPRIGHT, OrientationNet, square_box
 
 Uint8 = NDArray[np.uint8]

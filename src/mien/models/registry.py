@@ -14,6 +14,7 @@ Adding a network means one new file and its name in ``_MODULES``; any of timm's 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from textwrap import shorten
 from typing import Any
@@ -22,6 +23,7 @@ import torch
 from torch import nn
 
 from mien.errors import MienError, RecipeError
+from mien.models.backbones import timm_knowing, timm_network
 
 _MODULES = (
     "mien.models.baselines.cbam_resnet50",
@@ -106,15 +108,21 @@ def all_specs() -> list[ModelSpec]:
 def spec(name: str) -> ModelSpec:
     """The entry of one network, ``timm/<name>`` included. Raises RecipeError for an unknown name."""
     if name.startswith("timm/"):
-        from mien.models.timm_models import timm_spec
-
-        return timm_spec(name)
+        return _timm_spec(name)
     names = [entry.name for entry in all_specs()]
     if name not in names:
         raise RecipeError(
             f"model.name: expected one of {', '.join(names)} or timm/<name>; got {name!r}", hint="see: mien models"
         )
     return _REGISTRY[name]
+
+
+def _timm_spec(name: str) -> ModelSpec:
+    timm_name = name.removeprefix("timm/")
+    config = timm_knowing(timm_name).get_pretrained_cfg(timm_name)
+    side = config.input_size[1] if config is not None else 224
+    build = partial(timm_network, timm_name)
+    return ModelSpec(name, build, "timm (Wightman 2019)", f"timm's {timm_name}", color="rgb", input_sizes=(side,))
 
 
 def build(

@@ -19,12 +19,12 @@ from mien.errors import ImageError, MienError, ModelError, UsageError
 from mien.imaging import MAX_PIXELS, OnNote, Source, load_rgb
 from mien.onnx_runtime import check_device, default_threads
 from mien.reading.classifier import DEFAULT_MODEL, SHIPPED, Classifier, Model
-from mien.reading.inputs import Item, Pause, failed
+from mien.reading.items import Item, Pause, failed
 from mien.reading.sources import many, one
 from mien.results import Box, Face, Points, ReadFailure, Reading
 
 if TYPE_CHECKING:
-    from mien.faces.detector import Detection
+    from mien.faces.base import Detection
     from mien.faces.pose import Pose
 
 Uint8 = NDArray[np.uint8]
@@ -35,7 +35,7 @@ HELD_PIXELS = 64_000_000  # decoded pictures that wait for their batch when the 
 
 
 class FaceDetector(Protocol):
-    """What the reader asks of a detector: see :mod:`mien.faces.detector`."""
+    """What the reader asks of a detector: see :mod:`mien.faces.base`."""
 
     def detect(self, image: Uint8, /) -> "list[Detection]": ...
 

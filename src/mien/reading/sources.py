@@ -16,7 +16,7 @@ from mien.errors import UsageError
 from mien.imaging import Source
 from mien.imaging.data_url import is_data_url, short_name
 from mien.imaging.pixels import as_numpy
-from mien.reading.inputs import Item, Pause
+from mien.reading.items import Item, Pause
 
 CHANNELS = (1, 3, 4)  # as the last side of an array they are colours, and no width of a picture
 _KEYS = 8  # of a dictionary, named in an error

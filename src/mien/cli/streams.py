@@ -1,0 +1,27 @@
+"""The standard streams where they are missing (``>&-``) or where nobody reads them any more (``| head``)."""
+
+import os
+import sys
+from contextlib import suppress
+
+
+def silence_stdout() -> None:
+    """After a broken pipe (``| head``): what is still buffered goes nowhere, instead of a second error at exit."""
+    with suppress(OSError, ValueError, AttributeError):  # a test's stdout is no file and flushes nothing
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def open_closed_streams() -> None:
+    """A stream again for ``<&-``, ``>&-`` and ``2>&-``: Python has None there, and ``print(file=None)`` means stdout.
+
+    stdin becomes empty, stderr is lost, and writing to stdout fails, so that no data is lost in silence.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        handle = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+        if handle != number:  # nothing that is opened later may pass for the stream
+            os.dup2(handle, number)
+            os.close(handle)
+        mode = "r" if name == "stdin" else "w"
+        setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - open to the end
