@@ -26,7 +26,7 @@ import torch
 
 from mien.data.store import Split
 from mien.training.compiling import as_written, compiler
-from mien.training.run import choose_device
+from mien.training.device import choose_device
 from steps import OwnLoop, now, recipe_from_scratch, training_pictures
 
 WAYS = ("eager", "compiled", "cuda graphs", "sam")

@@ -57,28 +57,19 @@ def analyse(
     from mien.cli.progress import Countdown
 
     require("torch", "timm", "lightning", "sklearn", "matplotlib", "yaml", extra="train")
-    module = import_module(KINDS[kind].module)
-    run = getattr(module, KINDS[kind].function)
+    module = import_module(f"mien.evaluation.analysis.{kind}")
+    run = getattr(module, kind)
     own = {"points": points, "span": span, "examples": examples}
     chosen = {name: value for name, value in own.items() if value is not None}
     for name in chosen:
         if name not in inspect.signature(run).parameters:
             raise UsageError(f"--{name}: {kind} has no such option", hint="see mien analyse --help")
     from mien.data.store import Store
+    from mien.evaluation.analysis.inputs import Settings
 
     command = " ".join(["mien", *sys.argv[1:]])
     with Countdown(kind) as advance:
-        report: dict[str, Any] = run(
-            runs,
-            Store.open(data),
-            split,
-            out,
-            limit=limit,
-            device=device,
-            seed=seed,
-            command=command,
-            progress=advance,
-            **chosen,
-        )
+        settings = Settings(runs, Store.open(data), split, out, limit, device, seed, command, advance)
+        report: dict[str, Any] = run(settings, **chosen)
     print(f"wrote {out}", file=sys.stderr)
     print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else "\n".join(module.headline(report)))

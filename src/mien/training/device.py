@@ -10,10 +10,20 @@ from contextlib import contextmanager
 
 import torch
 
+from mien.errors import UsageError
 from mien.training.loader import CropDataset
 
 #: The largest share of the device's free memory that data sets may take; the rest is the step's.
 SHARE_OF_MEMORY = 0.25
+
+
+def choose_device(accelerator: str) -> torch.device:
+    """ "auto", "cpu" or "gpu" → the device. Raises UsageError for another word, or "gpu" without CUDA."""
+    if accelerator not in ("auto", "cpu", "gpu"):
+        raise UsageError(f"--device: expected auto, cpu or gpu; got {accelerator!r}")
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise UsageError("--device gpu: torch finds no CUDA device here", hint="use --device cpu")
+    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def place(datasets: list[CropDataset], device: torch.device, *, free: int) -> None:

@@ -37,7 +37,7 @@ from mien.preprocess import Preprocess
 from mien.training.averaging import MovingAverage
 from mien.training.checkpoints import LastCheckpoint, PatientStop, RunCheckpoint, WholeCheckpointIO
 from mien.training.compiling import as_written, check_compiler, compiler
-from mien.training.device import place
+from mien.training.device import choose_device, place
 from mien.training.loader import CropDataset, make_loader
 from mien.training.module import FerModule
 from mien.training.networks import build_network, origins, read_meta, recipe_preprocess, starting_network, try_network
@@ -206,15 +206,6 @@ def train(
     if rank == 0:
         write_text(run / "meta.json", _as_json(meta))
     return meta
-
-
-def choose_device(accelerator: str) -> torch.device:
-    """ "auto", "cpu" or "gpu" → the device. Raises UsageError for another word, or "gpu" without CUDA."""
-    if accelerator not in ("auto", "cpu", "gpu"):
-        raise UsageError(f"--device: expected auto, cpu or gpu; got {accelerator!r}")
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise UsageError("--device gpu: torch finds no CUDA device here", hint="use --device cpu")
-    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def crop_dataset(

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from mien.data.store import Store
 from mien.evaluation.analysis import attention, gradcam
 from mien.evaluation.analysis.hook_points import target_layer
+from mien.evaluation.analysis.inputs import Settings
 from mien.models import registry
 from mien.models.hook_points import HookPoint
 from mien.models.resnet_unet_eca import MaskedResNet
@@ -160,9 +161,8 @@ def test_examples_are_a_draw() -> None:
 
 
 def test_the_report_of_a_run(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
-    report = attention.attention(
-        [str(trained_run)], Store.open(small_store), "public_test", tmp_path, device="cpu", limit=30, examples=2
-    )
+    settings = Settings([str(trained_run)], Store.open(small_store), "public_test", tmp_path, device="cpu", limit=30)
+    report = attention.attention(settings, examples=2)
     assert json.loads((tmp_path / "attention.json").read_text()) == report
     run = report["runs"]["small"]
     assert "masks" not in run

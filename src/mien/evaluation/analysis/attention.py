@@ -25,12 +25,11 @@ import torch
 from numpy.typing import NDArray
 
 from mien import drawing
-from mien.data.store import Split, Store
+from mien.data.store import Split
 from mien.evaluation.analysis import gradcam, hook_points, inputs, outputs
 from mien.evaluation.analysis.common_corruptions import EYES, MOUTH
-from mien.evaluation.analysis.inputs import Network
+from mien.evaluation.analysis.inputs import Advance, Network, Settings
 from mien.evaluation.metrics import mean_with_percentiles
-from mien.evaluation.predictors import Progress
 from mien.models.hook_points import HookPoint
 from mien.models.resnet_unet_eca import MaskedResNet
 
@@ -40,43 +39,23 @@ EXAMPLES = 4
 SIDE = 48
 
 
-def attention(
-    runs: Sequence[str],
-    store: Store,
-    split_name: str,
-    out: Path,
-    *,
-    limit: int | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    examples: int = EXAMPLES,
-    command: str = "",
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+def attention(settings: Settings, *, examples: int = EXAMPLES) -> dict[str, Any]:
     """Write the files named above; returns the report.
 
     examples: pictures of each class on the sheet. Raises UsageError, DataError or OutputError where something does
     not fit, a network without a feature map among them.
     """
-    networks = inputs.open_networks(runs, device)
-    split = inputs.labelled(store, split_name, limit=limit, classes=len(inputs.same_labels(networks)))
-    inputs.make_folder(out)
-    report = inputs.heading("attention", store, split, limit=limit, seed=seed, command=command)
-    report |= {"bands": {"eyes": list(EYES), "mouth": list(MOUTH)}, "runs": {}}
-    for number, network in enumerate(networks):
 
-        def advance(count: int, number: int = number) -> None:
-            if progress:
-                progress(number * len(split) + count, len(networks) * len(split))
+    def measure(name: str, network: Network, split: Split, advance: Advance) -> dict[str, Any]:
+        return _one(network, split, settings.out, examples=examples, seed=settings.seed, advance=advance)
 
-        report["runs"][network.name] = _one(network, split, out, examples=examples, seed=seed, advance=advance)
-    outputs.save_report(report, out)
-    return report
+    head = {"bands": {"eyes": list(EYES), "mouth": list(MOUTH)}}
+    return settings.report("attention", inputs.open_networks(settings), measure, head=head)
 
 
-def _one(network: Network, split: Split, out: Path, *, examples: int, seed: int, advance: Any) -> dict[str, Any]:
+def _one(network: Network, split: Split, out: Path, *, examples: int, seed: int, advance: Advance) -> dict[str, Any]:
     module, names = network.module, network.labels
-    place = hook_points.target_layer(module, network.batch(split.images[:2]))
+    target = hook_points.target_layer(module, network.batch(split.images[:2]))
     masked = module if isinstance(module, MaskedResNet) and len(module.unets) > 0 else None
     maps: list[Float] = []
     answers: list[NDArray[np.int64]] = []
@@ -85,7 +64,7 @@ def _one(network: Network, split: Split, out: Path, *, examples: int, seed: int,
     grid: list[int] = []
     count = 0
     for images, labels in inputs.batches(network, split):
-        cams, logits = gradcam.grad_cam(module, images, labels, place)
+        cams, logits = gradcam.grad_cam(module, images, labels, target)
         grid = list(cams.shape[1:])
         maps.append(gradcam.to_unit(gradcam.enlarge(cams, SIDE)).double().cpu().numpy())
         answers.append(logits.argmax(1).cpu().numpy())
@@ -98,7 +77,7 @@ def _one(network: Network, split: Split, out: Path, *, examples: int, seed: int,
     cam, answer = np.concatenate(maps), np.concatenate(answers)
     averages = {name: cam[split.labels == code].mean(0) for code, name in enumerate(names) if code in split.labels}
     result: dict[str, Any] = network.describe() | {
-        "map": {"module": place.module, "side": place.side, "layout": place.layout, "grid": grid},
+        "map": {"module": target.module, "side": target.side, "layout": target.layout, "grid": grid},
         "inside": {
             name: {band: share_inside(cam[split.labels == code], rows, seed=seed) for band, rows in _bands()}
             for code, name in enumerate(names)
@@ -260,7 +239,7 @@ def mask_figure(
 
 def headline(report: dict[str, Any]) -> list[str]:
     """How much of each class's Grad-CAM lies on eyes and mouth, and the masks' gains, in plain text."""
-    lines = [f"{report['data']['images']:,} images of {report['data']['split']}; Grad-CAM for the true class"]
+    lines = [f"{outputs.images_of(report)}; Grad-CAM for the true class"]
     for name, run in report["runs"].items():
         rows, columns = run["map"]["grid"]
         areas = ", ".join(f"{band} (area {share:.1%})" for band, share in run["area"].items())
@@ -278,4 +257,4 @@ def headline(report: dict[str, Any]) -> list[str]:
 def _shown(band: str, figure: dict[str, Any]) -> str:
     if not figure["n"]:
         return f"{band} – (every map is empty)"
-    return f"{band} {figure['value']:.1%} [{figure['low']:.1%}, {figure['high']:.1%}] (n = {figure['n']})"
+    return f"{band} {outputs.interval(figure, '.1%')} (n = {figure['n']})"

@@ -21,62 +21,41 @@ from numpy.typing import NDArray
 
 from mien import drawing
 from mien.atomic import write_text
-from mien.data.store import Split, Store
+from mien.data.store import Split
 from mien.evaluation.analysis import inputs, outputs
+from mien.evaluation.analysis.inputs import Advance, Settings
 from mien.evaluation.metrics import share
 from mien.evaluation.predict import predict_crops
-from mien.evaluation.predictors import Progress
+from mien.evaluation.predictors import Predictor
 
 Float32 = NDArray[np.float32]
 EXAMPLES, PAIRS = 40, 12
 
 
-def errors(
-    runs: Sequence[str],
-    store: Store,
-    split_name: str,
-    out: Path,
-    *,
-    limit: int | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    examples: int = EXAMPLES,
-    command: str = "",
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Write the files named above; returns the report.
+def errors(settings: Settings, *, examples: int = EXAMPLES) -> dict[str, Any]:
+    """Write the files named above; returns the report. The seed changes nothing here.
 
-    examples: pictures in the gallery. seed: changes nothing here, and is in the report like everywhere.
-    Raises UsageError, ModelError, DataError or OutputError where something does not fit.
+    examples: pictures in the gallery. Raises UsageError, ModelError, DataError or OutputError where something does not
+    fit.
     """
-    names, predictors = inputs.open_predictors(runs, device)
-    split = inputs.labelled(store, split_name, limit=limit, classes=len(inputs.same_labels(predictors)))
-    inputs.make_folder(out)
-    report = inputs.heading("errors", store, split, limit=limit, seed=seed, command=command)
-    report["runs"] = {}
-    for number, (name, predictor) in enumerate(zip(names, predictors, strict=True)):
 
-        def advance(done: int, total: int, number: int = number) -> None:
-            if progress:
-                progress(number * total + done, len(names) * total)
-
-        probabilities = predict_crops(predictor, split.images, progress=advance).probabilities
+    def measure(name: str, predictor: Predictor, split: Split, advance: Advance) -> dict[str, Any]:
+        probabilities = predict_crops(predictor, split.images, progress=lambda done, _: advance(done)).probabilities
         found = table(probabilities, split, predictor.labels)
-        stem = out / f"errors-{name}"
+        stem, title = settings.out / f"errors-{name}", f"{name} on {split.name}"
         _write_csv(found, stem.with_name(stem.name + ".csv"))
         pairs = confused_pairs(probabilities.argmax(1), split.labels, predictor.labels)
-        title = f"{name} on {split.name}"
         figures = gallery(found[:examples], split, len(found), stem, title=title)
         figures += pairs_figure(pairs[:PAIRS], stem.with_name(stem.name + "-pairs"), title=title)
-        report["runs"][name] = {
+        return {
             "model": predictor.describe(),
             "errors": len(found),
             "most_confident": [{key: row[key] for key in COLUMNS} for row in found[:examples]],
             "pairs": pairs,
             "figures": figures,
         }
-    outputs.save_report(report, out)
-    return report
+
+    return settings.report("errors", inputs.open_predictors(settings), measure)
 
 
 COLUMNS = ("path", "label", "answer", "confidence", "p_label", "near_duplicate")
@@ -169,13 +148,12 @@ def pairs_figure(pairs: Sequence[dict[str, Any]], stem: Path, *, title: str) -> 
 def headline(report: dict[str, Any]) -> list[str]:
     """How many errors, the most confused pairs, the most confident errors, in plain text."""
     n = report["data"]["images"]
-    lines = [f"{n:,} images of {report['data']['split']}"]
+    lines = [outputs.images_of(report)]
     for name, run in report["runs"].items():
         lines.append(f"{name}: {run['errors']:,} errors ({run['errors'] / n:.2%})")
         for pair in run["pairs"][:5]:
-            of = pair["share"]
-            interval = f"{of['value']:.1%} [{of['low']:.1%}, {of['high']:.1%}]"
-            lines.append(f"  {pair['label']} → {pair['answer']}: {pair['images']:,} of {pair['of']:,}, {interval}")
+            images = f"{pair['images']:,} of {pair['of']:,}"
+            lines.append(f"  {pair['label']} → {pair['answer']}: {images}, {outputs.interval(pair['share'], '.1%')}")
         for row in run["most_confident"][:3]:
             lines.append(f"  {row['path']}: {row['label']} → {row['answer']}, confidence {row['confidence']:.1%}")
     return lines

@@ -10,8 +10,7 @@ Measures and intervals: ``clusters.py``. Figure: principal components and t-SNE 
 for the eye only; no number comes from it.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,60 +18,35 @@ import numpy as np
 import torch
 
 from mien import drawing
-from mien.data.store import Split, Store
+from mien.data.store import Split
 from mien.evaluation.analysis import clusters, hook_points, inputs, outputs
-from mien.evaluation.analysis.inputs import Network
+from mien.evaluation.analysis.inputs import Advance, Network, Settings
 from mien.evaluation.metrics import with_percentiles
-from mien.evaluation.predictors import Progress
 
 Float = clusters.Float
 #: Images in the scatter plots; more would hide each other, and t-SNE takes their number's square.
 DRAWN = 1200
 
 
-def features(
-    runs: Sequence[str],
-    store: Store,
-    split_name: str,
-    out: Path,
-    *,
-    limit: int | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    resamples: int = clusters.RESAMPLES,
-    command: str = "",
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+def features(settings: Settings, *, resamples: int = clusters.RESAMPLES) -> dict[str, Any]:
     """Write ``features.json`` and ``features-RUN.png``/``.svg``; returns the report.
 
     Raises UsageError, DataError or OutputError where runs, split or ``out`` do not fit.
     """
-    networks = inputs.open_networks(runs, device)
-    split = inputs.labelled(store, split_name, limit=limit, classes=len(inputs.same_labels(networks)))
-    inputs.make_folder(out)
-    report = inputs.heading("features", store, split, limit=limit, seed=seed, command=command)
-    weights = clusters.resample_weights(split.labels, resamples=resamples, seed=seed)
-    report |= {"resamples": resamples, "runs": {}}
-    total = len(networks) * len(split)
-    for number, network in enumerate(networks):
-        advance = partial(_advance, progress, number * len(split), total)
-        found = read_features(network, split, progress=advance)
-        report["runs"][network.name] = network.describe() | compare(found, split.labels, network.labels, weights)
-        stem = out / f"features-{network.name}"
-        report["runs"][network.name]["figures"] = draw(
-            found, split.labels, network.labels, stem, title=f"{network.name} on {split.name}", seed=seed
-        )
-    outputs.save_report(report, out)
-    return report
+
+    def measure(name: str, network: Network, split: Split, advance: Advance) -> dict[str, Any]:
+        weights = clusters.resample_weights(split.labels, resamples=resamples, seed=settings.seed)
+        found = read_features(network, split, advance)
+        stem, title = settings.out / f"features-{name}", f"{name} on {split.name}"
+        figures = draw(found, split.labels, network.labels, stem, title=title, seed=settings.seed)
+        return network.describe() | compare(found, split.labels, network.labels, weights) | {"figures": figures}
+
+    networks = inputs.open_networks(settings)
+    return settings.report("features", networks, measure, head={"resamples": resamples})
 
 
-def _advance(progress: Progress | None, before: int, total: int, count: int) -> None:
-    if progress:
-        progress(before + count, total)
-
-
-def read_features(network: Network, split: Split, *, progress: Callable[[int], None] | None = None) -> dict[str, Float]:
-    """float N×D features by place: "penultimate", and "before", "after" for a network with an SE block.
+def read_features(network: Network, split: Split, advance: Advance) -> dict[str, Float]:
+    """float N×D features by hook point: "penultimate", and "before", "after" for a network with an SE block.
 
     An SE on maps (at the stem) gives each channel's mean over positions. Raises UsageError for a network without a
     linear last layer.
@@ -87,11 +61,10 @@ def read_features(network: Network, split: Split, *, progress: Callable[[int], N
     with torch.no_grad(), hook_points.reading(network.module, list(wanted.values())) as found:
         for images, _ in inputs.batches(network, split):
             network.module(images)
-            for (name, place), tensor in zip(wanted.items(), found, strict=True):
-                parts[name].append(hook_points.as_vector(tensor, place).double().cpu().numpy())
+            for (name, point), tensor in zip(wanted.items(), found, strict=True):
+                parts[name].append(hook_points.as_vector(tensor, point).double().cpu().numpy())
             count += len(images)
-            if progress:
-                progress(count)
+            advance(count)
     return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
@@ -183,17 +156,15 @@ def _scatter(axes: Any, points: Float, labels: clusters.Int, names: Sequence[str
 
 def headline(report: dict[str, Any]) -> list[str]:
     """The figures of unit-norm features, and the verdict, in plain text."""
-    lines = [f"{report['data']['images']:,} images of {report['data']['split']}; unit-norm features, 95 % intervals"]
+    lines = [f"{outputs.images_of(report)}; unit-norm features, 95 % intervals"]
     for name, run in report["runs"].items():
         lines.append(f"{name}: {run['model']}")
         for place, entry in run["places"].items():
-            cells = (f"{key} {_shown(entry['unit'][key])}" for key in ("intra", "inter", "ratio", "silhouette"))
-            lines.append(f"  {place:15}" + "  ".join(cells))
+            lines.append(f"  {place:15}" + _cells(entry["unit"]))
         if "claim" not in run:
             lines.append("  no SE block in this network: nothing to compare (swin_t_se and vit_hybrid_se have one)")
             continue
-        cells = (f"{key} {_shown(run['difference']['unit'][key])}" for key in ("intra", "inter", "ratio", "silhouette"))
-        lines.append(f"  {'after − before':15}" + "  ".join(cells))
+        lines.append(f"  {'after − before':15}" + _cells(run["difference"]["unit"]))
         for space in ("unit", "raw"):
             said = run["claim"][space]
             lines.append(
@@ -203,5 +174,7 @@ def headline(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _shown(figure: dict[str, float]) -> str:
-    return f"{figure['value']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"
+def _cells(figures: dict[str, Any]) -> str:
+    return "  ".join(
+        f"{key} {outputs.interval(figures[key], '.4g')}" for key in ("intra", "inter", "ratio", "silhouette")
+    )
