@@ -9,7 +9,6 @@ and ONNX Runtime on several batch sizes; what does not pass is never written.
 
 import json
 import logging
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,8 @@ from mien.errors import ExportError, UsageError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 from mien.reading.classifier import softmax
+
+log = logging.getLogger(__name__)
 
 FORMAT = "1"
 #: Largest difference of a probability between torch and the file, by how the weights are stored.
@@ -112,7 +113,7 @@ def export_run(
 
     network, recipe, preprocess, meta = load_network(run, tasks=("expression", "orientation"))
     if not meta:
-        print(f"note: {run} has no meta.json (is it still training?); provenance is incomplete", file=sys.stderr)
+        log.warning("note: %s has no meta.json (is it still training?); provenance is incomplete", run)
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
         "parameters": sum(p.numel() for p in network.parameters()),

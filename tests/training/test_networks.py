@@ -45,12 +45,12 @@ def pretrained(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.mark.parametrize("name", ["swin_t", "swin_t_se"])
 def test_a_start_from_pretraining_has_its_encoder(
-    name: str, pretrained: Path, capfd: pytest.CaptureFixture[str]
+    name: str, pretrained: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe = swin(name, model={"init": f"ssl:{pretrained}"})
     torch.manual_seed(5)
     network = starting_network(recipe)
-    said = capfd.readouterr().err
+    said = caplog.text
     assert "fresh:" in said
     assert "head" in said
     state = torch.load(pretrained / "best.ckpt", weights_only=True)["state_dict"]

@@ -99,10 +99,10 @@ def test_a_missing_package_leaves_no_run(packaged: Trunk, train_tiny: TrainTiny,
 
 
 def test_where_weights_come_from_travels_on(
-    packaged: Trunk, train_tiny: TrainTiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    packaged: Trunk, train_tiny: TrainTiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = train_tiny(recipe_from("package:tiny"), path=tmp_path / "first")
-    assert "weights from mien-tiny-package; fresh: last.weight, last.bias" in capsys.readouterr().err
+    assert "weights from mien-tiny-package; fresh: last.weight, last.bias" in caplog.text
     start = packaged.origin() | {"role": "start"}
     assert (start["licence"], start["trained_on"]) == ("CC0-1.0", "nothing at all")
     assert origins_of(first.path) == [start]

@@ -117,14 +117,14 @@ def test_resume_under_another_recipe_and_a_full_directory_are_refused(trained_ru
 
 
 def test_votes_that_the_store_does_not_have_are_taken_as_none_with_a_note(
-    trained_run: Path, small_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained_run: Path, small_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The run equals one that never asked for votes, says so, keeps no word of votes, and goes on under either."""
     store, run = Store.open(small_store), tmp_path / "run"
     asked = small_recipe(targets={"votes": 0.3})
     meta = train(asked, store, run, accelerator="cpu", threads=1)
     note = f"targets.votes was 0.3, is 0: {small_store} holds no FER+ votes for training, so the labels stand alone"
-    assert f"note: {note}" in capsys.readouterr().err
+    assert f"note: {note}" in caplog.text
     (kept,) = json.loads((run / "meta.json").read_text())["notes"]
     assert kept.startswith(note)
     assert load_recipe(run / "recipe.yaml").targets.votes == 0

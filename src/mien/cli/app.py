@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from mien import __version__
 from mien.cli import analyse, compare, data, evaluate, export, models, read, reproduce, train
-from mien.cli.streams import open_closed_streams, silence_stdout
+from mien.cli.streams import log_to_stderr, open_closed_streams, silence_stdout
 from mien.errors import ExportError, ImageError, MienError
 
 _PARTIAL = (ImageError, ExportError)  # the work itself failed; every other MienError is a call that cannot work
@@ -140,6 +140,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _mien(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks and log to stderr; works after a command too."),
 ) -> None:
@@ -148,6 +149,7 @@ def _mien(
     Start with [bold]mien read photo.jpg[/bold]. What is read is the [italic]apparent[/italic] expression
     of a face, not what a person feels.
     """
+    context.with_resource(log_to_stderr())
 
 
 def _register() -> None:

@@ -72,7 +72,7 @@ def build(
     """
     if recipe is None and not source:
         raise typer.BadParameter("expected a recipe, or --source NAME=PATH (which may repeat)")
-    from mien.cli.data_progress import BuildProgress
+    from mien.cli.progress import Countdown
     from mien.data.build.run import build_store, check_target
     from mien.data.build.staging import home_of
 
@@ -83,7 +83,7 @@ def build(
     for found in sources:
         _say(f"{found.name}: layout {found.layout} ({', '.join(file.name for file in found.files)})")
     try:
-        with BuildProgress() as progress:
+        with Countdown("reading", noun="images", closing=False) as progress:
             summary = build_store(
                 sources,
                 out,

@@ -1,8 +1,10 @@
-"""The standard streams where they are missing (``>&-``) or where nobody reads them any more (``| head``)."""
+"""The standard streams: missing ones (``>&-``), broken pipes (``| head``), and the log of the library on stderr."""
 
+import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 
 def silence_stdout() -> None:
@@ -25,3 +27,19 @@ def open_closed_streams() -> None:
             os.close(handle)
         mode = "r" if name == "stdin" else "w"
         setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - open to the end
+
+
+@contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Within, what mien logs is printed on stderr as it is: INFO and above, or everything after ``--debug``."""
+    log, handler = logging.getLogger("mien"), logging.StreamHandler(sys.stderr)
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(log.level or logging.INFO)
+    log.propagate = False  # --debug gives the root logger a handler of its own
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]

@@ -4,7 +4,7 @@ A step never makes the host wait for the device. That is why its small numbers g
 sums stay where they are until an epoch ends, and why the data set lies on the device where there is room for it.
 """
 
-import sys
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,8 +13,10 @@ import torch
 from mien.errors import UsageError
 from mien.training.loader import CropDataset
 
-#: The largest share of the device's free memory that data sets may take; the rest is the step's.
-SHARE_OF_MEMORY = 0.25
+log = logging.getLogger(__name__)
+
+#: The largest part of the device's free memory that data sets may take; the rest is the step's.
+PART_OF_MEMORY = 0.25
 
 
 def choose_device(accelerator: str) -> torch.device:
@@ -27,16 +29,15 @@ def choose_device(accelerator: str) -> torch.device:
 
 
 def place(datasets: list[CropDataset], device: torch.device, *, free: int) -> None:
-    """Move data sets to a device where they fit comfortably; otherwise say so on stderr, and leave them where they are.
+    """Move data sets to a device where they fit comfortably; otherwise log it and leave them where they are.
 
     free: the device's, in bytes.
     """
     needed = sum(data.nbytes for data in datasets)
-    if needed > SHARE_OF_MEMORY * free:
-        print(
+    if needed > PART_OF_MEMORY * free:
+        log.warning(
             f"note: {needed / 2**30:.1f} GiB of pictures stay in the host's memory, of {free / 2**30:.1f} GiB free on "
-            f"{device}; each batch is uploaded",
-            file=sys.stderr,
+            f"{device}; each batch is uploaded"
         )
         return
     for data in datasets:

@@ -1,7 +1,7 @@
 """The networks of a run: built from its recipe, given their first weights, loaded back from its checkpoints."""
 
 import json
-import sys
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from mien.models.masked_image import MaskedImageModel, load_encoder
 from mien.models.packaged.packages import start_from_package, trunk
 from mien.preprocess import Preprocess
 from mien.training.recipe import Recipe, load_recipe
+
+log = logging.getLogger(__name__)
 
 
 def recipe_preprocess(recipe: Recipe) -> Preprocess:
@@ -197,7 +199,7 @@ def _start_from_pretraining(run: Path, network: nn.Module, recipe: Recipe) -> No
             f"model.init: {run} does not fit {recipe.model.name}: {error}",
             hint="give both recipes the same model.args and data.size",
         ) from error
-    print(f"{recipe.name}: encoder from {run}; fresh: {', '.join(fresh)}", file=sys.stderr)
+    log.warning("%s: encoder from %s; fresh: %s", recipe.name, run, ", ".join(fresh))
 
 
 def _start_from_package(name: str, network: nn.Module, recipe: Recipe, pictures: Callable[[], Tensor] | None) -> None:
@@ -205,7 +207,7 @@ def _start_from_package(name: str, network: nn.Module, recipe: Recipe, pictures:
     if recipe.task != "expression":
         raise RecipeError("model.init: package: expected task expression", hint="use model.init: scratch")
     fresh = start_from_package(network, name, model=recipe.model.name, pictures=pictures)
-    print(f"{recipe.name}: weights from {trunk(name).package}; fresh: {', '.join(fresh)}", file=sys.stderr)
+    log.warning("%s: weights from %s; fresh: %s", recipe.name, trunk(name).package, ", ".join(fresh))
 
 
 def origins(recipe: Recipe, run: Path | None = None) -> list[dict[str, str]]:

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import platform
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -50,6 +49,8 @@ from mien.training.recipe import Recipe, differences, load_recipe
 from mien.training.signals import LeaveOnSigterm
 from mien.training.targets import inverse_weights, one_hot, rows_to_learn_from, soft_targets, votes_that_are_there
 from mien.training.teachers import load_teacher
+
+log = logging.getLogger(__name__)
 
 #: Training pictures on which a network's statistics are measured before it starts, where its weights come without.
 SAMPLE = 512
@@ -90,8 +91,9 @@ def train(
             _check_same_run(run, recipe, store)
             before = read_meta(run).get("devices", devices)
             if before != devices:
-                note = f"note: {run} began on {before} devices and goes on with {devices}: batch norm sees other parts"
-                print(note, file=sys.stderr)
+                log.warning(
+                    f"note: {run} began on {before} devices and goes on with {devices}: batch norm sees other parts"
+                )
         else:
             _check_free(run)
     if resume and read_meta(run).get("result", {}).get("stopped_early"):
@@ -110,7 +112,7 @@ def train(
     valid_split, missing_too = rows_to_learn_from(store.read(recipe.data.validation).limited(recipe.data.limit), recipe)
     notes += missing + missing_too
     for note in notes if rank == 0 else ():
-        print(f"note: {note}", file=sys.stderr)
+        log.warning("note: %s", note)
     online = recipe.data.balance == "online"
     order = balanced_order(store, train_split, seed=recipe.seed) if online else None
     train_set = crop_dataset(train_split, recipe, preprocess, train=True, classes=classes)
