@@ -23,11 +23,12 @@ from stages import COMPILED, EAGER, GRAPHS, Job, finished, recipe_of
 from mien.atomic import write_text
 from mien.data.store import Store
 from mien.training.compiling import as_written, compiler
+from mien.training.datasets import crop_dataset
 from mien.training.device import choose_device, tf32
 from mien.training.loader import make_loader
 from mien.training.networks import read_meta, recipe_preprocess
 from mien.training.recipe import Recipe, load_recipe
-from mien.training.run import crop_dataset, train
+from mien.training.run import train
 from mien.training.teachers import load_teacher
 from steps import BlockTimer, OwnLoop, now, training_pictures
 

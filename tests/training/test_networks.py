@@ -14,10 +14,11 @@ from mien.data.store import Store
 from mien.errors import DataError, RecipeError
 from mien.models import registry
 from mien.models.masked_image import MaskedImageModel
-from mien.training.networks import build_network, load_network, starting_network
+from mien.training.datasets import crop_dataset
+from mien.training.networks import build_network, load_network, recipe_preprocess, starting_network
 from mien.training.objectives import build_objective
 from mien.training.recipe import Recipe
-from mien.training.run import crop_dataset, recipe_preprocess, train
+from mien.training.run import train
 from small_run import small_recipe
 
 SWIN = {"patch_size": 2, "window_size": 6, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 2], "drop_path": 0.0}

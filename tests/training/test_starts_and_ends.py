@@ -16,8 +16,9 @@ from mien.data.store import Store
 from mien.errors import DataError, MienError, OutputError, RecipeError, UsageError
 from mien.labels import EIGHT, SEVEN
 from mien.training.checkpoints import WholeCheckpointIO
+from mien.training.datasets import crop_dataset
 from mien.training.networks import build_network, load_network, recipe_preprocess, starting_network
-from mien.training.run import crop_dataset, train
+from mien.training.run import train
 from small_run import small_recipe
 
 RGB = {"mean": [0.5] * 3, "std": [0.25] * 3}

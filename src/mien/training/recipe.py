@@ -204,11 +204,13 @@ class MaskingSection(Section):
 class Recipe(Section):
     """One training run. seed fixes weights, order and augmentation.
 
+    needs: the runs that ``model.init`` and ``distill.runs`` name, each with the recipe that trains it: the error for a
+    missing one then says the command. It documents the recipe and is no part of the run.
     task: "expression"; "masked_image": pretraining without labels; or "orientation": which way up a face is
-    (``training/orientation.py``). batch_size: images of one step, whatever the
-    number of processes; accumulate: in how many parts each process computes its share. early_stop: end after that
-    many epochs without a better validated figure. precision: of training steps, validation is always in fp32; "auto":
-    whichever the machine that begins the run computes faster (``training/precision.py``).
+    (``training/orientation.py``). batch_size: images of one step, whatever the number of processes. accumulate: in how
+    many parts each process computes them. early_stop: end after that many epochs without a better validated figure.
+    precision: of training steps, validation is always in fp32; "auto": whichever the machine that begins the run
+    computes faster (``training/precision.py``).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
@@ -228,6 +230,7 @@ class Recipe(Section):
     accumulate: int = Field(default=1, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    needs: dict[Path, str] = Field(default_factory=dict, exclude=True)
 
     def preprocess(self, color: str) -> Preprocess:
         data = self.data
