@@ -104,7 +104,7 @@ def export_run(
     calibrated: bool,
     fitted_on: str | None = None,
 ) -> dict[str, float]:
-    """Export the best weights of a run directory, with its recipe, data, commit and packages' trunks as provenance.
+    """Export the best weights of a run directory, with its recipe, data, commit and packages' backbones as provenance.
 
     fitted_on: what the temperatures were fitted on, where it was not the recipe's whole validation split.
     Returns what the gate measured. Raises DataError where ``run`` is no run, otherwise as :func:`export_onnx`.

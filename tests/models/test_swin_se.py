@@ -142,7 +142,7 @@ def test_se_position_is_checked_and_named() -> None:
 
 
 def test_imagenet_weights_pass_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a file in the hub's place: the trunk's weights arrive, other patches are resampled, the head is new."""
+    """With a file in the hub's place: the backbone's weights arrive, other patches are resampled, the head is new."""
     file = tmp_path / "swin.pth"
     published: Any = timm_swin(image_size=224)
     torch.save(published.state_dict(), file)

@@ -1,4 +1,4 @@
-"""dlib's face-recognition ResNet as an expression reader: 29 convolutions, the trunk that dlib trained on 3 M faces.
+"""dlib's face-recognition ResNet as an expression reader: 29 convolutions, the backbone that dlib trained on 3 M faces.
 
 Source: Davis King's network in dlib's ``dnn_face_recognition_ex.cpp`` (Boost licence), a ResNet-34 (He et al. 2015,
 arXiv 1512.03385) with half the filters and fewer layers. Ours is written anew after it:

@@ -1,4 +1,4 @@
-"""SFace as an expression reader: MobileNetV1 with PReLU, the trunk that was trained to recognise faces.
+"""SFace as an expression reader: MobileNetV1 with PReLU, the backbone that was trained to recognise faces.
 
 Source: SFace (Zhong et al. 2021, arXiv 2205.12010), the network of OpenCV's Zoo
 (``face_recognition_sface_2021dec.onnx``), a MobileNetV1 (Howard et al. 2017, arXiv 1704.04861) whose first convolution

@@ -1,6 +1,6 @@
 """Swin-T, and Swin-T with squeeze-and-excitation.
 
-Vats & Chadha 2023, arXiv 2301.10906: Swin-T (Liu et al. 2021, arXiv 2103.14030) and an SE layer. The trunk is timm's
+Vats & Chadha 2023, arXiv 2301.10906: Swin-T (Liu et al. 2021, arXiv 2103.14030) and an SE layer. The backbone is timm's
 swin_tiny_patch4_window7_224 with its module names, so timm's state dicts load; the SE is ours (``layers/se.py``).
 
 Where the SE stands, the paper says twice: §3.5 on top of the encoder, on the vector that is classified, excitation
@@ -33,32 +33,32 @@ _REDUCED = {"embed_dim": 32, "depths": (2, 2), "num_heads": (2, 4), "drop_path":
 class SwinSE(nn.Module):
     """timm's Swin, its modules under their own names, with or without an SE.
 
-    trunk: timm's SwinTransformer; its modules become this network's.
+    backbone: timm's SwinTransformer; its modules become this network's.
     """
 
     head_parameters = ("head.", "se_head.")
     optional_parameters = ("se_stem.",)
 
-    def __init__(self, trunk: Any, *, image_size: int, se_position: str | None, reduction: int) -> None:
+    def __init__(self, backbone: Any, *, image_size: int, se_position: str | None, reduction: int) -> None:
         super().__init__()
         self.image_size = image_size
-        self.embedding_stride = trunk.patch_embed.patch_size[0]
-        self.embedding_channels = trunk.embed_dim
-        self.feature_stride = self.embedding_stride * 2 ** (trunk.num_layers - 1)
-        self.feature_channels = trunk.num_features
+        self.embedding_stride = backbone.patch_embed.patch_size[0]
+        self.embedding_channels = backbone.embed_dim
+        self.feature_stride = self.embedding_stride * 2 ** (backbone.num_layers - 1)
+        self.feature_channels = backbone.num_features
 
-        self.patch_embed = trunk.patch_embed
+        self.patch_embed = backbone.patch_embed
         self.se_stem = (
             SqueezeExcitation(self.embedding_channels, reduction=reduction, channels_last=True)
             if se_position == "stem"
             else nn.Identity()
         )
-        self.layers = trunk.layers
-        self.norm = trunk.norm
+        self.layers = backbone.layers
+        self.norm = backbone.norm
         self.se_head = (
             Excitation(self.feature_channels, reduction=reduction) if se_position == "head" else nn.Identity()
         )
-        self.head = trunk.head  # timm's: global_pool, drop, fc
+        self.head = backbone.head  # timm's: global_pool, drop, fc
 
     def no_weight_decay(self) -> set[str]:
         """As in the Swin paper's code: the tables of relative positions."""
@@ -211,7 +211,7 @@ def _swin(
     sizes = {"embed_dim": embed_dim, "depths": depths, "num_heads": num_heads}
     if pretrained and sizes != _TINY:
         raise ValueError(f"expected {_TINY}, the sizes that have ImageNet weights; got {sizes}")
-    trunk = timm_model(
+    backbone = timm_model(
         _TIMM,
         pretrained=pretrained,
         options={
@@ -225,4 +225,4 @@ def _swin(
             **sizes,
         },
     )
-    return SwinSE(trunk, image_size=image_size, se_position=se_position, reduction=reduction)
+    return SwinSE(backbone, image_size=image_size, se_position=se_position, reduction=reduction)

@@ -13,7 +13,7 @@ from mien.errors import DataError, MienError, RecipeError
 from mien.labels import SEVEN
 from mien.models import registry
 from mien.models.masked_image import MaskedImageModel, load_encoder
-from mien.models.packaged.packages import start_from_package, trunk
+from mien.models.packaged.packages import backbone, start_from_package
 from mien.preprocess import Preprocess
 from mien.training.recipe import Recipe, load_recipe
 
@@ -203,11 +203,11 @@ def _start_from_pretraining(run: Path, network: nn.Module, recipe: Recipe) -> No
 
 
 def _start_from_package(name: str, network: nn.Module, recipe: Recipe, pictures: Callable[[], Tensor] | None) -> None:
-    """Copy a packaged trunk's weights; says which parameters start fresh."""
+    """Copy a packaged backbone's weights; says which parameters start fresh."""
     if recipe.task != "expression":
         raise RecipeError("model.init: package: expected task expression", hint="use model.init: scratch")
     fresh = start_from_package(network, name, model=recipe.model.name, pictures=pictures)
-    log.warning("%s: weights from %s; fresh: %s", recipe.name, trunk(name).package, ", ".join(fresh))
+    log.warning("%s: weights from %s; fresh: %s", recipe.name, backbone(name).package, ", ".join(fresh))
 
 
 def origins(recipe: Recipe, run: Path | None = None) -> list[dict[str, str]]:
@@ -218,7 +218,7 @@ def origins(recipe: Recipe, run: Path | None = None) -> list[dict[str, str]]:
     """
     if run is not None:
         return list(read_meta(run).get("origins", []))
-    found = [trunk(recipe.model.package).origin() | {"role": "start"}] if recipe.model.package else []
+    found = [backbone(recipe.model.package).origin() | {"role": "start"}] if recipe.model.package else []
     for start in recipe.model.start[1]:
         found += read_meta(start).get("origins", [])
     for teacher in recipe.distill.runs if recipe.distill else []:

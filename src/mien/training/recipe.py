@@ -32,10 +32,10 @@ Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 class ModelSection(Section):
     """Which network, and its builder's arguments (see ``mien models``).
 
-    init: "scratch"; "imagenet": timm's weights of the trunk, where the machine can reach them; "run:DIR": the best
+    init: "scratch"; "imagenet": timm's weights of the backbone, where the machine can reach them; "run:DIR": the best
     weights of a finished run of the same network; "mean:DIR,DIR,…": the mean of several ones' (a run and one that
     began at it, say: Wortsman et al. 2022, arXiv 2109.01903); "ssl:DIR": the encoder of a finished masked-image run;
-    "package:NAME": a trunk that comes inside a package (``models/packaged/``), the classifier fresh.
+    "package:NAME": a backbone that comes inside a package (``models/packaged/``), the classifier fresh.
     """
 
     name: str
@@ -51,7 +51,7 @@ class ModelSection(Section):
 
     @property
     def package(self) -> str | None:
-        """The trunk that ``init: package:NAME`` names; None for any other start."""
+        """The backbone that ``init: package:NAME`` names; None for any other start."""
         kind, _, name = self.init.partition(":")
         return name if kind == "package" else None
 

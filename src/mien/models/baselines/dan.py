@@ -33,12 +33,12 @@ from mien.models.registry import register
 
 
 class DistractYourAttention(nn.Module):
-    """trunk: N×C×S×S → feature map N×width×H×W."""
+    """backbone: N×C×S×S → feature map N×width×H×W."""
 
     def __init__(
         self,
         *,
-        trunk: nn.Module,
+        backbone: nn.Module,
         width: int,
         heads: int,
         num_classes: int,
@@ -46,7 +46,7 @@ class DistractYourAttention(nn.Module):
         partition_weight: float,
     ) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk = backbone
         self.heads = nn.ModuleList(CrossAttentionHead(width) for _ in range(heads))
         self.classifier = nn.Sequential(nn.Linear(width, num_classes, bias=False), nn.BatchNorm1d(num_classes))
         self.affinity = AffinityLoss(num_classes=num_classes, features=width)
@@ -110,7 +110,7 @@ def dan(
     if tuple(widths) != own:
         options["channels"] = tuple(widths)
     return DistractYourAttention(
-        trunk=timm_model("resnet18.tv_in1k", pretrained=pretrained, options=options),
+        backbone=timm_model("resnet18.tv_in1k", pretrained=pretrained, options=options),
         width=widths[-1],
         heads=heads,
         num_classes=num_classes,

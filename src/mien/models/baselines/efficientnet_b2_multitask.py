@@ -30,13 +30,20 @@ from mien.models.registry import register
 
 
 class EfficientNetMultitask(nn.Module):
-    """trunk: N×C×S×S → pooled N×features. affect: whether to have the two outputs for valence and arousal."""
+    """backbone: N×C×S×S → pooled N×features. affect: whether to have the two outputs for valence and arousal."""
 
     def __init__(
-        self, *, trunk: nn.Module, features: int, num_classes: int, dropout: float, affect: bool, affect_weight: float
+        self,
+        *,
+        backbone: nn.Module,
+        features: int,
+        num_classes: int,
+        dropout: float,
+        affect: bool,
+        affect_weight: float,
     ) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk = backbone
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(features, num_classes)
         self.affect = nn.Linear(features, 2) if affect else None
@@ -94,10 +101,10 @@ def efficientnet_b2_multitask(
     if variant not in ("b0", "b2"):
         raise ValueError(f"expected variant to be b0 or b2, got {variant!r}")
     options = {"in_chans": in_channels, "num_classes": 0}
-    trunk = timm_model(f"tf_efficientnet_{variant}.ns_jft_in1k", pretrained=pretrained, options=options)
+    backbone = timm_model(f"tf_efficientnet_{variant}.ns_jft_in1k", pretrained=pretrained, options=options)
     return EfficientNetMultitask(
-        trunk=trunk,
-        features=int(trunk.num_features),  # type: ignore[arg-type]
+        backbone=backbone,
+        features=int(backbone.num_features),  # type: ignore[arg-type]
         num_classes=num_classes,
         dropout=dropout,
         affect=valence_arousal,

@@ -40,14 +40,14 @@ PICO: dict[str, tuple[int, ...]] = {"depths": (2, 2, 6, 2), "dims": (64, 128, 25
 
 
 class EmoNeXt(nn.Module):
-    """trunk: a ConvNeXt without classifier, N×C×S×S → N×features. transformer: N×C×S×S → the same."""
+    """backbone: a ConvNeXt without classifier, N×C×S×S → N×features. transformer: N×C×S×S → the same."""
 
     def __init__(
-        self, *, transformer: nn.Module, trunk: nn.Module, features: int, num_classes: int, attention_weight: float
+        self, *, transformer: nn.Module, backbone: nn.Module, features: int, num_classes: int, attention_weight: float
     ) -> None:
         super().__init__()
         self.transformer = transformer
-        self.trunk = trunk
+        self.trunk = backbone
         self.attention = BatchAttentionSpread(features)
         self.attention_weight = attention_weight
         self.classifier = nn.Linear(features, num_classes)
@@ -108,8 +108,8 @@ def emonext(
         raise ValueError(f"expected no {' or '.join(changed)} with ImageNet weights, got {changed}")
     options = {"in_chans": in_channels, "num_classes": 0, "drop_path_rate": drop_path, **changed}
     transformer = SpatialTransformer(in_channels=in_channels, image_size=image_size)
-    trunk = timm_model(f"convnext_{variant or 'tiny'}.fb_in22k", pretrained=pretrained, options=options)
-    for stage in list(trunk.stages)[1:]:  # type: ignore[arg-type]
+    backbone = timm_model(f"convnext_{variant or 'tiny'}.fb_in22k", pretrained=pretrained, options=options)
+    for stage in list(backbone.stages)[1:]:  # type: ignore[arg-type]
         channels = stage.downsample[1].out_channels
         excite = SEModule(channels, rd_channels=channels // 16, bias=False)
         for layer in (excite.fc1, excite.fc2):
@@ -117,8 +117,8 @@ def emonext(
         stage.downsample = nn.Sequential(*stage.downsample, excite)
     return EmoNeXt(
         transformer=transformer,
-        trunk=trunk,
-        features=int(trunk.num_features),  # type: ignore[arg-type]
+        backbone=backbone,
+        features=int(backbone.num_features),  # type: ignore[arg-type]
         num_classes=num_classes,
         attention_weight=attention_weight,
     )

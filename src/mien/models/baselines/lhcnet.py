@@ -5,7 +5,7 @@ Pecoraro, Basile & Bono 2022, *Local Multi-Head Channel Self-Attention for Facia
 and 7 pixels, so each head is a band of 7, 7, 4, 2 or 7 rows and the input side is fixed. Behind the average pool:
 4096 and 1024 hidden units with ReLU and dropout 0.4, as in the authors' code (github.com/Bodhis4ttva/LHC_Net).
 
-The trunk is timm's ``resnetv2_34``, for its ImageNet weights. The authors' is the Keras port of MXNet's
+The backbone is timm's ``resnetv2_34``, for its ImageNet weights. The authors' is the Keras port of MXNet's
 (``classification_models``), which differs in three places: batch norm on the raw input, batch norm and ReLU between
 the stem's convolution and its pool, and a 1×1 convolution on the very first shortcut (about 4,300 parameters in all).
 
@@ -32,7 +32,7 @@ class LhcNet(nn.Module):
 
     def __init__(
         self,
-        trunk: Any,
+        backbone: Any,
         attentions: list[LocalChannelAttention],
         *,
         num_classes: int,
@@ -40,13 +40,13 @@ class LhcNet(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.stem: nn.Module = trunk.stem
-        self.stages: nn.Sequential = trunk.stages
-        self.norm: nn.Module = trunk.norm
+        self.stem: nn.Module = backbone.stem
+        self.stages: nn.Sequential = backbone.stages
+        self.norm: nn.Module = backbone.norm
         self.attentions = nn.ModuleList(attentions)
         self.pool = nn.AdaptiveAvgPool2d(1)
         head: list[nn.Module] = []
-        for inputs, outputs in pairwise((trunk.num_features, *hidden)):
+        for inputs, outputs in pairwise((backbone.num_features, *hidden)):
             head += [nn.Linear(inputs, outputs), nn.ReLU(inplace=True), nn.Dropout(dropout)]
         self.classifier = nn.Sequential(*head, nn.Linear(hidden[-1], num_classes))
 
@@ -113,10 +113,10 @@ def lhcnet(
             f"default heads), got {image_size}, grids {sides}"
         )
     options = {"in_chans": in_channels, "num_classes": 0, "layers": tuple(layers), "channels": tuple(channels)}
-    trunk = timm_model("resnetv2_34", pretrained=pretrained, options=options)
+    backbone = timm_model("resnetv2_34", pretrained=pretrained, options=options)
     widths = (64, *channels)  # the stem's are timm's
     attentions = [
         LocalChannelAttention(width, side=side, heads=count)
         for width, side, count in zip(widths, sides, heads, strict=True)
     ]
-    return LhcNet(trunk, attentions, num_classes=num_classes, hidden=tuple(hidden), dropout=dropout)
+    return LhcNet(backbone, attentions, num_classes=num_classes, hidden=tuple(hidden), dropout=dropout)

@@ -5,8 +5,8 @@ Information Technology 100(7). We could not read the paper and found no code of 
 unverified; what is chosen here follows SpinalNet's own authors (Kabir et al. 2020, arXiv 2007.03347,
 github.com/dipuk0506/SpinalNet):
 
-- trunk: timm's ``vgg19_bn``, the convolutions only (SpinalNet's authors take torchvision's, the same weights);
-- features: the trunk's channels averaged over the grid, 512 of them, so two halves of 256, as in their VGG19 on 32×32
+- backbone: timm's ``vgg19_bn``, the convolutions only (SpinalNet's authors take torchvision's, the same weights);
+- features: the backbone's 512 channels averaged over the grid, so two halves of 256, as in their VGG19 on 32×32
   pictures (theirs at 224×224 flattens a 7×7 grid to 25,088). So any side from 32 pixels works;
 - head: four layers of 512 with dropout 0.5 and batch norm, the form of their transfer-learning scripts.
 
@@ -61,5 +61,5 @@ def vgg_spinalnet(
         raise ValueError(f"depth: expected 11, 13, 16 or 19, got {depth}")
     # timm's fully connected layers are thrown away; without weights to load they are built as small as they can be.
     options = {"in_chans": in_channels, "num_classes": 0} | ({} if pretrained else {"mlp_ratio": 1 / 4096})
-    trunk: Any = timm_model(f"vgg{depth}_bn", pretrained=pretrained, options=options)
-    return VggSpinalNet(trunk.features, SpinalHead(512, num_classes, width=width, dropout=dropout))
+    backbone: Any = timm_model(f"vgg{depth}_bn", pretrained=pretrained, options=options)
+    return VggSpinalNet(backbone.features, SpinalHead(512, num_classes, width=width, dropout=dropout))

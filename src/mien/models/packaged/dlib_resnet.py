@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mien.models.dlib_resnet import ConvNorm
 from mien.models.packaged.dlib_file import read_network
-from mien.models.packaged.packages import Trunk
+from mien.models.packaged.packages import Backbone
 
 
 def weights(raw: bytes, network: nn.Module) -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ def weights(raw: bytes, network: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-TRUNK = Trunk(
+BACKBONE = Backbone(
     network="dlib_resnet",
     package="face_recognition_models",
     version="0.3.0",

