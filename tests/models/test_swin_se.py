@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mien.errors import RecipeError
 from mien.models import registry
-from mien.models.layers.se import Excitation, SqueezeExcitation
+from mien.models.layers.se import ChannelGate, SELayer
 from mien.models.swin_se import swin_t, swin_t_se
 
 NAME = "swin_tiny_patch4_window7_224"
@@ -57,14 +57,14 @@ def test_an_open_gate_is_plain_swin(position: str) -> None:
     x = torch.randn(2, 3, 48, 48)
     with torch.no_grad():
         assert not torch.allclose(with_se(x), plain(x), atol=1e-4)  # negative control: the gate as it starts
-        gates = [m for m in with_se.modules() if isinstance(m, Excitation)]
+        gates = [m for m in with_se.modules() if isinstance(m, ChannelGate)]
         assert len(gates) == 1
         gates[0].expand.weight.zero_()
         gates[0].expand.bias.fill_(40)  # σ(40) = 1 in float32
         assert torch.equal(with_se(x), plain(x))
 
 
-def timms_se(excitation: Excitation) -> SqueezeExcite:
+def timms_se(excitation: ChannelGate) -> SqueezeExcite:
     hidden, channels = excitation.reduce.weight.shape
     other = SqueezeExcite(channels, rd_channels=hidden)
     for ours, theirs in ((excitation.reduce, other.fc1), (excitation.expand, other.fc2)):
@@ -87,7 +87,7 @@ def test_se_at_the_stem_is_timms_on_the_patch_embedding() -> None:
     ours = swin_t_se(image_size=48, se_position="stem", **SMALL).eval()
     theirs: Any = timm_swin(image_size=48, num_classes=7, **SMALL)
     theirs.load_state_dict(without_se(ours.state_dict()))
-    assert isinstance(ours.se_stem, SqueezeExcitation)
+    assert isinstance(ours.se_stem, SELayer)
     x = torch.randn(2, 3, 48, 48)
     with torch.no_grad():
         embedded = timms_se(ours.se_stem.excitation)(theirs.patch_embed(x).permute(0, 3, 1, 2))

@@ -93,7 +93,7 @@ def test_a_finished_run_with_more_epochs_equals_one_that_was_begun_with_them(nam
     [
         (
             {"schedule": {"name": "cosine", "warmup": 0.1}},
-            r"the schedule cosine with warmup 0\.1 is laid out to end with epoch 2",
+            r"the schedule cosine with warmup 0\.1 is planned to end with epoch 2",
         ),
         ({"schedule": {"name": "linear", "warmup": 0}}, r"the schedule linear is laid out"),
         ({"schedule": {"name": "constant", "warmup": 0.1}}, r"the schedule constant with warmup"),

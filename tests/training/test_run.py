@@ -185,7 +185,7 @@ def test_resume_with_other_data_or_a_torn_checkpoint_is_refused(
         train(small_recipe(), store, run, resume=True)
     (run / "meta.json").unlink()
     (run / "last.ckpt").write_bytes((run / "last.ckpt").read_bytes()[:5000])
-    with pytest.raises(DataError, match="expected a whole checkpoint"):
+    with pytest.raises(DataError, match="expected a complete checkpoint"):
         train(small_recipe(), store, run, resume=True)
 
 
@@ -234,7 +234,7 @@ def test_loading_what_is_no_run(tmp_path: Path, trained_run: Path) -> None:
         load_network(tmp_path)
     (tmp_path / "recipe.yaml").write_text((trained_run / "recipe.yaml").read_text())
     (tmp_path / "best.ckpt").write_bytes(b"not a checkpoint")
-    with pytest.raises(DataError, match="expected a whole checkpoint of mien"):
+    with pytest.raises(DataError, match="expected a complete checkpoint of mien"):
         load_network(tmp_path)
 
 

@@ -110,7 +110,7 @@ def test_broken_weights_to_start_from(trained_run: Path, small_store: Path, tmp_
     shutil.copytree(trained_run, torn)
     (torn / "best.ckpt").write_bytes((torn / "best.ckpt").read_bytes()[:4000])
     model = small_recipe().model.model_dump()
-    with pytest.raises(DataError, match=r"expected a whole checkpoint of mien, cannot read .*best\.ckpt"):
+    with pytest.raises(DataError, match=r"expected a complete checkpoint of mien, cannot read .*best\.ckpt"):
         starting_network(small_recipe(model=model | {"init": f"run:{torn}"}))
     with pytest.raises(DataError, match=r"expected a run directory with recipe\.yaml and best\.ckpt"):
         starting_network(small_recipe(model=model | {"init": f"run:{tmp_path}"}))

@@ -4,7 +4,7 @@ To add a command, write ``cli/NAME.py`` with a function (all heavy imports insid
 ``_register``. ``mien --help`` loads every command module, so none may import numpy, torch, pyarrow or onnxruntime at
 its head; a test holds them to it.
 
-Exit status: 0 done; 1 some inputs failed; 2 wrong usage, in the widest sense: what was asked cannot be done as asked.
+Exit status: 0 done; 1 some inputs failed; 2 wrong usage: what was asked cannot be done as asked.
 """
 
 import os
@@ -22,7 +22,7 @@ from mien.cli import analyse, compare, data, evaluate, export, models, read, rep
 from mien.cli.streams import log_to_stderr, open_closed_streams, silence_stdout
 from mien.errors import ExportError, ImageError, MienError
 
-_PARTIAL = (ImageError, ExportError)  # the work itself failed; every other MienError is a call that cannot work
+_PARTIAL = (ImageError, ExportError)  # an input failed; any other MienError means that the call cannot work
 
 
 class _Group(TyperGroup):
@@ -80,7 +80,7 @@ def _explain(error: BaseException, group: TyperGroup) -> tuple[str, int]:
         return _usage_line(error, " ".join(str(format_message()).split()), group), int(getattr(error, "exit_code", 2))
     if type(error).__name__ == "Abort":
         return "aborted", 1
-    if isinstance(error, OSError) and error.strerror:  # a full disk, a lost mount: the world's fault, not ours
+    if isinstance(error, OSError) and error.strerror:  # a full disk, a lost mount: no fault of ours
         return error.strerror + (f": {error.filename}" if error.filename else ""), 2
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return f"this should not happen: {what[:300]}; run again with --debug and report the traceback", 1

@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Columns of text that the whole table needs; what is no terminal has them.
+#: Columns of text that the whole table needs; output that is no terminal is as wide.
 WIDE = 120
 
 
@@ -16,7 +16,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
     """List the shipped readers and, where the train extra is installed, the networks that recipes can name.
 
     Parameters and multiply-accumulates are counted for one picture at the network's default input size. Any network of
-    timm's can be named as well, as timm/NAME.
+    timm can be named as well, as timm/NAME.
 
     Example: mien models --json
     """
@@ -53,7 +53,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
 
 
 def _network_table(networks: list[dict[str, Any]], *, wide: bool) -> "Table":
-    """One row a network. In a narrow terminal its sizes stand below each other, so that no name has to be cut."""
+    """One row a network. In a narrow terminal its sizes are stacked, so that no name is cut."""
     from rich.table import Column, Table
 
     sizes = ("parameters", "MACs", "input") if wide else ("size",)

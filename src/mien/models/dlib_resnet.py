@@ -10,7 +10,7 @@ Two habits of dlib are kept, because the weights were trained with them: strided
 a sum of maps of different sizes fills the smaller one up with zeros, below, on the right and in channels. So a stage
 that halves the side has a plain average-pooled shortcut.
 
-Where dlib's training had batch norms, its file has what they came to: one factor and one offset a channel. Here they
+Where dlib trained with batch norms, its file has their effect alone: a factor and an offset per channel. Here they
 are batch norms again. With mean 0 and variance 1 they compute what dlib computes; before training, the statistics of
 its pictures take their place, and factor and offset change so that the function does not
 (``models/packaged/statistics.py``). With fixed factors the network learns more slowly (results/LOG.md).

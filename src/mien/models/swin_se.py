@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mien.models.backbones import timm_model
 from mien.models.hook_points import HookPoint
-from mien.models.layers.se import Excitation, SqueezeExcitation
+from mien.models.layers.se import ChannelGate, SELayer
 from mien.models.masked_image import spread
 from mien.models.registry import register
 
@@ -49,14 +49,14 @@ class SwinSE(nn.Module):
 
         self.patch_embed = backbone.patch_embed
         self.se_stem = (
-            SqueezeExcitation(self.embedding_channels, reduction=reduction, channels_last=True)
+            SELayer(self.embedding_channels, reduction=reduction, channels_last=True)
             if se_position == "stem"
             else nn.Identity()
         )
         self.layers = backbone.layers
         self.norm = backbone.norm
         self.se_head = (
-            Excitation(self.feature_channels, reduction=reduction) if se_position == "head" else nn.Identity()
+            ChannelGate(self.feature_channels, reduction=reduction) if se_position == "head" else nn.Identity()
         )
         self.head = backbone.head  # timm's: global_pool, drop, fc
 
@@ -66,9 +66,9 @@ class SwinSE(nn.Module):
 
     def se_layer(self) -> HookPoint | None:
         """Where the SE stands (``models/hook_points.py``)."""
-        if isinstance(self.se_head, Excitation):
+        if isinstance(self.se_head, ChannelGate):
             return HookPoint("se_head", "output", "vector")
-        return HookPoint("se_stem", "output", "channels_last") if isinstance(self.se_stem, SqueezeExcitation) else None
+        return HookPoint("se_stem", "output", "channels_last") if isinstance(self.se_stem, SELayer) else None
 
     def target_layer(self) -> HookPoint:
         return HookPoint("norm", "output", "channels_last")

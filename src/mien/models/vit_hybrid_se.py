@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mien.models.hook_points import HookPoint
 from mien.models.layers.residual import ResidualBlock, conv_bn
-from mien.models.layers.se import Excitation
+from mien.models.layers.se import ChannelGate
 from mien.models.masked_image import spread
 from mien.models.registry import register
 
@@ -73,7 +73,7 @@ class ViTHybridSE(nn.Module):
             ]
         )
         self.norm = LayerNorm(width)
-        self.se_head = Excitation(width, reduction=reduction)
+        self.se_head = ChannelGate(width, reduction=reduction)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_classes)
 

@@ -1,9 +1,9 @@
-"""What stands on the command line → a lazy stream of items, one a picture.
+"""The paths of the command line → a lazy stream of items, one per picture.
 
-A PATH is a file, a directory, a glob, a table with an ``image`` column, a ``data:`` text, or ``-`` for a list of paths
+A PATH is a file, a directory, a glob, a table with an ``image`` column, a ``data:`` URL, or ``-`` for a list of paths
 on stdin.
 Nothing is decoded here and nothing is held: a million files stream through. What cannot be an input becomes an
-item that carries its failure, so that it gets its record in its place and the others go on.
+item with its failure, which gets an error record in its place.
 """
 
 import glob

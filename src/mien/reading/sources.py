@@ -1,8 +1,8 @@
 """One picture or many: what a caller gives to :class:`mien.Reader`, told apart before anything is read.
 
 Whatever Python can loop over looks like many pictures: the rows of an array, the letters of a path, the lines of a
-file. Each would get an answer of its own, made up from nothing. So one where many are expected, and many where one is,
-are a UsageError that says what to write instead.
+file. Each would get a meaningless reading. So one where many are expected, and many where one is, are a UsageError that
+says what to write instead.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Pictures in Parquet: a column ``image`` as Hugging Face writes it, as plain bytes, as paths or ``data:`` texts.
+"""Pictures in Parquet: a column ``image`` as Hugging Face writes it, as plain bytes, as paths or ``data:`` URLs.
 
 pyarrow is imported here and nowhere on the way of a plain photo (it costs 120 ms). Rows stream by small record
 batches, so that a table of any size is read in bounded memory.

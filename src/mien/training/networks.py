@@ -101,7 +101,7 @@ def load_network(
 ) -> tuple[nn.Module, Recipe, Preprocess, dict[str, Any]]:
     """A finished run's network in eval mode, its recipe, preprocess and ``meta.json``. Raises DataError.
 
-    checkpoint: "best" or "last". tasks: the tasks that the caller can do something with.
+    checkpoint: "best" or "last". tasks: those that the caller can use.
     """
     run = Path(run)
     file = run / f"{checkpoint}.ckpt"
@@ -139,7 +139,7 @@ def _network_state(checkpoint: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:  # zip, pickle, the file system: no base in common
-        raise DataError(f"expected a whole checkpoint of mien, cannot read {checkpoint}") from error
+        raise DataError(f"expected a complete checkpoint of mien, cannot read {checkpoint}") from error
     return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
 
 
@@ -187,7 +187,7 @@ def _recipe_of(run: Path) -> Recipe:
 
 
 def _start_from_pretraining(run: Path, network: nn.Module, recipe: Recipe) -> None:
-    """Copy a masked-image run's encoder; says which parameters start fresh."""
+    """Copy a masked-image run's encoder; logs which parameters are newly initialised."""
     if _recipe_of(run).task != "masked_image":
         raise RecipeError(f"model.init: expected a masked-image run, got {run}", hint=f"use model.init: run:{run}")
     state = _network_state(run / "best.ckpt")
@@ -203,7 +203,7 @@ def _start_from_pretraining(run: Path, network: nn.Module, recipe: Recipe) -> No
 
 
 def _start_from_package(name: str, network: nn.Module, recipe: Recipe, pictures: Callable[[], Tensor] | None) -> None:
-    """Copy a packaged backbone's weights; says which parameters start fresh."""
+    """Copy a packaged backbone's weights; logs which parameters are newly initialised."""
     if recipe.task != "expression":
         raise RecipeError("model.init: package: expected task expression", hint="use model.init: scratch")
     fresh = start_from_package(network, name, model=recipe.model.name, pictures=pictures)
@@ -214,7 +214,7 @@ def origins(recipe: Recipe, run: Path | None = None) -> list[dict[str, str]]:
     """Which packages' weights a run descends from, each once: licence and where they come from, and ``role``.
 
     role: "start" of its own weights, through the runs that it began at too; "teacher" of a network it learns from.
-    run: one that goes on, which has noted them.
+    run: a resumed one, which has recorded them.
     """
     if run is not None:
         return list(read_meta(run).get("origins", []))

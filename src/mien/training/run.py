@@ -2,7 +2,7 @@
 
     RUN/recipe.yaml   the recipe as used         RUN/log.csv      one row an epoch
     RUN/meta.json     data, versions, result     RUN/tensorboard/ the same curves
-    RUN/best.ckpt     best validated epoch       RUN/last.ckpt    where ``--resume`` goes on
+    RUN/best.ckpt     best validated epoch       RUN/last.ckpt    what ``--resume`` reads
 
 Checkpoints hold the averaged weights under ``state_dict`` (that is what is evaluated and exported); ``last.ckpt`` also
 has everything that a resumed run needs. They are read with ``weights_only=True``.
@@ -57,12 +57,12 @@ def train(
 ) -> dict[str, Any]:
     """Train and return the run's ``meta.json``.
 
-    resume: go on from ``last.ckpt``; with as many threads, the result equals an uninterrupted run. A run whose schedule
-    does not depend on its end may then get more ``epochs`` than it began with. accelerator: "cpu",
+    resume: continue from ``last.ckpt``; with the same number of threads, the result equals an uninterrupted run. A run
+    whose learning-rate schedule does not depend on its end may then get more ``epochs``. accelerator: "cpu",
     "gpu" (CUDA), or "auto": CUDA where there is one. devices: processes that share each batch (on one machine).
-    compiled, cuda_graphs: see ``compiling.py``; the second includes the first, and a run may go on with or without.
+    compiled, cuda_graphs: see ``compiling.py``; the second includes the first; a run may be resumed with or without.
     save_seconds: ``last.ckpt`` is written at most that often, and at the end; 0 for each epoch.
-    Where the store holds no FER+ votes, ``targets.votes`` is taken as 0: a note on stderr and in ``meta.json`` says so.
+    Where the store holds no FER+ votes, ``targets.votes`` is taken as 0: the log and ``meta.json`` say so.
     Nothing is written before everything has been checked.
     Raises UsageError where ``run`` holds another run (with ``resume``: none), RecipeError and DataError for what they
     name, KeyboardInterrupt for Ctrl-C.
@@ -178,13 +178,12 @@ def _trainer(run: Path, module: FerModule, *, device: torch.device, devices: int
 
 def _result(trainer: L.Trainer, module: FerModule) -> dict[str, Any]:
     """The best validated figure, the epochs that were trained, and whether they ended early."""
-    best: Any = next(c for c in trainer.checkpoint_callbacks if c.monitor)
+    checkpoints: list[Any] = trainer.checkpoint_callbacks
+    best = next(checkpoint.best_model_score for checkpoint in checkpoints if checkpoint.monitor)
     finished: Any = trainer.fit_loop.epoch_progress.current
     epochs = int(finished.processed)
     return {
-        f"best_{module.objective.monitor}": None
-        if best.best_model_score is None
-        else round(float(best.best_model_score), 6),
+        f"best_{module.objective.monitor}": None if best is None else round(float(best), 6),
         "epochs": epochs,
         "stopped_early": epochs < module.recipe.epochs,
     }

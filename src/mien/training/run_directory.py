@@ -1,4 +1,4 @@
-"""A run directory: whether a run may begin there or go on there, and what its ``meta.json`` records."""
+"""A run directory: whether a run may start or resume there, and what its ``meta.json`` records."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ from mien.training.recipe import Recipe, differences, load_recipe
 
 log = logging.getLogger(__name__)
 
-#: What a run that ended before its first whole epoch leaves behind.
+#: What a run leaves that ended within its first epoch.
 _BEFORE_THE_FIRST_EPOCH = {"recipe.yaml", "meta.json", "tensorboard"}
 
 
@@ -31,7 +31,7 @@ def check_free(run: Path) -> None:
     held = {file.name for file in run.iterdir()} if run.is_dir() else set()
     if held and not ("meta.json" in held and held <= _BEFORE_THE_FIRST_EPOCH):
         raise UsageError(
-            f"expected a new or empty run directory, got {run}", hint="add --resume to go on with it, or choose another"
+            f"expected a new or empty run directory, got {run}", hint="add --resume to continue it, or choose another"
         )
 
 
@@ -66,12 +66,12 @@ def check_same_run(run: Path, recipe: Recipe, store: Store, *, devices: int) -> 
             torch.load(last, map_location="cpu", weights_only=True)
         except Exception as error:
             raise DataError(
-                f"expected a whole checkpoint, cannot read {last}",
-                hint="delete the run to start again; its best epoch, if whole, is in best.ckpt",
+                f"expected a complete checkpoint, cannot read {last}",
+                hint="delete the run to start again; its best epoch may be in best.ckpt",
             ) from error
     if before_devices != devices:
         log.warning(
-            f"note: {run} began on {before_devices} devices and goes on with {devices}: batch norm sees other parts"
+            f"note: {run} began on {before_devices} devices and resumes on {devices}: batch norm sees other parts"
         )
 
 
@@ -84,7 +84,7 @@ def _check_more_epochs(run: Path, recipe: Recipe) -> None:
     why = None
     if not recipe.schedule.open_ended:
         warm = f" with warmup {recipe.schedule.warmup:g}" if recipe.schedule.warmup else ""
-        why = f"the schedule {recipe.schedule.name}{warm} is laid out to end with epoch {recipe.epochs}"
+        why = f"the schedule {recipe.schedule.name}{warm} is planned to end with epoch {recipe.epochs}"
     elif result.get("stopped_early"):
         why = f"early_stop ended it after {result['epochs']} of {recipe.epochs} epochs"
     if why:

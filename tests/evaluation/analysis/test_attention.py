@@ -114,14 +114,14 @@ def test_enlarging_and_scaling() -> None:
 
 def test_share_inside_a_band() -> None:
     flat = np.ones((5, 48, 48))
-    got = attention.share_inside(flat, (0.25, 0.5))
+    got = attention.proportion_inside(flat, (0.25, 0.5))
     assert (got["value"], got["n"]) == (pytest.approx(0.25), 5)
     top = np.zeros((5, 48, 48))
     top[:4, :12] = 1  # the fifth is empty: left out
-    got = attention.share_inside(top, (0.25, 0.5))
+    got = attention.proportion_inside(top, (0.25, 0.5))
     assert (got["value"], got["n"]) == (0, 4)
-    assert attention.share_inside(top, (0, 0.25))["value"] == 1
-    assert attention.share_inside(np.zeros((2, 48, 48)), (0, 0.5))["value"] is None
+    assert attention.proportion_inside(top, (0, 0.25))["value"] == 1
+    assert attention.proportion_inside(np.zeros((2, 48, 48)), (0, 0.5))["value"] is None
 
 
 def masked(mask: str = "softmax") -> MaskedResNet:

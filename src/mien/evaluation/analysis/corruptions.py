@@ -1,10 +1,10 @@
 """Accuracy under corruption: nine kinds, five severities each (``corruptions.py``), for one model or several.
 
-Images are spoilt as the store holds them, before the model's own preprocessing; answers come the way of every
+Images are corrupted as the store holds them, before the model's own preprocessing; predictions are those of every
 evaluation (``evaluation/predictors.py``), one view. Each accuracy has Wilson's interval. *Mean corruption accuracy* is
 the mean over kinds and severities 1-5, *kept* that mean divided by the accuracy on clean images; their intervals are
-bootstraps over images, an image with all of its 46 answers at once. What is computed is kept in
-``corruptions-MODEL.rows.json``, and a call that was stopped goes on from there.
+bootstraps over images, each with all of its 46 predictions. What is computed is kept in
+``corruptions-MODEL.rows.json``, from which an interrupted call resumes.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ def corruptions(settings: Settings) -> dict[str, Any]:
 
 
 def rightness(predictor: Predictor, split: Split, kind: str, severity: int, seed: int) -> Bool:
-    """bool N: which images are answered right; kind "clean" for the images themselves."""
+    """bool N: which images are predicted right; kind "clean" for the images themselves."""
     images = split.images if kind == "clean" else corrupt(split.images, kind, severity, seed=seed)
     logits = all_logits(predictor, predictor.preprocess.stack(images), tta=False)[:, 0]
     right: Bool = logits.argmax(1) == split.labels
@@ -61,7 +61,7 @@ def rightness(predictor: Predictor, split: Split, kind: str, severity: int, seed
 
 
 def summarise(right: dict[tuple[str, int], Bool], *, seed: int = 0) -> dict[str, Any]:
-    """From which answers are right to the figures of the report."""
+    """The figures of the report, from which predictions are right."""
     clean = right["clean", 0]
     every = np.stack([right[kind, severity] for kind in KINDS for severity in SEVERITIES], 1)  # N×45
     rows = np.column_stack([clean, every.mean(1)]).astype(np.float64)
@@ -88,7 +88,7 @@ def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def _question(predictor: Predictor, split: Split, seed: int) -> str:
-    """A mark of the model's answers on clean images, of images, labels, parameters and seed."""
+    """A digest of the model's predictions on clean images, of images, labels, parameters and seed."""
     digest = hashlib.sha256(f"1 {seed} {PARAMETERS} {predictor.preprocess.to_json()}".encode())
     probe = predictor.preprocess.stack(split.images[:64])
     digest.update(np.round(all_logits(predictor, probe, tta=False), 4).tobytes())

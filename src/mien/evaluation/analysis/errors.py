@@ -1,8 +1,8 @@
 """The most confident errors as a gallery, every error as a table, and the pairs that are most confused.
 
-Answers and probabilities are those of ``mien evaluate``: a run directory, an ONNX file or a shipped reader, one view,
-the model's own temperature. Errors are sorted by the probability of the wrong answer. A pair is (true, answer), in this
-order; its share is of the true class's images, with Wilson's interval.
+Probabilities are those of ``mien evaluate``: a run directory, an ONNX file or a shipped reader, one view, the model's
+own temperature. Errors are sorted by the probability of the wrong prediction. A pair is (true, predicted), in this
+order; its proportion is of the true class's images, with Wilson's interval.
 
     errors.json                       counts, pairs, the most confident errors
     errors-MODEL.csv                  every error: path, label, answer, confidence, p_label, near_duplicate
@@ -63,16 +63,16 @@ COLUMNS = ("path", "label", "answer", "confidence", "p_label", "near_duplicate")
 
 def table(probabilities: Float32, split: Split, names: Sequence[str]) -> list[dict[str, Any]]:
     """Every error with the keys of :data:`COLUMNS` and ``row``, its number in the split, the most confident first."""
-    answers = probabilities.argmax(1)
+    predicted = probabilities.argmax(1)
     confidence = probabilities.max(1)
-    wrong = np.flatnonzero(answers != split.labels)
+    wrong = np.flatnonzero(predicted != split.labels)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")]
     return [
         {
             "row": int(row),
             "path": split.paths[row],
             "label": names[split.labels[row]],
-            "answer": names[answers[row]],
+            "answer": names[predicted[row]],
             "confidence": round(float(confidence[row]), 6),
             "p_label": round(float(probabilities[row, split.labels[row]]), 6),
             "near_duplicate": None if split.leak is None else bool(split.leak[row]),
@@ -81,11 +81,13 @@ def table(probabilities: Float32, split: Split, names: Sequence[str]) -> list[di
     ]
 
 
-def confused_pairs(answers: NDArray[np.int64], labels: NDArray[np.int64], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Every pair of a true class and another answer that occurs, by its number of images, then in label order."""
+def confused_pairs(
+    predicted: NDArray[np.int64], labels: NDArray[np.int64], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Every pair of a true and another predicted class that occurs, by its number of images, then in label order."""
     result = []
     for code, label in enumerate(names):
-        own = answers[labels == code]
+        own = predicted[labels == code]
         for other, answer in enumerate(names):
             count = int((own == other).sum())
             if other != code and count:
@@ -103,7 +105,7 @@ def _write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:
 
 
 def gallery(rows: Sequence[dict[str, Any]], split: Split, total: int, stem: Path, *, title: str) -> list[str]:
-    """A contact sheet in reading order: true → answer, the answer's probability, the image's name."""
+    """A contact sheet in reading order: true → predicted, the prediction's probability, the image's name."""
     columns = min(8, max(4, len(rows)))
     lines = max(1, -(-len(rows) // columns))
     figure = drawing.new_figure(0.3 + 1.5 * columns, 0.8 + 1.95 * lines)
@@ -115,7 +117,7 @@ def gallery(rows: Sequence[dict[str, Any]], split: Split, total: int, stem: Path
         axes.set_title(f"{row['label']} → {row['answer']}\n{row['confidence']:.1%}", fontsize=8, pad=2, linespacing=1.2)
         axes.text(0.5, -0.03, _short(row["path"]), transform=axes.transAxes, ha="center", va="top", fontsize=5.5)
     shown = f"the {len(rows)} most confident of {total:,} errors" if rows else "no errors"
-    figure.suptitle(f"{title}: {shown}\ntrue → answer, probability of the answer", fontsize=10)
+    figure.suptitle(f"{title}: {shown}\ntrue → predicted, probability of the prediction", fontsize=10)
     return outputs.save_figure(figure, stem)
 
 
@@ -124,7 +126,7 @@ def _short(path: str, length: int = 26) -> str:
 
 
 def pairs_figure(pairs: Sequence[dict[str, Any]], stem: Path, *, title: str) -> list[str]:
-    """The pairs with most images, as shares of the true class with their intervals."""
+    """The pairs with most images, as proportions of the true class with their intervals."""
     figure = drawing.new_figure(6.4, 1.3 + 0.33 * max(3, len(pairs)))
     axes = figure.subplots()
     at = np.arange(len(pairs))
@@ -138,10 +140,10 @@ def pairs_figure(pairs: Sequence[dict[str, Any]], stem: Path, *, title: str) -> 
     axes.invert_yaxis()
     axes.set_xlim(0, (ends.max() if len(pairs) else 1) * 1.15)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel("share of the true class's images, 95 % interval; number of images beside")
+    axes.set_xlabel("proportion of the true class's images, 95 % interval; number of images beside")
     drawing.tidy(axes)
     axes.grid(axis="y", visible=False)
-    axes.set_title(f"{title}: pairs most confused (true → answer)", fontsize=11, loc="left")
+    axes.set_title(f"{title}: pairs most confused (true → predicted)", fontsize=11, loc="left")
     return outputs.save_figure(figure, stem)
 
 

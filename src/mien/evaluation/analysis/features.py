@@ -2,8 +2,8 @@
 
 Vats & Chadha 2023, arXiv 2301.10906, §3.6 claim that "the features before the SE form more compact clusters with
 inter-distance lower than the features after the SE". Taken apart: (a) intra is smaller before, (b) inter is smaller
-before. The gate is a factor in 0 … 1, so that features shrink in passing it, whatever they mean; the claim is therefore
-judged on unit-norm features, and the raw ones are reported beside. Each part *holds* where the 95 % interval of the
+before. The gate is a factor in 0 … 1, so that it shrinks features, whatever they mean; the claim is therefore judged
+on unit-norm features, and the raw ones are reported as well. Each part *holds* where the 95 % interval of the
 paired difference after − before lies above 0, is *contradicted* where it lies below, else *undecided*.
 
 Measures and intervals: ``clusters.py``. Figure: principal components and t-SNE (scikit-learn) of unit-norm features,
@@ -69,18 +69,18 @@ def read_features(network: Network, split: Split, advance: Advance) -> dict[str,
 
 
 def compare(found: dict[str, Float], labels: clusters.Int, names: Sequence[str], weights: Float) -> dict[str, Any]:
-    """Measures of each place on raw and on unit-norm features; with an SE block differences and the verdict."""
+    """Measures of each hook point on raw and on unit-norm features; with an SE block differences and the verdict."""
     result: dict[str, Any] = {"places": {}}
     drawn: dict[str, dict[str, dict[str, Float]]] = {}
-    for place, raw in found.items():
+    for point, raw in found.items():
         entry: dict[str, Any] = {"dimensions": raw.shape[1], "rms_norm": float(np.sqrt((raw**2).sum(1).mean()))}
-        drawn[place] = {}
+        drawn[point] = {}
         for space, x in (("raw", raw), ("unit", clusters.unit_norm(raw))):
-            entry[space], drawn[place][space] = clusters.with_intervals(x, labels, weights)
+            entry[space], drawn[point][space] = clusters.with_intervals(x, labels, weights)
             entry[space]["intra_by_class"] = {
                 names[code]: value for code, value in clusters.per_class_intra(x, labels).items()
             }
-        result["places"][place] = entry
+        result["places"][point] = entry
     if "before" in found:
         result["difference"] = {
             space: {
@@ -97,12 +97,12 @@ def compare(found: dict[str, Float], labels: clusters.Int, names: Sequence[str],
 
 
 def verdict(difference: dict[str, dict[str, float]]) -> dict[str, str]:
-    """What intervals of after − before say of the paper's claim: of each part, and of the whole."""
+    """What the intervals of after − before say about each part of the paper's claim, and about the whole."""
     parts = {"compact_before": _part(difference["intra"]), "inter_lower_before": _part(difference["inter"])}
-    answers = set(parts.values())
-    whole = "undecided" if "undecided" in answers else "contradicted in part"
-    if len(answers) == 1 and "undecided" not in answers:
-        whole = "supported" if answers == {"holds"} else "contradicted"
+    verdicts = set(parts.values())
+    whole = "undecided" if "undecided" in verdicts else "contradicted in part"
+    if len(verdicts) == 1 and "undecided" not in verdicts:
+        whole = "supported" if verdicts == {"holds"} else "contradicted"
     return parts | {"claim": whole}
 
 
@@ -122,15 +122,15 @@ def draw(
     titles = {"before": "before SE", "after": "after SE", "penultimate": "penultimate features"}
     shown = ("before", "after") if "before" in found else ("penultimate",)
     rows = np.sort(np.random.default_rng(seed).permutation(len(labels))[:DRAWN])
-    wide = len(shown) == 1  # both projections of the one place side by side
+    wide = len(shown) == 1  # both projections of the one hook point side by side
     figure = drawing.new_figure(9.0, 4.9 if wide else 8.6)
     grid = figure.subplots(1, 2, squeeze=False).T if wide else figure.subplots(2, 2)
     for column, name in enumerate(shown):
         x = clusters.unit_norm(found[name])[rows]
         pca = PCA(2, random_state=seed, svd_solver="full").fit(x)
-        share = pca.explained_variance_ratio_.sum()
+        explained = pca.explained_variance_ratio_.sum()
         _scatter(grid[0][column], pca.transform(x), labels[rows], names)
-        grid[0][column].set_title(f"{titles[name]}: PCA, {share:.0%} of the variance", fontsize=10, loc="left")
+        grid[0][column].set_title(f"{titles[name]}: PCA, {explained:.0%} of the variance", fontsize=10, loc="left")
         perplexity = float(min(30, max(2, (len(rows) - 1) // 4)))
         flat = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(x)
         _scatter(grid[1][column], flat, labels[rows], names)
@@ -159,8 +159,8 @@ def headline(report: dict[str, Any]) -> list[str]:
     lines = [f"{outputs.images_of(report)}; unit-norm features, 95 % intervals"]
     for name, run in report["runs"].items():
         lines.append(f"{name}: {run['model']}")
-        for place, entry in run["places"].items():
-            lines.append(f"  {place:15}" + _cells(entry["unit"]))
+        for point, entry in run["places"].items():
+            lines.append(f"  {point:15}" + _cells(entry["unit"]))
         if "claim" not in run:
             lines.append("  no SE block in this network: nothing to compare (swin_t_se and vit_hybrid_se have one)")
             continue

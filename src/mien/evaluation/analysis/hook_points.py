@@ -17,19 +17,19 @@ from mien.models.hook_points import HasSELayer, HasTargetLayer, HookPoint
 
 
 @contextmanager
-def reading(network: nn.Module, places: Sequence[HookPoint]) -> Iterator[list[Tensor]]:
-    """A list that holds, after each forward pass inside the context, one tensor for each place, in their order.
+def reading(network: nn.Module, points: Sequence[HookPoint]) -> Iterator[list[Tensor]]:
+    """A list that holds, after each forward pass inside the context, one tensor for each hook point, in their order.
 
     A module that runs more than once in a pass leaves its last. Gradients flow through what is read.
     """
-    found: list[Any] = [None] * len(places)
+    found: list[Any] = [None] * len(points)
     handles = []
-    for number, place in enumerate(places):
+    for number, point in enumerate(points):
 
-        def keep(module: nn.Module, inputs: Any, output: Any, number: int = number, side: str = place.side) -> None:
+        def keep(module: nn.Module, inputs: Any, output: Any, number: int = number, side: str = point.side) -> None:
             found[number] = inputs[0] if side == "input" else output
 
-        handles.append(network.get_submodule(place.module).register_forward_hook(keep))
+        handles.append(network.get_submodule(point.module).register_forward_hook(keep))
     try:
         yield found
     finally:
@@ -42,9 +42,9 @@ def se_layer(network: nn.Module) -> HookPoint | None:
     return network.se_layer() if isinstance(network, HasSELayer) else None
 
 
-def other_side(place: HookPoint) -> HookPoint:
-    """What goes into the module whose output a place is."""
-    return HookPoint(place.module, "input" if place.side == "output" else "output", place.layout, place.leading_tokens)
+def other_side(point: HookPoint) -> HookPoint:
+    """The input of the module whose output a hook point is, or the other way round."""
+    return HookPoint(point.module, "input" if point.side == "output" else "output", point.layout, point.leading_tokens)
 
 
 def penultimate(network: nn.Module, example: Tensor, *, classes: int) -> HookPoint:
@@ -82,25 +82,25 @@ def target_layer(network: nn.Module, example: Tensor) -> HookPoint:
     )
 
 
-def as_map(tensor: Tensor, place: HookPoint) -> Tensor:
-    """A tensor that was read at a place → N×C×H×W. Raises UsageError for tokens that make no square."""
-    if place.layout == "channels_first":
+def as_map(tensor: Tensor, point: HookPoint) -> Tensor:
+    """A tensor that was read at a hook point → N×C×H×W. Raises UsageError for tokens that make no square."""
+    if point.layout == "channels_first":
         return tensor
-    if place.layout == "channels_last":
+    if point.layout == "channels_last":
         return tensor.permute(0, 3, 1, 2)
-    if place.layout == "tokens":
-        tokens = tensor[:, place.leading_tokens :]  # N×L×C
+    if point.layout == "tokens":
+        tokens = tensor[:, point.leading_tokens :]  # N×L×C
         n, length, channels = tokens.shape
         side = round(length**0.5)
         if side * side != length:
-            raise UsageError(f"expected a square grid of tokens at {place.module}, got {length}")
+            raise UsageError(f"expected a square grid of tokens at {point.module}, got {length}")
         return tokens.transpose(1, 2).reshape(n, channels, side, side)
-    raise UsageError(f"expected a map at {place.module}, got a vector")
+    raise UsageError(f"expected a map at {point.module}, got a vector")
 
 
-def as_vector(tensor: Tensor, place: HookPoint) -> Tensor:
-    """A tensor that was read at a place → N×D: a map's mean over its positions, a vector as it is."""
-    return tensor if place.layout == "vector" else as_map(tensor, place).mean(dim=(2, 3))
+def as_vector(tensor: Tensor, point: HookPoint) -> Tensor:
+    """A tensor that was read at a hook point → N×D: a map's mean over its positions, a vector as it is."""
+    return tensor if point.layout == "vector" else as_map(tensor, point).mean(dim=(2, 3))
 
 
 def _is_map(tensor: Any, layout: str) -> bool:

@@ -3,10 +3,10 @@
 Vats & Chadha's Fig. 4 (arXiv 2301.10906) shows landscapes of other networks on ImageNet; this draws those of the runs
 that are given. Directions are random and filter-normalised (``directions.py``), the same draw for runs of one
 architecture; steps are in units of the weights' own length. Batch norms use their running statistics (eval), so that
-the surface is that of the network that answers. Loss: mean cross-entropy over the images, without smoothing or decay.
+the surface is that of the evaluated network. Loss: mean cross-entropy over the images, without smoothing or decay.
 
     landscape.json               all numbers          landscape.png, .svg        contours, and cuts through them
-    landscape-RUN.rows.json      what is computed already; a call of the same question goes on from there
+    landscape-RUN.rows.json      what is computed already; the same call resumes from it
 """
 
 import hashlib
@@ -54,7 +54,7 @@ def landscape(settings: Settings, *, points: int = POINTS, span: float = SPAN) -
 
 
 def _question(network: Network, split: Split, seed: int, grid: Any) -> str:
-    """A mark of weights, preprocess, images, labels, seed and grid."""
+    """A digest of weights, preprocess, images, labels, seed and grid."""
     digest = hashlib.sha256(f"1 {seed} {grid.tolist()} {network.preprocess.to_json()}".encode())
     for name, value in network.module.state_dict().items():
         digest.update(name.encode() + value.cpu().numpy().tobytes())

@@ -54,7 +54,7 @@ def masked(network: Network) -> MaskedResNet:
 
 
 def both_ways(network: Network, split: Split, advance: Advance | None = None) -> tuple[Bool, Bool, dict[str, float]]:
-    """bool N each: answered right with its masks, and with uniform ones; and std(M/u) by stage over all images."""
+    """bool N each: predicted right with its masks, and with uniform ones; and std(M/u) by stage over all images."""
     module = masked(network)
     right: dict[bool, list[Bool]] = {False: [], True: []}
     sums: dict[str, NDArray[np.float64]] = {}

@@ -1,4 +1,4 @@
-"""What an analysis leaves in its folder: figures, ``KIND.json``, and what a stopped call has computed already."""
+"""What an analysis leaves in its folder: figures, ``KIND.json``, and what an interrupted call has computed already."""
 
 import json
 from collections.abc import Callable
@@ -32,9 +32,9 @@ def interval(figure: dict[str, float], form: str = ".2%") -> str:
 
 
 class Rows:
-    """What has been computed of one question, on disk after every row: a killed call loses one row.
+    """The finished rows of a long analysis, on disk after each: a killed call loses one row.
 
-    question: whatever makes the answer another one; a file of another question is begun anew.
+    question: a digest of all that the rows depend on; a file with another one is started again.
     """
 
     def __init__(self, file: Path, question: str) -> None:

@@ -13,7 +13,7 @@ The paper's full text was not at hand when this was written: sizes, losses and t
   mean of logarithms, which is without bound as soon as the heads agree on one channel of one picture).
 - A batch norm on the logits ends the network. Layers that a batch norm follows have no bias, unlike in the code:
   19,716,430 parameters and 3,584 of centres, where the code has 19,723,733 and 3,584.
-- Soft targets (mixup, smoothing, votes): the affinity loss weighs each centre by its class's share.
+- Soft targets (mixup, smoothing, votes): the affinity loss weighs each centre by its class's probability.
 - With one head there is nothing to fuse or to keep apart: no log-softmax, no partition loss (code).
 
 The authors start from a ResNet18 trained on MS-Celeb-1M faces (others' weights of a withdrawn data set), which cannot
@@ -71,7 +71,7 @@ class DistractYourAttention(nn.Module):
         return self.classifier(heads.sum(dim=1)), losses
 
     def attend(self, x: Tensor) -> Tensor:
-        """N×width×H×W → N×heads×width, each channel's heads brought to one scale."""
+        """N×width×H×W → N×heads×width, each channel normalised over the heads."""
         heads = torch.stack([head(x) for head in self.heads], dim=1)
         return heads.log_softmax(dim=1) if len(self.heads) > 1 else heads
 
