@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from mien.errors import RecipeError
 from mien.models import registry
 from mien.models.auxiliary import AuxiliaryLosses
-from mien.models.baselines.emonext import EmoNeXt, emonext
+from mien.models.baselines.emonext import EmoNeXt
 from mien.models.layers.batch_attention import BatchAttentionSpread
 from mien.models.layers.spatial_transformer import SpatialTransformer
 from mien.training.recipe import load_recipe, recipes_by_network
@@ -205,7 +205,7 @@ def test_counts_by_hand(variant: str) -> None:
 
 
 def test_stochastic_depth_grows_to_a_tenth() -> None:
-    backbone = emonext(image_size=32).trunk
+    backbone = EmoNeXt(image_size=32).trunk
     rates = [getattr(b.drop_path, "drop_prob", 0.0) for stage in backbone.stages for b in stage.blocks]
     np.testing.assert_allclose(rates, np.linspace(0, 0.1, 18), atol=1e-6)
 

@@ -65,10 +65,28 @@ def _filled(x: Tensor, sides: list[int]) -> Tensor:
     return F.pad(x, (0, missing[2], 0, missing[1], 0, missing[0]))
 
 
+@register(
+    "dlib_resnet",
+    source="dlib's face-recognition network (King 2017), after He et al. 2015 (arXiv 1512.03385)",
+    summary="ResNet of 29 convolutions; init: package:dlib_resnet starts from 3 M faces (CC0)",
+    color="rgb",
+    input_sizes=(112, 150),
+    reduced={"widths": (8, 12, 16, 16, 16), "depths": (1, 1, 1, 1, 1)},
+)
 class DlibResNet(nn.Module):
-    """N×3×S×S → logits N×num_classes; S at least 104 at the full depth. widths, depths: of each stage."""
+    """N×3×S×S → logits N×num_classes; S at least 104 at the full depth. widths, depths: of each stage.
 
-    def __init__(self, *, num_classes: int, widths: tuple[int, ...], depths: tuple[int, ...], dropout: float) -> None:
+    5.6 M parameters, 0.15 GMAC at 112×112.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 7,
+        widths: tuple[int, ...] = WIDTHS,
+        depths: tuple[int, ...] = DEPTHS,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.stem = ConvNorm(3, widths[0], kernel=7, stride=2)
         blocks: list[nn.Module] = []
@@ -87,22 +105,3 @@ class DlibResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.dropout(self.features(x)))
-
-
-@register(
-    "dlib_resnet",
-    source="dlib's face-recognition network (King 2017), after He et al. 2015 (arXiv 1512.03385)",
-    summary="ResNet of 29 convolutions; init: package:dlib_resnet starts from 3 M faces (CC0)",
-    color="rgb",
-    input_sizes=(112, 150),
-    reduced={"widths": (8, 12, 16, 16, 16), "depths": (1, 1, 1, 1, 1)},
-)
-def dlib_resnet(
-    *,
-    num_classes: int = 7,
-    widths: tuple[int, ...] = WIDTHS,
-    depths: tuple[int, ...] = DEPTHS,
-    dropout: float = 0.0,
-) -> nn.Module:
-    """5.6 M parameters, 0.15 GMAC at 112×112; 104 pixels and more."""
-    return DlibResNet(num_classes=num_classes, widths=tuple(widths), depths=tuple(depths), dropout=dropout)

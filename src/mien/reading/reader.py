@@ -83,9 +83,9 @@ class Reader:
     ``expression`` is None. min_score: faces with a lower detection score, 0-1, are left out; None is the
     detector's own threshold (0.4). min_face: faces whose box has a shorter side below that are left out, in
     pixels of the picture. turned: with a detector of mien's, photos that lie on their side or upside down are read as
-    upright ones, and detections that are no face are left out (``mien.faces.upright``). max_pixels: limit of width × height.
-    batch_size: face crops of one run of the network. device: ``"cpu"``, or ``"cuda"`` with the package
-    onnxruntime-gpu.
+    upright ones, and detections that are no face are left out (``mien.faces.upright``).
+    max_pixels: limit of width × height. batch_size: face crops of one run of the network. device: ``"cpu"``, or
+    ``"cuda"`` with the package onnxruntime-gpu.
 
     Pictures are paths, bytes, open binary files, ``data:`` URLs, PIL images or arrays; arrays are in the order **RGB**
     (OpenCV's BGR is turned by ``array[..., ::-1]``). ``imaging.load_rgb`` has the details.
