@@ -134,7 +134,7 @@ def audit(store: Path, out: Path) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path)
     parser.add_argument("--images", type=int, default=36_000)
     parser.add_argument("--times", type=int, nargs="+", default=[1, 10])

@@ -12,7 +12,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
 
 from mien.data.store import Split
 from mien.training.averaging import MovingAverage
@@ -106,7 +105,6 @@ class OwnLoop:
         *,
         device: torch.device,
         compiler: Compiler = as_written,
-        teachers: Sequence[nn.Module] = (),
     ) -> None:
         recipe = decided(recipe, device)
         self.recipe, self.data, self.device = recipe, data, device
@@ -117,7 +115,6 @@ class OwnLoop:
             recipe_preprocess(recipe),
             steps_per_epoch=len(data) // self.batch,
             compiler=compiler,
-            teachers=teachers,
         )
 
     def run(self, steps: int, *callbacks: L.Callback) -> None:

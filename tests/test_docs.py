@@ -93,3 +93,13 @@ def test_figures_are_those_of_the_reports() -> None:
         [sys.executable, "scripts/write_cards.py", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, f"not up to date: {done.stderr}; run scripts/write_cards.py"
+
+
+def machine_paths(text: str) -> list[str]:
+    return re.findall(r"(?<![\w.*)])[/~]/?(?:root|home|Users|tmp|mnt|opt|work|data)/\S*", text)
+
+
+def test_cards_carry_no_path_of_a_machine() -> None:
+    for file in [ROOT / "README.md", *(ROOT / "src/mien/weights").glob("*.md")]:
+        assert machine_paths(file.read_text("utf-8")) == [], file.name
+    assert machine_paths("`mien --fer /root/bin/python`") == ["/root/bin/python`"]  # the control

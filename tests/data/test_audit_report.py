@@ -18,12 +18,16 @@ from audit_stores import LABELS, faces, row, write_store
 from PIL import Image
 from typer.testing import CliRunner
 
+from html_pages import BAD, is_only_text, with_bad_names
 from mien.cli.data import data_app
+from mien.data.audit.examples import Sheet, Tile
 from mien.data.audit.index import fetch
+from mien.data.audit.page import page
 from mien.data.audit.run import audit_store
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import Store
 from mien.errors import DataError, OutputError, UsageError
+from mien.pages import environment
 
 FILES = {"audit.json", "audit.html", "images.parquet", "pairs.parquet", "sheets"}
 
@@ -115,26 +119,39 @@ def test_a_clean_store_is_said_to_be_clean(tmp_path):
 
 
 def test_the_page_stands_alone_and_escapes(report):
-    page = Page((report / "audit.html").read_text(encoding="utf-8"))
-    assert not {"script", "link", "iframe", "object", "b3"} & set(page.tags)
-    links = [value for _, name, value in page.attributes if name in ("src", "href", "srcset", "data", "action")]
+    found = Page((report / "audit.html").read_text(encoding="utf-8"))
+    assert not {"script", "link", "iframe", "object", "b3"} & set(found.tags)
+    links = [value for _, name, value in found.attributes if name in ("src", "href", "srcset", "data", "action")]
     assert links
     assert all(link.startswith(("data:image/", "#")) for link in links)
     assert not re.search(r"url\(|@import", (report / "audit.html").read_text())
-    text = "".join(page.words)
+    text = "".join(found.words)
     assert "faces & <more>" in text
     assert "s4&<i>" in text
     assert "This report contains images of the data set" in text
-    alternatives = [value for tag, name, value in page.attributes if tag == "img" and name == "alt" and value]
-    assert len(alternatives) == page.tags.count("img")
-    anchors = {value for _, name, value in page.attributes if name == "id"}
+    alternatives = [value for tag, name, value in found.attributes if tag == "img" and name == "alt" and value]
+    assert len(alternatives) == found.tags.count("img")
+    anchors = {value for _, name, value in found.attributes if name == "id"}
     assert {link[1:] for link in links if link[0] == "#"} <= anchors
+
+
+@pytest.mark.filterwarnings("ignore:Glyph 7")  # of a chart: no font has a control character
+def test_every_text_of_an_audit_is_text_on_the_page(report, monkeypatch):
+    bad = with_bad_names(json.loads((report / "audit.json").read_text()), keep={"level", "by", "label"})
+    sheet = Sheet("leaks", BAD, BAD, ((Tile(3, (BAD, BAD), warn=True), Tile(3, (BAD,))),), 9, BAD)
+    images = {3: Image.new("L", (48, 48))}
+    content = page(bad, [sheet], images)
+    assert is_only_text(content)
+    assert "default-src 'none'" in content
+    unescaped = environment.environment().overlay(autoescape=False)
+    monkeypatch.setattr(environment, "environment", lambda: unescaped)
+    assert not is_only_text(page(bad, [sheet], images))  # the control
 
 
 def test_pictures_in_the_page_are_the_images(report, store):
     """A blank picture, a chart, and the closest copy of the test split, decoded from the page."""
-    page = Page((report / "audit.html").read_text(encoding="utf-8"))
-    tags = [value for tag, name, value in page.attributes if tag == "img" and name in ("src", "title")]
+    found = Page((report / "audit.html").read_text(encoding="utf-8"))
+    tags = [value for tag, name, value in found.attributes if tag == "img" and name in ("src", "title")]
     decoded = {}
     for source, title in pairwise(tags):
         if title.startswith("image ") and source.startswith("data:image/png"):
@@ -325,8 +342,8 @@ def test_importing_the_command_is_light():
 
 @pytest.mark.fer2013
 @pytest.mark.slow
-def test_fer2013_has_what_the_spec_says(fer2013_dir, tmp_path):
-    """SPEC §5 and issue 4, point 3, from the files to the report."""
+def test_fer2013_has_its_known_copies_and_votes(fer2013_dir, tmp_path):
+    """The known copies, blank pictures and votes of FER2013, from the files to the report."""
     from mien.data.build.run import build_store
     from mien.data.sources import open_source
 

@@ -233,6 +233,7 @@ def test_the_card_names_every_file_and_pandas_and_arrow_read_them(hybrid):
         assert f"| `{column}` |" in text
     assert "valence" not in text.split("## Columns")[1].split("## Sources")[0]
     assert "not what a person feels" in text
+    assert str(hybrid.parent) not in text  # no path of a machine
     n = sum(split["rows"] for split in Store.open(hybrid).summary["splits"].values())
     assert len(pd.read_parquet(hybrid / "data")) == n
     assert ds.dataset(hybrid / "data").count_rows() == n

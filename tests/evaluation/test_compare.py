@@ -8,19 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_page import Page
 
 from eval_store import hot, leaky_store, write_answers
 from figure_texts import overlaps
+from html_pages import Page
 from mien.data.store import Store
 from mien.errors import DataError, UsageError
-from mien.evaluation import compare_table, html, metrics
+from mien.evaluation import compare_table, metrics
 from mien.evaluation.answers import read_answers
 from mien.evaluation.compare import Evaluated, collect, compare_models, is_current, read_evaluation
 from mien.evaluation.comparisons import holm, mcnemar
 from mien.evaluation.evaluate import evaluate, evaluate_answers
 from mien.evaluation.predictors import load_predictor
 from mien.labels import EIGHT, SEVEN
+from mien.pages import format
 
 
 def skilled(y: np.ndarray, skill: float, seed: int, classes: int = 7) -> np.ndarray:
@@ -84,7 +85,7 @@ def test_every_form_has_the_figures(table: dict) -> None:
     page = compare_table.page(table)
     words = Page(page).words()
     for row in table["rows"]:
-        for shown in (html.share(row["accuracy"]), html.share(row["macro_f1"]), html.number(row["ece"])):
+        for shown in (format.percent(row["accuracy"]), format.percent(row["macro_f1"]), format.number(row["ece"])):
             assert shown in markdown
             assert shown in words
     assert "https:" not in page

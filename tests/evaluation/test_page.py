@@ -2,55 +2,24 @@
 
 import base64
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from eval_store import hot, leaky_store, picture, write_answers
 from figure_texts import overlaps
+from html_pages import Page, is_only_text, with_bad_names
 from list_source import Listed
 from mien import drawing
 from mien.data.build.run import build_store
 from mien.data.sources import Sample
 from mien.data.store import Store
-from mien.evaluation import html, page, page_figures
+from mien.evaluation import page, page_figures
 from mien.evaluation.answers import read_answers
 from mien.evaluation.evaluate import evaluate, evaluate_answers
 from mien.evaluation.predictors import load_predictor
-from mien.labels import EIGHT, SEVEN
-
-VOID = {"meta", "img", "br"}
-
-
-class Page(HTMLParser):
-    """What a browser would build: tags that close, images, text."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(content)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
-
-    def images(self) -> list[str]:
-        return [attrs["src"] or "" for tag, attrs in self.tags if tag == "img"]
+from mien.labels import EIGHT
+from mien.pages import environment, format
 
 
 @pytest.fixture(scope="module")
@@ -92,25 +61,25 @@ def test_it_says_what_the_report_says(whole) -> None:  # type: ignore[no-untyped
     for part in ("all", "leak_free"):
         figures = report["figures"][part]
         for key in ("accuracy", "macro_f1", "balanced_accuracy", "weighted_precision", "weighted_f1", "top2_accuracy"):
-            assert html.share(figures[key]) in words, key
+            assert format.percent(figures[key]) in words, key
         for key in ("nll", "brier", "ece"):
-            assert html.number(figures[key]) in words, key
-            assert html.number(report["calibration"]["held_out"][part][key]) in words, key
-        assert html.share(report["single_crop"]["figures"][part]["accuracy"]) in words
-        assert html.points(report["single_crop"]["ten_minus_single"][part]["difference"]["accuracy"]) in words
-        assert html.share(report["votes"][part]["majority"]) in words
-        assert html.share(report["votes"][part]["vote_share"]) in words
+            assert format.number(figures[key]) in words, key
+            assert format.number(report["calibration"]["held_out"][part][key]) in words, key
+        assert format.percent(report["single_crop"]["figures"][part]["accuracy"]) in words
+        assert format.points(report["single_crop"]["ten_minus_single"][part]["difference"]["accuracy"]) in words
+        assert format.percent(report["votes"][part]["majority"]) in words
+        assert format.percent(report["votes"][part]["vote_share"]) in words
         for reading in ("closed", "open"):
-            assert html.share(report["seven_classes"][reading]["figures"][part]["accuracy"]) in words
+            assert format.percent(report["seven_classes"][reading]["figures"][part]["accuracy"]) in words
         for values in report["groups"]["group"][part]["groups"].values():
-            assert html.share(values["accuracy"], digits=1) in words
+            assert format.percent(values["accuracy"], digits=1) in words
         gap = report["groups"]["group"][part]["gaps"]["accuracy"]
-        assert html.points(gap) in words
+        assert format.points(gap) in words
         for row in figures["confusion"]:
             assert " ".join(str(n) for n in row) in words
-    assert html.points(report["leak"]["all_minus_leak_free"]) in words
+    assert format.points(report["leak"]["all_minus_leak_free"]) in words
     for name, values in report["figures"]["all"]["per_class"].items():
-        assert f"{name} {values['support']} {html.share(values['precision'], digits=1)}" in words
+        assert f"{name} {values['support']} {format.percent(values['precision'], digits=1)}" in words
     for line in report["not_measured"]:
         assert line in words
     assert report["model"]["sha256"] in words
@@ -121,7 +90,7 @@ def test_it_says_what_the_report_says(whole) -> None:  # type: ignore[no-untyped
 def test_the_check_of_figures_can_fail(whole) -> None:  # type: ignore[no-untyped-def]
     report, out = whole
     other = report["figures"]["all"]["accuracy"] | {"value": 0.123456}
-    assert html.share(other) not in (out / "report.html").read_text("utf-8")
+    assert format.percent(other) not in (out / "report.html").read_text("utf-8")
 
 
 def test_labels_stand_in_label_order_everywhere(whole) -> None:  # type: ignore[no-untyped-def]
@@ -152,6 +121,16 @@ def test_names_are_shown_and_not_obeyed(store: Store, tmp_path: Path) -> None:
     assert [attrs for tag, attrs in found.tags if tag == "img" and "onerror" in attrs] == []
     assert report["predictions"]["missing"] == 1
     assert (tmp_path / "o/groups-b-kind-b.png").stat().st_size > 1000
+
+
+def test_every_text_of_a_report_is_text_on_the_page(whole, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    report, out = whole
+    svgs = {file.stem: file.read_bytes() for file in out.glob("*.svg")}
+    bad = with_bad_names(report, keep={"kind", "labels"})
+    assert is_only_text(page.render(bad, svgs))
+    unescaped = environment.environment().overlay(autoescape=False)
+    monkeypatch.setattr(environment, "environment", lambda: unescaped)
+    assert not is_only_text(page.render(bad, svgs))  # the control
 
 
 def test_a_blind_report_says_so_and_shows_no_figure(make_model, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -193,24 +172,3 @@ def test_figures_are_the_same_bytes_each_time(whole, tmp_path: Path) -> None:  #
     assert sorted(p.name for p in tmp_path.iterdir()) == ["votes.png", "votes.svg"]
     assert page_figures.slug(" Age band / Ünit ") == "age-band-nit"
     assert page_figures.slug("…") == "groups"
-
-
-@pytest.mark.parametrize(
-    ("form", "figure", "shown"),
-    [
-        (html.share, {"value": 0.71551, "low": 0.7005, "high": 0.73004}, "71.55 % [70.0, 73.0]"),
-        (html.number, {"value": 0.0267, "low": 0.0168, "high": 0.0375}, "0.027 [0.017, 0.037]"),
-        (html.points, {"value": -0.0401, "low": -0.0516, "high": 0.001}, "−4.01 [−5.16, +0.10]"),
-        (html.share, {"value": None, "low": None, "high": None}, "–"),
-        (html.share, None, "–"),
-    ],
-)
-def test_how_figures_are_written(form, figure, shown) -> None:  # type: ignore[no-untyped-def]
-    assert form(figure) == shown
-
-
-def test_p_values_are_never_nought() -> None:
-    assert html.p_value(1e-12) == "< 0.0001"
-    assert html.p_value(0.04567) == "0.0457"
-    assert np.isfinite(float(html.p_value(1.0)))
-    assert SEVEN[0] == "angry"

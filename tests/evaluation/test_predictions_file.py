@@ -112,7 +112,7 @@ def test_answers_that_never_say_contempt_may_be_of_eight_classes(tmp_path: Path)
         read_answers(columns, labels=EIGHT)
 
 
-def test_images_without_a_row_have_no_answer_rather_than_no_face(store: Store, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_images_without_a_row_have_no_prediction_rather_than_no_face(store: Store, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     names: list[str] = []
     from mien.evaluation import figures
 
@@ -127,7 +127,7 @@ def test_images_without_a_row_have_no_answer_rather_than_no_face(store: Store, t
     split = store.read("test")
     file = write_answers(tmp_path / "a.csv", split.paths[:30], hot(split.labels[:30], 7), SEVEN)
     evaluate_answers(read_answers(file), store, "test", tmp_path / "out")
-    assert "no answer" in names
+    assert "no prediction" in names
     assert "no face" not in names
 
 

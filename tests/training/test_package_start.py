@@ -1,7 +1,6 @@
 """``init: package:NAME`` in a run: the weights arrive, and where they come from travels on, as far as the card."""
 
 import hashlib
-import importlib.util
 import io
 import json
 import sys
@@ -19,6 +18,7 @@ from mien.evaluation.predictors import RunPredictor
 from mien.export import export_run
 from mien.models.packaged import packages
 from mien.models.packaged.packages import Backbone
+from mien.pages.environment import render
 from mien.reading.classifier import Classifier
 from mien.training.networks import starting_network
 from tiny_networks import Tiny, tiny_recipe
@@ -121,21 +121,10 @@ def test_where_weights_come_from_travels_on(
     options: dict[str, Any] = {"name": None, "temperature": 1.0, "temperature_tta": None}
     export_run(pupil.path, file, **options, half=False, calibrated=False)
     assert Classifier.load(str(file), threads=1).meta.provenance["origins"] == [start, teacher]
-    lines = card_lines(origins_of(pupil.path))
+    lines = render("origins.md.j2", origins=origins_of(pupil.path)).splitlines()
     for line, words in zip(lines, ("Began at weights", "A teacher began at weights"), strict=True):
         assert f"**{words}** of A. Tester: licence CC0-1.0, trained on nothing at all." in line
         assert "`mien-tiny-package` 1.2" in line
-
-
-def card_lines(origins: list[dict[str, str]]) -> list[str]:
-    script = Path(__file__).parents[2] / "scripts" / "write_cards.py"
-    found = importlib.util.spec_from_file_location("write_cards", script)
-    assert found
-    assert found.loader
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    lines: list[str] = module.origin_lines(origins)
-    return lines
 
 
 def test_a_run_goes_on_without_the_package(

@@ -42,7 +42,7 @@ def compare(
         raise UsageError("expected --data and --split together, got one of them")
     if len(models) < 2:
         raise UsageError(f"expected two or more models to compare, got {len(models)}")
-    require("sklearn", "scipy", "matplotlib", extra="train")
+    require("sklearn", "scipy", "matplotlib", "jinja2", extra="train")
     if any((Path(model) / "recipe.yaml").is_file() for model in models):
         require("torch", "timm", "lightning", "yaml", extra="train")
     from mien.atomic import write_text

@@ -72,10 +72,12 @@ def build(
     """
     if recipe is None and not source:
         raise typer.BadParameter("expected a recipe, or --source NAME=PATH (which may repeat)")
+    from mien.cli.extras import require
     from mien.cli.progress import Countdown
     from mien.data.build.run import build_store, check_target
     from mien.data.build.staging import home_of
 
+    require("jinja2", extra="train")
     check_target(out, overwrite=overwrite)
     options = {"size": size, "color": color, "labels": labels, "detector": detector, "seed": seed}
     plan = _recipe(recipe, source or [], {key: value for key, value in options.items() if value is not None})

@@ -80,7 +80,7 @@ def evaluate(
         raise UsageError("expected --labels with --predictions FILE, got it with a MODEL, which has its own labels")
     if predictions is None and name is not None:
         raise UsageError("expected --name with --predictions FILE, got it with a MODEL, which has its own name")
-    require("sklearn", "scipy", "matplotlib", extra="train")
+    require("sklearn", "scipy", "matplotlib", "jinja2", extra="train")
     from mien.data.store import Store
     from mien.evaluation.answers import read_answers
     from mien.evaluation.evaluate import evaluate as run

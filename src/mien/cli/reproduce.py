@@ -41,7 +41,7 @@ def reproduce(
     """
     from mien.cli.extras import require
 
-    require("torch", "timm", "torchvision", "lightning", "sklearn", "matplotlib", "yaml", extra="train")
+    require("torch", "timm", "torchvision", "lightning", "sklearn", "matplotlib", "jinja2", "yaml", extra="train")
     from mien.data.store import Store
     from mien.reproduce import study as studies
 
