@@ -31,8 +31,8 @@ def export(
     """Export a trained network to ONNX, with labels, preprocessing, temperatures and provenance in the file.
 
     No file is written unless torch and ONNX Runtime agree.
-    Without --data, probabilities are not calibrated. With it, temperatures are fitted on the validation split: one for
-    a single crop, and one for the ten crops of mien read --tta. With --no-tta both use the first.
+    Without --data, probabilities are not calibrated. With it, temperatures are fitted on the validation split:
+    one for a single crop, and one for the ten crops of mien read --tta. With --no-tta both use the first.
 
     Example: mien export runs/compact --data stores/fer2013 --half -o compact.onnx
     """

@@ -36,7 +36,7 @@ def train(
         float, typer.Option("--save-seconds", min=0, help="Write last.ckpt at most this often; 0: after each epoch.")
     ] = 0.0,
 ) -> None:
-    """Train a network as a recipe says.
+    """Train a network from a recipe.
 
     RUN then holds recipe.yaml, log.csv, TensorBoard curves, best.ckpt, last.ckpt and meta.json.
     --resume continues a run that was killed from its last complete epoch.

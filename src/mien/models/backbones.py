@@ -61,7 +61,7 @@ def timm_network(
 
 
 def timm_knowing(name: str) -> Any:
-    """The package timm, once it is sure to have a network of that name. Raises as :func:`timm_model`."""
+    """The package timm, which has a network of that name. Raises as :func:`timm_model`."""
     logging.getLogger("timm").setLevel(logging.ERROR)
     try:
         import timm

@@ -97,7 +97,7 @@ def annotate(picture: Uint8, faces: Sequence[Face]) -> Image.Image:
 
 
 def color_of(label: str | None, labels: Sequence[str]) -> Color:
-    """The colour of an expression; white for one that is not sure."""
+    """The colour of an expression; white for None."""
     if label is None:
         return UNSURE
     return COLORS.get(label, _SPARE[list(labels).index(label) % len(_SPARE)] if label in labels else UNSURE)

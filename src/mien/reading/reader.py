@@ -272,7 +272,7 @@ class Reader:
         return waiting
 
     def _find(self, rgb: Uint8) -> list[_Found]:
-        """The faces of a picture (uint8 H×W×3) that are large and sure enough, largest first."""
+        """The faces of a picture (uint8 H×W×3) above ``min_score`` and ``min_face``, largest first."""
         found = (self._cut(rgb, detection) for detection in self._detector.detect(rgb))
         return sorted((face for face in found if face), key=lambda face: face.box.w * face.box.h, reverse=True)
 

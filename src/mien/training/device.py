@@ -7,6 +7,7 @@ sums stay where they are until an epoch ends, and why the data set lies on the d
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
 
@@ -68,3 +69,13 @@ def seed_dropout(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
+
+
+@lru_cache(maxsize=64)
+def channels(numbers: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """One number per channel (mean, std or luma weights), float32 1×C×1×1, not to be changed.
+
+    Kept, because an upload in each step would hold the device up.
+    """
+    with torch.inference_mode(False):  # training may use it, whoever asks first
+        return torch.tensor(numbers, dtype=torch.float32, device=device).view(1, -1, 1, 1)

@@ -16,9 +16,9 @@ from mien.models.auxiliary import AuxiliaryLosses
 from mien.models.masked_image import MaskedImageModel
 from mien.preprocess import Preprocess
 from mien.training import augment
-from mien.training.channels import channels
 from mien.training.compiling import Compiler, as_written
 from mien.training.degrade import degrade
+from mien.training.device import channels
 from mien.training.loader import Batch
 from mien.training.orientation import orientation_targets, turned
 from mien.training.precision import in_bf16

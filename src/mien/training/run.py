@@ -189,21 +189,29 @@ def _result(trainer: L.Trainer, module: FerModule) -> dict[str, Any]:
     }
 
 
+#: Lightning's advice that does not apply: data are in memory, on one device, and figures are of all processes already.
+_ADVICE = (
+    "does not have many workers",
+    "Checkpoint directory .* exists and is not empty",
+    "The number of training batches",
+    "isinstance.treespec, LeafSpec",
+    "is not a recognized",
+    "sync_dist=True",
+)
+_LOGGERS = ("pytorch.utilities.rank_zero", "pytorch.accelerators.cuda", "pytorch", "fabric.utilities.distributed")
+
+
 class _quiet(warnings.catch_warnings):
-    """Lightning's advice that does not apply here (data in memory, one device) stays out of the way of ours."""
+    """Within, Lightning does not give its advice."""
 
     def __enter__(self) -> None:
         super().__enter__()
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-        warnings.filterwarnings("ignore", message=".*The number of training batches.*")
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        warnings.filterwarnings("ignore", message=".*is not a recognized.*")
-        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # figures are of all processes already
+        for message in _ADVICE:
+            warnings.filterwarnings("ignore", message=f".*{message}.*")
         for name in (
-            "lightning.pytorch.utilities.rank_zero",
-            "lightning.pytorch.accelerators.cuda",
-            "lightning.pytorch",
-            "lightning.fabric.utilities.distributed",
+            "pytorch.utilities.rank_zero",
+            "pytorch.accelerators.cuda",
+            "pytorch",
+            "fabric.utilities.distributed",
         ):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(f"lightning.{name}").setLevel(logging.ERROR)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from mien.errors import RecipeError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
-from mien.training.channels import channels
+from mien.training.device import channels
 from mien.training.networks import load_network
 
 #: ITU-R 601, in the whole numbers by which Pillow turns RGB into grey, of 65,536.

@@ -35,6 +35,7 @@ from mien.models.resnet_unet_eca import MaskedResNet
 
 Float = NDArray[np.float64]
 EXAMPLES = 4
+BANDS = {"eyes": EYES, "mouth": MOUTH}
 #: Pixels of the averaged maps.
 SIDE = 48
 
@@ -49,7 +50,7 @@ def attention(settings: Settings, *, examples: int = EXAMPLES) -> dict[str, Any]
     def measure(name: str, network: Network, split: Split, advance: Advance) -> dict[str, Any]:
         return _one(network, split, settings.out, examples=examples, seed=settings.seed, advance=advance)
 
-    head = {"bands": {"eyes": list(EYES), "mouth": list(MOUTH)}}
+    head = {"bands": {band: list(rows) for band, rows in BANDS.items()}}
     return settings.report("attention", inputs.open_networks(settings), measure, head=head)
 
 
@@ -79,11 +80,11 @@ def _one(network: Network, split: Split, out: Path, *, examples: int, seed: int,
     result: dict[str, Any] = network.describe() | {
         "map": {"module": target.module, "side": target.side, "layout": target.layout, "grid": grid},
         "inside": {
-            name: {band: proportion_inside(cam[split.labels == code], rows, seed=seed) for band, rows in _bands()}
+            name: {band: proportion_inside(cam[split.labels == code], rows, seed=seed) for band, rows in BANDS.items()}
             for code, name in enumerate(names)
             if code in split.labels
         },
-        "area": {band: _area(rows) for band, rows in _bands()},
+        "area": {band: _area(rows) for band, rows in BANDS.items()},
         "empty_maps": int((cam.sum((1, 2)) == 0).sum()),
         "averages": {name: np.round(value, 4).tolist() for name, value in averages.items()},
     }
@@ -135,10 +136,6 @@ def proportion_inside(maps: Float, rows: tuple[float, float], *, seed: int = 0) 
     if not len(inside):
         return {"n": 0, "value": None, "low": None, "high": None}
     return {"n": len(inside), **mean_with_percentiles(inside, seed=seed)}
-
-
-def _bands() -> tuple[tuple[str, tuple[float, float]], ...]:
-    return (("eyes", EYES), ("mouth", MOUTH))
 
 
 def _area(rows: tuple[float, float]) -> float:

@@ -5,8 +5,9 @@ number a class; the last map is the input of the last module that turns a map in
 the last map that any module gives; of timm's transformers with a class token, the tokens before the last attention.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,15 +24,20 @@ def reading(network: nn.Module, points: Sequence[HookPoint]) -> Iterator[list[Te
     A module that runs more than once in a pass leaves its last. Gradients flow through what is read.
     """
     found: list[Any] = [None] * len(points)
-    handles = []
-    for number, point in enumerate(points):
 
-        def keep(module: nn.Module, inputs: Any, output: Any, number: int = number, side: str = point.side) -> None:
-            found[number] = inputs[0] if side == "input" else output
+    def keep(number: int, _: nn.Module, inputs: Any, output: Any) -> None:
+        found[number] = inputs[0] if points[number].side == "input" else output
 
-        handles.append(network.get_submodule(point.module).register_forward_hook(keep))
-    try:
+    modules = [network.get_submodule(point.module) for point in points]
+    with _hooked(modules, [partial(keep, number) for number in range(len(points))]):
         yield found
+
+
+@contextmanager
+def _hooked(modules: Sequence[nn.Module], hooks: Sequence[Callable[..., None]]) -> Iterator[None]:
+    handles = [module.register_forward_hook(hook) for module, hook in zip(modules, hooks, strict=True)]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()
@@ -113,20 +119,12 @@ def _is_map(tensor: Any, layout: str) -> bool:
 def _trace(network: nn.Module, example: Tensor) -> list[tuple[str, nn.Module, Any, Any]]:
     """Every module with its inputs and output, in the order in which they end."""
     events: list[tuple[str, nn.Module, Any, Any]] = []
-    handles = []
-    for name, module in network.named_modules():
-        if not name:
-            continue
 
-        def keep(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
-            if inputs:
-                events.append((name, module, inputs, output))
+    def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if inputs:
+            events.append((name, module, inputs, output))
 
-        handles.append(module.register_forward_hook(keep))
-    try:
-        with torch.no_grad():
-            network(example)
-    finally:
-        for handle in handles:
-            handle.remove()
+    modules = {name: module for name, module in network.named_modules() if name}
+    with torch.no_grad(), _hooked(list(modules.values()), [partial(keep, name) for name in modules]):
+        network(example)
     return events
