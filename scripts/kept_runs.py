@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mien.atomic import write_text
 from mien.errors import DataError, MienError
-from mien.evaluation.outputs import PREDICTIONS
+from mien.evaluation.predictions import PREDICTIONS
 from mien.training.recipe import load_recipe
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -37,7 +37,6 @@ from mien.errors import DataError, MienError, UsageError
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.predict import predict_crops
 from mien.evaluation.predictors import Predictor, RunPredictor, load_predictor
-from mien.evaluation.protocol import label_order
 from mien.reproduce.curves import curves_figure
 
 BLIND = "private_test"
@@ -84,12 +83,12 @@ def record(
 
 def predict_blind(predictor: Predictor, store: Store, file: Path) -> None:
     """PrivateTest's paths and probabilities, of a single crop, in a Parquet file."""
-    labels, order = label_order(predictor.labels)
-    split = store.read(BLIND)
-    found = predict_crops(predictor, split.images, tta=False).in_order(order).probabilities
-    columns = {label: pa.array(found[:, number], pa.float32()) for number, label in enumerate(labels)}
+    found = predict_crops(predictor, store.read(BLIND), tta=False).in_label_order()
+    columns = {
+        label: pa.array(column, pa.float32()) for label, column in zip(found.labels, found.probabilities.T, strict=True)
+    }
     table = io.BytesIO()
-    pq.write_table(pa.table({"path": split.paths} | columns), table, compression="zstd", use_dictionary=False)
+    pq.write_table(pa.table({"path": found.paths} | columns), table, compression="zstd", use_dictionary=False)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(file, table.getvalue())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval_store import hot, leaky_store, picture, write_answers
+from eval_store import file_report, hot, leaky_store, model_report, picture, write_answers
 from figure_texts import overlaps
 from html_pages import Page, is_only_text, with_bad_names
 from list_source import Listed
@@ -15,8 +15,7 @@ from mien.data.build.run import build_store
 from mien.data.sources import Sample
 from mien.data.store import Store
 from mien.evaluation import page, page_figures
-from mien.evaluation.answers import read_answers
-from mien.evaluation.evaluate import evaluate, evaluate_answers
+from mien.evaluation.predictions_file import read_predictions_file
 from mien.evaluation.predictors import load_predictor
 from mien.labels import EIGHT
 from mien.pages import environment, format
@@ -32,7 +31,7 @@ def whole(store: Store, make_model, tmp_path_factory: pytest.TempPathFactory):  
     """A report with every section that a model can have."""
     out = tmp_path_factory.mktemp("whole")
     model = load_predictor(str(make_model(labels=EIGHT)))
-    report = evaluate(model, store, "test", out, tta=True, group_by=("group", "source"), command="mien evaluate …")
+    report = model_report(model, store, "test", out, tta=True, group_by=("group", "source"), command="mien evaluate …")
     return report, out
 
 
@@ -110,8 +109,14 @@ def test_names_are_shown_and_not_obeyed(store: Store, tmp_path: Path) -> None:
     file = write_answers(tmp_path / "p.csv", split.paths[:-1], hot(split.labels[:-1], 8), EIGHT)
     groups = tmp_path / "g.csv"
     groups.write_text("path,<b>kind</b>\n" + "\n".join(f"{p},<i>{i % 2}</i>" for i, p in enumerate(split.paths)))
-    report = evaluate_answers(
-        read_answers(file), store, "test", tmp_path / "o", name=bad, command=bad, group_by=(f"{groups}:<b>kind</b>",)
+    report = file_report(
+        read_predictions_file(file),
+        store,
+        "test",
+        tmp_path / "o",
+        name=bad,
+        command=bad,
+        group_by=(f"{groups}:<b>kind</b>",),
     )
     content = (tmp_path / "o/report.html").read_text("utf-8")
     found = Page(content)
@@ -138,7 +143,7 @@ def test_a_blind_report_says_so_and_shows_no_figure(make_model, tmp_path: Path) 
         Sample(f"{i}.png", picture(i), "sad" if i < 5 else None, "training" if i < 5 else "test") for i in range(9)
     ]
     build_store([Listed(samples)], tmp_path / "store")
-    report = evaluate(load_predictor(str(make_model())), Store.open(tmp_path / "store"), "test", tmp_path)
+    report = model_report(load_predictor(str(make_model())), Store.open(tmp_path / "store"), "test", tmp_path)
     found = Page((tmp_path / "report.html").read_text("utf-8"))
     assert report["figures"] is None
     assert "predicted blind" in found.words()

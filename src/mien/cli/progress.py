@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
+from mien.pages.format import plural
 from mien.results import ReadFailure
 
 LINE_EVERY_S = 5.0
@@ -80,7 +81,7 @@ class Progress(Meter):
         if problem[0] is None and self._shown and (self.read + self.failed != 1 or self._bar is not None):
             seconds = time.monotonic() - self._started
             failed = f", {self.failed} failed" if self.failed else ""
-            self.say(f"{_count(self.read, 'picture')} read, {_count(self.faces, 'face')}{failed} in {seconds:.1f} s")
+            self.say(f"{plural(self.read, 'picture')} read, {plural(self.faces, 'face')}{failed} in {seconds:.1f} s")
 
     def advance(self, faces: int) -> None:
         self.read += 1
@@ -98,8 +99,8 @@ class Progress(Meter):
 
     def _tick(self) -> None:
         done, seconds = self.read + self.failed, time.monotonic() - self._started
-        faces = _count(self.faces, "face")
-        line = f"{_count(done, 'picture')} done, {faces}, {seconds:.0f} s"
+        faces = plural(self.faces, "face")
+        line = f"{plural(done, 'picture')} done, {faces}, {seconds:.0f} s"
         note = f"{faces}  {done / max(seconds, 1e-6):.1f}/s"
         self._show("reading", done, self._total, note, line, every=LINE_EVERY_S)
 
@@ -140,7 +141,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -57,6 +57,7 @@ def reproduce(
         sets=sets or [],
         accelerator=device,
         threads=threads,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print((out / "table.md").read_text("utf-8"))
     print(f"wrote {out}", file=sys.stderr)

@@ -1,13 +1,11 @@
 """The table of ``mien compare`` in four forms: Markdown, CSV, JSON and one HTML file. It computes nothing."""
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from typing import Any
 
 from mien import drawing
-from mien.evaluation import page_figures
+from mien.evaluation import grid, page_figures
 from mien.pages import format
 from mien.pages.environment import render
 
@@ -26,32 +24,29 @@ _PLAIN = ("model", "target", "kind", "parameters", "macs", "ms_per_image", "hard
 
 
 def markdown(table: Table) -> str:
+    """As one reads it, with its notes."""
     header, rows = _cells(table)
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
-    lines += [f"| {' | '.join(cell.replace('|', '∣') for cell in row)} |" for row in rows]
-    return "\n".join([*lines, "", *notes(table)]) + "\n"
+    return "\n".join([*grid.markdown([header, *rows]), "", *notes(table)]) + "\n"
 
 
 def comma_separated(table: Table) -> str:
-    """One row a model; figures as value, low and high; differences as shares."""
-    text = io.StringIO()
+    """One row a model; figures as value, low and high; differences as proportions, not in points."""
     names = [*_PLAIN, *(f"{key}{end}" for key in _INTERVALS for end in ("", "_low", "_high"))]
     for suffix in ("", "_leak_free"):
         names += [f"{name}{suffix}" for name in _TEST_COLUMNS]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
+    lines: list[list[Any]] = [names]
     for row in table["rows"]:
         cells: list[Any] = [row[key] for key in _PLAIN]
         for key in _INTERVALS:
-            found = row[key] or {"value": None, "low": None, "high": None}
-            cells += [found["value"], found["low"], found["high"]]
+            cells += [(row[key] or {}).get(end) for end in ("value", "low", "high")]
         for suffix in ("", "_leak_free"):
             cells += _test_cells(row.get(f"against_first{suffix}"))
-        writer.writerow(["" if cell is None else cell for cell in cells])
-    return text.getvalue()
+        lines.append(cells)
+    return grid.comma_separated(lines)
 
 
 def as_json(table: Table) -> str:
+    """All of it; no NaN."""
     return json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mien import drawing
 from mien.evaluation import figures
-from mien.evaluation.protocol import Case
+from mien.evaluation.predictions import Predictions
 
 _COLOURS = {"all": drawing.BLUE, "leak_free": drawing.VERMILLION}
 #: The files that what :func:`draw` makes is saved as.
@@ -21,7 +21,7 @@ _OURS = re.compile(r"(confusion|recall|reliability|votes|groups-[a-z0-9-]+)\.(pn
 PARTS = {"all": "all images", "leak_free": "leak-free"}
 
 
-def draw(report: dict[str, Any], case: Case, *, title: str) -> dict[str, Any]:
+def draw(report: dict[str, Any], case: Predictions, *, title: str) -> dict[str, Any]:
     """File name without ending → matplotlib Figure, for what a scored report holds. MissingExtra: no matplotlib."""
     matrix = np.array(report["figures"]["all"]["confusion"])
     failure = "no face" if report.get("detector") not in (None, "none") else figures.FAILURE
@@ -30,7 +30,7 @@ def draw(report: dict[str, Any], case: Case, *, title: str) -> dict[str, Any]:
         "recall": recall_figure(report["figures"], title=title),
     }
     if not case.answers_only and report["figures"]["all"]["scored"]:
-        drawn["reliability"] = figures.reliability_figure(case.y, case.p, title=title)
+        drawn["reliability"] = figures.reliability_figure(case.y, case.probabilities, title=title)
     if "votes" in report:
         drawn["votes"] = votes_figure(report["votes"], title=title)
     for name, parts in report.get("groups", {}).items():

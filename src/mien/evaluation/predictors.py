@@ -1,4 +1,4 @@
-"""One face for everything that can be evaluated: a run directory (torch) or an ONNX file (ONNX Runtime).
+"""One interface for everything that can be evaluated: a run directory (torch) or an ONNX file (ONNX Runtime).
 
 Both give logits N×V×K of uint8 crops, with V = 1 view or the ten crops of ``Preprocess.ten_crops``, so that one
 evaluation path serves both and their difference can be measured.

@@ -6,7 +6,6 @@ is there already, for the same weights, is not made again.
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +72,7 @@ def analyse(
     reduced: bool,
     limit: int | None,
     device: str,
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[list[Analysis], dict[str, str], list[str]]:
     """All analyses whose arms finished; those that failed, kind → why; and what was left out. split: a labelled one."""
     done: list[Analysis] = []
@@ -91,7 +91,7 @@ def analyse(
         try:
             report = _existing(out, wanted.kind, mark)
             if report is None:
-                print(f"analysing {wanted.kind}: {', '.join(run.name for run in runs)}", file=sys.stderr, flush=True)
+                say(f"analysing {wanted.kind}: {', '.join(run.name for run in runs)}")
                 command = f"mien analyse {wanted.kind} {' '.join(map(str, runs))} --data {store.path} --split {split}"
                 limit, own = options["limit"], {key: value for key, value in options.items() if key != "limit"}
                 models = [str(run) for run in runs]
@@ -100,7 +100,7 @@ def analyse(
                 write_text(out / "made-of.txt", mark + "\n")
         except MienError as error:
             failed[wanted.kind] = str(error)
-            print(f"warning: {wanted.kind} failed: {error}", file=sys.stderr, flush=True)
+            say(f"warning: {wanted.kind} failed: {error}")
             continue
         done.append(Analysis(wanted.kind, wanted.title, out, sorted(out.glob("*.svg")), wanted.headline(report)))
     return done, failed, skipped

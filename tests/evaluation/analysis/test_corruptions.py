@@ -61,7 +61,7 @@ def test_the_report_of_a_run_and_a_file(
     assert json.loads((tmp_path / "corruptions.json").read_text()) == report
     assert (seen[0], seen[-1]) == ((0, 92), (92, 92))
     run, tiny = report["runs"]["small"], report["runs"]["tiny"]
-    plain = evaluate(load_predictor(str(trained_run)), store, "public_test", tmp_path / "e")["figures"]["all"]
+    plain = evaluate(load_predictor(str(trained_run)), store, "public_test", tmp_path / "e").as_dict()["figures"]["all"]
     assert run["clean"]["value"] == pytest.approx(plain["accuracy"]["value"])
     assert run["clean"]["value"] > run["corruptions"]["low_resolution"]["severities"][4]["value"]
     assert abs(tiny["clean"]["value"] - 1 / 7) < 0.15  # it never learnt the bars: chance
@@ -91,7 +91,7 @@ def test_errors_are_the_wrong_answers_by_confidence(trained_run: Path, small_sto
     report = errors.errors(Settings([str(trained_run)], store, "training", tmp_path, device="cpu"), examples=5)
     assert json.loads((tmp_path / "errors.json").read_text()) == report
     run = report["runs"]["small"]
-    plain = evaluate(load_predictor(str(trained_run)), store, "training", tmp_path / "e")["figures"]["all"]
+    plain = evaluate(load_predictor(str(trained_run)), store, "training", tmp_path / "e").as_dict()["figures"]["all"]
     matrix = np.array(plain["confusion"])
     assert run["errors"] == plain["n"] - np.trace(matrix[:, :7])
     rows = list(csv.DictReader((tmp_path / "errors-small.csv").read_text().splitlines()))

@@ -20,7 +20,7 @@ from mien.data.store import Split
 from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.common_corruptions import KINDS, PARAMETERS, SEVERITIES, TITLES, corrupt
 from mien.evaluation.analysis.inputs import Advance, Settings
-from mien.evaluation.metrics import bootstrap, share, with_percentiles
+from mien.evaluation.metrics import bootstrap, proportion, with_percentiles
 from mien.evaluation.predictors import Predictor, all_logits
 
 Bool = NDArray[np.bool_]
@@ -70,13 +70,13 @@ def summarise(right: dict[tuple[str, int], Bool], *, seed: int = 0) -> dict[str,
     values = (mean, float(_ratio(np.array([mean]), rows[:, :1].mean(0))[0]))
     figures = [with_percentiles(value, drawn[:, i]) for i, value in enumerate(values)]
     return {
-        "clean": share(int(clean.sum()), len(clean)),
+        "clean": proportion(int(clean.sum()), len(clean)),
         "mean_corruption_accuracy": figures[0],
         "kept": figures[1],
         "corruptions": {
             kind: {
                 "mean": float(np.mean([right[kind, severity].mean() for severity in SEVERITIES])),
-                "severities": [share(int(bits.sum()), len(bits)) for bits in (right[kind, s] for s in SEVERITIES)],
+                "severities": [proportion(int(bits.sum()), len(bits)) for bits in (right[kind, s] for s in SEVERITIES)],
             }
             for kind in KINDS
         },

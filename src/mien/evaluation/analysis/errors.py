@@ -24,7 +24,7 @@ from mien.atomic import write_text
 from mien.data.store import Split
 from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.inputs import Advance, Settings
-from mien.evaluation.metrics import share
+from mien.evaluation.metrics import proportion
 from mien.evaluation.predict import predict_crops
 from mien.evaluation.predictors import Predictor
 
@@ -40,11 +40,15 @@ def errors(settings: Settings, *, examples: int = EXAMPLES) -> dict[str, Any]:
     """
 
     def measure(name: str, predictor: Predictor, split: Split, advance: Advance) -> dict[str, Any]:
-        probabilities = predict_crops(predictor, split.images, progress=lambda done, _: advance(done)).probabilities
-        found = table(probabilities, split, predictor.labels)
+        predicted = predict_crops(predictor, split, progress=lambda done, _: advance(done))
+        probabilities, labels = (
+            predicted.probabilities,
+            predicted.labels,
+        )  # classes in label order, as the split's codes
+        found = table(probabilities, split, labels)
         stem, title = settings.out / f"errors-{name}", f"{name} on {split.name}"
         _write_csv(found, stem.with_name(stem.name + ".csv"))
-        pairs = confused_pairs(probabilities.argmax(1), split.labels, predictor.labels)
+        pairs = confused_pairs(probabilities.argmax(1), split.labels, labels)
         figures = gallery(found[:examples], split, len(found), stem, title=title)
         figures += pairs_figure(pairs[:PAIRS], stem.with_name(stem.name + "-pairs"), title=title)
         return {
@@ -91,7 +95,7 @@ def confused_pairs(
         for other, answer in enumerate(names):
             count = int((own == other).sum())
             if other != code and count:
-                of = share(count, len(own))
+                of = proportion(count, len(own))
                 result.append({"label": label, "answer": answer, "images": count, "of": len(own), "share": of})
     return sorted(result, key=lambda pair: -pair["images"])
 

@@ -20,7 +20,7 @@ from mien.errors import UsageError
 from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.inputs import Advance, Network, Settings
 from mien.evaluation.comparisons import mcnemar, right_difference
-from mien.evaluation.metrics import share
+from mien.evaluation.metrics import proportion
 from mien.models.resnet_unet_eca import MaskedResNet
 
 Bool = NDArray[np.bool_]
@@ -82,8 +82,8 @@ def compare(with_: Bool, without: Bool, *, seed: int = 0) -> dict[str, Any]:
     """Accuracies, their paired difference (with − without) and McNemar's test; from bool N each."""
     test = mcnemar(without, with_)
     return {
-        "with_masks": share(int(with_.sum()), len(with_)),
-        "uniform_masks": share(int(without.sum()), len(without)),
+        "with_masks": proportion(int(with_.sum()), len(with_)),
+        "uniform_masks": proportion(int(without.sum()), len(without)),
         "difference": right_difference(without, with_, seed=seed),
         "mcnemar": {"only_with": test["only_second"], "only_uniform": test["only_first"]}
         | {key: test[key] for key in ("p", "method")},

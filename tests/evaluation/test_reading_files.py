@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.errors import DataError
-from mien.evaluation.answers import match, read_answers
+from mien.evaluation.predictions_file import match, read_predictions_file
 from mien.evaluation.tables import read_table
 from mien.labels import EIGHT, SEVEN
 
@@ -30,12 +30,12 @@ def with_probabilities(path: Path, header: list[str] | None = None, p: np.ndarra
 
 
 def test_csv_tsv_and_parquet_are_the_same(tmp_path: Path) -> None:
-    comma = read_answers(with_probabilities(tmp_path / "a.csv"))
-    tab = read_answers(with_probabilities(tmp_path / "a.tsv", delimiter="\t"))
-    semicolon = read_answers(with_probabilities(tmp_path / "b.csv", delimiter=";"))
+    comma = read_predictions_file(with_probabilities(tmp_path / "a.csv"))
+    tab = read_predictions_file(with_probabilities(tmp_path / "a.tsv", delimiter="\t"))
+    semicolon = read_predictions_file(with_probabilities(tmp_path / "b.csv", delimiter=";"))
     columns = {"path": [f"{i}.png" for i in range(3)], **{name: P[:, i] for i, name in enumerate(SEVEN)}}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
-    parquet = read_answers(tmp_path / "a.parquet")
+    parquet = read_predictions_file(tmp_path / "a.parquet")
     for other in (tab, semicolon, parquet):
         assert (other.paths, other.labels, other.answers_only) == (comma.paths, SEVEN, False)
         np.testing.assert_allclose(other.probabilities, comma.probabilities, atol=1e-7)
@@ -44,41 +44,41 @@ def test_csv_tsv_and_parquet_are_the_same(tmp_path: Path) -> None:
 
 def test_headers_are_forgiven_and_columns_come_by_name(tmp_path: Path) -> None:
     header = [" Path ", "Anger", "DISGUST", "Fear", "Happiness ", "Sadness", "Surprised", "neutral"]
-    plain = read_answers(with_probabilities(tmp_path / "a.csv"))
-    named = read_answers(with_probabilities(tmp_path / "b.csv", header))
+    plain = read_predictions_file(with_probabilities(tmp_path / "a.csv"))
+    named = read_predictions_file(with_probabilities(tmp_path / "b.csv", header))
     assert named.labels == plain.labels
     np.testing.assert_array_equal(named.probabilities, plain.probabilities)
     order = np.array([6, 2, 0, 1, 3, 5, 4])
     mixed = with_probabilities(tmp_path / "c.csv", ["path", *np.array(SEVEN)[order]], P[:, order])
-    np.testing.assert_array_equal(read_answers(mixed).probabilities, plain.probabilities)
+    np.testing.assert_array_equal(read_predictions_file(mixed).probabilities, plain.probabilities)
 
 
 def test_a_byte_order_mark_and_quoted_commas(tmp_path: Path) -> None:
     text = with_probabilities(tmp_path / "a.csv").read_text().replace("0.png", '"a, b.png"')
     (tmp_path / "b.csv").write_text("\ufeff" + text, encoding="utf-8")
-    assert read_answers(tmp_path / "b.csv").paths[0] == "a, b.png"
+    assert read_predictions_file(tmp_path / "b.csv").paths[0] == "a, b.png"
 
 
 def test_eight_columns_are_eight_classes(tmp_path: Path) -> None:
     p = np.column_stack([P * 0.5, np.full(3, 0.5)])
-    found = read_answers(with_probabilities(tmp_path / "a.csv", ["path", *EIGHT], p))
+    found = read_predictions_file(with_probabilities(tmp_path / "a.csv", ["path", *EIGHT], p))
     assert found.labels == EIGHT
     np.testing.assert_allclose(found.probabilities[:, 7], 0.5)
 
 
 def test_answers_alone(tmp_path: Path) -> None:
     rows = [["a.png", "Happiness"], ["b.png", ""], ["c.png", "no face"], ["d.png", " sad "]]
-    found = read_answers(write(tmp_path / "a.csv", ["path", "answer"], rows))
+    found = read_predictions_file(write(tmp_path / "a.csv", ["path", "answer"], rows))
     assert (found.answers_only, found.labels) == (True, SEVEN)
     assert np.isnan(found.probabilities).any(1).tolist() == [False, True, True, False]
     assert found.probabilities[[0, 3]].argmax(1).tolist() == [3, 4]
     contempt = write(tmp_path / "b.csv", ["path", "answer"], [["a.png", "contempt"]])
-    assert read_answers(contempt).labels == EIGHT
+    assert read_predictions_file(contempt).labels == EIGHT
 
 
 def test_rounded_rows_are_brought_to_one_and_empty_ones_are_no_answer(tmp_path: Path) -> None:
     rows = [["a", *[0.14] * 7], ["b", *[""] * 7], ["c", *[0] * 7]]
-    found = read_answers(write(tmp_path / "a.csv", ["path", *SEVEN], rows)).probabilities
+    found = read_predictions_file(write(tmp_path / "a.csv", ["path", *SEVEN], rows)).probabilities
     np.testing.assert_allclose(found[0].sum(), 1, atol=1e-6)
     assert np.isnan(found[1:]).all()
 
@@ -92,7 +92,7 @@ def test_what_mien_read_writes_can_be_scored(tmp_path: Path) -> None:
         ["2.png", "", "", "", "", *[""] * 7, "", "unreadable: …"],
         ["3.png", "", 0, "", 0.4, *P[2], "", ""],  # below --min-confidence: the probabilities still speak
     ]
-    found = read_answers(write(tmp_path / "a.csv", header, rows))
+    found = read_predictions_file(write(tmp_path / "a.csv", header, rows))
     assert found.paths == ["0.png", "1.png", "2.png", "3.png"]
     assert np.isnan(found.probabilities).any(1).tolist() == [False, True, True, False]
     assert found.probabilities[0].argmax() == 0
@@ -113,7 +113,7 @@ LOGITS = np.array([[2.0, -1, 0, 3, 0, 0, 1]] * 3)
 )
 def test_no_probabilities_are_explained(tmp_path: Path, p: np.ndarray, hint: str) -> None:
     with pytest.raises(DataError, match=rf"row 2: expected probabilities .* 3 of 3 rows; .*{hint}"):
-        read_answers(with_probabilities(tmp_path / "a.csv", p=p))
+        read_predictions_file(with_probabilities(tmp_path / "a.csv", p=p))
 
 
 def refusals(tmp_path: Path) -> list[tuple[Path, str]]:
@@ -147,7 +147,7 @@ def refusals(tmp_path: Path) -> list[tuple[Path, str]]:
 def test_refusals_name_the_row_and_the_reason(tmp_path: Path, number: int) -> None:
     path, message = refusals(tmp_path)[number]
     with pytest.raises(DataError) as caught:
-        read_answers(path)
+        read_predictions_file(path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -163,11 +163,10 @@ def test_bytes_that_are_no_table(tmp_path: Path) -> None:
 
 def test_missing_extra_and_empty_rows_are_counted(tmp_path: Path) -> None:
     rows = [["1.png", *P[1]], ["0.png", *[""] * 7], ["train_7.png", *P[0]]]
-    answers = read_answers(write(tmp_path / "a.csv", ["path", *SEVEN], rows))
-    found = match(answers, ["0.png", "1.png", "2.png"], ["fer2013"] * 3)
-    assert np.isnan(found.probabilities).any(1).tolist() == [True, False, True]
-    np.testing.assert_allclose(found.probabilities[1], P[1], atol=1e-7)
-    facts = found.facts
+    answers = read_predictions_file(write(tmp_path / "a.csv", ["path", *SEVEN], rows))
+    found, facts = match(answers, ["0.png", "1.png", "2.png"], ["fer2013"] * 3)
+    assert np.isnan(found).any(1).tolist() == [True, False, True]
+    np.testing.assert_allclose(found[1], P[1], atol=1e-7)
     assert (facts["rows"], facts["matched"], facts["missing"]) == (3, 2, 1)
     assert (facts["without_answer"], facts["not_in_split"]) == (1, 1)
     assert (facts["first_missing"], facts["first_not_in_split"]) == (["2.png"], ["train_7.png"])
@@ -178,21 +177,21 @@ def test_missing_extra_and_empty_rows_are_counted(tmp_path: Path) -> None:
     [("test/0.png", "only the folders differ"), ("0.jpg", "the endings differ"), ("x.png", "the right split")],
 )
 def test_no_path_in_common_is_refused_with_a_guess(tmp_path: Path, wanted: str, hint: str) -> None:
-    answers = read_answers(with_probabilities(tmp_path / "a.csv"))
+    answers = read_predictions_file(with_probabilities(tmp_path / "a.csv"))
     with pytest.raises(DataError, match=hint):
         match(answers, [wanted], ["fer2013"])
 
 
 def test_a_merged_store_tells_images_apart_by_source(tmp_path: Path) -> None:
-    answers = read_answers(with_probabilities(tmp_path / "a.csv"))
+    answers = read_predictions_file(with_probabilities(tmp_path / "a.csv"))
     paths, sources = ["0.png", "0.png"], ["fer2013", "ckplus"]
     with pytest.raises(DataError, match="column 'source' beside 'path'"):
         match(answers, paths, sources)
     rows = [["0.png", "ckplus", *P[1]], ["0.png", "fer2013", *P[0]]]
-    answers = read_answers(write(tmp_path / "b.csv", ["path", "source", *SEVEN], rows))
-    np.testing.assert_allclose(match(answers, paths, sources).probabilities, P[:2], atol=1e-7)
+    answers = read_predictions_file(write(tmp_path / "b.csv", ["path", "source", *SEVEN], rows))
+    np.testing.assert_allclose(match(answers, paths, sources)[0], P[:2], atol=1e-7)
     # a store of one of the two sources takes that source's row
-    np.testing.assert_allclose(match(answers, ["0.png"], ["ckplus"]).probabilities, P[1:2], atol=1e-7)
+    np.testing.assert_allclose(match(answers, ["0.png"], ["ckplus"])[0], P[1:2], atol=1e-7)
 
 
 def test_reading_a_table_needs_no_heavy_import() -> None:
