@@ -1,7 +1,7 @@
 """The command ``mien``: one place that knows all commands, and one place where errors become an exit status.
 
-To add a command, write ``cli/NAME.py`` with a function (all heavy imports inside it) and add its line to
-``_register``. ``mien --help`` loads every command module, so none may import numpy, torch, pyarrow or onnxruntime at
+To add a command, write ``cli/NAME.py`` with a function (all heavy imports inside it) and add its name to
+``COMMANDS``. ``mien --help`` loads every command module, so none may import numpy, torch, pyarrow or onnxruntime at
 its head; a test holds them to it.
 
 Exit status: 0 done; 1 some inputs failed; 2 wrong usage: what was asked cannot be done as asked.
@@ -12,13 +12,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from mien import __version__
-from mien.cli import analyse, compare, data, evaluate, export, models, read, reproduce, train
 from mien.cli.streams import log_to_stderr, open_closed_streams, silence_stdout
 from mien.errors import ExportError, ImageError, MienError
 
@@ -152,18 +152,28 @@ def _mien(
     context.with_resource(log_to_stderr())
 
 
+#: In the order of ``mien --help``: the command NAME is the function, or the group of commands, NAME in ``cli/NAME.py``.
+COMMANDS = (
+    "read",
+    "models",
+    "data",
+    "train",
+    "evaluate",
+    "compare",
+    "reproduce",
+    "analyse",
+    "export",
+)
+
+
 def _register() -> None:
-    """Every command of mien, in the order of ``mien --help``: one line each."""
-    app.command("read")(read.read)
-    app.command("models")(models.models)
-    app.add_typer(data.data_app, name="data")
-    app.command("train")(train.train)
-    app.command("evaluate")(evaluate.evaluate)
-    app.command("compare")(compare.compare)
-    app.command("reproduce")(reproduce.reproduce)
-    app.command("analyse")(analyse.analyse)
-    app.command("analyze", hidden=True)(analyse.analyse)
-    app.command("export")(export.export)
+    for name in COMMANDS:
+        command = getattr(import_module(f"mien.cli.{name}"), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    app.command("analyze", hidden=True)(import_module("mien.cli.analyse").analyse)
 
 
 _register()

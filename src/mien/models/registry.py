@@ -10,7 +10,7 @@ A module registers a builder, a class or a function with keyword-only arguments:
 
 Two arguments have a meaning here: ``image_size`` (for networks that depend on the side; filled from the recipe's
 ``data.size``) and ``pretrained`` (for networks with ImageNet weights in timm; set by ``model.init: imagenet``).
-Adding a network means one new file and its name in ``_MODULES``; any of timm's is there as ``timm/<name>``.
+Adding a network means one new file here or in ``baselines/``; any of timm's is there as ``timm/<name>``.
 """
 
 import inspect
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
+from pkgutil import iter_modules
 from textwrap import shorten
 from typing import Any, TypeVar
 
@@ -27,23 +28,8 @@ from torch import nn
 from mien.errors import MienError, RecipeError
 from mien.models.backbones import timm_knowing, timm_network
 
-_MODULES = (
-    "mien.models.baselines.cbam_resnet50",
-    "mien.models.baselines.dan",
-    "mien.models.baselines.efficientnet_b2_multitask",
-    "mien.models.baselines.emonext",
-    "mien.models.baselines.lhcnet",
-    "mien.models.baselines.resmaskingnet",
-    "mien.models.baselines.vgg_spinalnet",
-    "mien.models.baselines.vggnet",
-    "mien.models.compact",
-    "mien.models.dlib_resnet",
-    "mien.models.efficientnet_lite0",
-    "mien.models.resnet_unet_eca",
-    "mien.models.sface",
-    "mien.models.swin_se",
-    "mien.models.vit_hybrid_se",
-)
+#: Where networks lie. Every module in these two packages is imported, so that a new file needs no other line.
+_PACKAGES = ("mien.models", "mien.models.baselines")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +103,10 @@ def register(
 
 def all_specs() -> list[ModelSpec]:
     """Every registered network, by name."""
-    for module in _MODULES:
-        import_module(module)
+    for package in _PACKAGES:
+        for module in iter_modules(import_module(package).__path__, f"{package}."):
+            if not module.ispkg:
+                import_module(module.name)
     return [_REGISTRY[name] for name in sorted(_REGISTRY)]
 
 
