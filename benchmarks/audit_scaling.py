@@ -124,11 +124,11 @@ def audit(store: Path, out: Path) -> dict:
     result = audit_store(store, out=out, progress=watch)
     watch(0, 0, "done")
     return {
-        "images": result["images"]["all"],
+        "images": result.images.all,
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time(),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "pairs": result["copies"]["pairs"],
+        "pairs": result.copies.pairs,
         "stages": stages,
     }
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from mien.data.audit.result import Audit
+from mien.data.summary import Summary
 from mien.evaluation.report import Report
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 #: The file's name → what is in it.
-MODELS: dict[str, type[BaseModel]] = {"report": Report}
+MODELS: dict[str, type[BaseModel]] = {"report": Report, "audit": Audit, "summary": Summary}
 
 
 def schema(model: type[BaseModel]) -> str:

@@ -11,8 +11,8 @@ import pytest
 
 from mien.errors import DataError
 from mien.evaluation.predictions_file import match, read_predictions_file
-from mien.evaluation.tables import read_table
 from mien.labels import EIGHT, SEVEN
+from mien.tables import read_table
 
 P = np.array([[0.7, 0, 0, 0.1, 0.1, 0.1, 0], [0, 0, 0, 0.9, 0, 0.1, 0], [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.4]])
 
@@ -153,9 +153,10 @@ def test_refusals_name_the_row_and_the_reason(tmp_path: Path, number: int) -> No
 
 
 def test_bytes_that_are_no_table(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00path")
-    with pytest.raises(DataError, match="UTF-8 text or Parquet"):
-        read_table(tmp_path / "a.csv")
+    for data, what in ((b"\x89PNG\r\n", "a PNG"), (b"path\0", "binary data"), (b"\xff\xfe\x00path", "a header")):
+        (tmp_path / "a.csv").write_bytes(data)
+        with pytest.raises(DataError, match=f"expected .*{what}"):
+            read_table(tmp_path / "a.csv")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(DataError, match="cannot read"):
         read_table(tmp_path / "a.parquet")
@@ -197,6 +198,6 @@ def test_a_merged_store_tells_images_apart_by_source(tmp_path: Path) -> None:
 def test_reading_a_table_needs_no_heavy_import() -> None:
     import sys
 
-    code = "import mien.evaluation.tables, sys; print('pyarrow' in sys.modules, 'numpy' in sys.modules)"
+    code = "import mien.tables, sys; print('pyarrow' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

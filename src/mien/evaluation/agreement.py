@@ -21,20 +21,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mien.data.sources import VOTE_NAMES
+from mien.data.sources import VOTE_LABELS, VOTE_NAMES
 from mien.errors import DataError
 from mien.evaluation.metrics import Float, Int, mean_with_percentiles, proportion_if_any
 from mien.labels import canonical
 
 LEVELS = (4, 5, 6, 7, 8, 9, 10)
-_NO_EXPRESSION = ("unknown", "not_face")
 
 
 def class_of_each_column(labels: Sequence[str]) -> NDArray[np.int64]:
     """int64 10: the class of each vote column, −1 where the model has none. labels: the K names in code order."""
     order = [canonical(name) for name in labels]
-    names = [None if name in _NO_EXPRESSION else canonical(name) for name in VOTE_NAMES]
-    return np.array([order.index(name) if name in order else -1 for name in names], np.int64)
+    return np.array([order.index(name) if name in order else -1 for name in VOTE_LABELS], np.int64)
 
 
 def agreement(

@@ -34,7 +34,7 @@ from mien.evaluation.metrics import (
     wilson,
     with_percentiles,
 )
-from mien.evaluation.tables import key, read_table
+from mien.tables import key, read_table
 
 SMALL = 30
 MOST = 20

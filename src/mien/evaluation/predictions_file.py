@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from mien.errors import DataError
 from mien.evaluation.predictions import CONTEMPT, Float32, Int, Predictions
-from mien.evaluation.tables import Table, read_table
 from mien.labels import EIGHT, SEVEN, canonical, whole
+from mien.tables import Table, read_table
 
 #: How far a row's sum may be from 1: eight numbers of two decimals are off by 8 × 0.005, and floats by a little more.
 TOLERANCE = 0.04 + 1e-6

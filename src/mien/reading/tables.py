@@ -10,6 +10,7 @@ from typing import Any
 
 from mien.imaging.data_url import is_data_url, is_url
 from mien.reading.items import Item, failed
+from mien.tables import not_pictures
 
 COLUMN = "image"
 ROWS_A_BATCH = 256
@@ -35,17 +36,10 @@ def _problem(path: str) -> tuple[str, str] | None:
     if schema.names.count(COLUMN) != 1:
         which = "one column" if COLUMN in schema.names else "a column"
         return "data", f"expected {which} 'image', got columns {', '.join(schema.names) or '(none)'}"
-    kind = schema.field(COLUMN).type
-    if isinstance(kind, pa.DictionaryType):
-        kind = kind.value_type
-    # by name, because older releases of pyarrow lack the views
-    plain = {"binary", "large_binary", "fixed_size_binary", "binary_view", "string", "large_string", "string_view"}
-    structured = pa.types.is_struct(kind) and any(
-        kind.field(i).name in ("bytes", "path") for i in range(kind.num_fields)
+    got = not_pictures(schema.field(COLUMN).type)
+    return (
+        None if got is None else ("data", f"expected column 'image' to hold bytes, paths or {{bytes, path}}, got {got}")
     )
-    if not structured and str(kind).split("[")[0] not in plain:
-        return "data", f"expected column 'image' to hold bytes, paths or {{bytes, path}}, got {kind}"
-    return None
 
 
 def items(path: str) -> Iterator[Item]:

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mien.data.build.parts import UNLABELLED
-from mien.data.store import Split, Store
+from mien.data.store import UNLABELLED, Split, Store
 from mien.errors import DataError, UsageError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess

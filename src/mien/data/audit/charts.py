@@ -105,9 +105,9 @@ def votes_against_labels_svg(rows: list[dict[str, Any]]) -> bytes | None:
 
 def _columns(labels: list[str]) -> list[str]:
     """What voters could choose, the labels first and in their order, and "tie"."""
-    from mien.data.audit.findings import vote_columns
+    from mien.data.audit.findings import column_of_each_label
 
-    first = [VOTE_NAMES[column] for column in vote_columns(labels) if column >= 0]
+    first = [VOTE_NAMES[column] for column in column_of_each_label(labels) if column >= 0]
     return [*first, *(name for name in VOTE_NAMES if name not in first), "tie"]
 
 

@@ -17,6 +17,8 @@ Uint8 = NDArray[np.uint8]
 
 
 class Detects(Protocol):
+    """What finds faces in a picture: uint8 H×W×3, RGB."""
+
     def detect(self, image: Uint8, /) -> list[Detection]: ...
 
 

@@ -1,14 +1,10 @@
-"""The words of a split plan: the index that it is made of, its settings, its result. ``splits.py`` makes the plan."""
+"""What a build can be asked for beside the standard of its pictures: how they are split, how Training is balanced."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mien.errors import DataError, UsageError
-from mien.labels import EIGHT
+from mien.errors import UsageError
 
 #: Which copies: none, those with identical pixels, or near-duplicates too.
 Copies = Literal["none", "exact", "near"]
@@ -16,45 +12,8 @@ Crossing = Literal["keep", "drop-from-training"]
 
 TRAINING = "training"
 
-CONFLICT = "duplicate with a conflicting label"
-EXACT_COPY = "exact duplicate"
-NEAR_COPY = "near-duplicate"
-CROSSING_COPY = "near-duplicate of an evaluation image"
-CROSSING_GROUP = "same group as an evaluation image"
-BEYOND = "beyond the balanced count"
-
 #: A tenth each for validation and test, where nothing else is asked for.
 _SHARES = {"validation": 0.1, "test": 0.1}
-_K = len(EIGHT)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Index:
-    """What the plan knows of N images, row by row. (source, path) must be unique.
-
-    source, path: names. label: int64 N, codes of ``mien.labels``, −1 where held back. split: the official one, "" where
-    there is none ("train" reads as "training"). group: a subject within its source, None or "" where there is none.
-    near, exact: int64 N, rows with the same number ≥ 0 are near-duplicates or have identical pixels; −1: no copy known.
-    """
-
-    source: Sequence[str]
-    path: Sequence[str]
-    label: NDArray[np.int64]
-    split: Sequence[str]
-    group: Sequence[str | None]
-    near: NDArray[np.int64] | None = None
-    exact: NDArray[np.int64] | None = None
-
-    def __post_init__(self) -> None:
-        columns = {name: getattr(self, name) for name in self.__slots__}
-        lengths = {name: len(column) for name, column in columns.items() if column is not None}
-        if len(set(lengths.values())) != 1:
-            raise DataError(f"expected columns of one length in an index, got {lengths}")
-        if len(self) and not -1 <= self.label.min() <= self.label.max() < _K:
-            raise DataError(f"expected label codes −1 … {_K - 1}, got {self.label.min()} … {self.label.max()}")
-
-    def __len__(self) -> int:
-        return len(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,42 +77,36 @@ class SplitSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """For ``summary.json``."""
-        return {
-            "official": {source: dict(names) for source, names in sorted(self.official.items())},
-            "carve": self.carve,
-            "shares": dict(self.free_shares),
-            "balanced": dict(self.balanced),
-            "at_most": self.at_most,
-            "crossing": self.crossing,
-            "drop_conflicts": self.drop_conflicts,
-            "drop_copies": self.drop_copies,
-            "seed": self.seed,
-        }
+        official = {source: dict(names) for source, names in sorted(self.official.items())}
+        return asdict(self) | {"official": official, "shares": dict(self.free_shares)}
 
 
-@dataclass(frozen=True, slots=True)
-class RowDrop:
-    """A row that goes nowhere. reason: one of the phrases above. detail: the row it stands back for, and the like."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variation:
+    """Strengths of ``balance.generate``.
 
-    row: int
-    reason: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SplitPlan:
-    """split: N names, "" where dropped. drops: in the order of the rows. unit: int64 N, what must stay together.
-
-    crossing: bool N, rows whose unit stands in another split as well (only official rows can).
-    warnings: one sentence each, for stderr and ``summary.json``.
+    rotate: degrees either way; an angle is never below a tenth of it. autocontrast, mirror: probabilities; were
+    autocontrast certain, a network could tell generated images, and so the small classes, by it. shift: part of the
+    side either way. scale, brightness: relative range either way.
     """
 
-    split: list[str]
-    drops: list[RowDrop]
-    unit: NDArray[np.int64]
-    crossing: NDArray[np.bool_]
-    warnings: list[str]
+    rotate: float = 10.0
+    autocontrast: float = 0.5
+    mirror: float = 0.5
+    shift: float = 0.04
+    scale: float = 0.05
+    brightness: float = 0.1
 
-    def rows(self, split: str) -> NDArray[np.int64]:
-        """int64: the rows of one split, in order."""
-        return np.array([row for row, name in enumerate(self.split) if name == split], np.int64)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceSettings:
+    """Training is brought to ``target`` images a class by variations of its originals; see ``balance.plan_balance``."""
+
+    target: int | Mapping[str, int] | None = None
+    variation: Variation = field(default_factory=Variation)
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``summary.json``."""
+        target = self.target if self.target is None or isinstance(self.target, int) else dict(self.target)
+        return {"target": target, "variation": asdict(self.variation), "seed": self.seed}

@@ -2,15 +2,14 @@
 
 import io
 
+import brute_force
 import numpy as np
 import pytest
 from audit_stores import faces
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.cluster.hierarchy import DisjointSet
 
-from mien.data.audit import search
-from mien.data.audit.search import alike_pairs, components, near_pairs, numbered
-from mien.data.near_duplicates import _close_pairs, block_averages, groups_within
+from mien.data import near_duplicates as search
+from mien.data.near_duplicates import alike_pairs, block_averages, groups_within, join_groups, near_groups, near_pairs
 from mien.errors import UsageError
 
 
@@ -29,13 +28,6 @@ def averages() -> np.ndarray:
     return block_averages(images[random.permutation(len(images))])
 
 
-def brute_force(averages: np.ndarray, *, threshold: float, mirrored: bool) -> set[tuple[int, int]]:
-    found = set()
-    for i, j in _close_pairs(averages, averages, threshold=threshold, mirrored=mirrored):
-        found |= {(min(a, b), max(a, b)) for a, b in zip(i.tolist(), j.tolist(), strict=True) if a != b}
-    return found
-
-
 def searched(averages: np.ndarray, **options) -> set[tuple[int, int]]:
     """The pairs that were found; each must come once, and the right way round."""
     batches = list(near_pairs(averages, **options))
@@ -45,22 +37,23 @@ def searched(averages: np.ndarray, **options) -> set[tuple[int, int]]:
     return set(pairs)
 
 
-@pytest.mark.parametrize("bucket", [4, 128])
+@pytest.mark.parametrize("at_a_time", [4, 100_000])
 @pytest.mark.parametrize("threshold", [0.7, 0.99, 0.9999])
 @pytest.mark.parametrize("mirrored", [True, False])
-def test_the_same_pairs_as_brute_force(averages, bucket, threshold, mirrored, monkeypatch):
-    monkeypatch.setattr(search, "_BUCKET", bucket)
-    wanted = brute_force(averages, threshold=threshold, mirrored=mirrored)
+def test_the_same_pairs_as_brute_force(averages, at_a_time, threshold, mirrored, monkeypatch):
+    monkeypatch.setattr(search, "_PAIRS", at_a_time)
+    monkeypatch.setattr(search, "_ROWS", at_a_time + 30)
+    monkeypatch.setattr(search, "_FEW", 2 + at_a_time % 10)
+    wanted = brute_force.pairs(averages, threshold=threshold, mirrored=mirrored)
     assert len(wanted) > 20
     assert searched(averages, threshold=threshold, mirrored=mirrored) == wanted
 
 
 def test_a_reach_that_is_too_short_loses_pairs(averages, monkeypatch):
-    """Negative control: with buckets that overlap by less than the distance of a pair, pairs are lost."""
-    monkeypatch.setattr(search, "_BUCKET", 4)
+    """Negative control: within less than the distance of a pair, pairs are lost."""
     radius = float(np.sqrt(2 - 2 * 0.99))
     monkeypatch.setattr(search, "_SLACK", -0.8 * radius)
-    lost = brute_force(averages, threshold=0.99, mirrored=True) - searched(averages, threshold=0.99)
+    lost = brute_force.pairs(averages) - searched(averages, threshold=0.99)
     assert lost
 
 
@@ -77,7 +70,7 @@ def test_what_is_said_of_a_pair(averages):
 
 def test_some_rows_only(averages):
     rows = np.arange(0, len(averages), 2)
-    wanted = {(i, j) for i, j in brute_force(averages, threshold=0.99, mirrored=True) if i % 2 == 0 and j % 2 == 0}
+    wanted = {(i, j) for i, j in brute_force.pairs(averages) if i % 2 == 0 and j % 2 == 0}
     assert wanted
     assert searched(averages, rows=rows) == wanted
 
@@ -95,27 +88,23 @@ def test_coordinates_never_lengthen_a_distance(averages):
     assert (near > 0.6 * np.minimum(straight, mirrored)).mean() > 0.5  # and few directions say much of it
 
 
+@pytest.mark.parametrize("p", [2, np.inf])
 @pytest.mark.parametrize("case", ["even", "ties", "equal", "line"])
-def test_the_join_of_points_against_all_distances(case, monkeypatch):
-    monkeypatch.setattr(search, "_BUCKET", 3)
+def test_close_points_against_all_distances(case, p, monkeypatch):
+    monkeypatch.setattr(search, "_PAIRS", 50)
+    monkeypatch.setattr(search, "_ROWS", 60)
     random = np.random.default_rng(2)
     points = {
         "even": random.uniform(-1, 1, (400, 3)),
         "ties": random.integers(-3, 4, (400, 2)).astype(float),
         "equal": np.zeros((50, 4)),
         "line": np.stack([np.linspace(-1, 1, 200), np.zeros(200)], 1),
-    }[case].astype(np.float32)
-    radius = 0.11 if case != "ties" else 1.0
-    found = [
-        tuple(sorted(pair))
-        for i, j in search._join(points, radius=radius, reach=radius)
-        for pair in zip(i.tolist(), j.tolist(), strict=True)
-    ]
-    distance = np.linalg.norm(points[:, None].astype(float) - points[None], axis=2)
-    wanted = {(i, j) for i, j in zip(*np.nonzero(distance <= radius), strict=True) if i < j}
-    assert len(found) == len(set(found))
-    assert wanted <= set(found)
-    assert all(distance[pair] <= radius * 1.01 for pair in found)
+    }[case]
+    radius = 0.11 if case != "ties" else 1.01
+    found = [pair for i, j in search._close(points, radius, p=p) for pair in zip(i.tolist(), j.tolist(), strict=True)]
+    distance = np.linalg.norm(points[:, None] - points[None], ord=p, axis=2)
+    wanted = [(i, j) for i, j in zip(*np.nonzero(distance <= radius), strict=True) if i < j]
+    assert sorted(found) == wanted
 
 
 def test_alike_pairs_against_all_differences():
@@ -131,25 +120,42 @@ def test_alike_pairs_against_all_differences():
     assert all(difference[pair] < 1.02 for pair in found)
 
 
-def test_components_against_scipy():
+def test_joined_groups_against_a_disjoint_set():
     random = np.random.default_rng(4)
     first, second = random.integers(0, 500, (2, 300))
-    mine = numbered(components(np.arange(500), first, second))
-    count, theirs = connected_components(coo_array((np.ones(300), (first, second)), shape=(500, 500)), directed=False)
-    assert mine.max() + 1 == count
-    assert len({(a, b) for a, b in zip(mine.tolist(), theirs.tolist(), strict=True)}) == count
-    in_parts = components(components(np.arange(500), first[:90], second[:90]), first[90:], second[90:])
-    assert np.array_equal(numbered(in_parts), mine)
+    theirs = DisjointSet(range(500))
+    for i, j in zip(first.tolist(), second.tolist(), strict=True):
+        theirs.merge(i, j)
+    mine = join_groups(np.arange(500), first, second)
+    assert {frozenset(np.flatnonzero(mine == k).tolist()) for k in range(mine.max() + 1)} == set(
+        map(frozenset, theirs.subsets())
+    )
+    assert (np.diff(np.unique(mine, return_index=True)[1]) > 0).all()  # in order of first appearance
+    in_parts = join_groups(join_groups(np.arange(500), first[:90], second[:90]), first[90:], second[90:])
+    assert np.array_equal(in_parts, mine)
 
 
-def test_groups_are_those_of_duplicates():
+def test_groups_are_the_pairs_joined():
     images = np.concatenate([faces(30), faces(30)[5:12, :, ::-1], faces(30)[8:10] // 2])
-    averages = block_averages(images)
-    roots = np.arange(len(images))
-    for pairs in near_pairs(averages):
-        roots = components(roots, pairs.first, pairs.second)
-    assert np.array_equal(numbered(roots), groups_within(images))
-    assert len(np.unique(roots)) == 30
+    groups = groups_within(images)
+    wanted = DisjointSet(range(len(images)))
+    for i, j in brute_force.pairs(block_averages(images)):
+        wanted.merge(i, j)
+    assert {frozenset(np.flatnonzero(groups == k).tolist()) for k in range(30)} == set(map(frozenset, wanted.subsets()))
+
+
+def test_thousands_of_copies_and_blank_pictures_cost_little():
+    """Copies are searched once, and of the others no more pairs are in memory than ``_PAIRS`` at a time."""
+    averages = block_averages(faces(300))
+    many = np.concatenate([averages, averages[[7]].repeat(4000, 0), np.full((4000, 144), 9, np.float32)])
+    groups = near_groups(many, np.arange(len(many)))
+    assert (groups[300:4300] == groups[7]).all()
+    assert len(np.unique(groups[4300:])) == 4000  # blank: nobody's near-duplicate
+    assert search.near_duplicates(many, np.arange(len(many)) == 7).sum() == 4001
+    noisy = averages[[7]] + np.random.default_rng(0).normal(0, 0.3, (1500, 144)).astype(np.float32)
+    sizes = [len(pairs.first) for pairs in near_pairs(noisy)]
+    assert sum(sizes) == 1500 * 1499 // 2
+    assert max(sizes) <= search._PAIRS + len(noisy)
 
 
 def test_nothing_to_search():
@@ -160,24 +166,17 @@ def test_nothing_to_search():
         list(near_pairs(nothing, threshold=1.0))
 
 
-def test_most_pairs_are_never_looked_at(monkeypatch):
-    """Four times the images: far from sixteen times the comparisons, and a small part of all pairs."""
+def test_few_pairs_are_compared_in_full(monkeypatch):
     compared = []
-    whole = search._compared
+    whole = search._correlations
 
-    def counting(left, right, own, others, limit):
-        compared.append(len(own) * (len(own) / 2 + len(others)))
-        yield from whole(left, right, own, others, limit)
+    def counting(averages, first, second, *, mirrored):
+        compared.append(len(first))
+        return whole(averages, first, second, mirrored=mirrored)
 
-    monkeypatch.setattr(search, "_compared", counting)
-    monkeypatch.setattr(search, "_BUCKET", 32)
-    cost = {}
-    for n in (1500, 6000):
-        compared.clear()
-        list(near_pairs(block_averages(faces(n, seed=n, side=24))))
-        cost[n] = sum(compared)
-    assert cost[6000] < 0.1 * 6000**2 / 2
-    assert cost[6000] < 9 * cost[1500]
+    monkeypatch.setattr(search, "_correlations", counting)
+    list(near_pairs(block_averages(faces(6000, seed=6000, side=24))))
+    assert sum(compared) < 0.001 * 6000**2 / 2
 
 
 @pytest.mark.fer2013
@@ -192,5 +191,5 @@ def test_fer2013_gives_the_same_pairs_as_brute_force(fer2013_dir):
         images += [np.asarray(Image.open(io.BytesIO(data))) for data in column.field("bytes").to_pylist()]
     averages = block_averages(np.stack(images))
     found = searched(averages)
-    assert found == brute_force(averages, threshold=0.99, mirrored=True)
+    assert found == brute_force.pairs(averages)
     assert len(found) == 3248

@@ -1,16 +1,22 @@
-"""CSV as people pass it around: byte-order marks, old encodings, stray blanks and quotes, cut-off last lines.
+"""Tables as people pass them around: CSV, TSV or Parquet; whatever the encoding, with stray blanks and quotes.
 
-Shared by every source that reads a CSV. Rows stream; a line that is wrong is told, not thrown.
+Sources of pictures stream rows (:func:`csv_rows`, :func:`parquet_file`): a line that is wrong is told, not thrown, and
+becomes a counted drop. Evaluation reads small tables whole (:func:`read_table`): predictions of another tool, groups;
+there the first line that is wrong is an error.
 """
 
 import codecs
 import csv
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mien.errors import DataError
+
+_DELIMITERS = ",;\t|"  # a European Excel writes semicolons
 
 _OPEN = "a quote that is not closed"
 #: What files that are no text begin with.
@@ -32,10 +38,9 @@ def csv_columns(path: Path, *, delimiter: str = ",") -> list[str]:
 
 
 def csv_delimiter(path: Path) -> str:
-    """Comma, semicolon (what a European Excel writes) or tab: whichever the first line has most of."""
+    """Comma, semicolon, tab or bar: whichever the first line has most of; the comma where none occurs."""
     with _opened(path) as file:
-        head = file.readline(10_000)
-    return max(",;\t", key=head.count)  # the comma where none occurs: max takes the first of equals
+        return max(_DELIMITERS, key=file.readline(10_000).count)  # the first of equals
 
 
 def require_columns(path: Path, wanted: tuple[str, ...], *, hint: str | None = None) -> None:
@@ -54,8 +59,12 @@ def shown(columns: list[str]) -> str:
     return ", ".join(name[:20] for name in columns[:12]) or "nothing"
 
 
-def csv_rows(path: Path, *, header: bool = True, delimiter: str = ",") -> Iterator[tuple[int, list[str] | str]]:
+def csv_rows(
+    path: Path, *, header: bool = True, delimiter: str = ",", strict: bool = False, longest: int = _FIELD
+) -> Iterator[tuple[int, list[str] | str]]:
     """(line number, fields, or what is wrong with the line) for every row; blank lines and the header left out.
+
+    strict: text beside a quoted cell is wrong as well. longest: characters of a cell.
 
     A row ends with its line. One that goes on because of a quote is kept where the quote closes as it should, the row
     then has all columns, and none of the lines that it takes is a row of its own; otherwise its first line alone is
@@ -67,9 +76,9 @@ def csv_rows(path: Path, *, header: bool = True, delimiter: str = ",") -> Iterat
         while True:
             lines.taken.clear()
             number = lines.number + 1
-            reader = csv.reader(lines, delimiter=delimiter)
+            reader = csv.reader(lines, delimiter=delimiter, strict=strict)
             row: list[str] | str
-            limit = csv.field_size_limit(_FIELD)  # of the whole process, so it is put back
+            limit = csv.field_size_limit(longest)  # of the whole process, so it is put back
             try:
                 row = next(reader)
             except StopIteration:
@@ -183,3 +192,104 @@ def _encoding(path: Path, _: tuple[int, int]) -> str:
             head = file.read(_BLOCK)
         bad += len(decoder.decode(b"", True))
     return "cp1252" if bad > good else "utf-8-sig"  # a damaged byte does not make a UTF-8 file another
+
+
+# --- Parquet ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def parquet_file(
+    path: Path, *, expected: str = "a Parquet file", hint: str | None = "the copy may be incomplete"
+) -> Iterator[Any]:
+    """An open ``pyarrow.parquet.ParquetFile``. What pyarrow raises while it is open becomes a DataError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise DataError(f"expected {expected}, cannot read {path}: {error}", hint=hint) from error
+
+
+def not_pictures(kind: Any) -> str | None:
+    """What a column of this Arrow type holds instead of pictures; None where it can hold bytes, paths or a struct."""
+    import pyarrow as pa
+
+    if isinstance(kind, pa.DictionaryType):
+        kind = kind.value_type
+    if pa.types.is_struct(kind):
+        return None if {kind.field(i).name for i in range(kind.num_fields)} & {"bytes", "path"} else str(kind)
+    # by name, because older releases of pyarrow lack the views
+    plain = ("binary", "large_binary", "fixed_size_binary", "binary_view", "string", "large_string", "string_view")
+    return None if str(kind).split("[")[0] in plain else str(kind)
+
+
+# --- small tables, whole ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """columns: header in lower case without outer spaces → cells, top to bottom; an empty cell is None.
+
+    first_row: the number of the first row in the file.
+    """
+
+    path: Path
+    columns: dict[str, list[str | None]]
+    first_row: int
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), []))
+
+    def where(self, row: int) -> str:
+        return f"{self.path.name}, row {row + self.first_row}"
+
+
+def key(name: str) -> str:
+    """How headers are compared: ``" Happy "`` is ``"happy"``."""
+    return name.strip().lower()
+
+
+def read_table(path: str | Path) -> Table:
+    """Raises DataError for a file that is missing, empty, no table, or has a header twice or rows of another length."""
+    path = Path(path)
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "is not there"
+        raise DataError(f"expected a CSV or Parquet file, got {path}, which {what}")
+    with path.open("rb") as stream:
+        is_parquet = stream.read(4) == b"PAR1"
+    names, columns = _parquet_columns(path) if is_parquet else _text_columns(path)
+    if not names or not columns[0]:
+        raise DataError(f"expected a header and at least one row in {path}, got none")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"expected each column of {path} once, got {twice[0]!r} twice")
+    return Table(path, dict(zip(names, columns, strict=True)), 0 if is_parquet else 2)
+
+
+def _parquet_columns(path: Path) -> tuple[list[str], list[list[str | None]]]:
+    import pyarrow as pa
+
+    with parquet_file(path, hint=None) as file:
+        table = file.read()
+    flat = [i for i, field in enumerate(table.schema) if not pa.types.is_nested(field.type)]
+    columns = [[None if v is None else str(v) for v in table.column(i).to_pylist()] for i in flat]
+    return [key(table.schema.names[i]) for i in flat], columns
+
+
+def _text_columns(path: Path) -> tuple[list[str], list[list[str | None]]]:
+    delimiter = csv_delimiter(path)
+    names = csv_columns(path, delimiter=delimiter)
+    columns: list[list[str | None]] = [[] for _ in names]
+    if not any(names):
+        return [], []
+    for number, row in csv_rows(path, delimiter=delimiter, strict=True, longest=1 << 17):
+        if isinstance(row, str):
+            raise DataError(
+                f"expected a table, cannot read line {number} of {path}: {row}", hint="is a quote left open?"
+            )
+        if len(row) != len(names):
+            raise DataError(f"expected {len(names)} cells in line {number} of {path}, got {len(row)}")
+        for cells, cell in zip(columns, row, strict=True):
+            cells.append(cell.strip() or None)
+    return names, columns
