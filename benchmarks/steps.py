@@ -16,13 +16,14 @@ import torch
 from mien.data.store import Split
 from mien.training.averaging import MovingAverage
 from mien.training.compiling import Compiler, as_written
+from mien.training.datasets import crop_dataset
 from mien.training.device import place
 from mien.training.loader import CropDataset, make_loader
 from mien.training.module import FerModule
 from mien.training.networks import build_network, recipe_preprocess
 from mien.training.precision import choose, precision_of_run
 from mien.training.recipe import Recipe, load_recipe
-from mien.training.run import _quiet, crop_dataset
+from mien.training.run import _quiet
 
 
 def now() -> float:

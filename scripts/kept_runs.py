@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from mien.atomic import write_text
 from mien.errors import DataError, MienError
 from mien.evaluation.predictions import PREDICTIONS
+from mien.evaluation.report import Report
 from mien.training.recipe import load_recipe
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -57,8 +58,7 @@ def row_of(record: Path) -> Json:
 
 
 def _report(folder: Path) -> Json | None:
-    file = folder / "report.json"
-    return json.loads(file.read_text("utf-8")) if file.is_file() else None
+    return Report.read(folder).as_dict() if (folder / "report.json").is_file() else None
 
 
 def _figures(report: Json) -> Json:

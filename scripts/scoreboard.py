@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mien.evaluation.costs import cost_of_recipe
 from mien.evaluation.metrics import with_percentiles
-from mien.models.packaged.packages import trunk
+from mien.models.packaged.packages import backbone
 from mien.training.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
 
 RECORDS, BLIND = "fer2013", "private_test"
@@ -72,7 +72,7 @@ def _trained(run: Json, recipe: Recipe | None) -> str:
     needs = [run.name for run in recipe.model.start[1]]
     needs += [path.name for path in recipe.distill.runs] if recipe.distill else []
     after = f"; after `{'`, `'.join(dict.fromkeys(needs))}`" if needs else ""
-    after += f"; from `{trunk(recipe.model.package).package}`" if recipe.model.package else ""
+    after += f"; from `{backbone(recipe.model.package).package}`" if recipe.model.package else ""
     votes = f", FER+ votes {recipe.targets.votes:.0%}" if recipe.targets.votes else ""
     return f"{how['epochs']} epochs, {time}, {on}, seed {recipe.seed}{votes}{after}"
 
@@ -170,7 +170,7 @@ def not_run(runs: list[Json], smoke: Json, paces: Json) -> list[str]:
         known = f"{IMAGES * recipe.epochs / paces[name] / 3600:.1f}, step measured" if name in paces else ""
         missing = "ImageNet weights" if recipe.model.init == "imagenet" else "–"
         if recipe.model.package:
-            missing = f"`{trunk(recipe.model.package).package}`"
+            missing = f"`{backbone(recipe.model.package).package}`"
         row = smoke.get(name)
         state = "–" if row is None else f"{row['seconds']:.0f} s" if row["error"] is None else f"failed: {row['error']}"
         cells = [count(figures["parameters"]), count(figures["macs"]), str(recipe.epochs), known or f"{hours:.1f}"]

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from html_pages import BAD, is_only_text, with_bad_names
-from mien.cli.data import data_app
+from mien.cli.data import data
 from mien.data.audit.examples import Sheet, Tile
 from mien.data.audit.index import fetch
 from mien.data.audit.page import page
@@ -330,15 +330,15 @@ def test_an_earlier_report_is_replaced(store, tmp_path):
 
 
 def test_the_command(store, tmp_path):
-    result = CliRunner().invoke(data_app, ["audit", str(store), "-o", str(tmp_path / "out")])
+    result = CliRunner().invoke(data, ["audit", str(store), "-o", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     head, *lines = result.stdout.splitlines()
     assert head == "52 images, 52 searched for copies"
     assert lines[0].startswith("problem  2 of 12 test images have a near-duplicate in training")
     assert "it contains images of the data set" in result.stderr
-    as_json = CliRunner().invoke(data_app, ["audit", str(store), "--json"])
+    as_json = CliRunner().invoke(data, ["audit", str(store), "--json"])
     assert json.loads(as_json.stdout) == json.loads((tmp_path / "out/audit.json").read_text())
-    wrong = CliRunner().invoke(data_app, ["audit", str(tmp_path)])
+    wrong = CliRunner().invoke(data, ["audit", str(tmp_path)])
     assert isinstance(wrong.exception, DataError)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from mien import Reader, ReadFailure
 from mien.errors import UsageError
 from mien.evaluation.predictions_file import read_predictions_file
-from mien.faces.detector import Detection
+from mien.faces.base import Detection
 from mien.faces.pose import MODEL
 from mien.onnx_runtime import make_session
 from mien.reading.outputs import open_writer

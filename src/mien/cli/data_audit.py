@@ -32,8 +32,8 @@ def audit(
 
     Example: mien data audit stores/fer2013 -o audits/fer2013
     """
-    from mien.cli.data_progress import BuildProgress
     from mien.cli.extras import require
+    from mien.cli.progress import Countdown
     from mien.data.audit.run import audit_store
 
     require("scipy", extra="train")
@@ -44,7 +44,7 @@ def audit(
         from mien.onnx_runtime import default_threads
 
         detector, workers = make_detector("centerface"), default_threads()
-    with BuildProgress() as progress:
+    with Countdown("reading", noun="images", closing=False) as progress:
         result = audit_store(
             store,
             out=out,

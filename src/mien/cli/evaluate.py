@@ -194,7 +194,6 @@ _HEADLINE = (
 
 
 def _interval(figure: "Figure | Gap", scale: int = 100) -> str:
-    if figure.value is None:
-        return "–"
-    value, low, high = (float(end or 0) * scale for end in (figure.value, figure.low, figure.high))
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]" if scale == 100 else f"{value:.4f} [{low:.4f}, {high:.4f}]"
+    from mien.pages.format import interval
+
+    return interval(figure.model_dump(), scale=scale, digits=2 if scale == 100 else 4)

@@ -72,8 +72,8 @@ class RunPredictor:
     """A run directory's best weights, in torch in single precision. device: "cpu", "gpu" or "auto"."""
 
     def __init__(self, run: str | Path, *, device: str = "cpu") -> None:
+        from mien.training.device import choose_device
         from mien.training.networks import load_network
-        from mien.training.run import choose_device
 
         self.device = choose_device(device)
         self.path = Path(run)

@@ -16,6 +16,7 @@ from mien.data.store import Store
 from mien.errors import MienError
 from mien.evaluation.analysis.features import features
 from mien.evaluation.analysis.features import headline as features_headline
+from mien.evaluation.analysis.inputs import Settings
 from mien.evaluation.analysis.landscape import headline as landscape_headline
 from mien.evaluation.analysis.landscape import landscape
 from mien.evaluation.analysis.masks import headline as masks_headline
@@ -92,9 +93,10 @@ def analyse(
             if report is None:
                 say(f"analysing {wanted.kind}: {', '.join(run.name for run in runs)}")
                 command = f"mien analyse {wanted.kind} {' '.join(map(str, runs))} --data {store.path} --split {split}"
-                report = wanted.run(
-                    [str(run) for run in runs], store, split, out, device=device, command=command, **options
-                )
+                limit, own = options["limit"], {key: value for key, value in options.items() if key != "limit"}
+                models = [str(run) for run in runs]
+                settings = Settings(models, store, split, out, limit=limit, device=device, command=command)
+                report = wanted.run(settings, **own)
                 write_text(out / "made-of.txt", mark + "\n")
         except MienError as error:
             failed[wanted.kind] = str(error)

@@ -23,8 +23,8 @@ from mien.reproduce.page import read_if_there, render
 from mien.reproduce.papers import Study, study
 from mien.reproduce.plan import PRESETS, Preset, find_splits
 from mien.reproduce.table import tabulate, write_table
+from mien.training.device import choose_device
 from mien.training.recipe import parse_overrides, parse_value
-from mien.training.run import choose_device
 
 
 def reproduce(

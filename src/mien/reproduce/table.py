@@ -11,6 +11,7 @@ from mien.evaluation import grid
 from mien.evaluation.comparisons import score_arms
 from mien.evaluation.predictions import Predictions
 from mien.models import registry
+from mien.pages import format
 from mien.preprocess import Preprocess
 from mien.reproduce.execute import Outcome
 from mien.reproduce.papers import Study
@@ -184,9 +185,11 @@ def cells(table: Mapping[str, Any], scores: Mapping[str, Any]) -> list[list[str]
         line = [row["title"]]
         for name in columns:
             line += [_percent(row["published"].get(name))] if name in printed else []
-            line.append(per_cent(ours[name]))
+            line.append(format.mean_over_seeds(ours[name]))
         gaps = [name for name in columns if name in ("accuracy", "weighted_f1")]
-        body.append(line + [points(ours["difference"][name]) if "difference" in ours else "–" for name in gaps])
+        for name in gaps:
+            line.append(format.points(ours["difference"][name], bounds=1, minus="-") if "difference" in ours else "–")
+        body.append(line)
     return [head, *body]
 
 
@@ -244,14 +247,3 @@ def _csv(table: Mapping[str, Any]) -> str:
                     rows.append([arm, reading, part, ours["n"], name, published[arm].get(name)])
                     rows[-1] += [*(one[end] for end in ends), one["sd"], *(gap.get(end) for end in ends)]
     return grid.comma_separated(rows)
-
-
-def per_cent(figure: Mapping[str, Any]) -> str:
-    """ "71.55 [70.1, 73.0] ± 0.3", in per cent."""
-    sd = "" if figure["sd"] is None else f" ± {100 * figure['sd']:.1f}"
-    return f"{100 * figure['value']:.2f} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]{sd}"
-
-
-def points(figure: Mapping[str, Any]) -> str:
-    """ "+1.20 [+0.1, +2.3]", in points."""
-    return f"{100 * figure['value']:+.2f} [{100 * figure['low']:+.1f}, {100 * figure['high']:+.1f}]"

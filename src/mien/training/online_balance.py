@@ -1,4 +1,4 @@
-"""Balance while training, without a written copy: which rows an epoch shows (``data.balance: online`` of a recipe).
+"""Class balance during training: which rows an epoch shows (``data.balance: online`` of a recipe).
 
 The store stays as it is; each epoch shows every class equally often and the loader's augmentation varies what is shown
 again. What ``plan_balance`` never varies is never drawn here either: a picture of Training that is the same, or nearly,

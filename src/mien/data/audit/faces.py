@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.audit.index import Picture, Progress
-from mien.faces.detector import Detection
+from mien.faces.base import Detection
 
 Uint8 = NDArray[np.uint8]
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.build.settings import TRAINING, Copies, SplitSettings
-from mien.data.build.stratify import apportion, share_out, take_balanced
+from mien.data.build.stratify import apportion, distribute, take_balanced
 from mien.data.near_duplicates import first_equal, join_groups
 from mien.errors import DataError
 from mien.labels import EIGHT
@@ -290,7 +290,7 @@ class _Planner:
             quotas[s] = np.maximum(quotas[s], (total > 0) & ~covered[s] & (left.sum(0) > quotas.sum(0)))
         quotas[0] = left.sum(0) - quotas.sum(0)
         self._check_units(left, covered, names)
-        place = share_out(left, key[available], quotas, covered | (left.sum(0) == 0))
+        place = distribute(left, key[available], quotas, covered | (left.sum(0) == 0))
         if len(place) and place.min() < 0:
             raise DataError(
                 f"expected a unit of every class for each of {', '.join(names)}, found no way without dividing one",

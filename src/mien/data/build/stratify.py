@@ -52,7 +52,7 @@ def take_balanced(counts: Ints, key: Keys, available: Bools, wanted: Ints, reser
     return taken
 
 
-def share_out(counts: Ints, key: Keys, quotas: Ints, covered: Bools) -> Ints:
+def distribute(counts: Ints, key: Keys, quotas: Ints, covered: Bools) -> Ints:
     """int64 U: the split of each unit, 0 … S−1, so that split s has about ``quotas[s, k]`` images of class k.
 
     quotas: int64 S×K, whose sum over s is the number of images of class k; single images meet them exactly. covered:
