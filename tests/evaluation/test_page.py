@@ -146,7 +146,7 @@ def test_a_blind_report_says_so_and_shows_no_figure(make_model, tmp_path: Path) 
     report = model_report(load_predictor(str(make_model())), Store.open(tmp_path / "store"), "test", tmp_path)
     found = Page((tmp_path / "report.html").read_text("utf-8"))
     assert report["figures"] is None
-    assert "predicted blind" in found.words()
+    assert "labels of this split are held out" in found.words()
     assert found.images() == []
     assert "accuracy" not in found.words()
     assert any("held back" in line for line in report["not_measured"])

@@ -26,7 +26,7 @@ _PARTIAL = (ImageError, ExportError)  # an input failed; any other MienError mea
 
 
 class _Group(TyperGroup):
-    """Runs a command and turns whatever it raises into one line on stderr and an exit status."""
+    """Runs a command and turns any exception into one line on stderr and an exit status."""
 
     def main(
         self,
