@@ -83,7 +83,7 @@ def test_it_says_what_the_report_says(whole) -> None:  # type: ignore[no-untyped
         assert line in words
     assert report["model"]["sha256"] in words
     assert "apparent expression" in words
-    assert "No gap: it takes two groups" in words  # by source, of which there is one
+    assert "No gap: that needs two groups" in words  # by source, of which there is one
 
 
 def test_the_check_of_figures_can_fail(whole) -> None:  # type: ignore[no-untyped-def]
