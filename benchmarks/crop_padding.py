@@ -1,4 +1,4 @@
-"""Measures what is best done with a face crop that is not square: squash it, cut it, or pad it, and with what.
+"""Compares ways to make a face crop square: squash, cut, or pad (and with what).
 
     python benchmarks/crop_padding.py --faces ../shared/data/faces/lfw_expressions.parquet
 

@@ -1,4 +1,4 @@
-"""Trains a list of recipes within a time, on whatever device there is; called again, it goes on where it stopped.
+"""Trains a list of recipes within a time limit, on the available device; called again, it resumes.
 
     python scripts/campaign.py JOBS.yaml --data STORE --minutes N [--jobs N] [-o OUT] [--device auto|cpu|gpu]
                                [--split NAME] [--records DIR] [--limit-mb N]
@@ -189,7 +189,7 @@ class Campaign:
             words += ["--set", f"{key}={value}"]
         state = self._finish(words, name, until=self.end - self.options.beside)
         done = len(seconds_of_epochs(run))
-        return f"stopped after {done} of {epochs} epochs: call again to go on" if state == "stopped" else state
+        return f"stopped after {done} of {epochs} epochs: call again to resume" if state == "stopped" else state
 
     def _finish(self, words: list[str], name: str, *, until: float) -> str:
         """Run a command, its talk in NAME.log, and end it at ``until`` by the clock, or where the campaign is ended."""
@@ -267,7 +267,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--split", default="public_test", help="to evaluate on; default %(default)s")
     parser.add_argument("--records", type=Path, metavar="DIR")
     parser.add_argument("--limit-mb", type=float, help="of DIR")
-    parser.add_argument("--least", type=int, default=3, help="epochs that are worth training; default %(default)s")
+    parser.add_argument("--least", type=int, default=3, help="minimum number of epochs of a run; default %(default)s")
     parser.add_argument("--beside", type=float, default=60.0, help="seconds to start and record; default %(default)s")
     parser.add_argument("--save-seconds", type=float, default=20.0, help="as of mien train; default %(default)s")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""A finished run as it is kept: whatever a figure could be asked about, nothing bulky.
+"""The record of a finished run: everything behind its figures, without large files.
 
     python scripts/record.py RUN NAME [--data STORE] [--to DIR] [--split NAME] [--no-tta] [--no-blind] [--onnx]
     python scripts/record.py RUN NAME --only training     recipe, meta, log and curves alone

@@ -1,4 +1,4 @@
-"""Does every shipped recipe go all the way here? Reduced, in minutes: trained, evaluated, exported, read back.
+"""Smoke test of every shipped recipe, reduced, in minutes: train, evaluate, export, read.
 
     python scripts/smoke.py [--data stores/fer2013] [--out results/smoke.json] [--only NAME …]
 

@@ -27,9 +27,12 @@ def analyse(
     points: Annotated[
         int | None, typer.Option("--points", min=3, help="landscape: points along a direction (odd; 21).")
     ] = None,
-    span: Annotated[float | None, typer.Option("--span", help="landscape: length of a direction to each side (1.0).")] = None,
+    span: Annotated[
+        float | None, typer.Option("--span", help="landscape: length of a direction to each side (1.0).")
+    ] = None,
     examples: Annotated[
-        int | None, typer.Option("--examples", min=1, help="attention: images per class (4); errors: images on the sheet (40).")
+        int | None,
+        typer.Option("--examples", min=1, help="attention: images per class (4); errors: images on the sheet (40)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:

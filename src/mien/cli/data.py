@@ -16,23 +16,21 @@ from mien.errors import DataError, RecipeError, UsageError
 if TYPE_CHECKING:
     from mien.data.build.recipe import BuildRecipe
 
-data = typer.Typer(
-    name="data", no_args_is_help=True, help="Build a store from public data sets, and inspect it."
-)
+data = typer.Typer(name="data", no_args_is_help=True, help="Build a store from public data sets, and inspect it.")
 
 RecipeArgument = Annotated[
     str | None, typer.Argument(metavar="RECIPE", help="A build recipe: a YAML file, or the name of a shipped one.")
 ]
 SourceOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--source", metavar="NAME=PATH", help="A data set as downloaded, e.g. fer2013=DIR. May repeat."
-    ),
+    typer.Option("--source", metavar="NAME=PATH", help="A data set as downloaded, e.g. fer2013=DIR. May repeat."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="STORE", help="The directory to write.")]
 SizeOption = Annotated[
     str | None,
-    typer.Option(metavar="N|auto|keep", help="Side in pixels; auto: the largest common side of the sources, up to 224."),
+    typer.Option(
+        metavar="N|auto|keep", help="Side in pixels; auto: the largest common side of the sources, up to 224."
+    ),
 ]
 ColorOption = Annotated[str | None, typer.Option(metavar="grey|rgb|auto|keep", help="Colour of every picture.")]
 LabelsOption = Annotated[
@@ -65,8 +63,8 @@ def build(
 ) -> None:
     """Turn data sets into one store of Parquet shards.
 
-    The layout of each is detected. A recipe can also set splits, balance and a mapping of labels. After an interruption,
-    the same command resumes the build. pandas, DuckDB and `datasets.load_dataset` can read the store.
+    The layout of each is detected. A recipe can also set splits, balance and a mapping of labels.
+    After an interruption, the same command resumes the build. pandas, DuckDB and `datasets.load_dataset` can read the store.
 
     Example: mien data build --source fer2013=data/fer2013 -o stores/fer2013
     """

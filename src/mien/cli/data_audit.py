@@ -22,7 +22,9 @@ def audit(
     tolerance: Annotated[
         float, typer.Option(metavar="D", help="Largest mean difference, of 255, between images that count as equal.")
     ] = 1.0,
-    faces: Annotated[bool, typer.Option("--faces", help="Also run the face detector on every image: takes minutes.")] = False,
+    faces: Annotated[
+        bool, typer.Option("--faces", help="Also run the face detector on every image: takes minutes.")
+    ] = False,
     examples: Annotated[int, typer.Option(min=1, metavar="N", help="Images shown for each finding.")] = 48,
 ) -> None:
     """Find what is wrong with a store: copies across splits, contradicting labels, blank pictures, imbalance.

@@ -61,7 +61,7 @@ def evaluate(
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:
-    """Evaluate a model, with 95 % confidence intervals, on all images and on those without a near-duplicate in Training.
+    """Evaluate a model, with 95 % confidence intervals, on all images and on those with no near-duplicate in Training.
 
     DIR gets report.html (one file, opens offline), report.json, predictions.parquet, predictions.csv and the figures as
     PNG and SVG. If the labels of the split are held out, it is predicted but not scored.

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar where that is a terminal, a line now and then where it is a log.
+"""Progress on stderr: a bar on a terminal, an occasional line in a log.
 
 rich is imported only for the bar (40 ms).
 """

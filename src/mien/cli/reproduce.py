@@ -1,4 +1,4 @@
-"""``mien reproduce``: a paper's table from one command: every arm trained, chosen, scored, drawn."""
+"""``mien reproduce``: a paper's table from one command: every arm is trained, selected, scored and plotted."""
 
 import sys
 from pathlib import Path
@@ -11,9 +11,7 @@ def reproduce(
     paper: Annotated[str, typer.Argument(metavar="PAPER", help="paper-a or paper-b.")],
     data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store from [bold]mien data build[/bold].")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The directory for runs, table and figures.")],
-    preset: Annotated[
-        str, typer.Option("--preset", help="smoke: minutes on two cores. full: for a GPU.")
-    ] = "smoke",
+    preset: Annotated[str, typer.Option("--preset", help="smoke: minutes on two cores. full: for a GPU.")] = "smoke",
     recipes: Annotated[
         str | None,
         typer.Option("--recipes", help="Which recipes, instead of the preset's: paper or scratch."),

@@ -22,7 +22,9 @@ def train(
             "--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. optimizer.lr=0.05. May repeat."
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume RUN; the result equals that of an uninterrupted run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume RUN; the result equals that of an uninterrupted run.")
+    ] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
     devices: Annotated[int, typer.Option("--devices", min=1, help="Processes (GPUs) that split each batch.")] = 1,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of torch.")] = None,

@@ -1,4 +1,4 @@
-"""The store: what every data set becomes before a network sees it.
+"""The store: the common format of all data sets, from which networks are trained and evaluated.
 
 A directory of Parquet shards, ``data/<split>-00000-of-00001.parquet``, which pandas, DuckDB and
 ``datasets.load_dataset(directory)`` open without our code, beside a ``summary.json`` (sources, counts, drops,

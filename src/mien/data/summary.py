@@ -1,4 +1,4 @@
-"""What ``summary.json`` of a store holds, as types: sources and what came of them, drops, options, versions, licences.
+"""What ``summary.json`` of a store holds, as types: sources and their counts, drops, options, versions, licences.
 
 For ``mien data stats``, the card, and whoever asks in a year. Nothing in it depends on the clock or the machine, so
 that the same build gives the same bytes. The same as a JSON schema: ``docs/schemas/summary.json``.

@@ -185,7 +185,7 @@ def _score_and_write(
     _clear(out)
     found.write(out)
     scorable = protocol.scorable(found.truth, found.labels, split=split.name)
-    scored, sections = None, dict[str, Any](figures=None)  # labels held back: predicted blind
+    scored, sections = None, dict[str, Any](figures=None)  # labels held out: predicted, not scored
     if scorable is not None:
         scored = found.subset(scorable)
         unknown = int((split.labels < 0).sum())
@@ -270,7 +270,7 @@ def _origin() -> dict[str, Any]:
 
 
 def _cpu() -> str | None:
-    """The processor's name, where the system tells it."""
+    """The processor's name, if the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

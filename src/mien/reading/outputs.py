@@ -1,4 +1,4 @@
-"""Readings → JSON Lines, CSV or Parquet, on stdout or in a file that appears whole or not at all.
+"""Readings → JSON Lines, CSV or Parquet, on stdout or in a file that is written atomically.
 
 All three are made from ``to_dict`` and ``to_rows`` of the results, so that they cannot disagree. JSON Lines and CSV
 stream, a line at a time. A file name that is no UTF-8 is written with escapes (``\\udcff``), which JSON readers turn

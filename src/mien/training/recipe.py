@@ -1,4 +1,4 @@
-"""A recipe: everything that defines a training run, typed; a wrong key or value is named, with what was expected.
+"""A recipe: everything that defines a training run, typed; errors name the wrong key or value and what was expected.
 
 Recipes are YAML documents in ``recipes/``, save ``recipes/data/``, where those of builds are. ``--set a.b=value``
 changes one key; the recipe as it was used is written into the run directory.
@@ -293,7 +293,7 @@ def load_recipe(path: str | Path, *, overrides: Mapping[str, str] | None = None)
 
 
 def parse_recipe(raw: Mapping[str, Any], *, origin: str) -> Recipe:
-    """Validate a mapping. Raises RecipeError that names each wrong key, what was expected and what came."""
+    """Validate a mapping. Raises RecipeError that names each wrong key, what was expected and what was given."""
     return parse(Recipe, raw, origin=origin)
 
 

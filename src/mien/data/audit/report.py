@@ -1,4 +1,4 @@
-"""What an audit leaves in the directory that was asked for.
+"""The files that an audit writes to its output directory.
 
     audit.json       every figure: the truth
     audit.html       the same for people, in one file

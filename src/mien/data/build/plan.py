@@ -1,4 +1,4 @@
-"""Phase two of a build: what becomes of every picture, decided on the index in memory.
+"""Phase two of a build: where every picture goes, decided from the index in memory.
 
 Joins the pure functions of ``splits.py`` and ``balance.py`` to a build: looks for near-duplicates where the plan needs
 them, and finds the rows to be varied in their parts. Where every picture has an official split and nothing is asked

@@ -1,4 +1,4 @@
-"""Is what a source gave believable as a whole? A build asks, because a fault of a table shows in none of its rows.
+"""Checks a source as a whole: some faults of a table do not show in any single row.
 
 - *Votes of other pictures.* FER+'s votes are joined by the number of the row, so a table that was shuffled, sorted or
   shifted gets votes of other pictures, and every row looks sound. But the voters' first choice is FER2013's label far

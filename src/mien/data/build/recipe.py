@@ -1,4 +1,4 @@
-"""A build recipe: which data sets, brought to what, split and balanced how; one YAML document that makes one store.
+"""A build recipe: one YAML document with the sources, format, splits and balance of a store.
 
     mien data build hybrid.yaml -o stores/hybrid
 

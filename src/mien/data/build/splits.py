@@ -1,4 +1,4 @@
-"""Which image goes to which split, decided on an index of labels and names: no pixel is looked at.
+"""Which image goes to which split, decided from an index of labels and names, without pixels.
 
 The order is dedupe, split, then augment (``balance.py``), so that nothing that is made from a Training image can stand
 on the other side of a boundary.
