@@ -3,7 +3,7 @@
     python benchmarks/crop_padding.py --faces ../shared/data/faces/lfw_expressions.parquet
 
 Two minutes on two cores. Faces of LFW are pasted on scikit-image's sample pictures; the detector finds them there,
-and the photo's own prediction (turned, cropped as in training) is held against that of ``Reader.classify`` for the same
+and the photo's own prediction (turned, cropped as in training) is compared to ``Reader.classify`` for the same
 face cut out as the detector's box stands, about 0.8 times as wide as tall. ``same``: proportion of equal predictions.
 ``TV``: mean total variation between both probabilities.
 """

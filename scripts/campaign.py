@@ -18,7 +18,7 @@ JOBS.yaml is a list. A job says what ``mien train`` is to be told:
       seconds_per_epoch: 3.5        # where it is known; else two epochs of each job are trained to measure it
 
 All groups are cut by one factor until everything, evaluation included, ends in time; where not even --least epochs fit,
-the last groups are left out. What has not ended by then is stopped; the same call goes on with it, with the same number
+the last groups are left out. What has not ended by then is stopped; the same call resumes it, with the same number
 of epochs. OUT/NAME.log is what a job said, OUT/pace/NAME its measurement (remove it to measure anew), OUT/records/NAME
 its record (scripts/record.py) with the network in half precision. DIR gets a copy of the records, and of the models as
 many as the limit has room for, in the list's order. Exit status 1 where a job was not finished.
@@ -192,7 +192,7 @@ class Campaign:
         return f"stopped after {done} of {epochs} epochs: call again to resume" if state == "stopped" else state
 
     def _finish(self, words: list[str], name: str, *, until: float) -> str:
-        """Run a command, its talk in NAME.log, and end it at ``until`` by the clock, or where the campaign is ended."""
+        """Run a command, its output in NAME.log, and end it at the time ``until``, or with the campaign."""
         if time.time() >= until or self.stopped.is_set():
             return "stopped"
         paths = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -1,4 +1,4 @@
-"""``scripts/campaign.py``: epochs are cut to fit a time, jobs are gone on with, and what does not work is one line."""
+"""``scripts/campaign.py``: epochs are cut to fit a time limit, jobs are resumed, and failures are one line."""
 
 import csv
 import importlib

@@ -1,4 +1,4 @@
-"""Builds that are interrupted, at any moment and by anything, go on: the same bytes, nothing doubled, lost or left."""
+"""Builds that are interrupted at any moment resume: the same bytes, nothing doubled, lost or left."""
 
 import os
 import signal

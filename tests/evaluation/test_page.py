@@ -1,4 +1,4 @@
-"""report.html: one file, no request to anywhere, the report's own figures, nothing executed that a name smuggles in."""
+"""report.html: one file, no request to anywhere, the report's own figures, nothing in a name is executed."""
 
 import base64
 import re

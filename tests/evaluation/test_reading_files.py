@@ -1,4 +1,4 @@
-"""Predictions of other tools: every form they come in, what is forgiven, what is refused and how it is said."""
+"""Predictions of other tools: all accepted forms, what is tolerated, what is refused, and the messages."""
 
 import csv
 import subprocess

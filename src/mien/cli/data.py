@@ -64,7 +64,8 @@ def build(
     """Turn data sets into one store of Parquet shards.
 
     The layout of each is detected. A recipe can also set splits, balance and a mapping of labels.
-    After an interruption, the same command resumes the build. pandas, DuckDB and `datasets.load_dataset` can read the store.
+    After an interruption, the same command resumes the build.
+    pandas, DuckDB and `datasets.load_dataset` can read the store.
 
     Example: mien data build --source fer2013=data/fer2013 -o stores/fer2013
     """

@@ -40,7 +40,7 @@ FORMAT = 1
 SUMMARY = "summary.json"
 #: Stands for the label in counts where a source holds it back.
 UNLABELLED = "unlabelled"
-#: Splits whose images a network may have learned by heart; ``near_duplicate`` refers to them.
+#: Splits whose images a network may have memorised; ``near_duplicate`` refers to them.
 TRAINING_SPLITS = ("training", "train")
 _AGAIN = "build it again"
 _BATCH = 1024  # rows that are read at a time
@@ -193,7 +193,7 @@ class Store:
 
 
 def is_store(path: Path) -> bool:
-    """Whether a store of ours, of whatever version, lies there."""
+    """Whether there is a store, of any version."""
     try:
         return "mien_store" in json.loads((path / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):

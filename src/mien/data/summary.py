@@ -21,7 +21,7 @@ Counts = dict[str, int]
 class SplitSummary(Section):
     """One split. near_duplicates_in_training: null for Training itself, and where there is none.
 
-    image_sizes: "48×48 grey" → images. content_sha256: of pixels, labels and votes, whatever file they are in.
+    image_sizes: "48×48 grey" → images. content_sha256: of pixels, labels and votes, independent of the file.
     """
 
     rows: int

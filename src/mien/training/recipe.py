@@ -145,7 +145,7 @@ class ScheduleSection(Section):
     """How the learning rate moves.
 
     cosine, linear, constant: linear warm-up over a proportion of the run, then down to ``final`` × lr, step by step.
-    step: × ``factor`` every ``every`` epochs (after a warm-up, if wished). plateau: × ``factor`` whenever the validated
+    step: × ``factor`` every ``every`` epochs (after an optional warm-up). plateau: × ``factor`` whenever the validated
     figure has not improved for ``patience`` epochs, never below ``floor``; it has no warm-up.
     """
 
@@ -209,7 +209,7 @@ class Recipe(Section):
     needs: the runs that ``model.init`` and ``distill.runs`` name, each with the recipe that trains it: the error for a
     missing one then says the command. It documents the recipe and is no part of the run.
     task: "expression"; "masked_image": pretraining without labels; or "orientation": which way up a face is
-    (``training/orientation.py``). batch_size: images of one step, whatever the number of processes. accumulate: in how
+    (``training/orientation.py``). batch_size: images of one step, over all processes. accumulate: in how
     many parts each process computes them. early_stop: end after that many epochs without a better validated figure.
     precision: of training steps, validation is always in fp32; "auto": whichever the machine that begins the run
     computes faster (``training/precision.py``).

@@ -128,7 +128,7 @@ class Ingested:
 def ingest(
     sources: Sequence[Source], standard: Standard, workers: Workers, part_path: PartPath, progress: Progress
 ) -> Ingested:
-    """Every source brought to the standard, as parts in the order of the streams. standard: settled.
+    """Every source, normalised, as parts in the order of the streams. standard: settled.
 
     Raises DataError where a source is broken, OSError where a part cannot be written.
     """

@@ -2,7 +2,7 @@
 
 Sources say where pictures lie; here they become what a network is shown, with the reader's own code: the decoder of
 ``mien.imaging``, the detector and ``align_crop`` of ``mien.faces``, and ``Preprocess`` for size and colour. So a
-network that is trained on a store meets the same framing when it reads. A picture that cannot be brought to the
+network that is trained on a store gets the same framing when it reads. A picture that cannot be brought to the
 standard is a :class:`~mien.data.sources.Drop` under a fixed reason (below, or in ``sources/reasons.py``), no error.
 
 Pure functions of a sample and the settings: ``ingest.py`` runs them in worker processes.
@@ -49,7 +49,7 @@ MIN_OVERLAP = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Standard:
-    """What every picture is brought to.
+    """The format to which every picture is normalised.
 
     size: side in pixels; "keep" leaves each crop as it is; "auto" is decided by ``infer_defaults`` before a build.
     color: "grey", "rgb", "keep" (grey where a picture has no colour), or "auto". labels: "seven", "eight", or "auto":

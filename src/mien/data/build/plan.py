@@ -66,7 +66,7 @@ def leaks(facts: Facts, split: Sequence[str]) -> NDArray[np.int8]:
     """int8 N: whether Training holds a near-duplicate of a row outside of it, 0 or 1; −1 where that is not known.
 
     Not known: Training itself, dropped rows, and everything in a store without Training. Compared with the
-    originals: whatever is generated comes from them.
+    originals: the images from which others are generated.
     """
     known = np.array([bool(name) for name in split], bool)
     training = np.array([name in TRAINING_SPLITS for name in split], bool)

@@ -83,7 +83,7 @@ class VariationSection(Section):
 
 
 class BalanceSection(Section):
-    """Training is brought to ``target`` images a class by variations of its own.
+    """Training is oversampled to ``target`` images per class by augmented copies of its own.
 
     target: "largest": as many as the largest class has; a number for all classes, or numbers for some.
     """

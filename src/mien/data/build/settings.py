@@ -100,7 +100,7 @@ class Variation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceSettings:
-    """Training is brought to ``target`` images a class by variations of its originals; see ``balance.plan_balance``."""
+    """Training is oversampled to ``target`` images per class by augmented copies; see ``balance.plan_balance``."""
 
     target: int | Mapping[str, int] | None = None
     variation: Variation = field(default_factory=Variation)

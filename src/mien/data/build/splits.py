@@ -104,7 +104,7 @@ def plan_splits(index: Index, settings: SplitSettings | None = None) -> SplitPla
 
 
 class _Planner:
-    """The steps of a plan, on rows sorted by (source, path): whatever order they came in, the result is the same."""
+    """The steps of a plan, on rows sorted by (source, path): the result does not depend on their order."""
 
     def __init__(self, index: Index, settings: SplitSettings) -> None:
         self.settings = settings
