@@ -59,7 +59,7 @@ from mien.training.recipe import differences, load_recipe  # noqa: E402
 TRAIN = [sys.executable, "-m", "mien.cli.app", "train"]
 RECORD = [sys.executable, str(ROOT / "scripts" / "record.py")]
 #: Of the time, what is left unplanned: epochs are not all alike. Seconds that a process has to leave after SIGTERM.
-SLACK, LEAVING = 0.08, 20.0
+SLACK, LEAVING = 0.05, 20.0
 
 
 class Campaign:
@@ -143,7 +143,11 @@ class Campaign:
         first, *others = self._pace(name) or [0.0]
         epoch = statistics.median(others or [first])
         done = self.recipes[name].epochs if finished(self.out / name) else len(seconds_of_epochs(self.out / name))
-        beside = 0.0 if self._recorded(name) else self.options.beside + max(0.0, first - epoch)  # the first compiles
+        beside = (
+            0.0
+            if self._recorded(name) or finished(self.out / name) and self.options.train_only
+            else self.options.beside + max(0.0, first - epoch)
+        )  # the first compiles
         return Cost(self.jobs[name].group, self.recipes[name].epochs, epoch, beside, self.needs[name], done)
 
     def _side_by_side(self, names: list[str], work: Callable[[str], str], before: Mapping[str, str]) -> dict[str, str]:
@@ -167,7 +171,7 @@ class Campaign:
             state = self._train(name, epochs=self.epochs[self.jobs[name].group])
             if state != "done":
                 return state
-        if not self._recorded(name):
+        if not self._recorded(name) and not self.options.train_only:
             words = [*RECORD, str(run), name, "--to", str(self.out / "records"), "--data", str(self.options.data)]
             words += ["--split", self.options.split, "--device", self.options.device, "--no-tta", "--no-blind"]
             words += ["--onnx"] if self.recipes[name].task == "expression" else ["--only", "training"]
@@ -267,6 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--split", default="public_test", help="to evaluate on; default %(default)s")
     parser.add_argument("--records", type=Path, metavar="DIR")
     parser.add_argument("--limit-mb", type=float, help="of DIR")
+    parser.add_argument("--train-only", action="store_true", help="no records; make them later with scripts/record.py")
     parser.add_argument("--least", type=int, default=3, help="minimum number of epochs of a run; default %(default)s")
     parser.add_argument("--beside", type=float, default=60.0, help="seconds to start and record; default %(default)s")
     parser.add_argument("--save-seconds", type=float, default=20.0, help="as of mien train; default %(default)s")

@@ -17,6 +17,7 @@ and, only in stores where some image has them:
 
     valence, arousal  float in -1…1, or null
     landmarks       x, y, x, y, … in pixels of the image, or null
+    soft_label      probabilities of the expressions by code, of an image whose label is only a hint (label: null)
     generated_from  the original's name within its source, for an image that was generated from it; null for an original
 """
 
@@ -55,6 +56,7 @@ class Split:
     back. votes: float32 N×10 FER+ counts, rows of NaN where there are none. leak: bool N, True where Training holds a
     near-duplicate; None where that is not known: in the training split itself, and in a store without one.
     valence_arousal: float32 N×2 in -1…1, NaN where an image has none; None where the store has none at all.
+    soft_labels: float32 N×K probabilities by code, likewise.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Split:
     votes: NDArray[np.float32]
     leak: NDArray[np.bool_] | None
     valence_arousal: NDArray[np.float32] | None = None
+    soft_labels: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -78,6 +81,7 @@ class Split:
             votes=self.votes[chosen],
             leak=None if self.leak is None else self.leak[chosen],
             valence_arousal=None if self.valence_arousal is None else self.valence_arousal[chosen],
+            soft_labels=None if self.soft_labels is None else self.soft_labels[chosen],
         )
 
     def labelled(self) -> "Split":
@@ -159,20 +163,24 @@ class Store:
         votes: list[NDArray[np.float32]] = []
         leak: list[NDArray[np.bool_]] = []
         affect: list[NDArray[np.float32]] = []
+        soft: list[NDArray[np.float32]] = []
         known = True
-        for batch in self._batches(split, ["image", "label_code", "votes", "near_duplicate", "valence", "arousal"]):
+        columns = ["image", "label_code", "votes", "near_duplicate", "valence", "arousal", "soft_label"]
+        for batch in self._batches(split, columns):
             image = batch.column("image")
             names = image.field("path").to_pylist()
             pictures.add(names, image.field("bytes").to_pylist())
             paths += names
             labels.append(batch.column("label_code").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
-            votes.append(_votes(batch.column("votes")))
+            votes.append(_lists(batch.column("votes"), 10))
             near = batch.column("near_duplicate")
             known = known and near.null_count == 0
             leak.append(near.fill_null(False).to_numpy(zero_copy_only=False))
             if {"valence", "arousal"} <= set(batch.schema.names):
                 pair = [batch.column(name).to_numpy(zero_copy_only=False) for name in ("valence", "arousal")]
                 affect.append(np.stack(pair, 1).astype(np.float32))  # null → NaN
+            if "soft_label" in batch.schema.names:
+                soft.append(_lists(batch.column("soft_label"), len(self.labels)))
         if not paths:
             raise DataError(f"expected images in split {split!r} of {self.path}, got none")
         return Split(
@@ -183,6 +191,7 @@ class Store:
             votes=np.concatenate(votes),
             leak=np.concatenate(leak) if known else None,
             valence_arousal=np.concatenate(affect) if affect else None,
+            soft_labels=np.concatenate(soft) if soft else None,
         )
 
     def _batches(self, split: str, columns: list[str]) -> Iterator[Any]:
@@ -248,12 +257,12 @@ class _Pictures:
             ) from error
 
 
-def _votes(column: Any) -> NDArray[np.float32]:
-    """A list column → float32 N×10, rows of NaN for null."""
-    votes = np.full((len(column), 10), np.nan, np.float32)
+def _lists(column: Any, width: int) -> NDArray[np.float32]:
+    """A column of lists of that length → float32 N×width, rows of NaN for null."""
+    numbers = np.full((len(column), width), np.nan, np.float32)
     present = column.is_valid().to_numpy(zero_copy_only=False)
-    votes[present] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, 10)
-    return votes
+    numbers[present] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+    return numbers
 
 
 def _found(path: Path) -> str:

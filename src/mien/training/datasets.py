@@ -37,7 +37,9 @@ class RunData:
 def read_data(recipe: Recipe, store: Store, preprocess: Preprocess, *, classes: int) -> RunData:
     """The recipe's splits. Raises DataError where they do not serve to learn from."""
     read = (store.read(name).limited(recipe.data.limit) for name in (recipe.data.train, recipe.data.validation))
-    (train, missing), (validation, missing_too) = (rows_to_learn_from(split, recipe) for split in read)
+    (train, missing), (validation, missing_too) = (
+        rows_to_learn_from(split, recipe, hints=hints) for split, hints in zip(read, (True, False), strict=True)
+    )
     order = balanced_order(store, train, seed=recipe.seed) if recipe.data.balance == "online" else None
     return RunData(
         crop_dataset(train, recipe, preprocess, train=True, classes=classes),
@@ -76,6 +78,7 @@ def crop_dataset(
         classes=classes,
         smoothing=recipe.targets.smoothing,
         votes_weight=recipe.targets.votes,
+        hints=split.soft_labels,
     )
     return CropDataset(images, targets, labels, affect)
 

@@ -6,6 +6,7 @@ wrong question. We ask instead what the votes say *about FER2013's label*: a mul
 fitted on the training split, and mix it with the label itself.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,20 +59,33 @@ def votes_that_are_there(recipe: Recipe, store: Store) -> tuple[Recipe, list[str
     return recipe.model_copy(update={"targets": targets}), [note]
 
 
-def rows_to_learn_from(split: Split, recipe: Recipe) -> tuple[Split, list[str]]:
-    """A split without the rows that have no label, where others have one (a gap in a table); and notes of it."""
+def rows_to_learn_from(split: Split, recipe: Recipe, *, hints: bool = False) -> tuple[Split, list[str]]:
+    """A split without the rows that have no label, where others have one (a gap in a table); and notes of it.
+
+    hints: take rows of which a soft label is known as well; their label is its likeliest expression.
+    """
+    if hints and split.soft_labels is not None and recipe.task == "expression":
+        likeliest = np.where(np.isnan(split.soft_labels).any(1), -1, split.soft_labels.argmax(1))
+        split = replace(split, labels=np.where(split.labels < 0, likeliest, split.labels))
     found = split.labelled() if recipe.task == "expression" else split
     lost = len(split) - len(found)
     return found, [f"{lost:,} of {len(split):,} images of {split.name} have no label and are left out"] if lost else []
 
 
 def soft_targets(
-    labels: NDArray[np.int64], votes: Float32 | None, *, classes: int, smoothing: float, votes_weight: float
+    labels: NDArray[np.int64],
+    votes: Float32 | None,
+    *,
+    classes: int,
+    smoothing: float,
+    votes_weight: float,
+    hints: Float32 | None = None,
 ) -> Float32:
     """float32 N×classes, rows sum to 1.
 
     votes: float32 N×10 counts, NaN rows where an image has none (its label then stands alone).
-    smoothing: proportion that is spread evenly over the classes.
+    smoothing: proportion that is spread evenly over the classes. hints: float32 N×classes soft labels, NaN rows where
+    an image has none; they stand in for its label and votes.
     """
     targets = one_hot(labels, classes)
     if votes_weight > 0:
@@ -82,6 +96,9 @@ def soft_targets(
         known = ~np.isnan(votes).any(axis=1)
         posterior = label_given_votes(labels[known], votes[known], classes=classes)
         targets[known] = (1 - votes_weight) * targets[known] + votes_weight * posterior
+    if hints is not None:
+        given = ~np.isnan(hints).any(axis=1)
+        targets[given] = hints[given]
     return (1 - smoothing) * targets + np.float32(smoothing / classes)
 
 

@@ -239,7 +239,7 @@ def _varied(original: Row, want: Wanted, split: str, strength: Variation) -> Ite
         yield (
             Sample(
                 name, pixels, sample.label, split, votes=sample.votes, group=sample.group, valence=sample.valence,
-                arousal=sample.arousal,
+                arousal=sample.arousal, soft_label=sample.soft_label,
             ),
             sample.path,
         )  # fmt: skip

@@ -20,7 +20,7 @@ from PIL import Image
 from mien import labels as label_set
 from mien.data.near_duplicates import BLOCKS
 from mien.data.sources import Drop, Sample
-from mien.data.sources.reasons import TOO_LARGE, of_image_error
+from mien.data.sources.reasons import SOFT_LABEL, TOO_LARGE, of_image_error
 from mien.errors import ImageError, MienError, UsageError
 from mien.faces import DETECTORS, CropGeometry, Detection, Detector, align_crop
 from mien.faces.align import landmarks_in_crop
@@ -102,6 +102,8 @@ def normalise(sample: Sample, *, source: str, standard: Standard, detector: Call
     label = mapped_label(sample.label, source=source, standard=standard)
     if isinstance(label, Drop):
         return replace(label, where=sample.path)
+    if sample.soft_label and len(sample.soft_label) != (wanted := len(LABELS[standard.labels])):
+        return Drop(sample.path, SOFT_LABEL, f"{len(sample.soft_label)} probabilities, expected {wanted}")
     try:
         found = _brought(sample, standard, detector)
     except ImageError as error:

@@ -166,7 +166,7 @@ def _schema() -> Any:
         [
             ("path", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("png", pa.binary()),
             ("label", pa.int8()), ("split", pa.string()), ("votes", pa.list_(pa.int16())), ("group", pa.string()),
-            ("landmarks", floats), ("valence", pa.float32()), ("arousal", pa.float32()),
+            ("landmarks", floats), ("valence", pa.float32()), ("arousal", pa.float32()), ("soft_label", floats),
             ("generated_from", pa.string()), ("averages", pa.binary(_AVERAGES)), ("digest", pa.binary(8)),
             ("usable", pa.bool_()),
         ]
@@ -184,7 +184,7 @@ def _encoded(sample: Sample | Drop, original: str | None) -> dict[str, Any]:
         "label": None if sample.label is None else code(sample.label),
         "split": sample.split, "votes": None if sample.votes is None else list(sample.votes), "group": sample.group,
         "landmarks": None if sample.landmarks is None else [v for point in sample.landmarks for v in point],
-        "valence": sample.valence, "arousal": sample.arousal, "generated_from": original,
+        "valence": sample.valence, "arousal": sample.arousal, "soft_label": sample.soft_label, "generated_from": original,
         "averages": block_averages(pixels[None]).tobytes(), "digest": exact.digest(), "usable": can_vary(pixels),
     }  # fmt: skip
 
@@ -237,6 +237,7 @@ def _row(row: dict[str, Any], *, number: int, source: str) -> Row:
         landmarks=None if flat is None else tuple(zip(flat[::2], flat[1::2], strict=True)),
         valence=row["valence"],
         arousal=row["arousal"],
+        soft_label=None if row["soft_label"] is None else tuple(row["soft_label"]),
     )
     return Row(number, source, row["png"], sample, row["generated_from"])
 
@@ -273,7 +274,11 @@ def read_facts(parts: Sequence[PartInfo]) -> Facts:
         path += table.column("path").to_pylist()
         split += [names.setdefault(name, name) for name in table.column("split").to_pylist()]
         group += [name and names.setdefault(name, name) for name in table.column("group").to_pylist()]
-        has |= {name for name in ("valence", "arousal", "landmarks") if table.column(name).null_count < part.rows}
+        has |= {
+            name
+            for name in ("valence", "arousal", "landmarks", "soft_label")
+            if table.column(name).null_count < part.rows
+        }
     if has & {"valence", "arousal"}:  # a pair, whichever of them a source has
         has |= {"valence", "arousal"}
     exact = np.unique(digest, return_inverse=True)[1].astype(np.int64)

@@ -23,7 +23,7 @@ ROWS_PER_GROUP, BYTES_PER_GROUP = 2048, 32 << 20
 GROUPS_PER_SHARD, BYTES_PER_SHARD = 32, 512 << 20
 
 #: Columns that only a store has in which some picture has them, in their order in a shard.
-OPTIONAL = ("valence", "arousal", "landmarks", "generated_from")
+OPTIONAL = ("valence", "arousal", "landmarks", "soft_label", "generated_from")
 
 
 def schema(optional: Iterable[str] = ()) -> Any:
@@ -36,7 +36,7 @@ def schema(optional: Iterable[str] = ()) -> Any:
         "label": text, "label_code": pa.int8(), "source": text, "split": text, "votes": pa.list_(pa.int16()),
         "group": text, "near_duplicate": pa.bool_(),
     }  # fmt: skip
-    more = {"valence": number, "arousal": number, "landmarks": numbers, "generated_from": text}
+    more = {"valence": number, "arousal": number, "landmarks": numbers, "soft_label": numbers, "generated_from": text}
     columns |= {name: more[name] for name in OPTIONAL if name in set(optional)}
     names = {text: "string", number: "float32"}
 
@@ -89,7 +89,7 @@ class SplitWriter:
         self.near_count = self.near_count if near is None else (self.near_count or 0) + near
         self.counts[sample.label or UNLABELLED] += 1
         self.sizes[width, height, mode] += 1
-        self.digest.update(f"{height}×{width} {mode} {sample.label} {sample.votes}\n".encode())
+        self.digest.update(f"{height}×{width} {mode} {sample.label or sample.soft_label} {sample.votes}\n".encode())
         self.digest.update(pixels.tobytes())
         points = sample.landmarks
         self._pending.append(
@@ -105,6 +105,7 @@ class SplitWriter:
                 "valence": sample.valence,
                 "arousal": sample.arousal,
                 "landmarks": None if points is None else [value for point in points for value in point],
+                "soft_label": sample.soft_label,
                 "generated_from": row.generated_from,
             }
         )

@@ -32,7 +32,7 @@ class Sample:
     one; "" where the source has none. votes: ten counts in the order of :data:`VOTE_NAMES`, or None. group: what must
     not cross splits (a subject), or None. is_crop: False for a photo in which the face has still to be found.
     box: the annotators' face box x, y, w, h, and landmarks: x, y pairs; in pixels of the picture. valence, arousal:
-    -1…1.
+    -1…1. soft_label: probabilities of the expressions, by code, where the label is a hint; ``label`` is then None.
     """
 
     path: str
@@ -47,6 +47,7 @@ class Sample:
     landmarks: tuple[tuple[float, float], ...] | None = None
     valence: float | None = None
     arousal: float | None = None
+    soft_label: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

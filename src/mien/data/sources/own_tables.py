@@ -21,7 +21,7 @@ from mien.data.sources.own_labels import Labels, group_of
 from mien.data.sources.trees import split_name
 from mien.errors import DataError, ImageError
 from mien.imaging import load_rgb, plain
-from mien.labels import is_empty
+from mien.labels import EIGHT, SEVEN, is_empty
 from mien.tables import csv_columns, csv_delimiter, csv_encoding, csv_rows, not_pictures, parquet_file, shown
 
 #: What a column may be called, in the order of preference.
@@ -35,6 +35,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "group": ("group", "subject", "subject_id", "person", "person_id", "identity", "participant"),
     "valence": ("valence",),
     "arousal": ("arousal",),
+    "soft_label": ("soft_label",),
     "generated": ("generated_from",),
     "votes": (),  # these two in stores of ours alone: elsewhere the words mean anything
     "landmarks": (),
@@ -42,7 +43,7 @@ ROLES: dict[str, tuple[str, ...]] = {
 #: An image that mien made from another one, in a store of ours: beside its original it could cross splits.
 GENERATED = "generated image"
 _NEEDED = ("image", "label")
-_RARE = ("generated", "votes", "landmarks")
+_RARE = ("generated", "votes", "landmarks", "soft_label")
 _OURS = {"label_code", "near_duplicate"}
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")
@@ -154,7 +155,21 @@ def _sample(
         landmarks=tuple(zip(points[::2], points[1::2], strict=False)) if points else None,
         valence=valence,
         arousal=arousal,
+        soft_label=_distribution(cells.get("soft_label")),
     )
+
+
+def _distribution(value: Any) -> tuple[float, ...] | None:
+    """A list of probabilities by code, seven or eight, or the same as JSON; None where the cell is empty. Raises LeftOut."""
+    if value is None or (isinstance(value, str) and is_empty(value)):
+        return None
+    try:
+        numbers = tuple(float(one) for one in (json.loads(value) if isinstance(value, str) else value))
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) not in (len(SEVEN), len(EIGHT)) or min(numbers) < 0 or not abs(sum(numbers) - 1) < 1e-3:
+        raise LeftOut(reasons.SOFT_LABEL, str(value)[:80])
+    return numbers
 
 
 def _affect(value: Any, role: str) -> float | None:
