@@ -145,7 +145,7 @@ class Campaign:
         done = self.recipes[name].epochs if finished(self.out / name) else len(seconds_of_epochs(self.out / name))
         beside = (
             0.0
-            if self._recorded(name) or finished(self.out / name) and self.options.train_only
+            if self._recorded(name) or (finished(self.out / name) and self.options.train_only)
             else self.options.beside + max(0.0, first - epoch)
         )  # the first compiles
         return Cost(self.jobs[name].group, self.recipes[name].epochs, epoch, beside, self.needs[name], done)
