@@ -3,13 +3,14 @@
     python scripts/further_faces.py ../shared/data/faces -o .carry/further/further.parquet [--reader compact]
     mien data build --source fer2013=../shared/data/fer2013 --source parquet=.carry/further -o stores/hybrid
 
-Their labels are hints: LFW's *neutral* holds talking and frowning faces, its *surprise* means an open mouth, and GENKI says
-only whether a face smiles. A training image therefore gets a soft label, the mean of what its hint says and of what the
-reader sees: soft = w · hint + (1 − w) · P(expression | image), with w as in ``TRUST``. "No smile" is the reader's
-probabilities without *happy*. Contempt is left out.
+Their labels are hints: LFW's *neutral* holds talking and frowning faces, its *surprise* means an open mouth, and GENKI
+says only whether a face smiles. A training image therefore gets a soft label, the mean of what its hint says and of
+what the reader sees: soft = w · hint + (1 − w) · P(expression | image), with w as in ``TRUST``. "No smile" is the
+reader's probabilities without *happy*. Contempt is left out.
 
-Splits, disjoint by person: one in six persons of LFW is held out, in split ``validation`` with the annotators' label, and one in six
-pictures of GENKI in split ``test``: happy, or without a label where it does not smile. The rest is ``training``.
+Splits, disjoint by person: one in six persons of LFW is held out, in split ``validation`` with the annotators' label,
+and one in six pictures of GENKI in split ``test``: happy, or without a label where it does not smile. The rest is
+``training``.
 """
 
 import argparse
@@ -60,9 +61,12 @@ def faces(folder: Path) -> list[dict[str, object]]:
                          "split": "validation" if away else "training"})  # fmt: skip
     for number, row in enumerate(read(folder, "genki4k.parquet")):
         away = held_out(name := f"genki/{number}")
-        hint = "happy" if row["smile"] else "no smile"
-        rows.append({"name": name, "bytes": row["image"]["bytes"], "label": "happy" if away and row["smile"] else None,
-                     "hint": None if away else hint, "group": None, "split": "test" if away else "training"})  # fmt: skip
+        hint = None if away else ("happy" if row["smile"] else "no smile")
+        label = "happy" if away and row["smile"] else None
+        split = "test" if away else "training"
+        rows.append(
+            {"name": name, "bytes": row["image"]["bytes"], "label": label, "hint": hint, "group": None, "split": split}
+        )
     return rows
 
 

@@ -2,9 +2,9 @@
 
     python scripts/reader_run.py compact --data stores/fer2013 -o runs/compact
 
-Writes recipe.yaml and meta.json from the file's provenance, and best.ckpt. An exported file holds batch norms folded into
-the convolutions before them, and no statistics: these are measured on pictures of Training, so that the network computes
-the same (checked against ONNX Runtime; weights are as precise as the file has them) and can be trained further.
+Writes recipe.yaml and meta.json from the file's provenance, and best.ckpt. An exported file holds batch norms folded
+into the convolutions before them, and no statistics: these are measured on pictures of Training, so that the network
+computes the same (checked against ONNX Runtime) and can be trained further.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def folded_weights(file: bytes) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def unfold(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Fill a network whose batch norms each follow a convolution without bias. Raises DataError where it does not fit."""
+    """Fill a network whose batch norms each follow a convolution without bias. Raises DataError where it cannot."""
     left = dict(weights)
     before: tuple[str, nn.Conv2d] | None = None
     for name, module in network.named_modules():

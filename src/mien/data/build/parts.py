@@ -184,7 +184,8 @@ def _encoded(sample: Sample | Drop, original: str | None) -> dict[str, Any]:
         "label": None if sample.label is None else code(sample.label),
         "split": sample.split, "votes": None if sample.votes is None else list(sample.votes), "group": sample.group,
         "landmarks": None if sample.landmarks is None else [v for point in sample.landmarks for v in point],
-        "valence": sample.valence, "arousal": sample.arousal, "soft_label": sample.soft_label, "generated_from": original,
+        "valence": sample.valence, "arousal": sample.arousal, "soft_label": sample.soft_label,
+        "generated_from": original,
         "averages": block_averages(pixels[None]).tobytes(), "digest": exact.digest(), "usable": can_vary(pixels),
     }  # fmt: skip
 

@@ -1,7 +1,8 @@
 """The user's own pictures: class folders, or a table with an image column and a label column.
 
     folder   <expression>/… or {train,val,test}/<expression>/…: classes by name
-    csv      a column of paths (relative to the file) and one of labels; optional split, group, valence, arousal, soft_label
+    csv      a column of paths (relative to the file) and one of labels; optional split, group, valence, arousal,
+             soft_label (probabilities of the expressions by code, where the label is only a hint)
     parquet  the same, one file or a folder of them; pictures as paths, as bytes, or as {bytes, path}
 
 Labels go by name (every spelling that ``mien.labels`` knows) or by the codes of ``mien.labels``; ``names`` says what

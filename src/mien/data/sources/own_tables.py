@@ -160,7 +160,7 @@ def _sample(
 
 
 def _distribution(value: Any) -> tuple[float, ...] | None:
-    """A list of probabilities by code, seven or eight, or the same as JSON; None where the cell is empty. Raises LeftOut."""
+    """Seven or eight probabilities by code, a list or JSON; None where the cell is empty. Raises LeftOut."""
     if value is None or (isinstance(value, str) and is_empty(value)):
         return None
     try:
