@@ -309,7 +309,7 @@ def test_a_campaign_that_is_terminated_goes_on_with_its_run(
     assert said == ["tiny", *f"stopped after {len(before) - 1} of 12 epochs: call again to resume".split()]
     assert 3 <= len(before) < 13
     monkeypatch.setattr(campaign, "RECORD", [sys.executable, "-c", RECORDER])
-    options = Namespace(train_only=False, 
+    options = Namespace(train_only=False,
         out=out, data=small_store, minutes=5, jobs=1, device="cpu", least=3, beside=20, save_seconds=0.0,
         split="public_test", records=None, limit_mb=None,
     )  # fmt: skip
