@@ -37,13 +37,13 @@ def searched(averages: np.ndarray, **options) -> set[tuple[int, int]]:
     return set(pairs)
 
 
-@pytest.mark.parametrize("at_a_time", [4, 100_000])
+@pytest.mark.parametrize("at_a_time", [60, 100_000])
 @pytest.mark.parametrize("threshold", [0.7, 0.99, 0.9999])
 @pytest.mark.parametrize("mirrored", [True, False])
 def test_the_same_pairs_as_brute_force(averages, at_a_time, threshold, mirrored, monkeypatch):
     monkeypatch.setattr(search, "_PAIRS", at_a_time)
     monkeypatch.setattr(search, "_ROWS", at_a_time + 30)
-    monkeypatch.setattr(search, "_FEW", 2 + at_a_time % 10)
+    monkeypatch.setattr(search, "_BLOCK", at_a_time // 10)
     wanted = brute_force.pairs(averages, threshold=threshold, mirrored=mirrored)
     assert len(wanted) > 20
     assert searched(averages, threshold=threshold, mirrored=mirrored) == wanted
@@ -92,7 +92,7 @@ def test_coordinates_never_lengthen_a_distance(averages):
 @pytest.mark.parametrize("case", ["even", "ties", "equal", "line"])
 def test_close_points_against_all_distances(case, p, monkeypatch):
     monkeypatch.setattr(search, "_PAIRS", 50)
-    monkeypatch.setattr(search, "_ROWS", 60)
+    monkeypatch.setattr(search, "_BLOCK", 6)
     random = np.random.default_rng(2)
     points = {
         "even": random.uniform(-1, 1, (400, 3)),
