@@ -13,9 +13,8 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from mien.data.build import balance
-from mien.data.build.balance import can_vary, generate, generated_name, plan_balance, variations
-from mien.data.build.settings import SplitSettings, Variation
-from mien.data.build.splits import Index, SplitPlan, plan_splits
+from mien.data.build.balance import Variation, can_vary, generate, generated_name, plan_balance, variations
+from mien.data.build.splits import Index, SplitPlan, SplitSettings, plan_splits
 from mien.errors import DataError, UsageError
 from mien.labels import code
 from mien.training.online_balance import BalancedOrder

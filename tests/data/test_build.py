@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from list_source import Listed
 from mien.data.build import parts, shards
+from mien.data.build.balance import BalanceSettings
 from mien.data.build.normalise import Standard
 from mien.data.build.run import build_store
-from mien.data.build.settings import BalanceSettings
 from mien.data.sources import Drop, Sample, open_source
 from mien.data.store import Store
 from mien.data.summary import Summary
