@@ -1,11 +1,15 @@
 """Fixtures that several rooms share: real photos, a tiny model with known answers, the real data set where it is."""
 
+import fcntl
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -14,6 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from mien.data.store import Split
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would the processes that they stop.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -114,6 +121,41 @@ def fer2013_dir() -> Path:
     if not (path / "public_test.parquet").is_file():
         pytest.skip(f"FER2013 is not at {path}; set MIEN_FER2013 to its folder")
     return path
+
+
+def _once(factory: pytest.TempPathFactory, name: str, *command: str) -> tuple[Path, str]:
+    """A folder that ``mien COMMAND -o FOLDER`` makes once for all of pytest-xdist's workers, and what it printed."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    printed = folder.with_suffix(".txt")
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the worker that comes second waits
+        if not printed.is_file():
+            call = [sys.executable, "-m", "mien.cli.app", *command, "-o", str(folder)]
+            printed.write_text(subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return folder, printed.read_text()
+
+
+@pytest.fixture(scope="session")
+def fer2013_store(fer2013_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store that ``mien data build`` makes of the real data set, in two processes. Not to be changed."""
+    build = ("data", "build", "--source", f"fer2013={fer2013_dir}", "--workers", "2")
+    return _once(tmp_path_factory, "fer2013-store", *build)[0]
+
+
+@pytest.fixture(scope="session")
+def fer2013_audit(fer2013_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """What ``mien data audit`` writes and prints about it."""
+    return _once(tmp_path_factory, "fer2013-audit", "data", "audit", str(fer2013_store))
+
+
+@pytest.fixture(scope="session")
+def fer2013_splits(fer2013_store: Path) -> "dict[str, Split]":
+    """Its images in memory, split by split."""
+    from mien.data.store import Store
+
+    store = Store.open(fer2013_store)
+    return {name: store.read(name) for name in ("training", "public_test", "private_test")}
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from mien.data.build.settings import SplitSettings
-from mien.data.build.splits import Index, SplitPlan
+from mien.data.build.splits import Index, SplitPlan, SplitSettings
 
 
 def index_of(rows: list[tuple], **columns) -> Index:

@@ -13,10 +13,10 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from mien.data.build import balance
-from mien.data.build.balance import can_vary, generate, generated_name, plan_balance, variations
-from mien.data.build.settings import SplitSettings, Variation
-from mien.data.build.splits import Index, SplitPlan, plan_splits
+from mien.data.build.balance import Variation, can_vary, generate, generated_name, plan_balance, variations
+from mien.data.build.splits import Index, SplitPlan, SplitSettings, plan_splits
 from mien.errors import DataError, UsageError
+from mien.labels import code
 from mien.training.online_balance import BalancedOrder
 
 OFF = Variation(rotate=0, autocontrast=0, mirror=0, shift=0, scale=0, brightness=0)
@@ -357,26 +357,23 @@ def test_nothing_to_balance():
 
 @pytest.mark.fer2013
 @pytest.mark.slow
-def test_fer2013(fer2013_dir):
-    from mien.data.sources import open_source
-    from mien.labels import code
-
-    samples = [s for s in open_source("fer2013", fer2013_dir).stream() if s.split == "training"]
+def test_fer2013(fer2013_splits):
+    training = fer2013_splits["training"]
     index = Index(
-        source=["fer2013"] * len(samples),
-        path=[s.path for s in samples],
-        label=np.array([code(s.label) for s in samples]),
-        split=[s.split for s in samples],
-        group=[None] * len(samples),
+        source=["fer2013"] * len(training),
+        path=training.paths,
+        label=training.labels,
+        split=["training"] * len(training),
+        group=[None] * len(training),
     )
-    usable = np.array([can_vary(s.pixels) for s in samples])
+    usable = np.array([can_vary(pixels) for pixels in training.images])
     assert (~usable).sum() == 11  # eleven blank images in Training
     plan = plan_balance(index, plan_splits(index), usable=usable)
     assert set(plan.after.values()) == {7215}
     assert plan.copies.sum() == 7 * 7215 - 28709
-    disgust = [k for k, row in enumerate(plan.rows) if samples[row].label == "disgust"]
+    disgust = [k for k, row in enumerate(plan.rows) if training.labels[row] == code("disgust")]
     for k in disgust[:40]:
-        original = samples[plan.rows[k]].pixels
+        original = training.images[plan.rows[k]]
         made = variations(original, int(plan.copies[k]), int(plan.seeds[k]))
         assert len(made) == plan.copies[k] in (15, 16)
         assert len({original.tobytes(), *(m.tobytes() for m in made)}) == len(made) + 1

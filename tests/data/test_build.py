@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from list_source import Listed
 from mien.data.build import parts, shards
+from mien.data.build.balance import BalanceSettings
 from mien.data.build.normalise import Standard
 from mien.data.build.run import build_store
-from mien.data.build.settings import BalanceSettings
 from mien.data.sources import Drop, Sample, open_source
 from mien.data.store import Store
 from mien.data.summary import Summary
@@ -251,9 +251,9 @@ def test_the_card_names_every_file_and_pandas_and_arrow_read_them(hybrid):
 
 @pytest.mark.fer2013
 @pytest.mark.slow
-def test_fer2013_alone_keeps_its_bytes(fer2013_dir, tmp_path):
+def test_fer2013_alone_keeps_its_bytes(fer2013_store):
     """Without options the images are as they are: digests of the content of the first stores."""
-    summary = build_store([open_source("fer2013", fer2013_dir)], tmp_path / "store", workers=2)
+    summary = Store.open(fer2013_store).summary
     wanted = {
         "training": "2ed9c3c21de1f1d1f90502bfd7c0dd16e6df91582cfd91a307fcb07ce3713316",
         "public_test": "d40b2f46838c5ab11ab11d002941b3ab09cc659b8b36adf41f580e0e11af099a",

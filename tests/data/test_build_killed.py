@@ -14,7 +14,7 @@ from PIL import Image
 from list_source import Listed
 from mien.data.build.normalise import Standard
 from mien.data.build.run import build_store
-from mien.data.build.settings import SplitSettings
+from mien.data.build.splits import SplitSettings
 from mien.data.build.staging import Staging
 from mien.data.sources import Sample, open_source
 from mien.data.store import Store
@@ -25,7 +25,7 @@ import os, signal, sys
 from mien.data.build import parts, run as build, staging
 from mien.data.sources import open_source
 from mien.data.build.normalise import Standard
-from mien.data.build.settings import BalanceSettings
+from mien.data.build.balance import BalanceSettings
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -14,9 +14,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mien.cli.data import data
+from mien.data.build.balance import BalanceSettings
 from mien.data.build.normalise import Standard
 from mien.data.build.recipe import load_build_recipe, split_source
-from mien.data.build.settings import BalanceSettings, SplitSettings
+from mien.data.build.splits import SplitSettings
 from mien.documents import shipped
 from mien.errors import RecipeError, UsageError
 from mien.labels import SEVEN

@@ -1,7 +1,5 @@
 """Near-duplicates: closed forms, negative controls, and the known figures of the real data."""
 
-import io
-
 import brute_force
 import numpy as np
 import pytest
@@ -118,14 +116,7 @@ def test_chunks_do_not_matter(faces, monkeypatch):
 
 @pytest.mark.fer2013
 @pytest.mark.slow
-def test_the_leak_of_fer2013_is_the_known_one(fer2013_dir):
-    import pyarrow.parquet as pq
-    from PIL import Image
-
-    def pixels(name: str) -> np.ndarray:
-        image = pq.read_table(fer2013_dir / f"{name}.parquet", columns=["image"])["image"].combine_chunks()
-        return np.stack([np.asarray(Image.open(io.BytesIO(b))) for b in image.field("bytes").to_pylist()])
-
-    training = pixels("training")
+def test_the_leak_of_fer2013_is_the_known_one(fer2013_splits):
+    training = fer2013_splits["training"].images
     for name, near in (("private_test", 365), ("public_test", 332)):  # identical ones: test_audit_report.py
-        assert near_duplicates(pixels(name), training).sum() == near
+        assert near_duplicates(fer2013_splits[name].images, training).sum() == near

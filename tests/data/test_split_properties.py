@@ -12,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mien.data.build.settings import SplitSettings
-from mien.data.build.splits import Index, plan_splits, tied_rows
+from mien.data.build.splits import Index, SplitSettings, plan_splits, tied_rows
 from mien.data.build.stratify import apportion
 from mien.errors import DataError
 from split_cases import check, index_of, reordered, singles, table, ties

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 from mien.data.build import splits as words
-from mien.data.build.settings import SplitSettings
-from mien.data.build.splits import Index, plan_splits
+from mien.data.build.splits import Index, SplitSettings, plan_splits
 from mien.errors import DataError, UsageError
-from mien.labels import code
 from split_cases import PAPER_A, check, index_of, singles, table
 
 
@@ -288,19 +286,17 @@ def test_settings_for_the_summary():
 
 @pytest.mark.fer2013
 @pytest.mark.slow
-def test_fer2013(fer2013_dir):
+def test_fer2013(fer2013_splits):
     from mien.data.near_duplicates import groups_within
-    from mien.data.sources import open_source
 
-    samples = list(open_source("fer2013", fer2013_dir).stream())
-    images = np.stack([sample.pixels for sample in samples])
-    near = groups_within(images)
+    splits = fer2013_splits.values()
+    near = iter(groups_within(np.concatenate([split.images for split in splits])).tolist())
     index = index_of(
-        [(code(s.label) if s.label else -1, s.split, None, int(g)) for s, g in zip(samples, near, strict=True)],
-        path=[sample.path for sample in samples],
+        [(label, split.name, None, next(near)) for split in splits for label in split.labels.tolist()],
+        path=[path for split in splits for path in split.paths],
     )
     plan = plan_splits(index)
-    assert plan.split == [sample.split for sample in samples]
+    assert plan.split == index.split
     assert not plan.drops
     private = np.array(plan.split) == "private_test"
     assert plan.crossing[private].sum() >= 365  # pairs with Training alone; units reach a little further

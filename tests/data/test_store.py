@@ -214,8 +214,8 @@ def test_broken_stores(built):
 
 @pytest.mark.fer2013
 @pytest.mark.slow
-def test_the_real_data_set(fer2013_dir, tmp_path):
-    summary = build_store([open_source("fer2013", fer2013_dir)], tmp_path / "store")
+def test_the_real_data_set(fer2013_store):
+    summary = Store.open(fer2013_store).summary
     assert summary["sources"][0]["differences"] == []
     splits = summary["splits"]
     assert [splits[s]["rows"] for s in ("training", "public_test", "private_test")] == [28709, 3589, 3589]

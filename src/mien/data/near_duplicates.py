@@ -17,11 +17,13 @@ The search is exact: it gives every pair that comparing each image with each oth
 2. *Mirror.* x = (even, odd): the parts that a mirror keeps and negates. Both are rotated onto their own principal
    directions, and odd coordinates lose their sign. Then ‖(e, |o|) − (e′, |o′|)‖ is at most the distance of x to x′
    *and* to its mirror image, since ||o| − |o′|| ≤ |o ∓ o′| in each coordinate: one search serves both.
-3. *Projection* onto the few directions that spread most shortens distances, never lengthens them; a k-d tree (SciPy)
-   finds the points that are close in it. Those pairs are compared in full, in float64.
+3. *Projection* onto the few directions that spread most shortens distances, never lengthens them.
+4. *Blocks.* Points are halved at the median of their widest coordinate until a block is small enough for one matrix
+   product of its points with those that are close to its bounding box. A k-d tree (SciPy's) visits more: in so many
+   dimensions it took three times as long on 36,000 images and eight times on 360,000.
+5. The pairs that are close in the projection are compared in full, in float64.
 
-Memory is bounded: most images have few neighbours or none; those of the others are counted, and then listed for so
-many images at a time as have ``_PAIRS`` of them.
+Memory is bounded: no more than ``_PAIRS`` pairs are compared at a time.
 """
 
 import hashlib
@@ -42,12 +44,12 @@ Bool = NDArray[np.bool_]
 OnProgress = Callable[[int, int], None]
 
 BLOCKS = 12
-DIRECTIONS = 10  # coordinates of the k-d tree: with more, the tree is slower; with fewer, more pairs are compared
+DIRECTIONS = 12  # coordinates of the search: with fewer, more pairs are compared in full
 _SAMPLE = 8192  # images from which the principal directions are taken; any directions would give the same pairs
-_ROWS = 8192  # images that are searched at a time, pairs that are verified at a time (9 MiB a side)
-_FEW = 8  # neighbours, the image itself included, below which they need not be counted
-_PAIRS = 1 << 18  # candidate pairs that are in memory at a time; pairs that are handed out at a time
-_SLACK = 1e-6  # added to each radius: far more than float64 can err
+_ROWS = 8192  # pairs that are verified at a time (9 MiB a side)
+_BLOCK = 512  # points that are compared in one product rather than halved again
+_PAIRS = 1 << 18  # pairs that are compared in one product; pairs that are handed out at a time
+_SLACK = 1e-5  # added to each radius: more than float32 can err
 
 
 class Pairs(NamedTuple):
@@ -245,30 +247,49 @@ def _close(
     points: Float64, radius: float, *, p: float = 2.0, on_progress: OnProgress | None = None
 ) -> Iterator[tuple[Int64, Int64]]:
     """The pairs (i < j) of points N×K within ``radius`` of each other in the norm ``p``, each once, in batches."""
-    from scipy.spatial import cKDTree
-
-    tree = cKDTree(points, leafsize=32)
-    for start in range(0, len(points), _ROWS):
-        rows = tree.indices[start : start + _ROWS]  # neighbours in the tree, which the processor's cache likes
-        distance, other = tree.query(points[rows], k=_FEW, p=p, distance_upper_bound=radius, workers=-1)
-        crowded = np.isfinite(distance[:, -1])
-        row, rank = np.nonzero(np.isfinite(distance) & ~crowded[:, None])
-        yield from _rising(rows[row], other[row, rank])
-        rows = rows[crowded]
-        count = tree.query_ball_point(points[rows], radius, p=p, return_length=True)
-        for some in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(np.cumsum(count) // _PAIRS)) + 1):
-            if len(some):
-                lists = tree.query_ball_point(points[rows[some]], radius, p=p)
-                yield from _rising(np.repeat(rows[some], count[some]), np.concatenate(lists))
+    centred = (points - points.mean(0)).astype(np.float32)
+    squares = np.einsum("nk,nk->n", centred, centred)
+    ones = np.ones_like(squares)
+    left = np.column_stack([centred, -squares / 2, ones])  # left · right = −distance² / 2
+    right = np.column_stack([centred, ones, -squares / 2])
+    reach = radius if p == 2 else radius * np.sqrt(points.shape[1])
+    limit = -(reach**2) / 2 - 1e-5 * (float(squares.max()) + reach**2)
+    done = 0
+    for own, beside in _blocks(centred, radius + _SLACK, p=p):
+        columns = max(1, _PAIRS // len(own))
+        for start in range(0, len(beside), columns):
+            part = beside[start : start + columns]
+            hits = np.flatnonzero(left[own] @ right[part].T >= limit)
+            i, j = own[hits // len(part)], part[hits % len(part)]
+            once = hits // len(part) < hits % len(part) + start  # beside starts with own, in the same order
+            once[once] = np.linalg.norm(points[i[once]] - points[j[once]], p, axis=1) <= radius
+            if once.any():
+                yield np.minimum(i[once], j[once]), np.maximum(i[once], j[once])
+        done += len(own)
         if on_progress is not None:
-            on_progress(min(start + _ROWS, len(points)), len(points))
+            on_progress(done, len(points))
 
 
-def _rising(i: NDArray[Any], j: NDArray[Any]) -> Iterator[tuple[Int64, Int64]]:
-    """Of pairs that come both ways round, and of points beside themselves, those with i < j; nothing for none."""
-    keep = i < j
-    if keep.any():
-        yield i[keep].astype(np.int64), j[keep].astype(np.int64)
+def _blocks(points: Float32, radius: float, *, p: float) -> Iterator[tuple[Int64, Int64]]:
+    """Blocks of points, and beside each its own points and then those of other blocks within ``radius`` of its box.
+
+    Each point is in one block. Two points that are close meet in the block of one of them, not in both.
+    """
+    stack = [(np.arange(len(points)), np.zeros(0, np.int64))]
+    while stack:
+        own, others = stack.pop()
+        if len(own) <= _BLOCK:
+            box, near = points[own], points[others]
+            outside = np.maximum(np.maximum(box.min(0) - near, near - box.max(0)), 0)
+            yield own, np.concatenate([own, others[np.linalg.norm(outside, p, axis=1) <= radius]])
+            continue
+        axis = int(np.argmax(points[own].std(0)))
+        x, half = points[own, axis], len(own) // 2
+        order = np.argpartition(x, half)
+        low, high, cut = own[order[:half]], own[order[half:]], x[order[half]]
+        beside = np.concatenate([others, high])  # a pair across the cut belongs to the lower half
+        stack.append((high, others[points[others, axis] >= cut - radius]))
+        stack.append((low, beside[points[beside, axis] <= cut + radius]))
 
 
 def _correlations(averages: Float32, first: Int64, second: Int64, *, mirrored: bool) -> tuple[Float64, Float64]:

@@ -53,7 +53,7 @@ class SourceSummary(Section):
 
 
 class BuildOptions(Section):
-    """What was asked for. settled: how "auto" was, one sentence each. splits, balance: ``build/settings.py``."""
+    """What was asked for. settled: how "auto" was, one sentence each. splits, balance: see ``data/build/recipe.py``."""
 
     size: int | str
     color: str

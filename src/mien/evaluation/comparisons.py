@@ -23,7 +23,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mien.errors import DataError
-from mien.evaluation.metrics import _Z, RESAMPLES, Float, Int, confusion, from_confusion, with_percentiles
+from mien.evaluation.metrics import (
+    _Z,
+    RESAMPLES,
+    Float,
+    Int,
+    confusion,
+    from_confusion,
+    resampled_counts,
+    with_percentiles,
+)
 from mien.evaluation.predictions import Predictions, same_images
 
 #: Discordant images up to which the exact test is used.
@@ -85,7 +94,7 @@ def paired_differences(
     triple = (truth * wide + a) * wide + b
     counts = np.bincount(triple, minlength=classes * wide * wide)
     used = np.flatnonzero(counts)  # at most N of the cells: the draw is small
-    drawn = np.random.default_rng(seed).multinomial(len(truth), counts[used] / len(truth), size=resamples)
+    drawn = resampled_counts(counts[used], resamples=resamples, seed=seed)
     value = _difference(counts[used][None], used, classes)
     spread = _difference(drawn, used, classes)
     result = {name: with_percentiles(float(value[name][0]), spread[name]) for name in DIFFERENCES}
@@ -180,7 +189,7 @@ def score_arms(
         raise DataError("expected to know which images have a near-duplicate in Training, this store does not say")
     chosen = np.ones(len(first), bool) if part == "all" or first.near_duplicate is None else ~first.near_duplicate
     n = int(chosen.sum())
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float32)
+    weights = resampled_counts(np.ones(n, np.int64), resamples=resamples, seed=seed).astype(np.float32)
     result: dict[str, dict[str, Any]] = {}
     base: dict[str, tuple[Float, Float]] = {}
     for key, group in arms.items():

@@ -30,7 +30,7 @@ from mien.evaluation.metrics import (
     from_confusion,
     predicted,
     proportion_if_any,
-    resampled_confusions,
+    resampled_counts,
     wilson,
     with_percentiles,
 )
@@ -112,7 +112,7 @@ def by_group(
 
 def _group(y: Int, p: NDArray[Any], labels: Sequence[str], *, seed: int) -> dict[str, Any]:
     matrix = confusion(y, p)
-    value, drawn = (from_confusion(m)["macro_f1"] for m in (matrix, resampled_confusions(matrix, seed=seed)))
+    value, drawn = (from_confusion(m)["macro_f1"] for m in (matrix, resampled_counts(matrix, seed=seed)))
     support = matrix.sum(1)
     return {
         "n": len(y),
@@ -179,7 +179,7 @@ def _f1_gap(y: Int, p: NDArray[Any], member: NDArray[Any], names: list[str], *, 
     for number, name in enumerate(names):
         matrix = confusion(y[member == name], p[member == name])
         values.append(float(from_confusion(matrix)["macro_f1"]))
-        drawn.append(from_confusion(resampled_confusions(matrix, seed=seed + number))["macro_f1"])
+        drawn.append(from_confusion(resampled_counts(matrix, seed=seed + number))["macro_f1"])
     top, bottom = int(np.argmax(values)), int(np.argmin(values))
     gap = with_percentiles(values[top] - values[bottom], drawn[top] - drawn[bottom])
     return {"highest": names[top], "lowest": names[bottom], **gap}

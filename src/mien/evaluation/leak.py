@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.evaluation.metrics import RESAMPLES, proportion, with_percentiles
+from mien.evaluation.metrics import proportion, resampled_counts, with_percentiles
 
 
 def leak_effect(right: NDArray[np.bool_], leak: NDArray[np.bool_], *, seed: int = 0) -> dict[str, Any] | None:
@@ -23,7 +23,7 @@ def leak_effect(right: NDArray[np.bool_], leak: NDArray[np.bool_], *, seed: int 
         return None
     # near-duplicate right, near-duplicate wrong, other right, other wrong
     table = [int((a & b).sum()) for a in (leak, ~leak) for b in (right, ~right)]
-    drawn = np.random.default_rng(seed).multinomial(len(right), np.array(table) / len(right), size=RESAMPLES)
+    drawn = resampled_counts(np.array(table), seed=seed)
     return {
         "near_duplicates": table[0] + table[1],
         "accuracy_on_near_duplicates": proportion(table[0], table[0] + table[1]),

@@ -173,15 +173,15 @@ def ranks(y: ArrayLike, p: ArrayLike) -> Int:
     return np.where(np.isnan(probabilities).any(1), k, above.sum(1)).astype(np.int64)
 
 
-def resampled_confusions(matrix: Int, *, resamples: int = RESAMPLES, seed: int = 0) -> Int:
-    """int64 R×K×(K+1): confusion matrices of bootstrap resamples.
+def resampled_counts(counts: Int, *, resamples: int = RESAMPLES, seed: int | np.random.Generator = 0) -> Int:
+    """int64 R×…: how often each cell of ``counts`` comes up in R bootstrap resamples of all that was counted.
 
-    Drawing N images with replacement and counting them is drawing the counts from a multinomial distribution, so no
-    image need be touched.
+    counts: of any shape, a confusion matrix, or ones for N images. Drawing N images with replacement and counting them
+    is drawing the counts from a multinomial distribution, so no image need be touched. seed: or a generator to go on.
     """
-    n = int(matrix.sum())
-    drawn = np.random.default_rng(seed).multinomial(n, matrix.ravel() / n, size=resamples)
-    return drawn.reshape(resamples, *matrix.shape).astype(np.int64)
+    n = int(counts.sum())
+    drawn = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=resamples)
+    return drawn.reshape(resamples, *counts.shape).astype(np.int64, copy=False)
 
 
 def bootstrap(rows: Float, statistic: Callable[[Float], Float], *, resamples: int = RESAMPLES, seed: int = 0) -> Float:
@@ -191,7 +191,7 @@ def bootstrap(rows: Float, statistic: Callable[[Float], Float], *, resamples: in
     part = max(1, min(resamples, _PART // n))
     results = []
     for start in range(0, resamples, part):
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=min(part, resamples - start))
+        weights = resampled_counts(np.ones(n, np.int64), resamples=min(part, resamples - start), seed=rng)
         results.append(statistic(weights @ rows / n))
     return np.concatenate(results)
 
@@ -222,7 +222,7 @@ def summary(
         )
     matrix = confusion(truth, probabilities)
     value = from_confusion(matrix)
-    drawn = from_confusion(resampled_confusions(matrix, resamples=resamples, seed=seed))
+    drawn = from_confusion(resampled_counts(matrix, resamples=resamples, seed=seed))
     n, failures, support = len(truth), int(matrix[:, -1].sum()), matrix.sum(1)
     figures: dict[str, Any] = {"accuracy": proportion(int(np.trace(matrix)), n)}
     figures |= {name: with_percentiles(float(value[name]), drawn[name]) for name in AVERAGES}

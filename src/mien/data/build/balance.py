@@ -9,13 +9,15 @@ written copy, ``training/online_balance.py`` does the same for each epoch.
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from mien.data.build.settings import TRAINING, Variation
-from mien.data.build.splits import Index, SplitPlan, row_hash
+from mien.data.build.splits import TRAINING, Index, SplitPlan, row_hash
+from mien.documents import Section
 from mien.errors import DataError, UsageError
 from mien.labels import EIGHT, code
 
@@ -25,6 +27,36 @@ Uint8 = NDArray[np.uint8]
 _PATIENCE = 20
 #: Per cent of the darkest and of the brightest pixels that autocontrast lets saturate.
 _CUTOFF = 1.0
+
+
+class Variation(Section):
+    """Strengths of ``balance.generate``; part of a build recipe.
+
+    rotate: degrees either way; an angle is never below a tenth of it. autocontrast, mirror: probabilities; were
+    autocontrast certain, a network could tell generated images, and so the small classes, by it. shift: part of the
+    side either way. scale, brightness: relative range either way.
+    """
+
+    rotate: float = Field(default=10.0, ge=0, le=180)
+    autocontrast: float = Field(default=0.5, ge=0, le=1)
+    mirror: float = Field(default=0.5, ge=0, le=1)
+    shift: float = Field(default=0.04, ge=0, le=0.5)
+    scale: float = Field(default=0.05, ge=0, lt=1)
+    brightness: float = Field(default=0.1, ge=0, lt=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceSettings:
+    """Training is oversampled to ``target`` images per class by augmented copies; see :func:`plan_balance`."""
+
+    target: int | Mapping[str, int] | None = None
+    variation: Variation = field(default_factory=Variation)
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``summary.json``."""
+        target = self.target if self.target is None or isinstance(self.target, int) else dict(self.target)
+        return {"target": target, "variation": self.variation.model_dump(), "seed": self.seed}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

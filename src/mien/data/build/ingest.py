@@ -18,7 +18,7 @@ from functools import cache, partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
-from mien.data.build.balance import generated_name, variations
+from mien.data.build.balance import Variation, generated_name, variations
 from mien.data.build.normalise import Standard, normalise
 from mien.data.build.parts import (
     PartInfo,
@@ -32,7 +32,6 @@ from mien.data.build.parts import (
     write_rows,
 )
 from mien.data.build.plausible import with_votes_that_fit
-from mien.data.build.settings import Variation
 from mien.data.sources import Drop, Sample, Source
 from mien.data.store import UNLABELLED
 from mien.errors import OutputError

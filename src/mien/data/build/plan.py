@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.build.balance import BalancePlan, plan_balance
+from mien.data.build.balance import BalancePlan, BalanceSettings, plan_balance
 from mien.data.build.ingest import Wanted
 from mien.data.build.parts import Facts, PartInfo, read_digests
-from mien.data.build.settings import BalanceSettings, SplitSettings
-from mien.data.build.splits import RowDrop, plan_splits
+from mien.data.build.splits import RowDrop, SplitSettings, plan_splits
 from mien.data.near_duplicates import near_duplicates, near_groups
 from mien.data.store import TRAINING_SPLITS
 

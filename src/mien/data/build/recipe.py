@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from mien.data.build.balance import BalanceSettings, Variation
 from mien.data.build.normalise import Standard
-from mien.data.build.settings import BalanceSettings, Copies, Crossing, SplitSettings, Variation
+from mien.data.build.splits import Copies, Crossing, SplitSettings
 from mien.data.sources import SOURCES, Source, open_source
 from mien.documents import Section, check_kind, find_recipe, parse, read_mapping
 from mien.errors import DataError, UsageError
@@ -51,7 +52,7 @@ class SourceSection(Section):
 
 
 class SplitsSection(Section):
-    """See ``splits.SplitSettings``."""
+    """See ``SplitSettings``."""
 
     official: dict[str, dict[str, str]] = Field(default_factory=dict)
     carve: bool = False
@@ -71,17 +72,6 @@ class SplitsSection(Section):
         return self
 
 
-class VariationSection(Section):
-    """See ``balance.Variation``."""
-
-    rotate: float = Field(default=10.0, ge=0, le=180)
-    autocontrast: float = Field(default=0.5, ge=0, le=1)
-    mirror: float = Field(default=0.5, ge=0, le=1)
-    shift: float = Field(default=0.04, ge=0, le=0.5)
-    scale: float = Field(default=0.05, ge=0, lt=1)
-    brightness: float = Field(default=0.1, ge=0, lt=1)
-
-
 class BalanceSection(Section):
     """Training is oversampled to ``target`` images per class by augmented copies of its own.
 
@@ -89,18 +79,18 @@ class BalanceSection(Section):
     """
 
     target: Literal["largest"] | int | dict[str, int] = "largest"
-    variation: VariationSection = VariationSection()
+    variation: Variation = Variation()
 
     def settings(self, seed: int) -> BalanceSettings:
         target = None if self.target == "largest" else self.target
         assert not isinstance(target, str)
-        return BalanceSettings(target=target, variation=Variation(**self.variation.model_dump()), seed=seed)
+        return BalanceSettings(target=target, variation=self.variation, seed=seed)
 
 
 class BuildRecipe(Section):
     """One store.
 
-    size, color, labels, detector: see ``standard.Standard``. mapping: label → another label, or null to leave its
+    size, color, labels, detector: see ``normalise.Standard``. mapping: label → another label, or null to leave its
     images out; a source's own mapping wins. balance: absent, Training stays as it is. seed: of splits and variations.
     """
 

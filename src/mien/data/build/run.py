@@ -27,14 +27,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.build import parts as part_files
+from mien.data.build.balance import BalanceSettings
 from mien.data.build.infer_defaults import infer_defaults
 from mien.data.build.ingest import Progress, Workers, generate_parts, ingest
 from mien.data.build.normalise import Standard
 from mien.data.build.parts import Facts, PartInfo, Row, decode_png, read_facts, read_rows
 from mien.data.build.plan import BuildPlan, leaks, make_plan, new_images, wanted_by_part
 from mien.data.build.plausible import doubts
-from mien.data.build.settings import TRAINING, BalanceSettings, SplitSettings
 from mien.data.build.shards import SplitWriter, schema
+from mien.data.build.splits import TRAINING, SplitSettings
 from mien.data.build.staging import Staging
 from mien.data.build.summary import CARD, Options, Written, card, summarise, versions
 from mien.data.sources import Drop, Source

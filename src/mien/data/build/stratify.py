@@ -52,6 +52,25 @@ def take_balanced(counts: Ints, key: Keys, available: Bools, wanted: Ints, reser
     return taken
 
 
+def take_most_balanced(
+    counts: Ints, key: Keys, available: Bools, reserve: Ints, classes: list[int], *, most: int, scarce: int
+) -> tuple[Bools, int, int]:
+    """:func:`take_balanced` for as many images of each of ``classes`` as there can be, at most ``most``.
+
+    Returns the units, the number (0: there is no such choice), and the class that limits it, ``scarce`` at first.
+    """
+    k = most
+    while k > 0:
+        wanted = np.zeros(counts.shape[1], np.int64)
+        wanted[classes] = k
+        taken = take_balanced(counts, key, available, wanted, reserve)
+        attained = counts[taken].sum(0)[classes]
+        if attained.min() >= k:
+            return taken, k, scarce
+        scarce, k = classes[int(attained.argmin())], int(attained.min())
+    return np.zeros(len(key), bool), 0, scarce
+
+
 def distribute(counts: Ints, key: Keys, quotas: Ints, covered: Bools) -> Ints:
     """int64 U: the split of each unit, 0 … S−1, so that split s has about ``quotas[s, k]`` images of class k.
 

@@ -7,10 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from mien import labels as label_set
+from mien.data.build.balance import BalanceSettings
 from mien.data.build.normalise import AUTO, LABELS, Standard
 from mien.data.build.plan import BuildPlan
-from mien.data.build.settings import BalanceSettings, SplitSettings
 from mien.data.build.shards import SplitWriter
+from mien.data.build.splits import SplitSettings
 from mien.data.sources import Drop, Source
 from mien.data.store import FORMAT, UNLABELLED
 from mien.data.summary import Balance, BuildOptions, SourceSummary, SplitSummary, Summary, in_label_order, split_order
