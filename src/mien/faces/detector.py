@@ -137,7 +137,15 @@ def _none(detect_size: int | None, threads: int, min_score: float | None, device
     return WholeImage()
 
 
+def _yunet(detect_size: int | None, threads: int, min_score: float | None, device: str) -> Detector:
+    from mien.faces.yunet import MIN_SCORE, YuNet  # loads ONNX Runtime
+
+    least = MIN_SCORE if min_score is None else min_score
+    return YuNet(detect_size=detect_size, threads=threads, min_score=least, device=device)
+
+
 DETECTORS: dict[str, Callable[[int | None, int, float | None, str], Detector]] = {
+    "yunet": _yunet,
     "centerface": _centerface,
     "none": _none,
 }
