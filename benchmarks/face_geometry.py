@@ -40,13 +40,14 @@ SIDE = 48
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="FER2013's training.parquet")
+    parser.add_argument("--detector", default="yunet")
     parser.add_argument("--n", type=int, default=3000, help="pictures to sample")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dry-run", action="store_true", help="print only")
     args = parser.parse_args()
 
     pictures = sample(args.data, args.n, args.seed)
-    detector = make_detector("centerface")
+    detector = make_detector(args.detector, turned=False)
     found = [(picture, face) for picture in pictures if (face := largest(detector, picture))]
     print(f"{len(found)} faces found in {len(pictures)} pictures")
 

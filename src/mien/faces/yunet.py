@@ -22,8 +22,8 @@ Float32 = NDArray[np.float32]
 
 MIN_SCORE = 0.6
 MAX_OVERLAP = 0.3  # intersection over union above which two boxes are one face
-DETAIL_SIDES, DETAIL_SCALE, MAX_ENLARGEMENT = (320, 1280), 0.8, 2
-WHOLE = View(side=128, frame=32)
+WHOLE_SIDE = 224  # the longer side of the whole view
+DETAIL_SIDES, DETAIL_SCALE = (320, 1280), 0.8  # of the detail view, and how much of the picture's own size it is
 MAX_CANDIDATES = 4096  # bounds the work on a hostile picture
 
 
@@ -86,7 +86,7 @@ class YuNet:
     def detect(self, image: Uint8) -> list[Detection]:
         """image: uint8 H×W×3 RGB, at least 1×1. Returns the faces, largest box first; UsageError for another array."""
         side = self._detect_size or detail_side(max(picture_size(image)))
-        return search(image, [View(side), WHOLE], self._find, max_overlap=MAX_OVERLAP)
+        return search(image, [View(n) for n in sorted({side, WHOLE_SIDE})[::-1]], self._find, max_overlap=MAX_OVERLAP)
 
     def _find(self, canvas: Uint8) -> tuple[Float32, Float32, Float32]:
         batch = np.ascontiguousarray(canvas[..., ::-1].transpose(2, 0, 1)[None], np.float32)  # BGR
@@ -97,4 +97,4 @@ class YuNet:
 def detail_side(longer: int) -> int:
     """The longer side, in pixels, at which a picture with that longer side is searched for small faces."""
     low, high = DETAIL_SIDES
-    return min(max(round(longer * DETAIL_SCALE), min(low, MAX_ENLARGEMENT * longer)), high)
+    return WHOLE_SIDE if longer <= WHOLE_SIDE else min(max(round(longer * DETAIL_SCALE), low), high)
