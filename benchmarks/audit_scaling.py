@@ -124,17 +124,17 @@ def audit(store: Path, out: Path) -> dict:
     result = audit_store(store, out=out, progress=watch)
     watch(0, 0, "done")
     return {
-        "images": result["images"]["all"],
+        "images": result.images.all,
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time(),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "pairs": result["copies"]["pairs"],
+        "pairs": result.copies.pairs,
         "stages": stages,
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path)
     parser.add_argument("--images", type=int, default=36_000)
     parser.add_argument("--times", type=int, nargs="+", default=[1, 10])

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from mien.data.build.normalise import Standard
-from mien.data.build.plan import BalanceSettings
 from mien.data.build.run import build_store
+from mien.data.build.settings import BalanceSettings
 from mien.data.sources import Sample
 from mien.labels import SEVEN
 

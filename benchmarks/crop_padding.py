@@ -3,8 +3,8 @@
     python benchmarks/crop_padding.py --faces ../shared/data/faces/lfw_expressions.parquet
 
 Two minutes on two cores. Faces of LFW are pasted on scikit-image's sample pictures; the detector finds them there,
-and the photo's own answer (turned, cropped as in training) is held against that of ``Reader.classify`` for the same
-face cut out as the detector's box stands, about 0.8 times as wide as tall. ``same``: share of equal answers.
+and the photo's own prediction (turned, cropped as in training) is held against that of ``Reader.classify`` for the same
+face cut out as the detector's box stands, about 0.8 times as wide as tall. ``same``: proportion of equal predictions.
 ``TV``: mean total variation between both probabilities.
 """
 
@@ -25,7 +25,7 @@ Uint8 = NDArray[np.uint8]
 
 FILLS = ("squash", "cut", "edge", "reflect", "symmetric", "grey", "black")
 BACKGROUNDS = ("coffee.png", "rocket.jpg", "grass.png", "brick.png", "motorcycle_left.png", "gravel.png")
-SHARES = {"happy": 60, "neutral": 60, "surprise": 60, "angry": 50, "sad": 50, "disgust": 10, "fear": 10}
+COUNTS = {"happy": 60, "neutral": 60, "surprise": 60, "angry": 50, "sad": 50, "disgust": 10, "fear": 10}
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def composed(file: Path, seed: int) -> list[Uint8]:
     backgrounds = [Image.open(sample / name).convert("RGB").resize((640, 480)) for name in BACKGROUNDS]
     table = pq.read_table(file, columns=["image", "label"])
     labels = np.array(table.column("label").to_pylist())
-    rows = [row for label, n in SHARES.items() for row in rng.permutation(np.flatnonzero(labels == label))[:n]]
+    rows = [row for label, n in COUNTS.items() for row in rng.permutation(np.flatnonzero(labels == label))[:n]]
     photos = []
     for number, row in enumerate(rows):
         side = int(rng.integers(100, 260))

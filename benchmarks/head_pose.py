@@ -56,7 +56,7 @@ def errors(landmarks: Float64, angles: Float64) -> Float64:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mesh")
     parser.add_argument("--count", type=int, default=4000)
     options = parser.parse_args()

@@ -20,11 +20,12 @@ import numpy as np
 import torch
 
 from mien.data.store import Store
+from mien.training.datasets import crop_dataset
+from mien.training.device import choose_device
 from mien.training.loader import CropDataset, Order, make_loader
 from mien.training.networks import recipe_preprocess
 from mien.training.online_balance import balanced_order
 from mien.training.recipe import load_recipe
-from mien.training.run import choose_device, crop_dataset
 from steps import OwnLoop, StepTimer, device_name, recipe_from_scratch, training_pictures
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from mien.data.store import Store
-from mien.training.run import choose_device
+from mien.training.device import choose_device
 from steps import OwnLoop, StepTimer, device_name, recipe_from_scratch, training_pictures
 
 #: Images in memory: a few batches of any recipe, since what is in a picture costs nothing.

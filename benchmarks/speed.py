@@ -87,7 +87,7 @@ def serve(make: Callable[[], Callable[[np.ndarray], object]], images: np.ndarray
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--fer", metavar="PYTHON", help="an interpreter with fer and tensorflow")
     parser.add_argument("--out", type=Path)

@@ -12,18 +12,18 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
 
 from mien.data.store import Split
 from mien.training.averaging import MovingAverage
 from mien.training.compiling import Compiler, as_written
+from mien.training.datasets import crop_dataset
 from mien.training.device import place
 from mien.training.loader import CropDataset, make_loader
 from mien.training.module import FerModule
 from mien.training.networks import build_network, recipe_preprocess
 from mien.training.precision import choose, precision_of_run
 from mien.training.recipe import Recipe, load_recipe
-from mien.training.run import _quiet, crop_dataset
+from mien.training.run import _quiet
 
 
 def now() -> float:
@@ -105,7 +105,6 @@ class OwnLoop:
         *,
         device: torch.device,
         compiler: Compiler = as_written,
-        teachers: Sequence[nn.Module] = (),
     ) -> None:
         recipe = decided(recipe, device)
         self.recipe, self.data, self.device = recipe, data, device
@@ -116,7 +115,6 @@ class OwnLoop:
             recipe_preprocess(recipe),
             steps_per_epoch=len(data) // self.batch,
             compiler=compiler,
-            teachers=teachers,
         )
 
     def run(self, steps: int, *callbacks: L.Callback) -> None:

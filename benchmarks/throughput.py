@@ -33,8 +33,8 @@ from mien.atomic import write_text
 from mien.data.store import Split, Store
 from mien.evaluation.costs import cost_of_recipe
 from mien.training.compiling import as_written, compiler
+from mien.training.device import choose_device
 from mien.training.recipe import Recipe
-from mien.training.run import choose_device
 from steps import OwnLoop, decided, device_name, recipe_from_scratch, training_pictures
 from timm_loop import TimmLoop
 from where_time_goes import peak_tflops, watch

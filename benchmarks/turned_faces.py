@@ -33,7 +33,7 @@ from mien.faces import make_detector
 from mien.imaging import load_rgb
 
 
-def share(hits: int, n: int) -> dict[str, Any]:
+def proportion(hits: int, n: int) -> dict[str, Any]:
     """A proportion with its 95 % Wilson interval."""
     interval = binomtest(hits, n).proportion_ci(method="wilson")
     return {"share": round(hits / n, 4), "interval": [round(interval.low, 4), round(interval.high, 4)], "n": n}
@@ -66,9 +66,9 @@ def turned(photos: list[np.ndarray], reader: Reader) -> dict[str, Any]:
             finds.append(len(faces) > 0)
     everything = [hit for hits in same.values() for hit in hits]
     return {
-        "read_as_upright": {turn: share(sum(hits), len(hits)) for turn, hits in same.items()}
-        | {"all": share(sum(everything), len(everything))},
-        "a_face_found": {turn: share(sum(hits), len(hits)) for turn, hits in found.items()},
+        "read_as_upright": {turn: proportion(sum(hits), len(hits)) for turn, hits in same.items()}
+        | {"all": proportion(sum(everything), len(everything))},
+        "a_face_found": {turn: proportion(sum(hits), len(hits)) for turn, hits in found.items()},
     }
 
 
@@ -92,7 +92,7 @@ def non_faces(sources: list[tuple[str, Image.Image]], detector: Any) -> dict[str
 def lost(photos: list[np.ndarray], before: Any, after: Any) -> dict[str, Any]:
     """Of the pictures in which a face is found without the network, in how many none is found with it."""
     had = [photo for photo in photos if before.detect(photo)]
-    return share(sum(not after.detect(photo) for photo in had), len(had))
+    return proportion(sum(not after.detect(photo) for photo in had), len(had))
 
 
 def milliseconds(photos: list[np.ndarray], readers: dict[str, Reader], rounds: int) -> dict[str, float]:

@@ -135,12 +135,18 @@ def reduced(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
     }
 
 
+def upper(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The rooms above the ground and their arrows among themselves: folders, and modules that import a folder."""
+    above = {room for room, others in arrows.items() if room.endswith("/") or any(o.endswith("/") for o in others)}
+    return {room: arrows[room] & above for room in sorted(above)}
+
+
 def storeys(arrows: dict[str, set[str]]) -> tuple[list[list[str]], list[str]]:
-    """The folders, a list a floor from the top down, and the modules beside them, which are the ground."""
-    folders = {room: {o for o in others if o.endswith("/")} for room, others in arrows.items() if room.endswith("/")}
-    height = floors(folders)
-    levels = [[room for room in sorted(folders) if height[room] == level] for level in range(max(height.values()) + 1)]
-    return levels[::-1], sorted(room for room in arrows if not room.endswith("/"))
+    """The rooms above the ground, a list a floor from the top down, and the modules that are the ground."""
+    above = upper(arrows)
+    height = floors(above)
+    levels = [[room for room in above if height[room] == level] for level in range(max(height.values()) + 1)]
+    return levels[::-1], sorted(arrows.keys() - above.keys())
 
 
 def lines_of(room: str) -> int:
@@ -151,12 +157,12 @@ def lines_of(room: str) -> int:
 
 
 def table(arrows: dict[str, set[str]]) -> str:
-    """The rooms as Markdown, from the top down: what a room holds, and which folders it imports."""
+    """The rooms as Markdown, from the top down: what a room holds, and which rooms above the ground it imports."""
     levels, ground = storeys(arrows)
     lines = ["| floor | room | holds | imports |", "|---|---|---|---|"]
     for number, level in zip(range(len(levels), 0, -1), levels, strict=True):
         for room in level:
-            below = ", ".join(f"`{other}`" for other in sorted(arrows[room]) if other.endswith("/")) or "the ground"
+            below = ", ".join(f"`{other}`" for other in sorted(upper(arrows)[room])) or "the ground"
             lines.append(f"| {number} | `{room}` | {summary(room)} | {below} |")
     lines += [f"| ground | `{room}` | {summary(room)} | |" for room in ground]
     return "\n".join(lines)
@@ -167,10 +173,13 @@ def picture(arrows: dict[str, set[str]]) -> str:
     levels, ground = storeys(arrows)
     width, row, high, columns = 960, 84, 40, 6
     place: dict[str, tuple[float, float, float]] = {}  # left, top, width
+    arrows_drawn = reduced(upper(arrows))
     for number, level in enumerate(levels):
-        step = width / len(level)
+        importers = {room: [place[above][0] for above in place if room in arrows_drawn[above]] for room in level}
+        level = sorted(level, key=lambda room: (sum(importers[room]) / max(len(importers[room]), 1), room))
+        step = width / (len(level) + 0.5 * (number % 2))  # every second floor stands a little to the right
         for column, room in enumerate(level):
-            place[room] = (step * (column + 0.5) - 75, 20 + number * row, 150)
+            place[room] = (step * (column + 0.5 + 0.5 * (number % 2)) - 75, 20 + number * row, 150)
     top = 20 + len(levels) * row + 20
     for number, room in enumerate(ground):
         place[room] = ((width / columns) * (number % columns) + 6, top + (number // columns) * 48, width / columns - 12)
@@ -185,8 +194,7 @@ def picture(arrows: dict[str, set[str]]) -> str:
         '<marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 0L8 4L0 8z"/></marker>',
     ]
-    folders = {room: {o for o in others if o.endswith("/")} for room, others in arrows.items() if room.endswith("/")}
-    for room, others in sorted(reduced(folders).items()):
+    for room, others in sorted(arrows_drawn.items()):
         x, y, w = place[room]
         for number, other in enumerate(sorted(others, key=lambda o: place[o][0]), 1):
             to_x, to_y, to_w = place[other]
@@ -196,7 +204,7 @@ def picture(arrows: dict[str, set[str]]) -> str:
                 f'{end:.0f} {to_y - 30:.0f} {end:.0f} {to_y:.0f}"/>'
             )
     for room, (x, y, w) in place.items():
-        kind = "" if room.endswith("/") else ' class="g"'
+        kind = ' class="g"' if room in ground else ""
         parts.append(
             f'<g{kind}><rect x="{x:.0f}" y="{y:.0f}" width="{w:.0f}" height="{high}" rx="6"/>'
             f'<text x="{x + w / 2:.0f}" y="{y + 17:.0f}">{escape(room)}</text>'

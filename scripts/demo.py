@@ -1,5 +1,7 @@
 """`make demo`: two real photos in, their expressions out; shows the very command that a user would type.
 
+    python scripts/demo.py [OUT]    annotated pictures go to OUT, demo-out by default
+
 The photos (public domain) come with matplotlib and scikit-image: Grace Hopper's portrait and the astronaut Eileen
 Collins. Nothing is downloaded.
 """

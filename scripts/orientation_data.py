@@ -28,22 +28,14 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from mien.faces.centerface import CenterFace
 from mien.faces.orientation import orientation_crop
+from mien.results import Box
 
 SIDE = 64  # of the pictures that are written
 PACKAGES = ("tuxpaint-stamps-default", "gcompris-qt-data")
 #: Folders of Tux Paint's stamps with people, drawn faces, statues or letters.
 LEFT_OUT = (
-    "cartoon",
-    "people",
-    "symbols",
-    "clothes",
-    "monuments",
-    "halloween",
-    "christmas",
-    "armor",
-    "toys",
-    "newyears",
-)
+    "cartoon", "people", "symbols", "clothes", "monuments", "halloween", "christmas", "armor", "toys", "newyears",
+)  # fmt: skip
 #: GCompris: activities with photos, and of these the ones that show people (counted as they lie in the file).
 ACTIVITIES = {
     "babyshapes": {3, 5, 8, 9, 11, 13},
@@ -191,17 +183,8 @@ def faces(
         for found in detector.detect(turned):
             crop = np.rot90(orientation_crop(turned, found, size=SIDE), -turns)
             back = found.turned(turned.shape[0], turned.shape[1], -turns).box
-            if _overlap((back.x, back.y, back.w, back.h), (x, y, side)) > 0.3:
+            if back.overlap(Box(x, y, side, side)) > 0.3:
                 yield Image.fromarray(np.ascontiguousarray(crop)), name
-
-
-def _overlap(box: tuple[float, float, float, float], face: tuple[int, int, int]) -> float:
-    """Intersection over union of a box and a square."""
-    x, y, w, h = box
-    wide = min(x + w, face[0] + face[2]) - max(x, face[0])
-    high = min(y + h, face[1] + face[2]) - max(y, face[1])
-    shared = max(0.0, wide) * max(0.0, high)
-    return shared / (w * h + face[2] ** 2 - shared)
 
 
 def write(rows: Iterator[tuple[Image.Image, str]], file: Path, random: np.random.Generator) -> None:

@@ -3,51 +3,36 @@
     python scripts/scoreboard.py           writes results/README.md
     python scripts/scoreboard.py --check   exit status 1 where it is not up to date (a test runs this)
 
-A record is a folder results/fer2013/NAME/ (scripts/record.py and scripts/measure make them): recipe.yaml, meta.json and
-log.csv of the run, report.json of a single crop of PublicTest, tta/report.json of ten. Every shipped recipe
-without a record is listed as not run, with what it would take. results/questions.yaml asks what one record is worth
-beside another; the answers are paired, from predictions.parquet of both. results/throughput.json and smoke.json are
-what benchmarks/throughput.py and scripts/smoke.py wrote.
+Shipped readers have a folder each in results/fer2013 (scripts/measure makes them); of all other runs the figures and
+the predicted classes are kept (scripts/kept_runs.py). Every shipped recipe that was not run is listed with what it
+would take. results/questions.yaml asks what one run is worth beside another; the differences are paired, on the same
+images. results/throughput.json and smoke.json are what benchmarks/throughput.py and scripts/smoke.py wrote.
 """
 
-import csv
 import json
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from kept_runs import RESULTS, read_predicted, read_runs
+from numpy.typing import NDArray
 
 from mien.evaluation.costs import cost_of_recipe
-from mien.models.packaged.packages import trunk
-from mien.reproduce.scores import Answers, read_answers, score
-from mien.training.recipe import Recipe, load_recipe, shipped_recipes
+from mien.evaluation.metrics import with_percentiles
+from mien.models.packaged.packages import backbone
+from mien.training.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
 
-ROOT = Path(__file__).parents[1]
 RECORDS, BLIND = "fer2013", "private_test"
-#: The record whose quickest epoch says what this machine computes in a second when nothing else runs.
+#: The run whose quickest epoch says what this machine computes in a second when nothing else runs.
 PACE = "compact-base"
-IMAGES = 28_709
-PREDICTIONS = "predictions.parquet"
+IMAGES, RESAMPLES = 28_709, 2_000
 Json = dict[str, Any]
 
 
-def records(home: Path) -> list[Path]:
-    """Folders of results/fer2013 with a single-crop evaluation, the best accuracy first."""
-    found = [path.parent for path in home.glob("*/report.json")]
-    return sorted(found, key=lambda path: (-_accuracy(read(path))["value"], path.name))
-
-
-def read(folder: Path) -> Json:
-    return json.loads((folder / "report.json").read_text("utf-8"))
-
-
-def _accuracy(report: Json, part: str = "all") -> Json:
-    return report["figures"][part]["accuracy"]
-
-
-def share(figure: Json) -> str:
+def percent(figure: Json) -> str:
     return f"{figure['value'] * 100:.2f} % [{figure['low'] * 100:.1f}, {figure['high'] * 100:.1f}]"
 
 
@@ -70,62 +55,57 @@ def cost(recipe: Recipe) -> Json:
     return _cost(recipe.model.name, args, recipe.data.size, recipe.data.window)
 
 
-def _recipe(record: Path) -> Recipe | None:
-    file = record / "recipe.yaml"
-    return load_recipe(file) if file.is_file() else None
+def _recipe(run: Json) -> Recipe | None:
+    return parse_recipe(run["recipe"], origin=run["name"]) if run["recipe"] else None
 
 
-def _trained(record: Path, recipe: Recipe | None) -> str:
+def _trained(run: Json, recipe: Recipe | None) -> str:
     """Epochs, time and hardware of the run itself; what it was made of comes on top."""
+    if "mean_of" in run:
+        return f"the mean of {run['mean_of']}"
     if recipe is None:
         return "–"
-    meta = json.loads((record / "meta.json").read_text("utf-8"))
-    with (record / "log.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    seconds = sum(float(row["seconds"]) for row in rows)
+    how = run["trained"]
+    seconds = how["seconds"]
     time = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
-    on = meta["device"].replace("cpu (x86_64)", f"{meta['cpu_threads']} CPU threads")
+    on = how["device"].replace("cpu (x86_64)", f"{how['cpu_threads']} CPU threads")
     needs = [run.name for run in recipe.model.start[1]]
     needs += [path.name for path in recipe.distill.runs] if recipe.distill else []
     after = f"; after `{'`, `'.join(dict.fromkeys(needs))}`" if needs else ""
-    after += f"; from `{trunk(recipe.model.package).package}`" if recipe.model.package else ""
+    after += f"; from `{backbone(recipe.model.package).package}`" if recipe.model.package else ""
     votes = f", FER+ votes {recipe.targets.votes:.0%}" if recipe.targets.votes else ""
-    return f"{len(rows)} epochs, {time}, {on}, seed {recipe.seed}{votes}{after}"
+    return f"{how['epochs']} epochs, {time}, {on}, seed {recipe.seed}{votes}{after}"
 
 
-def measured(home: Path) -> list[str]:
+def measured(runs: list[Json], home: Path) -> list[str]:
     lines = [
         "| model | parameters | MACs | single crop | leak-free | ten crops | leak-free | macro F1 | training |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for record in records(home):
-        single, recipe = read(record), _recipe(record)
+    for run in runs:
+        name, recipe = run["name"], _recipe(run)
         cells = ["–", "–"]
         if recipe is not None:
             figures = cost(recipe)
             cells = [count(figures["parameters"]), count(figures["macs"])]
-        cells += [share(_accuracy(single, part)) for part in ("all", "leak_free")]
-        ten = record / "tta"
-        if (ten / "report.json").is_file():
-            cells += [share(_accuracy(read(ten), part)) for part in ("all", "leak_free")]
-        else:
-            cells += ["–", "–"]
-        cells.append(share(single["figures"]["all"]["macro_f1"]))
-        made = f"the mean of {single['model']['name']}" if "members" in single["model"] else _trained(record, recipe)
-        cells.append(made)
-        lines.append(f"| [`{record.name}`]({RECORDS}/{record.name}) | {' | '.join(cells)} |")
+        for crops in (run["single_crop"], run["ten_crops"]):
+            cells += [percent(crops[part]["accuracy"]) if crops else "–" for part in ("all", "leak_free")]
+        cells += [percent(run["single_crop"]["all"]["macro_f1"]), _trained(run, recipe)]
+        shown = f"[`{name}`]({RECORDS}/{name})" if (home / name).is_dir() else f"`{name}`"
+        lines.append(f"| {shown} | {' | '.join(cells)} |")
     return lines
 
 
-def answers(home: Path, questions: Path) -> list[str]:
+def differences(home: Path, questions: Path) -> list[str]:
     """A row for every question, with the paired difference of both sides in points: of the seeds that both have."""
     lines = [
         "| question | without | with | difference, points | leak-free |",
         "|---|---|---|---|---|",
     ]
+    right, leak = read_predicted(home)
     for asked in yaml.safe_load(questions.read_text("utf-8")):
         names = {side: list(asked[side]) for side in ("without", "with")}
-        missing = [name for side in names.values() for name in side if not (home / name / PREDICTIONS).is_file()]
+        missing = [name for side in names.values() for name in side if name not in right]
         shown = [" ".join(f"`{name}`" for name in side) for side in names.values()]
         left = "not run: " + ", ".join(f"`{name}`" for name in missing)
         cells = [left, ""]
@@ -133,34 +113,35 @@ def answers(home: Path, questions: Path) -> list[str]:
             pairs = [pair for pair in zip(names["without"], names["with"], strict=True) if not {*pair} & {*missing}]
             names = {"without": [first for first, _ in pairs], "with": [second for _, second in pairs]}
         if all(names.values()) and not {*names["without"], *names["with"]} & {*missing}:
-            arms = {side: [_predicted(home / name) for name in names[side]] for side in names}
-            cells = [_difference(score(arms, part=part)["with"]) for part in ("all", "leak_free")]
+            without, with_ = (np.mean([right[name] for name in side], axis=0) for side in names.values())
+            cells = [_difference((with_ - without)[part]) for part in (slice(None), ~leak)]
             cells[0] += f"; {left}" if missing else ""
         lines.append(f"| {asked['question']} | {' | '.join([*shown, *cells])} |")
     return lines
 
 
-def _predicted(record: Path) -> Answers:
-    found = read_answers(record)
-    assert found is not None, f"{record}: PublicTest's labels are known"
-    return found
-
-
-def _difference(row: Json) -> str:
-    figure = row["difference"]["accuracy"]
+def _difference(gain: NDArray[np.float64]) -> str:
+    """gain: what each image adds, -1 to 1. Their mean in points, with its interval from resampling the images."""
+    figure = with_percentiles(float(gain.mean()), _draws(len(gain)) @ gain / len(gain))
     return f"{figure['value'] * 100:+.2f} [{figure['low'] * 100:+.1f}, {figure['high'] * 100:+.1f}]"
 
 
-def commands(home: Path) -> list[str]:
-    return [f"- `{record.name}`: `{read(record)['command']}`" for record in records(home)]
+@cache
+def _draws(n: int) -> NDArray[np.int64]:
+    """How often each of n images is drawn in each resample, RESAMPLES×n; the same for every question."""
+    return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
 
 
-def pace(home: Path) -> float:
+def commands(runs: list[Json]) -> list[str]:
+    return [f"- `{run['name']}`: `{run['command']}`" for run in runs]
+
+
+def pace(runs: list[Json]) -> float:
     """Multiply-accumulates of training, forward and backward, that the two cores did a second in the quickest epoch."""
-    recipe = load_recipe(home / PACE / "recipe.yaml")
-    with (home / PACE / "log.csv").open(newline="") as file:
-        seconds = min(float(row["seconds"]) for row in csv.DictReader(file))
-    return float(3 * cost(recipe)["macs"] * IMAGES / seconds)
+    run = next(run for run in runs if run["name"] == PACE)
+    recipe = _recipe(run)
+    assert recipe is not None
+    return float(3 * cost(recipe)["macs"] * IMAGES / run["trained"]["quickest_epoch"])
 
 
 def smoked(file: Path) -> tuple[Json, Json]:
@@ -171,10 +152,10 @@ def smoked(file: Path) -> tuple[Json, Json]:
     return smoke, {row["recipe"]: row for row in smoke["rows"]}
 
 
-def not_run(home: Path, smoke: Json, paces: Json) -> list[str]:
-    """A row for every shipped recipe that has no record. paces: recipe → images a second, where they were measured."""
-    rate = pace(home)
-    done = {record.name for record in records(home)}  # a record's folder has the name of what was trained
+def not_run(runs: list[Json], smoke: Json, paces: Json) -> list[str]:
+    """A row for every shipped recipe that was not run. paces: recipe → images a second, where they were measured."""
+    rate = pace(runs)
+    done = {run["name"] for run in runs}
     lines = [
         "| recipe | parameters | MACs | epochs | hours here | needs | smoke run |",
         "|---|---|---|---|---|---|---|",
@@ -189,7 +170,7 @@ def not_run(home: Path, smoke: Json, paces: Json) -> list[str]:
         known = f"{IMAGES * recipe.epochs / paces[name] / 3600:.1f}, step measured" if name in paces else ""
         missing = "ImageNet weights" if recipe.model.init == "imagenet" else "–"
         if recipe.model.package:
-            missing = f"`{trunk(recipe.model.package).package}`"
+            missing = f"`{backbone(recipe.model.package).package}`"
         row = smoke.get(name)
         state = "–" if row is None else f"{row['seconds']:.0f} s" if row["error"] is None else f"failed: {row['error']}"
         cells = [count(figures["parameters"]), count(figures["macs"]), str(recipe.epochs), known or f"{hours:.1f}"]
@@ -198,8 +179,8 @@ def not_run(home: Path, smoke: Json, paces: Json) -> list[str]:
 
 
 def blind(home: Path) -> list[str]:
-    names = sorted(path.stem for path in (home / BLIND).glob("*.csv"))
-    return [f"- [`{name}`]({RECORDS}/{BLIND}/{name}.csv)" for name in names]
+    names = sorted(path.stem for path in (home / BLIND).glob("*.parquet"))
+    return [f"- [`{name}`]({RECORDS}/{BLIND}/{name}.parquet)" for name in names]
 
 
 def speed(found: Json) -> list[str]:
@@ -214,7 +195,7 @@ def speed(found: Json) -> list[str]:
         f"{found['threads']} threads, torch {found['torch']} (`{found['command']}`, median of {found['blocks']} blocks "
         f"of {found['steps']} steps). SAM: its step in plain ones.",
         "",
-        f"| recipe | batch | {' | '.join(loops)} | × timm | share of peak | SAM |",
+        f"| recipe | batch | {' | '.join(loops)} | × timm | of peak | SAM |",
         "|---|---|" + "---|" * (len(loops) + 3),
     ]
     for row in found["rows"]:
@@ -235,7 +216,7 @@ def _loop(row: Json, name: str) -> Json:
 def scoreboard(results: Path) -> str:
     home = results / RECORDS
     smoke, by_recipe = smoked(results / "smoke.json")
-    example = read(records(home)[0])
+    runs = read_runs(home)
     throughput = results / "throughput.json"
     rates: Json = json.loads(throughput.read_text("utf-8")) if throughput.is_file() else {}
     paces = {
@@ -264,12 +245,13 @@ def scoreboard(results: Path) -> str:
         "",
         "## Measured on PublicTest",
         "",
-        *measured(home),
+        *measured(runs, home),
         "",
-        "Each figure's seed, commit, hardware and date are in its `report.json`; the first row was measured on "
-        f"{example['date']} ({example['hardware']}). The commands:",
+        "Each figure's seed, commit, hardware and date are in [runs.json](fer2013/runs.json), or in the reader's "
+        f"`report.json`; the first row was measured on {runs[0]['date']} ({runs[0]['hardware']}). Reports of runs "
+        "that are not shipped are in git's history (commit d969b00). The commands:",
         "",
-        *commands(home),
+        *commands(runs),
         "",
         "## What was asked",
         "",
@@ -277,11 +259,11 @@ def scoreboard(results: Path) -> str:
         "of several seeds is their mean; how seeds differ from one another is seen in the table above, not in these "
         "intervals.",
         "",
-        *answers(home, results / "questions.yaml"),
+        *differences(home, results / "questions.yaml"),
         "",
         "## Predicted blind on PrivateTest",
         "",
-        "`path` and seven probabilities a row; `-tta` averages ten crops.",
+        "`path` and seven probabilities a row (float32), of a single crop.",
         "",
         *blind(home),
         "",
@@ -296,27 +278,26 @@ def scoreboard(results: Path) -> str:
         "## Not run",
         "",
         "No GPU could be had so far. None of the recipes below has been trained as it stands, so that **no figure of "
-        "either paper has been reproduced yet**, and neither has the throughput on a GPU been measured; what the first "
-        "half hour of one will do is prepared (`python scripts/gpu pack`) and was tried on a CPU alone. The time is "
-        "that of the measured step where the table above has one, else calculated: 3 × the MACs of all images and "
-        "epochs (6 × with SAM) at the rate of the two cores "
-        f"on which `{PACE}` was trained, {pace(home) / 1e9:.0f} G multiply-accumulates a second. {seen}",
+        "either paper has been reproduced yet**, and neither has the throughput on a GPU been measured; "
+        "`scripts/campaigns/` lists what is to be trained first on one (`scripts/campaign.py` keeps to a time). The "
+        "time is that of the measured step where the table above has one, else calculated: 3 × the MACs of all images "
+        "and epochs (6 × with SAM) at the rate of the two cores "
+        f"on which `{PACE}` was trained, {pace(runs) / 1e9:.0f} G multiply-accumulates a second. {seen}",
         "",
-        *not_run(home, by_recipe, paces),
+        *not_run(runs, by_recipe, paces),
     ]
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    results = ROOT / "results"
-    text, target = scoreboard(results), results / "README.md"
+    text, target = scoreboard(RESULTS), RESULTS / "README.md"
     if target.is_file() and target.read_text("utf-8") == text:
         return 0
     if "--check" in sys.argv:
         print("results/README.md is not what python scripts/scoreboard.py writes", file=sys.stderr)
         return 1
     target.write_text(text, "utf-8")
-    print(f"wrote {target.relative_to(ROOT)}", file=sys.stderr)
+    print(f"wrote {target}", file=sys.stderr)
     return 0
 
 

@@ -67,7 +67,7 @@ def smaller(recipe: Recipe, work: Path, store: Path) -> tuple[Recipe, list[str]]
 
 
 def go_through(recipe: Recipe, store: Store, run: Path) -> None:
-    """Train, and where there are classes: evaluate, export, and find the same answers in the file."""
+    """Train, and where there are classes: evaluate, export, and find the same predictions in the file."""
     train(recipe, store, run, accelerator="auto")
     if recipe.task != "expression":
         return

@@ -1,6 +1,7 @@
 """Stores made to measure for the tests of evaluation: labels, votes, groups, copies of Training images."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from list_source import Listed
 from mien.data.build.run import build_store
 from mien.data.sources import Sample
 from mien.data.store import Store
+from mien.evaluation.evaluate import evaluate, evaluate_file
 
 
 def picture(seed: int) -> np.ndarray:
@@ -44,3 +46,13 @@ def write_answers(path: Path, paths: list[str], probabilities: np.ndarray, label
 def hot(codes: np.ndarray, classes: int, *, top: float = 0.9) -> np.ndarray:
     """Probabilities with ``top`` for the answer and the rest shared."""
     return np.where(np.eye(classes)[codes] > 0, top, (1 - top) / (classes - 1))
+
+
+def model_report(*args: Any, **options: Any) -> dict[str, Any]:
+    """What ``evaluate`` writes to report.json."""
+    return evaluate(*args, **options).as_dict()
+
+
+def file_report(*args: Any, **options: Any) -> dict[str, Any]:
+    """What ``evaluate_file`` writes to report.json."""
+    return evaluate_file(*args, **options).as_dict()

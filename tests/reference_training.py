@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from mien.data.store import Store
-from mien.training.networks import build_network
+from mien.training.datasets import crop_dataset
+from mien.training.networks import build_network, recipe_preprocess
 from mien.training.objectives import Drawn, build_objective
 from mien.training.recipe import Recipe
-from mien.training.run import crop_dataset, recipe_preprocess
 from tiny_networks import TinyWithTerms, own_terms
 
 State = dict[str, Tensor]

@@ -6,7 +6,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from mien.data.build.split_settings import Index, SplitPlan, SplitSettings
+from mien.data.build.settings import SplitSettings
+from mien.data.build.splits import Index, SplitPlan
 
 
 def index_of(rows: list[tuple], **columns) -> Index:
@@ -99,7 +100,7 @@ def check(index: Index, plan: SplitPlan, wanted: SplitSettings) -> None:
         assert -1 not in table(index, plan)[name]
 
 
-#: Paper A's data (SPEC §2.4): AffectNet's official validation set is the test set, 500 images a class; as many are
+#: Paper A's data: AffectNet's official validation set is the test set, 500 images a class; as many are
 #: taken out of Training for validation. FER2013's two test sets stay what they are, beside these.
 PAPER_A = SplitSettings(
     official={"affectnet": {"validation": "test"}},

@@ -13,7 +13,10 @@ from mien.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-GUIDES = "".join(file.read_text("utf-8") for file in sorted((ROOT / "docs").glob("*.md")))
+# extending.md has a test of its own, which runs it
+GUIDES = "".join(
+    file.read_text("utf-8") for file in sorted((ROOT / "docs").glob("*.md")) if file.name != "extending.md"
+)
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -93,3 +96,13 @@ def test_figures_are_those_of_the_reports() -> None:
         [sys.executable, "scripts/write_cards.py", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, f"not up to date: {done.stderr}; run scripts/write_cards.py"
+
+
+def machine_paths(text: str) -> list[str]:
+    return re.findall(r"(?<![\w.*)])[/~]/?(?:root|home|Users|tmp|mnt|opt|work|data)/\S*", text)
+
+
+def test_cards_carry_no_path_of_a_machine() -> None:
+    for file in [ROOT / "README.md", *(ROOT / "src/mien/weights").glob("*.md")]:
+        assert machine_paths(file.read_text("utf-8")) == [], file.name
+    assert machine_paths("`mien --fer /root/bin/python`") == ["/root/bin/python`"]  # the control

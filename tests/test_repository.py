@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MOST = 20e6
+MOST = 13e6
+#: Reports of the shipped readers, the scoreboard and what it is drawn from, the log, measurements.
+MOST_RESULTS = 40
 
 
-def test_the_working_tree_stays_under_20_mb() -> None:
+def test_what_people_fetch_is_small() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("no checkout: what is tracked is not known")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
@@ -18,3 +20,4 @@ def test_the_working_tree_stays_under_20_mb() -> None:
     largest = sorted(sizes, key=lambda file: -sizes[file])[:5]
     assert len(files) > 100
     assert sum(sizes.values()) < MOST, f"the largest: {', '.join(str(file.relative_to(ROOT)) for file in largest)}"
+    assert sum(file.is_relative_to(ROOT / "results") for file in sizes) <= MOST_RESULTS

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from eval_store import hot, picture, write_answers
+from eval_store import file_report, hot, picture, write_answers
 from list_source import Listed
 from mien.cli.evaluate import notes
 from mien.data.build.run import build_store
 from mien.data.sources import Sample
 from mien.data.store import Store
 from mien.errors import DataError
-from mien.evaluation.answers import read_answers
 from mien.evaluation.compare import compare_models, read_evaluation
-from mien.evaluation.evaluate import evaluate_answers
 from mien.evaluation.predict import fit_temperatures
+from mien.evaluation.predictions_file import read_predictions_file
 from mien.evaluation.predictors import RunPredictor
+from mien.evaluation.report import Report
 from mien.labels import SEVEN
 from mien.training.run import train
 from small_run import small_recipe
@@ -46,14 +46,14 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Store, Stor
 
 
 def test_training_leaves_them_out_and_equals_a_store_without_them(
-    stores: tuple[Store, Store, Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stores: tuple[Store, Store, Store], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     gaps, without, blind = stores
     recipe = small_recipe(data={"validation": "test"}, epochs=1)
     meta = train(recipe, gaps, tmp_path / "gaps", accelerator="cpu", threads=1)
     said = [f"3 of 70 images of {split} have no label and are left out" for split in ("training", "test")]
     assert meta["notes"] == said
-    assert "".join(f"note: {line}\n" for line in said) in capsys.readouterr().err
+    assert [line for line in caplog.messages if line.startswith("note: ")] == [f"note: {line}" for line in said]
     assert train(recipe, without, tmp_path / "without", accelerator="cpu", threads=1)["notes"] == []
     one, other = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("gaps", "without"))
     assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
@@ -80,16 +80,16 @@ def test_evaluation_and_comparison_leave_them_out_and_score_the_others(
         outs = []
         for file in files:
             outs.append(tmp_path / store.path.name / file.stem)
-            reports.append(evaluate_answers(read_answers(file), store, "test", outs[-1]))
+            reports.append(file_report(read_predictions_file(file), store, "test", outs[-1]))
         tables.append(compare_models([read_evaluation(out, str(out)) for out in outs]))
     for gaps, without in zip(reports[:2], reports[2:], strict=True):
         assert gaps["figures"] == without["figures"]
         assert gaps["figures"]["all"]["n"] == 67
         assert (gaps["data"]["left_out"], without["data"]["left_out"]) == ({"without a label": 3}, {})
-        assert "note: 3 images without a label are left out" in notes(gaps)
+        assert "note: 3 images without a label are left out" in notes(Report.model_validate(gaps))
     assert [row["against_first"] for row in tables[0]["rows"]] == [row["against_first"] for row in tables[1]["rows"]]
     page = (tmp_path / "gaps" / "a" / "report.html").read_text()
     assert "3 without a label" in page
-    blind = evaluate_answers(read_answers(files[0]), stores[2], "test", tmp_path / "blind")
+    blind = file_report(read_predictions_file(files[0]), stores[2], "test", tmp_path / "blind")
     assert blind["figures"] is None
     assert json.loads((tmp_path / "blind" / "report.json").read_text())["data"].get("left_out") is None

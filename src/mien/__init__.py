@@ -3,10 +3,9 @@
     from mien import Reader
     reading = Reader().read("photo.jpg")
 
-Importing this package is free: no torch, no download, no model. ``Reader`` is
-resolved on first use (PEP 562). The one thing it does is to turn off the telemetry
-of ONNX Runtime, whose official builds (seen in 1.32) report to Microsoft and keep a device
-identifier in ~/.cache unless this is set before they are loaded.
+Importing this package loads nothing: ``Reader`` is resolved on first use (PEP 562). It only turns off the telemetry of
+ONNX Runtime, whose official builds (seen in 1.32) report to Microsoft and keep a device identifier in ~/.cache unless
+this is set before they are loaded.
 """
 
 import os

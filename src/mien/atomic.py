@@ -1,6 +1,6 @@
 """A file that appears whole or not at all: written under a temporary name beside it, then moved into place.
 
-Used for every file that mien writes; whatever ends the process before the move leaves the old file as it was.
+Used for every file that mien writes; a process that ends before the move leaves the old file as it was.
 """
 
 import os

@@ -1,7 +1,8 @@
-"""Which state of the code made a result: the commit of the checkout that mien runs from."""
+"""Which state of the code made a result: the commit of the checkout from which mien runs."""
 
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 
@@ -11,19 +12,11 @@ def checkout_commit() -> str | None:
     Outside a checkout of mien: what ``$MIEN_COMMIT`` says, which whoever copied the files there may set; else None.
     """
     here = Path(__file__)
+    git = partial(subprocess.run, cwd=here.parent, capture_output=True, text=True, timeout=10, check=True)
     try:
         # An installed mien may lie in a virtual environment inside somebody's repository: that commit is not ours.
-        subprocess.run(
-            ["git", "ls-files", "--error-unmatch", here.name],
-            cwd=here.parent,
-            capture_output=True,
-            timeout=10,
-            check=True,
-        )
-        shown = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            cwd=here.parent, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+        git(["git", "ls-files", "--error-unmatch", here.name])
+        shown = git(["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"])
     except (OSError, subprocess.SubprocessError):
         return os.environ.get("MIEN_COMMIT")
     return shown.stdout.strip() or None

@@ -8,9 +8,14 @@ differ for everybody. Class order is the label order.
 """
 
 import io
+import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mien.atomic import write_bytes
 from mien.errors import MissingExtra, OutputError
@@ -59,8 +64,8 @@ def save(figure: Any, stem: Path) -> bytes:
 
 
 def svg(figure: Any) -> bytes:
-    """The figure as SVG, letters as outlines: no font is needed."""
-    return _rendered(figure, "svg", {"Date": None, "Creator": None})
+    """The figure as SVG, letters as outlines: no font is needed. Control characters of names are no XML: left out."""
+    return re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", b"", _rendered(figure, "svg", {"Date": None, "Creator": None}))
 
 
 def _rendered(figure: Any, kind: str, metadata: dict[str, None]) -> bytes:
@@ -91,3 +96,56 @@ def few_ticks(most: int) -> Any:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(nbins=most, integer=True)
+
+
+def heat_map(
+    figure: Any,
+    axes: Any,
+    counts: NDArray[np.integer[Any]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    bar: str,
+    zeros: bool = True,
+    aspect: str = "equal",
+) -> None:
+    """Counts by row: colour and large number are per cent of the row, the small number is the count.
+
+    counts: one row for each of ``rows``, one column for each of ``columns``. bar: what the colour bar is called.
+    zeros: whether a count of 0 is written. aspect: "equal" cells are squares, "auto" ones fill the figure.
+    """
+    total = counts.sum(1, keepdims=True)
+    proportion = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+    image = axes.imshow(proportion, cmap="Blues", vmin=0, vmax=1, aspect=aspect)
+    for (i, j), value in np.ndenumerate(proportion):
+        color = ink(image.cmap(image.norm(value)))
+        axes.text(j, i - 0.10, whole_percent(value), ha="center", va="center", color=color, fontsize=11)
+        if zeros or counts[i, j]:
+            axes.text(j, i + 0.24, f"{counts[i, j]:,}", ha="center", va="center", color=color, fontsize=7)
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    drawn = figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.035, 1)), format=lambda value, _: f"{value:.0%}")
+    drawn.set_label(bar)
+    drawn.outline.set_visible(False)
+
+
+def ink(cell: tuple[float, float, float, float]) -> str:
+    """Black or white, whichever has the higher contrast on this sRGB colour (WCAG 2.1 relative luminance)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in cell[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "black" if luminance > 0.179 else "white"
+
+
+def whole_percent(proportion: float) -> str:
+    """Whole per cent, without the sign (the colour bar has it); ``"<1"`` for a little, blank for none,
+    ``">99"`` for nearly all."""
+    if proportion == 0:
+        return ""
+    if proportion < 0.005 or 0.995 <= proportion < 1:
+        return "<1" if proportion < 0.5 else ">99"
+    return f"{max(1, 100 * proportion):.0f}"

@@ -1,15 +1,6 @@
 """The error tree. Each message says what was expected, what came, and what to do.
 
-    MienError
-    ├── UsageError      a call or option that cannot work           (exit status 2)
-    ├── ImageError      one input cannot be read; the others go on  (error record, exit status 1)
-    ├── ModelError      an ONNX file that is broken or not ours
-    ├── DataError       a data set, store or table that is wrong
-    ├── RecipeError     a recipe with a wrong key or value
-    ├── WeightsError    pretrained weights that cannot be had
-    ├── OutputError     a result that cannot be written
-    ├── ExportError     a network that did not pass the parity gate
-    └── MissingExtra    a package of an optional extra is not installed
+Exit status 1 for ImageError and ExportError, 2 for every other MienError.
 
 ``type`` is the machine-readable word that stands in an error record.
 """
@@ -33,6 +24,8 @@ class MienError(Exception):
 
 
 class UsageError(MienError):
+    """A call or option that cannot work."""
+
     type = "usage"
 
 
@@ -51,30 +44,44 @@ class ImageError(MienError):
 
 
 class ModelError(MienError):
+    """An ONNX file that is broken or not ours."""
+
     type = "model"
 
 
 class DataError(MienError):
+    """A data set, store or table that is wrong."""
+
     type = "data"
 
 
 class RecipeError(MienError):
+    """A recipe with a wrong key or value."""
+
     type = "recipe"
 
 
 class WeightsError(MienError):
+    """Pretrained weights that cannot be had."""
+
     type = "weights"
 
 
 class OutputError(MienError):
+    """A result that cannot be written."""
+
     type = "output"
 
 
 class ExportError(MienError):
+    """A network that did not pass the parity gate."""
+
     type = "export"
 
 
 class MissingExtra(MienError):
+    """A package of an optional extra is not installed."""
+
     type = "missing_extra"
 
     def __init__(self, package: str, extra: str) -> None:

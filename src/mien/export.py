@@ -1,7 +1,6 @@
-"""From a run directory to an ONNX file that carries its meaning, or to no file.
+"""Export of a run directory to ONNX, with labels, preprocessing, temperatures and provenance in the metadata.
 
-Inside the file: labels, preprocess, temperatures, provenance (recipe, data, commit). The parity gate compares torch
-and ONNX Runtime on several batch sizes; what does not pass is never written.
+The parity gate compares torch and ONNX Runtime on several batch sizes; a network that fails it is not written.
 
     input  crops   float32 [N, C, S, S]   normalised by the preprocess inside
     output logits  float32 [N, K]         probabilities = softmax(logits / temperature)
@@ -9,7 +8,6 @@ and ONNX Runtime on several batch sizes; what does not pass is never written.
 
 import json
 import logging
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +26,8 @@ from mien.errors import ExportError, UsageError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 from mien.reading.classifier import softmax
+
+log = logging.getLogger(__name__)
 
 FORMAT = "1"
 #: Largest difference of a probability between torch and the file, by how the weights are stored.
@@ -103,7 +103,7 @@ def export_run(
     calibrated: bool,
     fitted_on: str | None = None,
 ) -> dict[str, float]:
-    """Export the best weights of a run directory, with its recipe, data, commit and packages' trunks as provenance.
+    """Export the best weights of a run directory, with recipe, data, commit and packaged backbones as provenance.
 
     fitted_on: what the temperatures were fitted on, where it was not the recipe's whole validation split.
     Returns what the gate measured. Raises DataError where ``run`` is no run, otherwise as :func:`export_onnx`.
@@ -112,7 +112,7 @@ def export_run(
 
     network, recipe, preprocess, meta = load_network(run, tasks=("expression", "orientation"))
     if not meta:
-        print(f"note: {run} has no meta.json (is it still training?); provenance is incomplete", file=sys.stderr)
+        log.warning("note: %s has no meta.json (is it still training?); provenance is incomplete", run)
     provenance = {
         "recipe": recipe.model_dump(mode="json"),
         "parameters": sum(p.numel() for p in network.parameters()),
@@ -144,7 +144,7 @@ def parity(network: nn.Module, content: bytes, preprocess: Preprocess, *, tolera
     """Largest differences of logits and probabilities between torch and ONNX Runtime, over batches of 1, 3 and 16.
 
     Raises ExportError where a probability differs by more than ``tolerance``, a logit by more than ten times that
-    share of the largest one, a row's answer depends on its batch, or ONNX Runtime refuses the file.
+    fraction of the largest one, a row depends on its batch, or ONNX Runtime refuses the file.
     """
     import onnxruntime
 

@@ -33,7 +33,7 @@ class Preprocess:
     crops that reach beyond their picture: squashed, a face is another face (``benchmarks/crop_padding.py``).
 
     size: side in pixels. color: "grey" (ITU-R 601 luma) or "rgb". mean, std: one number a channel,
-    in units of 0-1. tta_crop: side of the ten crops as a share of ``size`` (four corners and the centre,
+    in units of 0-1. tta_crop: side of the ten crops as a fraction of ``size`` (four corners and the centre,
     each also mirrored; each resized back to ``size``). window: side of the part that the network takes, where it does
     not take the whole picture (VGGNet sees 40×40 of 48×48): the centre of it, or ten windows, never resized.
     """
@@ -164,8 +164,8 @@ def _linear_resize_matrix(source: int, target: int) -> Float32:
     position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
     low = np.floor(position).astype(int)
     high = np.minimum(low + 1, source - 1)
-    share = (position - low).astype(np.float32)
+    weight = (position - low).astype(np.float32)
     matrix = np.zeros((target, source), np.float32)
-    np.add.at(matrix, (np.arange(target), low), 1 - share)
-    np.add.at(matrix, (np.arange(target), high), share)
+    np.add.at(matrix, (np.arange(target), low), 1 - weight)
+    np.add.at(matrix, (np.arange(target), high), weight)
     return matrix

@@ -45,7 +45,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One face: where it is, how sure the detector is, and what its expression looks like.
+    """One face: where it is, the detector's score, and its apparent expression.
 
     score: the detector's confidence, 0-1. probabilities: calibrated, by label, summing to 1.
     expression: the most probable label, or None where it is below the reader's ``min_confidence``.

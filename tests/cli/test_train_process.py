@@ -62,7 +62,7 @@ def test_a_stopped_run_says_how_it_goes_on(
         lines = stop_after(process, "epoch 2/", number)
     assert process.returncode == status, lines
     assert not any("Traceback" in line for line in lines)
-    said, _, command = lines[-1].partition("; go on with: ")
+    said, _, command = lines[-1].partition("; resume with: ")
     assert said == word
     assert lines[-2].startswith("epoch ")
     again = shlex.split(command)

@@ -1,4 +1,4 @@
-"""A small FER2013 in every layout of SPEC §6: real faces where ../shared has them, drawn ones elsewhere."""
+"""A small FER2013 in every layout that is passed around: real faces where ../shared has them, drawn ones elsewhere."""
 
 import csv
 import io

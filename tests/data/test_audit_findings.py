@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from audit_stores import LABELS, faces, png, row, write_store
+from brute_force import exact_duplicates, near_duplicates
 from sklearn.metrics import confusion_matrix
 
 from mien.data.audit import findings
 from mien.data.audit.copies import find_copies
 from mien.data.audit.faces import count_faces
 from mien.data.audit.index import Picture, brightness, fetch, paths, pixel_digest, read_index
-from mien.data.near_duplicates import exact_duplicates, groups_within, near_duplicates
+from mien.data.near_duplicates import groups_within
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import Store
 from mien.errors import DataError
@@ -78,8 +79,8 @@ def test_groups_and_twins_are_those_of_duplicates(leaky):
     _, found, _ = copies_in(store)
     together = np.concatenate([images["training"], images["test"]])
     assert np.array_equal(found.group, groups_within(together))
-    assert found.twin[[0, 50, 53, 60]].tolist() == [0, 0, 0, 0]
-    assert found.twin[[1, 54]].tolist() == [1, 54]
+    assert found.first_identical[[0, 50, 53, 60]].tolist() == [0, 0, 0, 0]
+    assert found.first_identical[[1, 54]].tolist() == [1, 54]
 
 
 def test_copies_within_a_split_leave_the_image_itself_out(leaky):
@@ -219,13 +220,13 @@ def test_agreement_majority_and_support():
     assert findings.agreement(VOTES) == pytest.approx(wanted, nan_ok=True)
     names = [VOTE_NAMES.index(name) for name in ("happiness", "not_face", "sadness", "contempt")]
     assert findings.majority(VOTES).tolist() == [names[0], findings.TIE, names[1], findings.NO_VOTES, *names[2:]]
-    columns = findings.vote_columns(LABELS)
+    columns = findings.column_of_each_label(LABELS)
     assert [VOTE_NAMES[c] for c in columns] == [
         "anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral",
     ]  # fmt: skip
     assert findings.support(VOTES, LABEL, columns) == pytest.approx([1, 0.5, 0.4, np.nan, np.nan, 0], nan_ok=True)
-    assert findings.vote_columns(["contempt", "my own"]) == [VOTE_NAMES.index("contempt"), -1]
-    own = findings.support(VOTES, np.array([0, 1, 1, 1, 1, 0]), findings.vote_columns(["contempt", "my own"]))
+    assert findings.column_of_each_label(["contempt", "my own"]) == [VOTE_NAMES.index("contempt"), -1]
+    own = findings.support(VOTES, np.array([0, 1, 1, 1, 1, 0]), findings.column_of_each_label(["contempt", "my own"]))
     assert own == pytest.approx([0, np.nan, np.nan, np.nan, np.nan, 0.8], nan_ok=True)
     assert findings.voted(VOTES).tolist() == [True, True, True, False, True, True]
 

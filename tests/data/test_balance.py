@@ -13,18 +13,11 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from mien.data.build import balance
-from mien.data.build.balance import (
-    BalancedOrder,
-    Variation,
-    can_vary,
-    generate,
-    generated_name,
-    plan_balance,
-    variations,
-)
-from mien.data.build.split_settings import Index, SplitPlan, SplitSettings
-from mien.data.build.splits import plan_splits
+from mien.data.build.balance import can_vary, generate, generated_name, plan_balance, variations
+from mien.data.build.settings import SplitSettings, Variation
+from mien.data.build.splits import Index, SplitPlan, plan_splits
 from mien.errors import DataError, UsageError
+from mien.training.online_balance import BalancedOrder
 
 OFF = Variation(rotate=0, autocontrast=0, mirror=0, shift=0, scale=0, brightness=0)
 
@@ -377,7 +370,7 @@ def test_fer2013(fer2013_dir):
         group=[None] * len(samples),
     )
     usable = np.array([can_vary(s.pixels) for s in samples])
-    assert (~usable).sum() == 11  # SPEC: eleven blank images in Training
+    assert (~usable).sum() == 11  # eleven blank images in Training
     plan = plan_balance(index, plan_splits(index), usable=usable)
     assert set(plan.after.values()) == {7215}
     assert plan.copies.sum() == 7 * 7215 - 28709

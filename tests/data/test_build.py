@@ -1,6 +1,7 @@
 """Building a store of several sources: what is in it, within which bounds, and that others can read it."""
 
 import csv
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -9,14 +10,16 @@ import pytest
 import yaml
 from build_cases import blob, pixels_of, rows_of
 from PIL import Image
+from pydantic import ValidationError
 
 from list_source import Listed
 from mien.data.build import parts, shards
 from mien.data.build.normalise import Standard
-from mien.data.build.plan import BalanceSettings, near_groups
 from mien.data.build.run import build_store
+from mien.data.build.settings import BalanceSettings
 from mien.data.sources import Drop, Sample, open_source
 from mien.data.store import Store
+from mien.data.summary import Summary
 from mien.errors import UsageError
 from mien.labels import SEVEN
 
@@ -202,8 +205,15 @@ def test_row_groups_end_by_bytes_too(tmp_path, monkeypatch):
     assert store.read("training").paths == [f"{i}" for i in range(40)]
 
 
+def test_summary_json_is_what_its_type_says(hybrid):
+    content = json.loads((hybrid / "summary.json").read_text())
+    assert Summary.model_validate(content).content() == content
+    with pytest.raises(ValidationError, match="licence"):  # the control
+        Summary.model_validate(content | {"sources": [{"name": "a"}]})
+
+
 def test_near_groups_are_those_of_the_definition():
-    from mien.data.near_duplicates import block_averages, groups_within
+    from mien.data.near_duplicates import block_averages, groups_within, near_groups
 
     images = np.stack([blob(i % 30) for i in range(90)])
     images[7] = blob(3)[:, ::-1]
@@ -233,6 +243,7 @@ def test_the_card_names_every_file_and_pandas_and_arrow_read_them(hybrid):
         assert f"| `{column}` |" in text
     assert "valence" not in text.split("## Columns")[1].split("## Sources")[0]
     assert "not what a person feels" in text
+    assert str(hybrid.parent) not in text  # no path of a machine
     n = sum(split["rows"] for split in Store.open(hybrid).summary["splits"].values())
     assert len(pd.read_parquet(hybrid / "data")) == n
     assert ds.dataset(hybrid / "data").count_rows() == n

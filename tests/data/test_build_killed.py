@@ -14,7 +14,7 @@ from PIL import Image
 from list_source import Listed
 from mien.data.build.normalise import Standard
 from mien.data.build.run import build_store
-from mien.data.build.split_settings import SplitSettings
+from mien.data.build.settings import SplitSettings
 from mien.data.build.staging import Staging
 from mien.data.sources import Sample, open_source
 from mien.data.store import Store
@@ -23,9 +23,9 @@ from mien.errors import DataError, OutputError
 BUILD = """
 import os, signal, sys
 from mien.data.build import parts, run as build, staging
-from mien.data.build.plan import BalanceSettings
 from mien.data.sources import open_source
 from mien.data.build.normalise import Standard
+from mien.data.build.settings import BalanceSettings
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -47,7 +47,7 @@ def main(folder, out, workers, moment="", number="0"):
     if moment == "PICTURE":
         parts._encoded = counted(parts._encoded)
     if moment == "SUMMARY":
-        build.write_summary = die
+        build.Summary.write = die
     if moment == "MOVE":
         staging.Path.rename = counted(staging.Path.rename)
     build.build_store(

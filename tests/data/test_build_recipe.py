@@ -13,11 +13,10 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from mien.cli.data import data_app
+from mien.cli.data import data
 from mien.data.build.normalise import Standard
-from mien.data.build.plan import BalanceSettings
 from mien.data.build.recipe import load_build_recipe, split_source
-from mien.data.build.split_settings import SplitSettings
+from mien.data.build.settings import BalanceSettings, SplitSettings
 from mien.documents import shipped
 from mien.errors import RecipeError, UsageError
 from mien.labels import SEVEN
@@ -34,7 +33,7 @@ def write(tmp_path):
 
 
 def run(*words: object):
-    return CliRunner().invoke(data_app, [str(word) for word in words])
+    return CliRunner().invoke(data, [str(word) for word in words])
 
 
 def folder(root: Path, *, names=SEVEN, each: int = 12) -> Path:

@@ -244,7 +244,7 @@ def test_a_wrong_tree_says_what_was_looked_for_and_found(tmp_path, make, says):
 
 
 def test_differences_from_the_published_counts(tmp_path):
-    """327 labelled sequences, 981 peaks: 135/54/177/75/207/84/249 as SPEC §6 has them."""
+    """327 labelled sequences, 981 peaks: 135/54/177/75/207/84/249 as published."""
     assert (sum(ckplus.PEAKS.values()), sum(ckplus.OFFICIAL.values()), sum(ckplus.EXTENDED.values())) == (
         981,
         1308,

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from mien.cli.data import data_app
+from mien.cli.data import data
 from mien.errors import OutputError, UsageError
 
 
@@ -14,7 +14,7 @@ def run():
     runner = CliRunner()
 
     def call(*words: object):
-        return runner.invoke(data_app, [str(word) for word in words])
+        return runner.invoke(data, [str(word) for word in words])
 
     return call
 

@@ -16,7 +16,8 @@ from mien.data.sources import open_source
 from mien.data.store import Store
 from mien.errors import DataError
 from mien.preprocess import Preprocess
-from mien.training.run import crop_dataset, train
+from mien.training.datasets import crop_dataset
+from mien.training.run import train
 from small_run import small_recipe
 
 

@@ -14,15 +14,14 @@ from build_cases import blob, class_folders, pixels_of, rows_of
 from fake_datasets import ckplus_crops
 from list_source import Listed
 from mien.data.build import plan as plan_module
-from mien.data.build.balance import BalancedOrder, plan_balance
+from mien.data.build.balance import plan_balance
 from mien.data.build.normalise import Standard
-from mien.data.build.plan import BalanceSettings
 from mien.data.build.run import build_store
-from mien.data.build.split_settings import SplitSettings
+from mien.data.build.settings import BalanceSettings, SplitSettings
 from mien.data.sources import Sample, open_source
 from mien.data.store import Store
 from mien.errors import DataError
-from mien.training.online_balance import balanced_order, tied
+from mien.training.online_balance import BalancedOrder, balanced_order, tied
 
 SPLITS = SplitSettings(carve=True, shares={"test": 0.1}, balanced={"validation": 2})
 

@@ -6,6 +6,7 @@ import pytest
 
 from fake_datasets import FER2013, True_, save, split_items, truth_of
 from mien.data.sources import open_source, own_labels
+from mien.data.sources.base import LeftOut
 from mien.errors import DataError, UsageError
 
 # --- folders -------------------------------------------------------------------------------------------------------
@@ -128,4 +129,6 @@ def test_a_wrong_code_order_is_noticed(monkeypatch):
     ],
 )
 def test_labels_that_mean_nothing(cell, reason):
-    assert own_labels.Labels().cell(cell).reason == reason
+    with pytest.raises(LeftOut) as left_out:
+        own_labels.Labels().cell(cell)
+    assert left_out.value.reason == reason

@@ -246,7 +246,7 @@ def test_a_wrong_tree_says_what_was_looked_for_and_found(tmp_path, make, says):
 
 
 def test_differences_from_the_published_counts(tmp_path):
-    """12,271 training and 3,068 test images (SPEC §6)."""
+    """12,271 training and 3,068 test images, as published."""
     assert [sum(classes.values()) for classes in rafdb.EXPECTED.values()] == [12271, 3068]
     rafdb_folders(tmp_path)
     source = open_source("rafdb", tmp_path)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mien.data.build.split_settings import Index, SplitSettings
-from mien.data.build.splits import plan_splits
-from mien.data.build.stratify import apportion, components
+from mien.data.build.settings import SplitSettings
+from mien.data.build.splits import Index, plan_splits, tied_rows
+from mien.data.build.stratify import apportion
 from mien.errors import DataError
 from split_cases import check, index_of, reordered, singles, table, ties
 
@@ -122,7 +122,7 @@ def test_components_are_scipys(n: int, data):
     relations = [np.array(data.draw(st.lists(st.integers(-1, n), min_size=n, max_size=n)), np.int64) for _ in range(2)]
     index = index_of([(0,)] * n, near=relations[0], exact=relations[1])
     expected = {frozenset(group) for group in ties(index)}
-    got = components(n, relations)
+    got = tied_rows(n, relations)
     assert {frozenset(np.flatnonzero(got == k).tolist()) for k in range(got.max() + 1)} == expected
     assert (np.unique(got, return_index=True)[1] == np.sort(np.unique(got, return_index=True)[1])).all()
 
@@ -132,7 +132,7 @@ def test_a_chain_is_followed_to_its_end():
     shuffled = np.random.default_rng(0).permutation(n)
     pairs, shifted = np.empty(n, np.int64), np.empty(n, np.int64)
     pairs[shuffled], shifted[shuffled] = np.arange(n) // 2, (np.arange(n) + 1) // 2
-    assert (components(n, [pairs, shifted]) == 0).all()
+    assert (tied_rows(n, [pairs, shifted]) == 0).all()
 
 
 @CRITICAL

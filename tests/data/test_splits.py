@@ -6,9 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mien.data.build import split_settings as words
-from mien.data.build.split_settings import Index, SplitSettings
-from mien.data.build.splits import plan_splits
+from mien.data.build import splits as words
+from mien.data.build.settings import SplitSettings
+from mien.data.build.splits import Index, plan_splits
 from mien.errors import DataError, UsageError
 from mien.labels import code
 from split_cases import PAPER_A, check, index_of, singles, table
@@ -185,7 +185,7 @@ def test_balanced_from_subjects_alone_is_exact_and_says_what_it_cost():
 
 @pytest.mark.parametrize("missing", [0, 1])
 def test_paper_a(missing: int):
-    """SPEC §2.4: 500 a class for validation and for test. Some copies of AffectNet have 3,999 validation images."""
+    """Paper A: 500 a class for validation and for test. Some copies of AffectNet have 3,999 validation images."""
     rows = [("affectnet", c, "validation") for c in range(8) for _ in range(500)][missing:]
     rows += [("affectnet", c, "training") for c in range(8) for _ in range(2500)]
     rows += [("fer2013", c, split) for c in range(7) for split in ("training", "public_test") for _ in range(100)]
@@ -303,7 +303,7 @@ def test_fer2013(fer2013_dir):
     assert plan.split == [sample.split for sample in samples]
     assert not plan.drops
     private = np.array(plan.split) == "private_test"
-    assert plan.crossing[private].sum() >= 365  # SPEC §5 counts pairs with Training; units reach a little further
+    assert plan.crossing[private].sum() >= 365  # pairs with Training alone; units reach a little further
     strict = plan_splits(index, SplitSettings(crossing="drop-from-training", drop_conflicts="near"))
     check(index, strict, SplitSettings(crossing="drop-from-training", drop_conflicts="near"))
     carved = plan_splits(index, PAPER_A)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fake_datasets import rafdb_official, save, split_items, truth_of
 from list_source import Listed
-from mien.cli.data import data_app
+from mien.cli.data import data
 from mien.data.build.normalise import Standard
 from mien.data.build.run import build_store
 from mien.data.sources import Sample, open_source
@@ -91,7 +91,7 @@ def test_rafdbs_list_may_hold_floats(tmp_path: Path) -> None:
 
 
 def run(*words: object) -> tuple[int, str]:
-    result = CliRunner().invoke(data_app, [str(word) for word in words])
+    result = CliRunner().invoke(data, [str(word) for word in words])
     return result.exit_code, str(result.exception or "") + result.stderr
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from mien.data.sources import VOTE_NAMES
 from mien.errors import DataError
-from mien.evaluation.agreement import agreement, levels, vote_columns
+from mien.evaluation.agreement import agreement, class_of_each_column, levels
 from mien.labels import EIGHT, SEVEN, code
 
 ANGRY, HAPPY, SAD, NEUTRAL = (code(name) for name in ("angry", "happy", "sad", "neutral"))
@@ -56,8 +56,8 @@ def test_worked_example_by_hand() -> None:
 
 
 def test_contempt_is_a_class_of_eight() -> None:
-    assert vote_columns(SEVEN).tolist() == [6, 3, 5, 4, 0, 1, 2, -1, -1, -1]
-    assert vote_columns(EIGHT).tolist() == [6, 3, 5, 4, 0, 1, 2, 7, -1, -1]
+    assert class_of_each_column(SEVEN).tolist() == [6, 3, 5, 4, 0, 1, 2, -1, -1, -1]
+    assert class_of_each_column(EIGHT).tolist() == [6, 3, 5, 4, 0, 1, 2, 7, -1, -1]
     answers = np.where(ANSWERS == 7, 8, ANSWERS)
     answers[3] = 7
     found = agreement(Y, answers, VOTES, EIGHT)

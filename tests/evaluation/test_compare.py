@@ -8,19 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_page import Page
 
 from eval_store import hot, leaky_store, write_answers
 from figure_texts import overlaps
+from html_pages import Page
 from mien.data.store import Store
 from mien.errors import DataError, UsageError
-from mien.evaluation import compare_table, html, metrics
-from mien.evaluation.answers import read_answers
+from mien.evaluation import compare_table, metrics
 from mien.evaluation.compare import Evaluated, collect, compare_models, is_current, read_evaluation
 from mien.evaluation.comparisons import holm, mcnemar
-from mien.evaluation.evaluate import evaluate, evaluate_answers
+from mien.evaluation.evaluate import evaluate, evaluate_file
+from mien.evaluation.predictions_file import read_predictions_file
 from mien.evaluation.predictors import load_predictor
+from mien.evaluation.report import Report
 from mien.labels import EIGHT, SEVEN
+from mien.pages import format
 
 
 def skilled(y: np.ndarray, skill: float, seed: int, classes: int = 7) -> np.ndarray:
@@ -37,7 +39,7 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Path]]:
     outs = []
     for name, skill, seed in (("poor", 0.4, 1), ("good", 0.7, 2), ("again", 0.7, 2)):
         file = write_answers(folder / f"{name}.csv", split.paths, skilled(split.labels, skill, seed), SEVEN)
-        evaluate_answers(read_answers(file), store, "test", folder / name)
+        evaluate_file(read_predictions_file(file), store, "test", folder / name)
         outs.append(folder / name)
     return store, outs
 
@@ -63,7 +65,7 @@ def test_the_table_is_made_of_the_reports_figures(seven: tuple[Store, list[Path]
 def test_each_is_tested_against_the_first(seven: tuple[Store, list[Path]], table: dict) -> None:
     store, outs = seven
     y = store.read("test").labels
-    answers = [metrics.predicted(read_evaluation(out, "x").written.probabilities) for out in outs]
+    answers = [metrics.predicted(read_evaluation(out, "x").predictions.probabilities) for out in outs]
     first, good, again = table["rows"]
     assert first["against_first"] is None
     expected = [mcnemar(answers[0] == y, a == y) for a in answers[1:]]
@@ -84,7 +86,7 @@ def test_every_form_has_the_figures(table: dict) -> None:
     page = compare_table.page(table)
     words = Page(page).words()
     for row in table["rows"]:
-        for shown in (html.share(row["accuracy"]), html.share(row["macro_f1"]), html.number(row["ece"])):
+        for shown in (format.percent(row["accuracy"]), format.percent(row["macro_f1"]), format.number(row["ece"])):
             assert shown in markdown
             assert shown in words
     assert "https:" not in page
@@ -97,20 +99,22 @@ def test_every_form_has_the_figures(table: dict) -> None:
     assert overlaps(compare_table.figure(table)) == []
 
 
-def test_a_run_is_evaluated_once(trained_run: Path, small_store: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_is_evaluated_once(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     store = Store.open(small_store)
-    options = {"store": store, "split": "public_test"}
+    options: dict[str, object] = {"store": store, "split": "public_test"}
+    said: list[str] = []
+    options["say"] = said.append
     collect([str(run)], **options)  # type: ignore[arg-type]
     (kept,) = (run / "evaluation").iterdir()
     assert kept.name == f"public_test-{store.fingerprint}"
     assert is_current(kept, run, seed=0)
     before = (kept / "report.json").stat().st_mtime_ns
     (row,) = collect([str(run)], **options)  # type: ignore[arg-type]
-    assert "evaluated before" in capsys.readouterr().err
+    assert "evaluated before" in said[-1]
     assert (kept / "report.json").stat().st_mtime_ns == before
-    assert row.report["model"]["macs"] > 1e5
+    assert (row.report.model.macs or 0) > 1e5
     # another checkpoint, another evaluation
     state = __import__("torch").load(run / "best.ckpt", weights_only=True)
     state["state_dict"] = {k: v * 0.5 if v.is_floating_point() else v for k, v in state["state_dict"].items()}
@@ -149,7 +153,7 @@ def test_a_readers_name_is_the_reader_also_beside_a_folder_of_that_name(
     shutil.copytree(outs[0], tmp_path / "nano")
     monkeypatch.chdir(tmp_path)
     reader, folder = collect(["nano", "./nano"], store=store, split="test")
-    assert (reader.report["model"]["kind"], folder.report["model"]["kind"]) == ("onnx", "predictions")
+    assert (reader.report.model.kind, folder.report.model.kind) == ("onnx", "predictions")
 
 
 def test_seven_and_eight_classes_meet_in_the_closed_reading(tmp_path: Path) -> None:
@@ -159,7 +163,7 @@ def test_seven_and_eight_classes_meet_in_the_closed_reading(tmp_path: Path) -> N
     narrow = skilled(np.minimum(split.labels, 6), 0.8, 2)
     for name, p, labels in (("wide", wide, EIGHT), ("narrow", narrow, SEVEN)):
         file = write_answers(tmp_path / f"{name}.csv", split.paths, p, labels)
-        evaluate_answers(read_answers(file), store, "test", tmp_path / name)
+        evaluate_file(read_predictions_file(file), store, "test", tmp_path / name)
     table = compare_models(collect([str(tmp_path / "wide"), str(tmp_path / "narrow")]))
     keep = split.labels != 7
     assert "closed" in table["reading"]
@@ -173,8 +177,10 @@ def test_seven_and_eight_classes_meet_in_the_closed_reading(tmp_path: Path) -> N
 def test_two_of_one_name_are_told_apart(seven: tuple[Store, list[Path]]) -> None:
     rows = collect([str(seven[1][0]), str(seven[1][1])])
     rows = [
-        Evaluated(row.target, row.report | {"model": row.report["model"] | {"name": "net"}}, row.written)
-        for row in rows
+        Evaluated(
+            row.target, Report.model_validate(report | {"model": report["model"] | {"name": "net"}}), row.predictions
+        )
+        for row, report in ((row, row.report.as_dict()) for row in rows)
     ]
     names = [row["model"] for row in compare_models(rows)["rows"]]
     assert len(set(names)) == 2

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval_store import hot, leaky_store, write_answers
+from eval_store import file_report, hot, leaky_store, model_report, write_answers
 from mien.data.store import Store
 from mien.errors import DataError
-from mien.evaluation.answers import read_answers
 from mien.evaluation.compare import collect, compare_models
-from mien.evaluation.evaluate import evaluate, evaluate_answers
+from mien.evaluation.predictions_file import read_predictions_file
 from mien.evaluation.predictors import load_predictor
 from mien.labels import EIGHT, SEVEN
 
@@ -25,7 +24,7 @@ def test_two_models_without_contempt_leave_its_images_out(store: Store, tmp_path
     for name, shift in (("good", 0), ("poor", 1)):
         answers = hot((np.minimum(split.labels, 6) + shift) % 7, 7)
         file = write_answers(tmp_path / f"{name}.csv", split.paths, answers, SEVEN)
-        report = evaluate_answers(read_answers(file), store, "test", tmp_path / name)
+        report = file_report(read_predictions_file(file), store, "test", tmp_path / name)
     table = compare_models(collect([str(tmp_path / "good"), str(tmp_path / "poor")]))
     kept = int((split.labels < 7).sum())
     assert table["data"]["images"] == kept == report["figures"]["all"]["n"] < 80
@@ -35,7 +34,7 @@ def test_two_models_without_contempt_leave_its_images_out(store: Store, tmp_path
 
 def test_a_finished_evaluation_has_to_be_what_was_asked(make_model, store: Store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     out = tmp_path / "out"
-    evaluate(load_predictor(str(make_model())), store, "test", out, limit=30)
+    model_report(load_predictor(str(make_model())), store, "test", out, limit=30)
     targets = [str(out), str(out)]
     other = leaky_store(tmp_path / "other", labels=SEVEN, images=40, copied=10, seed=5)
     assert len(collect(targets)) == len(collect(targets, store=store, split="test", limit=30)) == 2

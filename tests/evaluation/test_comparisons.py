@@ -150,6 +150,6 @@ def test_what_does_not_fit_is_refused() -> None:
         mcnemar(np.ones(3, int), np.ones(3, bool))
     with pytest.raises(DataError, match="same images"):
         paired_differences(np.zeros(3, int), np.zeros(2, int), np.zeros(3, int), classes=7)
-    with pytest.raises(DataError, match="answers 0 to 7"):
+    with pytest.raises(DataError, match="predictions 0 to 7"):
         paired_differences(np.zeros(3, int), np.full(3, 9), np.zeros(3, int), classes=7)
     assert comparisons.EXACT_UP_TO == 1000

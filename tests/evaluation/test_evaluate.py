@@ -9,9 +9,9 @@ import onnx
 import pyarrow.parquet as pq
 import pytest
 
+from eval_store import model_report
 from mien.data.store import Store
 from mien.errors import DataError, ModelError, UsageError
-from mien.evaluation.evaluate import evaluate
 from mien.evaluation.predict import fit_temperatures, predict_crops
 from mien.evaluation.predictors import RunPredictor, all_logits, load_predictor
 from mien.export import export_run
@@ -39,8 +39,8 @@ def test_run_and_file_give_the_same_report(
     exported: Path, trained_run: Path, small_store: Path, tmp_path: Path
 ) -> None:
     store = Store.open(small_store)
-    by_run = evaluate(load_predictor(str(trained_run)), store, "public_test", tmp_path / "run")
-    by_file = evaluate(load_predictor(str(exported)), store, "public_test", tmp_path / "file")
+    by_run = model_report(load_predictor(str(trained_run)), store, "public_test", tmp_path / "run")
+    by_file = model_report(load_predictor(str(exported)), store, "public_test", tmp_path / "file")
     same = ("accuracy", "macro_f1", "per_class", "confusion")
     assert {k: by_run["figures"]["all"][k] for k in same} == {k: by_file["figures"]["all"][k] for k in same}
     assert by_run["calibration"]["temperatures"] == pytest.approx(by_file["calibration"]["temperatures"], rel=1e-3)
@@ -50,7 +50,7 @@ def test_run_and_file_give_the_same_report(
 
 
 def test_the_report_agrees_with_its_own_predictions(exported: Path, small_store: Path, tmp_path: Path) -> None:
-    report = evaluate(load_predictor(str(exported)), Store.open(small_store), "public_test", tmp_path)
+    report = model_report(load_predictor(str(exported)), Store.open(small_store), "public_test", tmp_path)
     table = pq.read_table(tmp_path / "predictions.parquet").to_pandas()
     right = table["label"] == table["answer"]
     assert report["figures"]["all"]["accuracy"]["value"] == pytest.approx(right.mean())
@@ -60,7 +60,7 @@ def test_the_report_agrees_with_its_own_predictions(exported: Path, small_store:
 
 
 def test_a_single_image_is_scored_without_a_cross_fit(exported: Path, small_store: Path, tmp_path: Path) -> None:
-    report = evaluate(load_predictor(str(exported)), Store.open(small_store), "public_test", tmp_path, limit=1)
+    report = model_report(load_predictor(str(exported)), Store.open(small_store), "public_test", tmp_path, limit=1)
     assert report["figures"]["all"]["n"] == 1
     assert "calibration" not in report
 
@@ -68,7 +68,7 @@ def test_a_single_image_is_scored_without_a_cross_fit(exported: Path, small_stor
 def test_ten_crops_are_ten_views(exported: Path, small_store: Path) -> None:
     predictor = load_predictor(str(exported))
     split = Store.open(small_store).read("public_test")
-    found = predict_crops(predictor, split.images[:5], tta=True)
+    found = predict_crops(predictor, split.rows(np.arange(5)), tta=True)
     assert found.logits is not None
     assert found.logits.shape == (5, 10, 7)
     classifier = Classifier.load(exported)
@@ -97,7 +97,7 @@ def test_held_back_labels_are_predicted_and_not_scored(make_model, small_store: 
     build_store([open_source("fer2013", source)], tmp_path / "store")
 
     out = tmp_path / "out"
-    report = evaluate(load_predictor(str(make_model())), Store.open(tmp_path / "store"), "private_test", out)
+    report = model_report(load_predictor(str(make_model())), Store.open(tmp_path / "store"), "private_test", out)
     assert report["figures"] is None
     rows = list(csv.DictReader((out / "predictions.csv").read_text().splitlines()))
     assert list(rows[0]) == ["path", "angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
@@ -108,7 +108,7 @@ def test_held_back_labels_are_predicted_and_not_scored(make_model, small_store: 
 
 def test_a_picture_without_a_face_counts_as_wrong(exported: Path, small_store: Path, tmp_path: Path) -> None:
     """Bars are no faces: the whole pipeline finds none and scores 0, with every image in the denominator."""
-    report = evaluate(
+    report = model_report(
         load_predictor(str(exported)), Store.open(small_store), "public_test", tmp_path, detector="centerface", limit=8
     )
     figures = report["figures"]["all"]
@@ -131,7 +131,7 @@ def test_what_cannot_be_evaluated(tmp_path: Path, trained_run: Path, small_store
     with pytest.raises(ModelError):
         load_predictor(str(tmp_path / "broken.onnx"))
     with pytest.raises(UsageError, match="export it first"):
-        evaluate(
+        model_report(
             RunPredictor(trained_run), Store.open(small_store), "public_test", tmp_path / "o", detector="centerface"
         )
 

@@ -30,7 +30,7 @@ def test_confusion_matrix(tmp_path, labels, failures):
     figure = figures.confusion_figure(matrix, labels, title="a reader on a split, " * 6)
     drawing.save(figure, tmp_path / "c")
     words = texts(figure)
-    assert ("no answer" in words) == bool(failures)
+    assert ("no prediction" in words) == bool(failures)
     accuracy = np.trace(matrix) / 400
     assert any(f"n = 400, accuracy {accuracy:.1%}" in word for word in words)
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()][: len(labels)] == list(labels)
@@ -50,7 +50,7 @@ def test_reliability_diagram(tmp_path, failures):
     drawing.save(figure, tmp_path / "r")
     words = texts(figure)
     assert any("ECE 0." in word and "15 bins" in word for word in words)
-    assert any(f"{failures} without an answer left out" in word for word in words) == bool(failures)
+    assert any(f"{failures} without a prediction left out" in word for word in words) == bool(failures)
     assert overlaps(figure) == []
     with Image.open(tmp_path / "r.png") as image:
         pixels = np.asarray(image.convert("L"))
@@ -74,13 +74,13 @@ def test_text_keeps_its_contrast_on_every_colour():
 
     for value in np.linspace(0, 1, 101):
         cell = matplotlib.colormaps["Blues"](value)
-        ink = 0.0 if figures._ink(cell) == "black" else 1.0
+        ink = 0.0 if drawing.ink(cell) == "black" else 1.0
         lighter, darker = max(ink, luminance(cell)), min(ink, luminance(cell))
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5
 
 
 def test_percent():
-    assert [figures._percent(v) for v in (0, 0.001, 0.0049, 0.005, 0.126, 0.996, 1)] == [
+    assert [drawing.whole_percent(v) for v in (0, 0.001, 0.0049, 0.005, 0.126, 0.996, 1)] == [
         "",
         "<1",
         "<1",

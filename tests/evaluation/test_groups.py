@@ -7,7 +7,7 @@ import pytest
 
 from mien.data.store import Store
 from mien.errors import DataError
-from mien.evaluation.groups import SMALL, UNKNOWN, by_group, load_groups, newcombe, share_gap
+from mien.evaluation.groups import SMALL, UNKNOWN, by_group, load_groups, newcombe, proportion_gap
 from mien.labels import SEVEN
 
 
@@ -63,7 +63,7 @@ def test_groups_at_random_have_gaps_by_chance() -> None:
     for _ in range(200):
         right = random.random(600) < 0.7
         rows = [(str(i), right[i * 150 : (i + 1) * 150]) for i in range(4)]
-        gap = share_gap(rows)
+        gap = proportion_gap(rows)
         assert gap is not None
         small.append(gap["p"] < 0.05)
     assert np.mean(small) < 0.09

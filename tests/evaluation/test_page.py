@@ -2,55 +2,23 @@
 
 import base64
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from eval_store import hot, leaky_store, picture, write_answers
+from eval_store import file_report, hot, leaky_store, model_report, picture, write_answers
 from figure_texts import overlaps
+from html_pages import Page, is_only_text, with_bad_names
 from list_source import Listed
 from mien import drawing
 from mien.data.build.run import build_store
 from mien.data.sources import Sample
 from mien.data.store import Store
-from mien.evaluation import html, page, page_figures
-from mien.evaluation.answers import read_answers
-from mien.evaluation.evaluate import evaluate, evaluate_answers
+from mien.evaluation import page, page_figures
+from mien.evaluation.predictions_file import read_predictions_file
 from mien.evaluation.predictors import load_predictor
-from mien.labels import EIGHT, SEVEN
-
-VOID = {"meta", "img", "br"}
-
-
-class Page(HTMLParser):
-    """What a browser would build: tags that close, images, text."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(content)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
-
-    def images(self) -> list[str]:
-        return [attrs["src"] or "" for tag, attrs in self.tags if tag == "img"]
+from mien.labels import EIGHT
+from mien.pages import environment, format
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +31,7 @@ def whole(store: Store, make_model, tmp_path_factory: pytest.TempPathFactory):  
     """A report with every section that a model can have."""
     out = tmp_path_factory.mktemp("whole")
     model = load_predictor(str(make_model(labels=EIGHT)))
-    report = evaluate(model, store, "test", out, tta=True, group_by=("group", "source"), command="mien evaluate …")
+    report = model_report(model, store, "test", out, tta=True, group_by=("group", "source"), command="mien evaluate …")
     return report, out
 
 
@@ -92,25 +60,25 @@ def test_it_says_what_the_report_says(whole) -> None:  # type: ignore[no-untyped
     for part in ("all", "leak_free"):
         figures = report["figures"][part]
         for key in ("accuracy", "macro_f1", "balanced_accuracy", "weighted_precision", "weighted_f1", "top2_accuracy"):
-            assert html.share(figures[key]) in words, key
+            assert format.percent(figures[key]) in words, key
         for key in ("nll", "brier", "ece"):
-            assert html.number(figures[key]) in words, key
-            assert html.number(report["calibration"]["held_out"][part][key]) in words, key
-        assert html.share(report["single_crop"]["figures"][part]["accuracy"]) in words
-        assert html.points(report["single_crop"]["ten_minus_single"][part]["difference"]["accuracy"]) in words
-        assert html.share(report["votes"][part]["majority"]) in words
-        assert html.share(report["votes"][part]["vote_share"]) in words
+            assert format.number(figures[key]) in words, key
+            assert format.number(report["calibration"]["held_out"][part][key]) in words, key
+        assert format.percent(report["single_crop"]["figures"][part]["accuracy"]) in words
+        assert format.points(report["single_crop"]["ten_minus_single"][part]["difference"]["accuracy"]) in words
+        assert format.percent(report["votes"][part]["majority"]) in words
+        assert format.percent(report["votes"][part]["vote_share"]) in words
         for reading in ("closed", "open"):
-            assert html.share(report["seven_classes"][reading]["figures"][part]["accuracy"]) in words
+            assert format.percent(report["seven_classes"][reading]["figures"][part]["accuracy"]) in words
         for values in report["groups"]["group"][part]["groups"].values():
-            assert html.share(values["accuracy"], digits=1) in words
+            assert format.percent(values["accuracy"], digits=1) in words
         gap = report["groups"]["group"][part]["gaps"]["accuracy"]
-        assert html.points(gap) in words
+        assert format.points(gap) in words
         for row in figures["confusion"]:
             assert " ".join(str(n) for n in row) in words
-    assert html.points(report["leak"]["all_minus_leak_free"]) in words
+    assert format.points(report["leak"]["all_minus_leak_free"]) in words
     for name, values in report["figures"]["all"]["per_class"].items():
-        assert f"{name} {values['support']} {html.share(values['precision'], digits=1)}" in words
+        assert f"{name} {values['support']} {format.percent(values['precision'], digits=1)}" in words
     for line in report["not_measured"]:
         assert line in words
     assert report["model"]["sha256"] in words
@@ -121,7 +89,7 @@ def test_it_says_what_the_report_says(whole) -> None:  # type: ignore[no-untyped
 def test_the_check_of_figures_can_fail(whole) -> None:  # type: ignore[no-untyped-def]
     report, out = whole
     other = report["figures"]["all"]["accuracy"] | {"value": 0.123456}
-    assert html.share(other) not in (out / "report.html").read_text("utf-8")
+    assert format.percent(other) not in (out / "report.html").read_text("utf-8")
 
 
 def test_labels_stand_in_label_order_everywhere(whole) -> None:  # type: ignore[no-untyped-def]
@@ -141,8 +109,14 @@ def test_names_are_shown_and_not_obeyed(store: Store, tmp_path: Path) -> None:
     file = write_answers(tmp_path / "p.csv", split.paths[:-1], hot(split.labels[:-1], 8), EIGHT)
     groups = tmp_path / "g.csv"
     groups.write_text("path,<b>kind</b>\n" + "\n".join(f"{p},<i>{i % 2}</i>" for i, p in enumerate(split.paths)))
-    report = evaluate_answers(
-        read_answers(file), store, "test", tmp_path / "o", name=bad, command=bad, group_by=(f"{groups}:<b>kind</b>",)
+    report = file_report(
+        read_predictions_file(file),
+        store,
+        "test",
+        tmp_path / "o",
+        name=bad,
+        command=bad,
+        group_by=(f"{groups}:<b>kind</b>",),
     )
     content = (tmp_path / "o/report.html").read_text("utf-8")
     found = Page(content)
@@ -154,12 +128,22 @@ def test_names_are_shown_and_not_obeyed(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "o/groups-b-kind-b.png").stat().st_size > 1000
 
 
+def test_every_text_of_a_report_is_text_on_the_page(whole, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    report, out = whole
+    svgs = {file.stem: file.read_bytes() for file in out.glob("*.svg")}
+    bad = with_bad_names(report, keep={"kind", "labels"})
+    assert is_only_text(page.render(bad, svgs))
+    unescaped = environment.environment().overlay(autoescape=False)
+    monkeypatch.setattr(environment, "environment", lambda: unescaped)
+    assert not is_only_text(page.render(bad, svgs))  # the control
+
+
 def test_a_blind_report_says_so_and_shows_no_figure(make_model, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     samples = [
         Sample(f"{i}.png", picture(i), "sad" if i < 5 else None, "training" if i < 5 else "test") for i in range(9)
     ]
     build_store([Listed(samples)], tmp_path / "store")
-    report = evaluate(load_predictor(str(make_model())), Store.open(tmp_path / "store"), "test", tmp_path)
+    report = model_report(load_predictor(str(make_model())), Store.open(tmp_path / "store"), "test", tmp_path)
     found = Page((tmp_path / "report.html").read_text("utf-8"))
     assert report["figures"] is None
     assert "predicted blind" in found.words()
@@ -193,24 +177,3 @@ def test_figures_are_the_same_bytes_each_time(whole, tmp_path: Path) -> None:  #
     assert sorted(p.name for p in tmp_path.iterdir()) == ["votes.png", "votes.svg"]
     assert page_figures.slug(" Age band / Ünit ") == "age-band-nit"
     assert page_figures.slug("…") == "groups"
-
-
-@pytest.mark.parametrize(
-    ("form", "figure", "shown"),
-    [
-        (html.share, {"value": 0.71551, "low": 0.7005, "high": 0.73004}, "71.55 % [70.0, 73.0]"),
-        (html.number, {"value": 0.0267, "low": 0.0168, "high": 0.0375}, "0.027 [0.017, 0.037]"),
-        (html.points, {"value": -0.0401, "low": -0.0516, "high": 0.001}, "−4.01 [−5.16, +0.10]"),
-        (html.share, {"value": None, "low": None, "high": None}, "–"),
-        (html.share, None, "–"),
-    ],
-)
-def test_how_figures_are_written(form, figure, shown) -> None:  # type: ignore[no-untyped-def]
-    assert form(figure) == shown
-
-
-def test_p_values_are_never_nought() -> None:
-    assert html.p_value(1e-12) == "< 0.0001"
-    assert html.p_value(0.04567) == "0.0457"
-    assert np.isfinite(float(html.p_value(1.0)))
-    assert SEVEN[0] == "angry"

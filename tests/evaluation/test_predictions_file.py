@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval_store import hot, leaky_store, write_answers
+from eval_store import file_report, hot, leaky_store, write_answers
 from mien.cli.evaluate import headline, notes
 from mien.data.store import Store
 from mien.errors import DataError
-from mien.evaluation.answers import read_answers
-from mien.evaluation.evaluate import evaluate_answers
+from mien.evaluation.predictions_file import read_predictions_file
+from mien.evaluation.report import Report
 from mien.labels import EIGHT, SEVEN
 
 
@@ -24,13 +24,13 @@ def test_counts_are_of_the_images_within_the_limit(store: Store, tmp_path: Path)
     split = store.read("test")
     paths = [path for number, path in enumerate(split.paths) if number not in (4, 20, 21)] + ["elsewhere.png"]
     file = write_answers(tmp_path / "a.csv", paths, hot(np.zeros(len(paths), int), 7), SEVEN)
-    report = evaluate_answers(read_answers(file), store, "test", tmp_path / "out", limit=10)
+    report = file_report(read_predictions_file(file), store, "test", tmp_path / "out", limit=10)
     facts = report["predictions"]
     assert (facts["rows"], facts["matched"], facts["missing"], facts["first_missing"]) == (38, 9, 1, [split.paths[4]])
     assert (facts["beyond_limit"], facts["not_in_split"], facts["without_answer"]) == (28, 1, 0)
     assert report["figures"]["all"]["failures"] == 1
     assert "beyond the limit" in (tmp_path / "out/report.html").read_text()
-    whole = evaluate_answers(read_answers(file), store, "test", tmp_path / "whole")
+    whole = file_report(read_predictions_file(file), store, "test", tmp_path / "whole")
     assert (whole["predictions"]["matched"], whole["predictions"]["beyond_limit"]) == (37, 0)
 
 
@@ -46,7 +46,7 @@ def test_counts_are_of_the_images_within_the_limit(store: Store, tmp_path: Path)
 def test_a_broken_table_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(DataError) as caught:
-        read_answers(tmp_path / "a.csv")
+        read_predictions_file(tmp_path / "a.csv")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -56,22 +56,22 @@ def test_two_decimals_are_probabilities(tmp_path: Path, sign: int) -> None:
     """Seven roundings of at most 0.005, all the same way; independent scores are still refused."""
     rows = np.array([[0.05] * 6 + [0.7 + sign * 0.035], [0.105] * 6 + [0.405]])
     rows[1, 6] += sign * 0.035 - (rows[1].sum() - 1)
-    found = read_answers(write_answers(tmp_path / "a.csv", ["0.png", "1.png"], rows, SEVEN)).probabilities
+    found = read_predictions_file(write_answers(tmp_path / "a.csv", ["0.png", "1.png"], rows, SEVEN)).probabilities
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
     rows[0, 0] += sign * 0.02
     with pytest.raises(DataError, match="independent scores"):
-        read_answers(write_answers(tmp_path / "b.csv", ["0.png", "1.png"], rows, SEVEN))
+        read_predictions_file(write_answers(tmp_path / "b.csv", ["0.png", "1.png"], rows, SEVEN))
 
 
 def test_an_old_evaluation_leaves_nothing_behind(store: Store, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     split = store.read("test")
     file = write_answers(tmp_path / "a.csv", split.paths, hot(split.labels, 7), SEVEN)
     out = tmp_path / "out"
-    evaluate_answers(read_answers(file), store, "test", out, group_by=["group"])
+    file_report(read_predictions_file(file), store, "test", out, group_by=["group"])
     assert (out / "groups-group.svg").exists()
     (out / "mine.png").write_bytes(b"kept")
     (tmp_path / "b.csv").write_text("path,answer\n" + "".join(f"{path},sad\n" for path in split.paths))
-    evaluate_answers(read_answers(tmp_path / "b.csv"), store, "test", out)
+    file_report(read_predictions_file(tmp_path / "b.csv"), store, "test", out)
     left = {found.name for found in out.iterdir()}
     assert not {name for name in left if name.startswith(("groups", "reliability"))}
     assert {"mine.png", "confusion.png", "recall.svg", "report.json"} <= left
@@ -79,9 +79,9 @@ def test_an_old_evaluation_leaves_nothing_behind(store: Store, tmp_path: Path, m
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mien.evaluation.evaluate.write_predictions", killed)
+    monkeypatch.setattr("mien.evaluation.predictions.Predictions.write", killed)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_answers(read_answers(file), store, "test", out)
+        file_report(read_predictions_file(file), store, "test", out)
     assert not (out / "report.json").exists()
     assert not (out / "confusion.png").exists()
 
@@ -93,26 +93,26 @@ def test_answers_that_never_say_contempt_may_be_of_eight_classes(tmp_path: Path)
     file = tmp_path / "a.csv"
     lines = [f"{path},{EIGHT[code % 7]}" for path, code in zip(split.paths, split.labels, strict=True)]
     file.write_text("\n".join(["path,answer", *lines]))
-    report = evaluate_answers(read_answers(file), store, "test", tmp_path / "seven")
+    report = file_report(read_predictions_file(file), store, "test", tmp_path / "seven")
     assert report["figures"]["all"]["accuracy"]["value"] == 1
-    said = "\n".join(notes(report))
+    said = "\n".join(notes(Report.model_validate(report)))
     assert "taken for one of seven classes" in said
     assert f"note: {contempt} images of contempt are left out" in said
     assert "--labels eight" in (tmp_path / "seven/report.html").read_text()
-    told = evaluate_answers(read_answers(file, labels=SEVEN), store, "test", tmp_path / "told")
+    told = file_report(read_predictions_file(file, labels=SEVEN), store, "test", tmp_path / "told")
     assert told["warnings"] == []
-    wide = evaluate_answers(read_answers(file, labels=EIGHT), store, "test", tmp_path / "eight")
+    wide = file_report(read_predictions_file(file, labels=EIGHT), store, "test", tmp_path / "eight")
     assert wide["figures"]["all"]["accuracy"]["value"] == pytest.approx(1 - contempt / 60)
     assert (wide["data"]["left_out"], wide["warnings"]) == ({}, [])
     (tmp_path / "b.csv").write_text("path,answer\n0.png,sad\n1.png,contempt\n")
     with pytest.raises(DataError, match="row 3: expected an answer among seven, got contempt"):
-        read_answers(tmp_path / "b.csv", labels=SEVEN)
+        read_predictions_file(tmp_path / "b.csv", labels=SEVEN)
     columns = write_answers(tmp_path / "c.csv", ["0.png"], hot(np.zeros(1, int), 7), SEVEN)
-    with pytest.raises(DataError, match="--labels is for files with answers alone"):
-        read_answers(columns, labels=EIGHT)
+    with pytest.raises(DataError, match="--labels is for files without probabilities"):
+        read_predictions_file(columns, labels=EIGHT)
 
 
-def test_images_without_a_row_have_no_answer_rather_than_no_face(store: Store, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_images_without_a_row_have_no_prediction_rather_than_no_face(store: Store, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     names: list[str] = []
     from mien.evaluation import figures
 
@@ -126,16 +126,16 @@ def test_images_without_a_row_have_no_answer_rather_than_no_face(store: Store, t
     monkeypatch.setattr(figures, "confusion_figure", spied)
     split = store.read("test")
     file = write_answers(tmp_path / "a.csv", split.paths[:30], hot(split.labels[:30], 7), SEVEN)
-    evaluate_answers(read_answers(file), store, "test", tmp_path / "out")
-    assert "no answer" in names
+    file_report(read_predictions_file(file), store, "test", tmp_path / "out")
+    assert "no prediction" in names
     assert "no face" not in names
 
 
 def test_a_class_without_images_has_no_recall(store: Store, tmp_path: Path) -> None:
     split = store.read("test")
     file = write_answers(tmp_path / "a.csv", split.paths, hot(split.labels, 7), SEVEN)
-    report = evaluate_answers(read_answers(file), store, "test", tmp_path / "out", limit=2)
+    report = file_report(read_predictions_file(file), store, "test", tmp_path / "out", limit=2)
     absent = next(name for name in SEVEN if name not in {SEVEN[code] for code in split.labels[:2]})
-    (line,) = (line for line in headline(report) if line.startswith(f"recall {absent}"))
+    (line,) = (line for line in headline(Report.model_validate(report)) if line.startswith(f"recall {absent}"))
     assert line.split()[2] == "–"
     assert "<td>0.0 % [0.0, 100.0]" not in (tmp_path / "out/report.html").read_text()

@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval_store import hot, leaky_store, write_answers
+from eval_store import file_report, hot, leaky_store, model_report, write_answers
 from mien.data.near_duplicates import block_averages
 from mien.data.store import Store, spread
 from mien.errors import DataError, UsageError
-from mien.evaluation import metrics, protocol, seven_class
-from mien.evaluation.answers import read_answers
-from mien.evaluation.evaluate import evaluate, evaluate_answers
+from mien.evaluation import metrics, protocol
 from mien.evaluation.label_permutation import better_names
 from mien.evaluation.leak import leak_effect
-from mien.evaluation.outputs import read_predictions
+from mien.evaluation.predictions import Predictions, label_order
+from mien.evaluation.predictions_file import read_predictions_file
 from mien.evaluation.predictors import load_predictor
 from mien.labels import EIGHT, SEVEN
 
@@ -33,14 +32,15 @@ def eight(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def scored(store: Store, p: np.ndarray, folder: Path, labels: tuple[str, ...] = SEVEN, **options: object) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     file = write_answers(folder / "p.csv", store.read("test").paths, p, labels)
-    return evaluate_answers(read_answers(file), store, "test", folder / "out", **options)  # type: ignore[arg-type]
+    return file_report(read_predictions_file(file), store, "test", folder / "out", **options)  # type: ignore[arg-type]
 
 
 def sections(store: Store, p: np.ndarray) -> dict:
     """The scored part of a report, without its files."""
     split = store.read("test")
-    y, asked = protocol.codes_for(split.labels, SEVEN, split="test")
-    return protocol.score(protocol.Case(y, p.astype(np.float32), SEVEN, split.leak, split.votes).of(asked))
+    rows = protocol.scorable(split.labels, SEVEN, split="test")
+    assert rows is not None
+    return protocol.score(Predictions.of_split(split, SEVEN, p.astype(np.float32)).subset(rows))
 
 
 def test_labels_at_random_give_chance(leaky: Store) -> None:
@@ -102,10 +102,10 @@ def test_no_face_anywhere_scores_nothing(leaky: Store, tmp_path: Path) -> None:
 def test_images_that_a_file_forgets_count_as_wrong(leaky: Store, tmp_path: Path) -> None:
     split = leaky.read("test")
     file = write_answers(tmp_path / "p.csv", split.paths[:100], hot(split.labels[:100], 7), SEVEN)
-    report = evaluate_answers(read_answers(file), leaky, "test", tmp_path / "o")
+    report = file_report(read_predictions_file(file), leaky, "test", tmp_path / "o")
     assert report["figures"]["all"]["accuracy"]["value"] == pytest.approx(100 / 420)
     assert report["predictions"]["missing"] == 320
-    few = evaluate_answers(read_answers(file), leaky, "test", tmp_path / "o2", limit=50)
+    few = file_report(read_predictions_file(file), leaky, "test", tmp_path / "o2", limit=50)
     asked = spread(420, 50)  # over the whole split, of which the file knows the first hundred
     assert few["figures"]["all"]["accuracy"]["value"] == pytest.approx((asked < 100).mean())
     assert few["data"]["images"] == 50
@@ -137,9 +137,9 @@ def test_who_always_answers_the_same_is_bad_and_not_mixed_up() -> None:
 def test_a_model_with_another_order_of_labels_is_read_by_name(make_model, leaky: Store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """The tiny model's logit i is cell i, whatever its name: two files that name the cells otherwise must differ so."""
     split = leaky.read("test")
-    straight = evaluate(load_predictor(str(make_model())), leaky, "test", tmp_path / "a")
-    turned = evaluate(load_predictor(str(make_model(labels=SEVEN[::-1]))), leaky, "test", tmp_path / "b")
-    a, b = (read_predictions(tmp_path / name) for name in "ab")
+    straight = model_report(load_predictor(str(make_model())), leaky, "test", tmp_path / "a")
+    turned = model_report(load_predictor(str(make_model(labels=SEVEN[::-1]))), leaky, "test", tmp_path / "b")
+    a, b = (Predictions.read(tmp_path / name) for name in "ab")
     assert a.labels == b.labels == SEVEN
     np.testing.assert_allclose(a.probabilities, b.probabilities[:, ::-1], atol=1e-7)
     for report, found in ((straight, a), (turned, b)):
@@ -164,20 +164,22 @@ def test_seven_class_readings_of_an_eight_class_model(eight: Store, tmp_path: Pa
     assert shut["accuracy"]["value"] == pytest.approx((p[:, :7].argmax(1) == y)[keep].mean())
     assert shut["accuracy"]["value"] > open_["accuracy"]["value"] + 0.05  # they do differ
     seven_way = p[keep, :7] / p[keep, :7].sum(1, keepdims=True)
-    assert shut["nll"]["value"] == pytest.approx(metrics.nll(y[keep], seven_way), rel=1e-4)
-    for reading in (shut, open_):  # SPEC §2.5: an identity, on one set of predictions
+    assert shut["nll"]["value"] == pytest.approx(
+        -np.log(np.maximum(seven_way[np.arange(len(seven_way)), y[keep]], 1e-7)).mean(), rel=1e-4
+    )
+    for reading in (shut, open_):  # an identity, on one set of predictions
         assert reading["weighted_recall"]["value"] == reading["accuracy"]["value"]
     assert shut["labels"] == list(SEVEN)
     assert "leak_free" in report["seven_classes"]["open"]["figures"]
 
 
 def test_nothing_but_contempt_is_a_failure_when_read_closed() -> None:
-    p = np.eye(8)[[7, 3]]
-    shut, names = seven_class.closed(p, EIGHT)
-    assert names == SEVEN
-    assert np.isnan(shut[0]).all()
-    assert shut[1].argmax() == 3
-    assert not seven_class.applies(SEVEN)
+    found = Predictions(paths=["a", "b"], labels=EIGHT, probabilities=np.eye(8)[[7, 3]], truth=np.array([0, 3]))
+    closed = found.as_seven("closed")
+    assert closed.labels == SEVEN
+    assert np.isnan(closed.probabilities[0]).all()
+    assert closed.probabilities[1].argmax() == 3
+    assert not closed.has_contempt
 
 
 def test_a_seven_class_model_is_not_asked_about_contempt(eight: Store, tmp_path: Path) -> None:
@@ -188,22 +190,22 @@ def test_a_seven_class_model_is_not_asked_about_contempt(eight: Store, tmp_path:
     assert report["data"]["left_out"] == {"contempt": contempt}
     assert report["figures"]["all"]["n"] == len(split) - contempt
     assert report["figures"]["all"]["accuracy"]["value"] == 1
-    assert len(read_predictions(tmp_path / "out").paths) == len(split)  # the answers are all there
+    assert len(Predictions.read(tmp_path / "out").paths) == len(split)  # the answers are all there
 
 
 def test_a_model_that_lacks_another_class_is_refused() -> None:
     with pytest.raises(DataError, match="without neutral"):
-        protocol.codes_for(np.array([0, 6]), SEVEN[:6], split="test")
+        protocol.scorable(np.array([0, 6]), SEVEN[:6], split="test")
     with pytest.raises(DataError, match="each expression once"):
-        protocol.label_order(("happy", "joy"))
-    assert protocol.label_order(("neutral", "Anger")) == (("angry", "neutral"), [1, 0])
+        label_order(("happy", "joy"))
+    assert label_order(("neutral", "Anger")) == (("angry", "neutral"), [1, 0])
 
 
 def test_answers_alone_have_no_probability_figures(leaky: Store, tmp_path: Path) -> None:
     split = leaky.read("test")
     lines = [f"{path},{SEVEN[code]}" for path, code in zip(split.paths, split.labels, strict=True)]
     (tmp_path / "a.csv").write_text("path,answer\n" + "\n".join(lines))
-    report = evaluate_answers(read_answers(tmp_path / "a.csv"), leaky, "test", tmp_path / "o", name="people")
+    report = file_report(read_predictions_file(tmp_path / "a.csv"), leaky, "test", tmp_path / "o", name="people")
     figures = report["figures"]["all"]
     assert figures["accuracy"]["value"] == 1
     assert all(figures[key]["value"] is None for key in protocol.NEED_PROBABILITIES)
@@ -213,9 +215,9 @@ def test_answers_alone_have_no_probability_figures(leaky: Store, tmp_path: Path)
 
 
 def test_a_file_of_our_own_predictions_gives_the_same_figures(make_model, leaky: Store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    direct = evaluate(load_predictor(str(make_model())), leaky, "test", tmp_path / "a")
+    direct = model_report(load_predictor(str(make_model())), leaky, "test", tmp_path / "a")
     for name, ties in (("predictions.csv", 4), ("predictions.parquet", 0)):  # six decimals make equals of a few
-        again = evaluate_answers(read_answers(tmp_path / "a" / name), leaky, "test", tmp_path / name[-3:])
+        again = file_report(read_predictions_file(tmp_path / "a" / name), leaky, "test", tmp_path / name[-3:])
         a, b = (np.array(report["figures"]["all"]["confusion"]) for report in (again, direct))
         assert np.abs(a - b).sum() <= ties
         assert again["figures"]["all"]["nll"]["value"] == pytest.approx(
@@ -226,8 +228,8 @@ def test_a_file_of_our_own_predictions_gives_the_same_figures(make_model, leaky:
 
 def test_ten_crops_stand_beside_the_single_one(make_model, leaky: Store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     model = str(make_model())
-    one = evaluate(load_predictor(model), leaky, "test", tmp_path / "one")
-    ten = evaluate(load_predictor(model), leaky, "test", tmp_path / "ten", tta=True)
+    one = model_report(load_predictor(model), leaky, "test", tmp_path / "one")
+    ten = model_report(load_predictor(model), leaky, "test", tmp_path / "ten", tta=True)
     assert ten["single_crop"]["figures"]["all"]["confusion"] == one["figures"]["all"]["confusion"]
     change = ten["single_crop"]["ten_minus_single"]
     for part in ("all", "leak_free"):

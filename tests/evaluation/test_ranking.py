@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import top_k_accuracy_score
 
 from mien.evaluation import metrics
-from mien.evaluation.ranking import ranks, top_accuracy, with_top2
+from mien.evaluation.metrics import ranks, wilson
+from mien.labels import SEVEN
 
 
 def case(n: int = 700, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -20,9 +21,9 @@ def case(n: int = 700, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def test_as_scikit_learn_has_it(k: int) -> None:
     y, p = case()
     if k < 7:
-        assert top_accuracy(y, p, k=k)["value"] == pytest.approx(top_k_accuracy_score(y, p, k=k, labels=range(7)))
+        assert (ranks(y, p) < k).mean() == pytest.approx(top_k_accuracy_score(y, p, k=k, labels=range(7)))
     else:
-        assert top_accuracy(y, p, k=k)["value"] == 1
+        assert (ranks(y, p) < k).all()
 
 
 def test_top_1_is_accuracy_even_with_ties_and_failures() -> None:
@@ -30,22 +31,22 @@ def test_top_1_is_accuracy_even_with_ties_and_failures() -> None:
     p = np.round(p, 1) + 1e-9
     p /= p.sum(1, keepdims=True)
     p[:50] = np.nan
-    assert top_accuracy(y, p, k=1)["value"] == metrics.accuracy(y, p)
+    assert (ranks(y, p) < 1).mean() == metrics.from_confusion(metrics.confusion(y, p))["accuracy"]
     assert (ranks(y, p)[:50] == 7).all()
-    assert top_accuracy(y, p, k=7)["value"] == pytest.approx(650 / 700)  # a failure is wrong at every rank
+    assert (ranks(y, p) < 7).mean() == pytest.approx(650 / 700)  # a failure is wrong at every rank
 
 
 def test_by_hand() -> None:
     p = np.array([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.4, 0.4, 0.2], [0.2, 0.4, 0.4]])
     assert ranks(np.array([1, 0, 1, 2]), p).tolist() == [1, 2, 1, 1]
-    figures = with_top2({"n": 4}, np.array([1, 0, 1, 2]), p)
-    assert figures["top2_accuracy"]["value"] == 0.75
-    assert (figures["top2_accuracy"]["low"], figures["top2_accuracy"]["high"]) == metrics.wilson(3, 4)
+    figure = metrics.summary(np.array([1, 0, 1, 2]), p, SEVEN[:3], resamples=2)["top2_accuracy"]
+    assert figure["value"] == 0.75
+    assert (figure["low"], figure["high"]) == wilson(3, 4)
 
 
 def test_shuffled_labels_give_two_sevenths() -> None:
     y, p = case(5000)
     y = np.random.default_rng(1).permutation(y)
-    figure = top_accuracy(y, p)
+    figure = metrics.summary(y, p, SEVEN, resamples=2)["top2_accuracy"]
     assert figure["low"] < 2 / 7 < figure["high"]
-    assert top_accuracy(*case(5000))["low"] > 0.4  # and the true ones do not
+    assert metrics.summary(*case(5000), SEVEN, resamples=2)["top2_accuracy"]["low"] > 0.4  # and the true ones do not

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mien.errors import RecipeError
 from mien.models import registry
 from mien.models.baselines import cbam_resnet50
-from mien.models.baselines.cbam_resnet50 import load_trunk
+from mien.models.baselines.cbam_resnet50 import load_backbone
 
 
 def reduced() -> nn.Module:
@@ -95,11 +95,11 @@ def test_size_is_the_published_one() -> None:
     assert macs == registry.measure(registry.spec("timm/resnet50"))[1] + gates
 
 
-def test_a_plain_trunk_is_taken_over() -> None:
+def test_a_plain_backbone_is_taken_over() -> None:
     network = reduced()
     sizes = {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 128), "zero_init_last": False}
     plain = timm.create_model("resnet50", num_classes=7, **sizes).eval()
-    fresh = load_trunk(network, plain.state_dict())
+    fresh = load_backbone(network, plain.state_dict())
     assert len(fresh) == 4 * 9  # per block: two matrices with biases, a convolution, a batch norm's four
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -109,31 +109,31 @@ def test_a_plain_trunk_is_taken_over() -> None:
         assert torch.equal(network(x), plain(x))
 
 
-def test_a_trunk_that_does_not_fit_is_refused() -> None:
+def test_a_backbone_that_does_not_fit_is_refused() -> None:
     network = reduced()
-    trunk = {name: value for name, value in network.state_dict().items() if ".se." not in name}
+    backbone = {name: value for name, value in network.state_dict().items() if ".se." not in name}
     with pytest.raises(ValueError, match=r"differ in the attention alone, got layer1\.0\.conv1\.weight"):
-        load_trunk(network, {name: value for name, value in trunk.items() if name != "layer1.0.conv1.weight"})
+        load_backbone(network, {name: value for name, value in backbone.items() if name != "layer1.0.conv1.weight"})
     with pytest.raises(ValueError, match="got stranger"):
-        load_trunk(network, trunk | {"stranger": torch.zeros(1)})
+        load_backbone(network, backbone | {"stranger": torch.zeros(1)})
 
 
 def test_imagenet_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """The path of ``init: imagenet`` with timm's download replaced by fresh weights."""
-    trunks = []
+    backbones = []
 
     def fetch(name: str, *, pretrained: bool = False, options: Mapping[str, Any]) -> nn.Module:
         network = timm.create_model(name.split(".")[0], **options)
         if pretrained:
             assert name == "resnet50.tv_in1k"
-            trunks.append(network)
+            backbones.append(network)
         return network
 
     monkeypatch.setattr(cbam_resnet50, "timm_model", fetch)
     network = registry.build("cbam_resnet50", pretrained=True)
     state = network.state_dict()
-    assert len(trunks) == 1
-    assert all(torch.equal(value, state[name]) for name, value in trunks[0].state_dict().items())
+    assert len(backbones) == 1
+    assert all(torch.equal(value, state[name]) for name, value in backbones[0].state_dict().items())
 
 
 def test_wrong_arguments() -> None:

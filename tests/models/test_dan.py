@@ -158,7 +158,7 @@ def test_heads_are_fused_by_log_softmax_then_sum() -> None:
         assert not np.allclose(network(images).numpy(), plain, rtol=1e-2)
 
 
-def test_the_trunk_is_torchvisions_resnet18() -> None:
+def test_the_backbone_is_torchvisions_resnet18() -> None:
     theirs = torchvision.models.resnet18(weights=None).eval()
     ours = ENTRY.build().trunk.eval()
     missing = theirs.load_state_dict(ours.state_dict(), strict=False)

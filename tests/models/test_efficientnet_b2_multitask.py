@@ -142,7 +142,7 @@ def test_every_parameter_learns_and_a_batch_without_targets_harms_none(known: in
     assert still == (set() if known else {"affect.weight", "affect.bias"})
 
 
-def test_the_trunk_is_timms() -> None:
+def test_the_backbone_is_timms() -> None:
     network = ENTRY.build().eval()
     theirs = timm.create_model("tf_efficientnet_b2", num_classes=7).eval()
     state = network.trunk.state_dict() | {f"classifier.{n}": p for n, p in network.classifier.state_dict().items()}

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from mien.errors import RecipeError
 from mien.models import registry
 from mien.models.auxiliary import AuxiliaryLosses
-from mien.models.baselines.emonext import EmoNeXt, emonext
+from mien.models.baselines.emonext import EmoNeXt
 from mien.models.layers.batch_attention import BatchAttentionSpread
 from mien.models.layers.spatial_transformer import SpatialTransformer
 from mien.training.recipe import load_recipe, recipes_by_network
@@ -156,7 +156,7 @@ def test_every_parameter_learns_from_the_second_step_on() -> None:
     assert unregularised == {n for n, _ in network.named_parameters() if n.startswith("attention.")}
 
 
-# --- trunk and counts ---------------------------------------------------------------------------------------------
+# --- backbone and counts ---------------------------------------------------------------------------------------------
 def test_without_its_own_parts_it_is_timms_convnext() -> None:
     network, images = reduced().eval(), smooth(2)
     theirs = timm.create_model("convnext_tiny", depths=(1, 1, 2, 1), dims=(16, 32, 64, 128), num_classes=0).eval()
@@ -205,8 +205,8 @@ def test_counts_by_hand(variant: str) -> None:
 
 
 def test_stochastic_depth_grows_to_a_tenth() -> None:
-    trunk = emonext(image_size=32).trunk
-    rates = [getattr(b.drop_path, "drop_prob", 0.0) for stage in trunk.stages for b in stage.blocks]
+    backbone = EmoNeXt(image_size=32).trunk
+    rates = [getattr(b.drop_path, "drop_prob", 0.0) for stage in backbone.stages for b in stage.blocks]
     np.testing.assert_allclose(rates, np.linspace(0, 0.1, 18), atol=1e-6)
 
 

@@ -5,10 +5,10 @@ import torch
 from timm.layers import SqueezeExcite
 from torch import nn
 
-from mien.models.layers.se import Excitation, SqueezeExcitation
+from mien.models.layers.se import ChannelGate, SELayer
 
 
-def timm_with_weights_of(excitation: Excitation, **options: object) -> SqueezeExcite:
+def timm_with_weights_of(excitation: ChannelGate, **options: object) -> SqueezeExcite:
     """timm's block (1×1 convolutions) with the weights of ours (linear layers)."""
     hidden, channels = excitation.reduce.weight.shape
     other = SqueezeExcite(channels, rd_channels=hidden, **options)
@@ -19,13 +19,13 @@ def timm_with_weights_of(excitation: Excitation, **options: object) -> SqueezeEx
 
 
 def test_excitation_equals_timms_on_a_vector() -> None:
-    ours, v = Excitation(96), torch.randn(5, 96)
+    ours, v = ChannelGate(96), torch.randn(5, 96)
     with torch.no_grad():
         torch.testing.assert_close(ours(v), timm_with_weights_of(ours)(v[:, :, None, None])[:, :, 0, 0])
 
 
 def test_squeeze_excitation_equals_timms_on_maps_of_either_layout() -> None:
-    first, last = SqueezeExcitation(32, reduction=4), SqueezeExcitation(32, reduction=4, channels_last=True)
+    first, last = SELayer(32, reduction=4), SELayer(32, reduction=4, channels_last=True)
     last.load_state_dict(first.state_dict())
     x = torch.randn(3, 32, 5, 7)
     with torch.no_grad():
@@ -37,24 +37,24 @@ def test_squeeze_excitation_equals_timms_on_maps_of_either_layout() -> None:
 @pytest.mark.parametrize("wrong", [{"act_layer": nn.SiLU}, {"gate_layer": "hard_sigmoid"}, {"add_maxpool": True}])
 def test_the_comparison_sees_another_block(wrong: dict[str, object]) -> None:
     """Negative control: another activation, gate or squeeze, with the same weights."""
-    ours, x = SqueezeExcitation(32, reduction=4), torch.randn(3, 32, 5, 7)
+    ours, x = SELayer(32, reduction=4), torch.randn(3, 32, 5, 7)
     with torch.no_grad():
         assert not torch.allclose(ours(x), timm_with_weights_of(ours.excitation, **wrong)(x), atol=1e-4)
 
 
 def test_reduction_sets_the_hidden_units() -> None:
     """timm rounds the units up to a multiple of eight, so 96 channels would have 8 there; Hu et al. have 6."""
-    assert Excitation(768).reduce.weight.shape == SqueezeExcite(768).fc1.weight.shape[:2] == (48, 768)
-    assert Excitation(96).reduce.weight.shape == (6, 96) != SqueezeExcite(96).fc1.weight.shape[:2]
-    assert Excitation(8).reduce.weight.shape == (1, 8)
-    assert sum(p.numel() for p in Excitation(96, reduction=16).parameters()) == 2 * 96 * 6 + 6 + 96
+    assert ChannelGate(768).reduce.weight.shape == SqueezeExcite(768).fc1.weight.shape[:2] == (48, 768)
+    assert ChannelGate(96).reduce.weight.shape == (6, 96) != SqueezeExcite(96).fc1.weight.shape[:2]
+    assert ChannelGate(8).reduce.weight.shape == (1, 8)
+    assert sum(p.numel() for p in ChannelGate(96, reduction=16).parameters()) == 2 * 96 * 6 + 6 + 96
     with pytest.raises(ValueError, match="expected at least 1, got 0"):
-        Excitation(8, reduction=0)
+        ChannelGate(8, reduction=0)
 
 
 def test_gate_by_hand() -> None:
     """One unit: v · σ(2 · ReLU(v₁ − v₂) − 1)."""
-    layer = Excitation(2, reduction=2)
+    layer = ChannelGate(2, reduction=2)
     layer.load_state_dict(
         {
             "reduce.weight": torch.tensor([[1.0, -1.0]]),

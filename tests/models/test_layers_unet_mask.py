@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from timm.layers import EcaModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.models.layers.eca import ECA
 from mien.models.layers.unet_mask import UNetMask
 
 STAGES = [(64, 4), (128, 3), (256, 2), (512, 1)]
@@ -40,7 +40,7 @@ def test_first_level_false_halves_it_once_less(channels: int, depth: int) -> Non
 def test_widths_end_at_1024_with_one_eca_a_level(channels: int, depth: int, first_level: bool) -> None:
     with torch.device("meta"):
         mask = UNetMask(channels, depth=depth, first_level=first_level)
-    kernels = [m.conv.kernel_size[0] for m in mask.modules() if isinstance(m, ECA)]
+    kernels = [m.conv.kernel_size[0] for m in mask.modules() if isinstance(m, EcaModule)]
     widths = [channels * 2**n for n in range(0 if first_level else 1, depth + 1)]
     assert widths[-1] == 1024
     assert kernels == [{64: 3}.get(c, 5) for c in widths]

@@ -1,4 +1,4 @@
-"""LHC-Net: the attention against its formula and torch's own attention, the trunk against timm's ResNetV2."""
+"""LHC-Net: the attention against its formula and torch's own attention, the backbone against timm's ResNetV2."""
 
 import math
 from typing import Any
@@ -132,7 +132,7 @@ def test_heads_are_bands_and_mix_channels_not_places() -> None:
         assert bool(moved[0, :, 4:].any()) == reaches
 
 
-def test_trunk_equals_timms() -> None:
+def test_backbone_equals_timms() -> None:
     network = reduced().eval()
     options = {"layers": (1, 1, 1, 1), "channels": (16, 24, 32, 48), "num_classes": 0}
     theirs = timm.create_model("resnetv2_34", **options).eval()
@@ -149,9 +149,9 @@ def test_trunk_equals_timms() -> None:
 def test_size_by_hand() -> None:
     """timm's ResNetV2-34 without its classifier, five attentions, two hidden layers."""
     with torch.device("meta"):
-        trunk = timm.create_model("resnetv2_34", num_classes=0)
+        backbone = timm.create_model("resnetv2_34", num_classes=0)
     grid = ((64, 56, 8, 196), (64, 56, 8, 196), (128, 28, 7, 56), (256, 14, 7, 14), (512, 7, 1, 25))  # authors' E
-    parameters = sum(p.numel() for p in trunk.parameters()) + 512 * 4096 + 4096 + 4096 * 1024 + 1024 + 1024 * 7 + 7
+    parameters = sum(p.numel() for p in backbone.parameters()) + 512 * 4096 + 4096 + 4096 * 1024 + 1024 + 1024 * 7 + 7
     macs = registry.measure(registry.spec("timm/resnetv2_34"), {"num_classes": 0})[1]
     macs += 512 * 4096 + 4096 * 1024 + 1024 * 7
     for c, side, heads, e in grid:
@@ -180,7 +180,7 @@ def test_biases_are_not_decayed() -> None:
 
 @pytest.mark.parametrize("size", [33, 48, 63, 64, 90])
 def test_any_side_with_heads_that_fit(size: int) -> None:
-    """The grids foretold at build time are those that the trunk makes; otherwise forward would refuse them."""
+    """The grids foretold at build time are those that the backbone makes; otherwise forward would refuse them."""
     with torch.device("meta"):
         network = reduced(image_size=size, heads=(1, 1, 1, 1, 1))
         assert network(torch.empty(2, 3, size, size)).shape == (2, 7)

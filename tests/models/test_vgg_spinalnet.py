@@ -1,4 +1,4 @@
-"""VGG-SpinalNet: the trunk against torchvision's, the head against its formula."""
+"""VGG-SpinalNet: the backbone against torchvision's, the head against its formula."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_the_first_layer_sees_the_first_half_alone() -> None:
         assert (bool(gradient[:, :5].any()), bool(gradient[:, 5:].any())) == halves
 
 
-def test_trunk_equals_torchvisions() -> None:
+def test_backbone_equals_torchvisions() -> None:
     network = registry.build("vgg_spinalnet", {"depth": 11, "width": 8})
     assert isinstance(network, VggSpinalNet)
     theirs = torchvision.models.vgg11_bn(weights=None).features

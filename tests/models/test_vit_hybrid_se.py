@@ -9,7 +9,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from mien.models import registry
-from mien.models.vit_hybrid_se import ViTHybridSE, vit_hybrid_se
+from mien.models.vit_hybrid_se import ViTHybridSE
 
 SMALL: dict[str, Any] = {
     "image_size": 48,
@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {
 
 
 def small(**changes: Any) -> ViTHybridSE:
-    network = vit_hybrid_se(**(SMALL | changes))
+    network = ViTHybridSE(**(SMALL | changes))
     assert isinstance(network, ViTHybridSE)
     return network
 
@@ -89,7 +89,7 @@ def test_a_block_is_torchs_pre_norm_encoder_layer() -> None:
 
 def test_eleven_encoders_on_a_stride_of_sixteen() -> None:
     with torch.device("meta"):
-        network = vit_hybrid_se()
+        network = ViTHybridSE()
         assert isinstance(network, ViTHybridSE)
         assert len(network.blocks) == 11
         assert network.embed(torch.empty(1, 3, 224, 224)).shape == (1, 14 * 14, 768)

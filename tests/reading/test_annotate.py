@@ -10,7 +10,7 @@ from PIL import Image
 from mien.errors import OutputError, UsageError
 from mien.labels import EIGHT, SEVEN
 from mien.reading.annotate import COLORS, MIN_SIDE, UNSURE, _arrange, annotate, color_of
-from mien.reading.inputs import Item
+from mien.reading.items import Item
 from mien.reading.layout import Rect, place_chip, place_panel
 from mien.reading.pictures import PictureFolder
 from mien.results import Box, Face, Reading

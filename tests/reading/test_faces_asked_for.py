@@ -15,8 +15,8 @@ from PIL import Image
 
 from mien import Reader, ReadFailure
 from mien.errors import UsageError
-from mien.evaluation.answers import read_answers
-from mien.faces.detector import Detection
+from mien.evaluation.predictions_file import read_predictions_file
+from mien.faces.base import Detection
 from mien.faces.pose import MODEL
 from mien.onnx_runtime import make_session
 from mien.reading.outputs import open_writer
@@ -115,7 +115,7 @@ def test_such_tables_can_still_be_evaluated(tiny_model: Path, tmp_path: Path, su
     path = tmp_path / f"answers.{suffix}"
     with open_writer(suffix, output=str(path), labels=reader.labels, stdout=io.BytesIO()) as writer:
         writer.write(reader.read(PHOTO, name="a.png"))
-    answers = read_answers(path)
+    answers = read_predictions_file(path)
     assert answers.paths == ["a.png"]
     assert answers.labels == reader.labels
     assert np.isfinite(answers.probabilities).all()

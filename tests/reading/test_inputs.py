@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from mien.errors import UsageError
-from mien.reading.inputs import PAUSE, Item, Pause, count, expand
+from mien.reading.inputs import count, expand
+from mien.reading.items import PAUSE, Item, Pause
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from PIL import Image, ImageSequence
 
 from mien import Reader, ReadFailure, Reading
 from mien.errors import MienError, UsageError
-from mien.reading.inputs import Item
+from mien.reading.items import Item
 
 CROP = np.random.default_rng(0).integers(20, 256, (48, 48), dtype=np.uint8)
 PHOTO = np.random.default_rng(1).integers(20, 256, (60, 50, 3), dtype=np.uint8)

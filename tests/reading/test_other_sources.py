@@ -18,7 +18,8 @@ from PIL import Image
 from mien import Reader, ReadFailure, Reading
 from mien.errors import ImageError
 from mien.imaging import load_rgb
-from mien.reading.inputs import Item, count, expand
+from mien.reading.inputs import count, expand
+from mien.reading.items import Item
 
 CROP = np.random.default_rng(0).integers(20, 256, (48, 48), dtype=np.uint8)
 

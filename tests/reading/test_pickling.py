@@ -16,7 +16,8 @@ from PIL import Image
 
 from mien import Reader, Reading
 from mien.errors import ImageError, ModelError, UsageError
-from mien.faces.detector import Detection, make_detector
+from mien.faces.base import Detection
+from mien.faces.detector import make_detector
 from mien.reading.classifier import Classifier
 from mien.results import Box
 

@@ -10,12 +10,12 @@ from PIL import Image
 
 from mien import Reader
 from mien.errors import ImageError, ModelError, UsageError
-from mien.faces.detector import Detection
+from mien.faces.base import Detection
 from mien.labels import SEVEN
 from mien.onnx_runtime import default_threads
 from mien.reading import reader as reader_module
 from mien.reading.classifier import Classifier
-from mien.reading.inputs import PAUSE, Item
+from mien.reading.items import PAUSE, Item
 from mien.results import Box, ReadFailure, Reading
 
 RANDOM = np.random.default_rng(0)

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from mien.data.store import Store
+from mien.training.datasets import crop_dataset
 from mien.training.loader import make_loader
 from mien.training.module import FerModule
 from mien.training.networks import build_network, recipe_preprocess
 from mien.training.recipe import Recipe
-from mien.training.run import crop_dataset
 from reference_training import Trace, length, reference_training
 from tiny_networks import tiny_recipe
 from tiny_runs import TrainTiny, close

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from mien.data.store import Store
-from mien.training.networks import build_network
+from mien.training.datasets import crop_dataset
+from mien.training.networks import build_network, recipe_preprocess
 from mien.training.objectives import build_objective
 from mien.training.recipe import Recipe
-from mien.training.run import crop_dataset, recipe_preprocess, train
+from mien.training.run import train
 from small_run import small_recipe
 
 STILL = {

@@ -36,22 +36,22 @@ def dataset(n: int = 40) -> CropDataset:
     return CropDataset(images, np.eye(7, dtype=np.float32)[np.arange(n) % 7], np.arange(n) % 7)
 
 
-def test_data_go_where_they_fit_and_are_taken_from_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_go_where_they_fit_and_are_taken_from_there(caplog: pytest.LogCaptureFixture) -> None:
     small, other = dataset(), dataset(3)
     place([small, other], META, free=4 * (small.nbytes + other.nbytes))
     assert (small.device, other.device) == (META, META)
     loader = make_loader(small, 8, train=True, seed=1)
     assert {row.device for row in loader.sampler} == {META}  # type: ignore[union-attr]
     assert {column.device for batch in loader for column in batch.values()} == {META}
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
 
 
-def test_data_that_would_crowd_the_device_stay(capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_that_would_crowd_the_device_stay(caplog: pytest.LogCaptureFixture) -> None:
     data = dataset()
     place([data], META, free=4 * data.nbytes - 4)
     assert data.device.type == "cpu"
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
+    (said,) = caplog.messages
+    assert "\n" not in said
     assert "stay in the host's memory" in said
 
 

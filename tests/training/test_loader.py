@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from mien.data.build.balance import BalancedOrder
 from mien.training.loader import BatchSampler, CropDataset, make_loader
+from mien.training.online_balance import BalancedOrder
 
 
 def dataset(n: int = 10) -> CropDataset:

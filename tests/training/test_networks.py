@@ -14,10 +14,11 @@ from mien.data.store import Store
 from mien.errors import DataError, RecipeError
 from mien.models import registry
 from mien.models.masked_image import MaskedImageModel
-from mien.training.networks import build_network, load_network, starting_network
+from mien.training.datasets import crop_dataset
+from mien.training.networks import build_network, load_network, recipe_preprocess, starting_network
 from mien.training.objectives import build_objective
 from mien.training.recipe import Recipe
-from mien.training.run import crop_dataset, recipe_preprocess, train
+from mien.training.run import train
 from small_run import small_recipe
 
 SWIN = {"patch_size": 2, "window_size": 6, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 2], "drop_path": 0.0}
@@ -45,12 +46,12 @@ def pretrained(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.mark.parametrize("name", ["swin_t", "swin_t_se"])
 def test_a_start_from_pretraining_has_its_encoder(
-    name: str, pretrained: Path, capfd: pytest.CaptureFixture[str]
+    name: str, pretrained: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe = swin(name, model={"init": f"ssl:{pretrained}"})
     torch.manual_seed(5)
     network = starting_network(recipe)
-    said = capfd.readouterr().err
+    said = caplog.text
     assert "fresh:" in said
     assert "head" in said
     state = torch.load(pretrained / "best.ckpt", weights_only=True)["state_dict"]

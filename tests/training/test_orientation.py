@@ -13,11 +13,11 @@ from mien.errors import DataError, MienError, ModelError, RecipeError
 from mien.export import export_run
 from mien.faces.orientation import ORIENTATIONS
 from mien.reading.classifier import Classifier
-from mien.training.networks import load_network
+from mien.training.networks import load_network, recipe_preprocess
 from mien.training.objectives import Orientation
 from mien.training.orientation import NO_FACE, orientation_targets, turned
 from mien.training.recipe import Recipe
-from mien.training.run import recipe_preprocess, train
+from mien.training.run import train
 from small_run import small_recipe
 
 PLAIN: dict[str, Any] = {

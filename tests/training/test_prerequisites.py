@@ -7,9 +7,9 @@ import pytest
 
 from mien.data.store import Store
 from mien.errors import RecipeError
-from mien.training.prerequisites import check_prerequisites, command_for
-from mien.training.recipe import load_recipe, shipped_recipes
+from mien.training.recipe import differences, load_recipe, shipped_recipes
 from mien.training.run import train
+from mien.training.run_directory import check_prerequisites
 from small_run import small_recipe
 
 STORE = Path("my stores/fer")
@@ -20,14 +20,14 @@ STORE = Path("my stores/fer")
     [
         (
             "swin_t_se/scratch-ssl",
-            "model.init: expected a finished run, got runs/swin_t-pretrain, which is not there; make it first: "
+            "model.init: expected a finished run, got runs/swin_t-pretrain, which is not there; train it first: "
             "mien train swin_t/pretrain --data 'my stores/fer' -o runs/swin_t-pretrain",
         ),
-        ("lhcnet/paper-2", "make it first: mien train lhcnet/paper --data 'my stores/fer' -o runs/lhcnet-paper"),
-        ("nano", "model.init: expected a finished run, got runs/nano-clean, which is not there; make it first: mien"),
+        ("lhcnet/paper-2", "train it first: mien train lhcnet/paper --data 'my stores/fer' -o runs/lhcnet-paper"),
+        ("nano", "model.init: expected a finished run, got runs/nano-clean, which is not there; train it first: mien"),
         (
             "nano-base",
-            "distill.runs: expected a finished run, got runs/compact-base, which is not there; make it first: mien",
+            "distill.runs: expected a finished run, got runs/compact-base, which is not there; train it first: mien",
         ),
     ],
 )
@@ -39,15 +39,25 @@ def test_a_shipped_recipe_says_what_comes_before_it(
         check_prerequisites(load_recipe(name), STORE)
 
 
-def test_every_run_that_a_shipped_recipe_needs_has_its_command() -> None:
-    needed = set()
+def test_every_run_that_a_shipped_recipe_names_has_its_recipe() -> None:
+    needed: dict[Path, str] = {}
     for name in shipped_recipes():
         recipe = load_recipe(name)
-        needed |= set(recipe.distill.runs) if recipe.distill else set()
-        needed |= set(recipe.model.start[1])
+        named = {*recipe.model.start[1], *(recipe.distill.runs if recipe.distill else ())}
+        assert set(recipe.needs) == named, name
+        needed |= recipe.needs
     assert len(needed) >= 5
-    for run in needed:
-        assert str(command_for(run, STORE)).startswith("mien train ")
+    assert set(needed.values()) <= set(shipped_recipes())
+
+
+def test_what_a_recipe_needs_is_no_part_of_its_run(trained_run: Path) -> None:
+    """recipe.yaml, exported files and the question whether a run may resume know nothing of it."""
+    plain, documented = small_recipe(), small_recipe(needs={str(trained_run): "nano"})
+    assert documented.to_yaml() == plain.to_yaml()
+    assert "needs" not in documented.model_dump()
+    assert differences(plain, documented) == []
+    with pytest.raises(RecipeError, match=r"needs\.a"):
+        small_recipe(needs={"a": 1})
 
 
 def test_runs_of_ones_own(trained_run: Path, small_store: Path, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def test_a_recipe_survives_its_own_yaml() -> None:
     import yaml
 
     recipe = load_recipe("nano")
-    assert parse_recipe(yaml.safe_load(recipe.to_yaml()), origin="copy") == recipe
+    copy = parse_recipe(yaml.safe_load(recipe.to_yaml()), origin="copy")
+    assert copy == recipe.model_copy(update={"needs": {}})  # which is no part of a run
 
 
 @pytest.mark.parametrize(

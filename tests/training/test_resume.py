@@ -93,9 +93,9 @@ def test_a_finished_run_with_more_epochs_equals_one_that_was_begun_with_them(nam
     [
         (
             {"schedule": {"name": "cosine", "warmup": 0.1}},
-            r"the schedule cosine with warmup 0\.1 is laid out to end with epoch 2",
+            r"the schedule cosine with warmup 0\.1 is planned to end with epoch 2",
         ),
-        ({"schedule": {"name": "linear", "warmup": 0}}, r"the schedule linear is laid out"),
+        ({"schedule": {"name": "linear", "warmup": 0}}, r"the schedule linear is planned"),
         ({"schedule": {"name": "constant", "warmup": 0.1}}, r"the schedule constant with warmup"),
         ({"optimizer": {"lr": 1e-9}, "early_stop": 1, "epochs": 3}, "early_stop ended it after 2 of 3 epochs"),
     ],

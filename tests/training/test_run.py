@@ -117,14 +117,14 @@ def test_resume_under_another_recipe_and_a_full_directory_are_refused(trained_ru
 
 
 def test_votes_that_the_store_does_not_have_are_taken_as_none_with_a_note(
-    trained_run: Path, small_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained_run: Path, small_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The run equals one that never asked for votes, says so, keeps no word of votes, and goes on under either."""
     store, run = Store.open(small_store), tmp_path / "run"
     asked = small_recipe(targets={"votes": 0.3})
     meta = train(asked, store, run, accelerator="cpu", threads=1)
     note = f"targets.votes was 0.3, is 0: {small_store} holds no FER+ votes for training, so the labels stand alone"
-    assert f"note: {note}" in capsys.readouterr().err
+    assert f"note: {note}" in caplog.text
     (kept,) = json.loads((run / "meta.json").read_text())["notes"]
     assert kept.startswith(note)
     assert load_recipe(run / "recipe.yaml").targets.votes == 0
@@ -185,7 +185,7 @@ def test_resume_with_other_data_or_a_torn_checkpoint_is_refused(
         train(small_recipe(), store, run, resume=True)
     (run / "meta.json").unlink()
     (run / "last.ckpt").write_bytes((run / "last.ckpt").read_bytes()[:5000])
-    with pytest.raises(DataError, match="expected a whole checkpoint"):
+    with pytest.raises(DataError, match="expected a complete checkpoint"):
         train(small_recipe(), store, run, resume=True)
 
 
@@ -234,7 +234,7 @@ def test_loading_what_is_no_run(tmp_path: Path, trained_run: Path) -> None:
         load_network(tmp_path)
     (tmp_path / "recipe.yaml").write_text((trained_run / "recipe.yaml").read_text())
     (tmp_path / "best.ckpt").write_bytes(b"not a checkpoint")
-    with pytest.raises(DataError, match="expected a whole checkpoint of mien"):
+    with pytest.raises(DataError, match="expected a complete checkpoint of mien"):
         load_network(tmp_path)
 
 

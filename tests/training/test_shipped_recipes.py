@@ -10,7 +10,7 @@ import yaml
 
 from mien.data.store import Store
 from mien.models import registry
-from mien.models.packaged.packages import all_trunks
+from mien.models.packaged.packages import all_backbones
 from mien.training.networks import recipe_preprocess
 from mien.training.recipe import Recipe, load_recipe, parse_recipe, recipes_by_network, shipped_recipes
 from mien.training.run import train
@@ -30,17 +30,17 @@ def test_the_head_says_what_one_must_know(name: str) -> None:
     assert load_recipe(name).name == name.replace("/", "-")
 
 
-TRUNKS = {trunk.network for trunk in all_trunks()}
+BACKBONES = {backbone.network for backbone in all_backbones()}
 
 
-@pytest.mark.parametrize("name", sorted(TRUNKS))
-def test_each_packaged_trunk_has_a_recipe_that_starts_from_it(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_each_packaged_backbone_has_a_recipe_that_starts_from_it(name: str) -> None:
     assert recipes_by_network()[name] == [f"{name}/finetune"]
     assert load_recipe(f"{name}/finetune").model.package == name
 
 
 @pytest.mark.parametrize(
-    "entry", [s for s in registry.all_specs() if s.name not in TRUNKS | {"pico"}], ids=lambda s: s.name
+    "entry", [s for s in registry.all_specs() if s.name not in BACKBONES | {"pico"}], ids=lambda s: s.name
 )
 def test_each_network_has_its_authors_recipe_and_one_from_scratch(entry: registry.ModelSpec) -> None:
     names = recipes_by_network()[entry.name]

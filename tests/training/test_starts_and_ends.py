@@ -16,8 +16,9 @@ from mien.data.store import Store
 from mien.errors import DataError, MienError, OutputError, RecipeError, UsageError
 from mien.labels import EIGHT, SEVEN
 from mien.training.checkpoints import WholeCheckpointIO
+from mien.training.datasets import crop_dataset
 from mien.training.networks import build_network, load_network, recipe_preprocess, starting_network
-from mien.training.run import crop_dataset, train
+from mien.training.run import train
 from small_run import small_recipe
 
 RGB = {"mean": [0.5] * 3, "std": [0.25] * 3}
@@ -109,7 +110,7 @@ def test_broken_weights_to_start_from(trained_run: Path, small_store: Path, tmp_
     shutil.copytree(trained_run, torn)
     (torn / "best.ckpt").write_bytes((torn / "best.ckpt").read_bytes()[:4000])
     model = small_recipe().model.model_dump()
-    with pytest.raises(DataError, match=r"expected a whole checkpoint of mien, cannot read .*best\.ckpt"):
+    with pytest.raises(DataError, match=r"expected a complete checkpoint of mien, cannot read .*best\.ckpt"):
         starting_network(small_recipe(model=model | {"init": f"run:{torn}"}))
     with pytest.raises(DataError, match=r"expected a run directory with recipe\.yaml and best\.ckpt"):
         starting_network(small_recipe(model=model | {"init": f"run:{tmp_path}"}))

@@ -18,7 +18,7 @@ from mien.labels import EIGHT
 from mien.models import registry
 from mien.preprocess import Preprocess
 from mien.training import teachers
-from mien.training.channels import channels
+from mien.training.device import channels
 from mien.training.module import FerModule
 from mien.training.networks import load_network
 from mien.training.run import train

@@ -3,6 +3,7 @@
 two_processes.py STORE EQUAL_STORE OUT     EQUAL_STORE: one whose training pictures are all the same
 """
 
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -62,5 +63,6 @@ def main(store: Path, equal_store: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     with known_to_recipes():
         main(*map(Path, sys.argv[1:]))

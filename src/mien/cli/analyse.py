@@ -1,4 +1,4 @@
-"""``mien analyse KIND RUN…``: one of the analyses of ``evaluation/analysis``, its headline numbers on stdout."""
+"""``mien analyse KIND RUN…``: one of the analyses of ``evaluation/analysis``; its main figures go to stdout."""
 
 import inspect
 import json
@@ -18,7 +18,7 @@ def analyse(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run directories; see below for ONNX files.")],
     data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store from [bold]mien data build[/bold].")],
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="The split to analyse, e.g. public_test.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where report and figures go.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The directory for report and figures.")],
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Only N labelled images, spread over the split.")
     ] = None,
@@ -33,17 +33,17 @@ def analyse(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:
-    """Look into finished runs: what accuracy alone does not say. DIR gets KIND.json and figures as PNG and SVG.
+    """Analyse finished runs beyond their accuracy. DIR gets KIND.json and figures as PNG and SVG.
 
     [bold]features[/bold]: clusters before and after the SE block (swin_t_se, vit_hybrid_se), class distances.
 
-    [bold]landscape[/bold]: the loss around the weights, top Hessian eigenvalue, SAM's sharpness; resumes.
+    [bold]landscape[/bold]: the loss around the weights, top Hessian eigenvalue, SAM's sharpness; can be resumed.
 
     [bold]attention[/bold]: Grad-CAM, and U-Net masks (resnet34_unet_eca, resmaskingnet).
 
     [bold]errors[/bold]: the most confident errors, the pairs most confused.
 
-    [bold]corruptions[/bold]: accuracy under nine corruptions, five severities each; resumes.
+    [bold]corruptions[/bold]: accuracy under nine corruptions, five severities each; can be resumed.
 
     [bold]masks[/bold]: accuracy with every U-Net mask replaced by a uniform one.
 
@@ -57,28 +57,19 @@ def analyse(
     from mien.cli.progress import Countdown
 
     require("torch", "timm", "lightning", "sklearn", "matplotlib", "yaml", extra="train")
-    module = import_module(KINDS[kind].module)
-    run = getattr(module, KINDS[kind].function)
+    module = import_module(f"mien.evaluation.analysis.{kind}")
+    run = getattr(module, kind)
     own = {"points": points, "span": span, "examples": examples}
     chosen = {name: value for name, value in own.items() if value is not None}
     for name in chosen:
         if name not in inspect.signature(run).parameters:
             raise UsageError(f"--{name}: {kind} has no such option", hint="see mien analyse --help")
     from mien.data.store import Store
+    from mien.evaluation.analysis.inputs import Settings
 
     command = " ".join(["mien", *sys.argv[1:]])
     with Countdown(kind) as advance:
-        report: dict[str, Any] = run(
-            runs,
-            Store.open(data),
-            split,
-            out,
-            limit=limit,
-            device=device,
-            seed=seed,
-            command=command,
-            progress=advance,
-            **chosen,
-        )
+        settings = Settings(runs, Store.open(data), split, out, limit, device, seed, command, advance)
+        report: dict[str, Any] = run(settings, **chosen)
     print(f"wrote {out}", file=sys.stderr)
     print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else "\n".join(module.headline(report)))

@@ -1,10 +1,10 @@
 """The command ``mien``: one place that knows all commands, and one place where errors become an exit status.
 
-To add a command, write ``cli/NAME.py`` with a function (all heavy imports inside it) and add its line to
-``_register``. ``mien --help`` loads every command module, so none may import numpy, torch, pyarrow or onnxruntime at
+To add a command, write ``cli/NAME.py`` with a function (all heavy imports inside it) and add its name to
+``COMMANDS``. ``mien --help`` loads every command module, so none may import numpy, torch, pyarrow or onnxruntime at
 its head; a test holds them to it.
 
-Exit status: 0 done; 1 some inputs failed; 2 wrong usage, in the widest sense: what was asked cannot be done as asked.
+Exit status: 0 done; 1 some inputs failed; 2 wrong usage: what was asked cannot be done as asked.
 """
 
 import os
@@ -12,16 +12,17 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from mien import __version__
-from mien.cli import analyse, compare, data, evaluate, export, models, read, reproduce, train
+from mien.cli.streams import log_to_stderr, open_closed_streams, silence_stdout
 from mien.errors import ExportError, ImageError, MienError
 
-_PARTIAL = (ImageError, ExportError)  # the work itself failed; every other MienError is a call that cannot work
+_PARTIAL = (ImageError, ExportError)  # an input failed; any other MienError means that the call cannot work
 
 
 class _Group(TyperGroup):
@@ -79,7 +80,7 @@ def _explain(error: BaseException, group: TyperGroup) -> tuple[str, int]:
         return _usage_line(error, " ".join(str(format_message()).split()), group), int(getattr(error, "exit_code", 2))
     if type(error).__name__ == "Abort":
         return "aborted", 1
-    if isinstance(error, OSError) and error.strerror:  # a full disk, a lost mount: the world's fault, not ours
+    if isinstance(error, OSError) and error.strerror:  # a full disk, a lost mount: no fault of ours
         return error.strerror + (f": {error.filename}" if error.filename else ""), 2
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return f"this should not happen: {what[:300]}; run again with --debug and report the traceback", 1
@@ -121,28 +122,6 @@ def _leave(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def silence_stdout() -> None:
-    """After a broken pipe (``| head``): what is still buffered goes nowhere, instead of a second error at exit."""
-    with suppress(OSError, ValueError, AttributeError):  # a test's stdout is no file and flushes nothing
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _open_closed_streams() -> None:
-    """A stream again for ``<&-``, ``>&-`` and ``2>&-``: Python has None there, and ``print(file=None)`` means stdout.
-
-    stdin becomes empty, stderr is lost, and writing to stdout fails, so that no data is lost in silence.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is not None:
-            continue
-        handle = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
-        if handle != number:  # nothing that is opened later may pass for the stream
-            os.dup2(handle, number)
-            os.close(handle)
-        mode = "r" if name == "stdin" else "w"
-        setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - open to the end
-
-
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
@@ -161,6 +140,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _mien(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks and log to stderr; works after a command too."),
 ) -> None:
@@ -169,20 +149,31 @@ def _mien(
     Start with [bold]mien read photo.jpg[/bold]. What is read is the [italic]apparent[/italic] expression
     of a face, not what a person feels.
     """
+    context.with_resource(log_to_stderr())
+
+
+#: In the order of ``mien --help``: the command NAME is the function, or the group of commands, NAME in ``cli/NAME.py``.
+COMMANDS = (
+    "read",
+    "models",
+    "data",
+    "train",
+    "evaluate",
+    "compare",
+    "reproduce",
+    "analyse",
+    "export",
+)
 
 
 def _register() -> None:
-    """Every command of mien, in the order of ``mien --help``: one line each."""
-    app.command("read")(read.read)
-    app.command("models")(models.models)
-    app.add_typer(data.data_app, name="data")
-    app.command("train")(train.train)
-    app.command("evaluate")(evaluate.evaluate)
-    app.command("compare")(compare.compare)
-    app.command("reproduce")(reproduce.reproduce)
-    app.command("analyse")(analyse.analyse)
-    app.command("analyze", hidden=True)(analyse.analyse)
-    app.command("export")(export.export)
+    for name in COMMANDS:
+        command = getattr(import_module(f"mien.cli.{name}"), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    app.command("analyze", hidden=True)(import_module("mien.cli.analyse").analyse)
 
 
 _register()
@@ -192,7 +183,7 @@ def main() -> None:
     """Entry point of the console script."""
     import signal
 
-    _open_closed_streams()
+    open_closed_streams()
     # as an exception, so that half-written files are taken away
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     app()

@@ -1,5 +1,6 @@
 """``mien compare``: one table of several models on the same images, tested against the first."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +27,7 @@ def compare(
     device: Annotated[str, typer.Option("--device", help="Of run directories: auto, cpu or gpu.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,
 ) -> None:
-    """Compare models on the same images: size, accuracy on all and leak-free images, F1, ECE, pace, McNemar's test.
+    """Compare models on the same images: size, accuracy on all and leak-free images, F1, ECE, speed, McNemar's test.
 
     The first one named is what the others are tested against. A run's evaluation is kept in RUN/evaluation/ and used
     again while store and checkpoint are the same.
@@ -42,7 +43,7 @@ def compare(
         raise UsageError("expected --data and --split together, got one of them")
     if len(models) < 2:
         raise UsageError(f"expected two or more models to compare, got {len(models)}")
-    require("sklearn", "scipy", "matplotlib", extra="train")
+    require("sklearn", "scipy", "matplotlib", "jinja2", extra="train")
     if any((Path(model) / "recipe.yaml").is_file() for model in models):
         require("torch", "timm", "lightning", "yaml", extra="train")
     from mien.atomic import write_text
@@ -51,18 +52,12 @@ def compare(
     from mien.evaluation.compare_table import FORMS
 
     store = None if data is None else Store.open(data)
+    command = shlex.join(["mien", *sys.argv[1:]])
     with Countdown("predicting", noun="images") as advance:
         rows = collect(
-            models,
-            store=store,
-            split=split,
-            tta=tta,
-            limit=limit,
-            seed=seed,
-            threads=threads,
-            device=device,
-            progress=advance,
-        )
+            models, store=store, split=split, tta=tta, limit=limit, seed=seed, threads=threads, device=device,
+            command=command, progress=advance, say=lambda line: print(line, file=sys.stderr, flush=True),
+        )  # fmt: skip
     text = FORMS[form](compare_models(rows, seed=seed))
     if out is None:
         sys.stdout.write(text)

@@ -16,7 +16,7 @@ from mien.errors import DataError, RecipeError, UsageError
 if TYPE_CHECKING:
     from mien.data.build.recipe import BuildRecipe
 
-data_app = typer.Typer(
+data = typer.Typer(
     name="data", no_args_is_help=True, help="Build a store from public data sets, and look at what it holds."
 )
 
@@ -49,7 +49,7 @@ OverwriteOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")]
 
 
-@data_app.command("build")
+@data.command("build")
 def build(
     out: OutOption,
     recipe: RecipeArgument = None,
@@ -72,10 +72,12 @@ def build(
     """
     if recipe is None and not source:
         raise typer.BadParameter("expected a recipe, or --source NAME=PATH (which may repeat)")
-    from mien.cli.data_progress import BuildProgress
+    from mien.cli.extras import require
+    from mien.cli.progress import Countdown
     from mien.data.build.run import build_store, check_target
     from mien.data.build.staging import home_of
 
+    require("jinja2", extra="train")
     check_target(out, overwrite=overwrite)
     options = {"size": size, "color": color, "labels": labels, "detector": detector, "seed": seed}
     plan = _recipe(recipe, source or [], {key: value for key, value in options.items() if value is not None})
@@ -83,7 +85,7 @@ def build(
     for found in sources:
         _say(f"{found.name}: layout {found.layout} ({', '.join(file.name for file in found.files)})")
     try:
-        with BuildProgress() as progress:
+        with Countdown("reading", noun="images", closing=False) as progress:
             summary = build_store(
                 sources,
                 out,
@@ -107,7 +109,7 @@ def build(
     _show(summary, as_json=as_json)
 
 
-@data_app.command("stats")
+@data.command("stats")
 def stats(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="A store that `mien data build` wrote.")],
     as_json: JsonOption = False,
@@ -118,7 +120,7 @@ def stats(
     _show(Store.open(store).summary, as_json=as_json)
 
 
-data_app.command("audit")(audit)
+data.command("audit")(audit)
 
 
 def _recipe(recipe: str | None, sources: list[str], options: dict[str, Any]) -> "BuildRecipe":

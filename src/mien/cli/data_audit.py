@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from mien.data.audit.result import Audit
 
 
 def audit(
@@ -29,7 +32,7 @@ def audit(
 
     Example: mien data audit stores/fer2013 -o audits/fer2013
     """
-    from mien.cli.data_progress import BuildProgress
+    from mien.cli.progress import Countdown
     from mien.data.audit.run import audit_store
 
     detector: Any = None
@@ -39,7 +42,7 @@ def audit(
         from mien.onnx_runtime import default_threads
 
         detector, workers = make_detector("centerface"), default_threads()
-    with BuildProgress() as progress:
+    with Countdown("reading", noun="images", closing=False) as progress:
         result = audit_store(
             store,
             out=out,
@@ -52,12 +55,13 @@ def audit(
         )
     if out is not None:
         typer.echo(f"wrote {out / 'audit.html'}; it contains images of the data set", err=True)
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else "\n".join(audit_lines(result)))
+    typer.echo(
+        json.dumps(result.content(), indent=2, ensure_ascii=False) if as_json else "\n".join(audit_lines(result))
+    )
 
 
-def audit_lines(result: dict[str, Any]) -> list[str]:
+def audit_lines(result: "Audit") -> list[str]:
     """The findings, one a line, the gravest first, under a line that says what was searched."""
-    counts = result["images"]
-    head = f"{counts['all']:,} images, {counts['searched']:,} searched for copies"
-    width = max(len(item["level"]) for item in result["findings"])
-    return [head, *(f"{item['level'].ljust(width)}  {item['text']}" for item in result["findings"])]
+    head = f"{result.images.all:,} images, {result.images.searched:,} searched for copies"
+    width = max(len(item.level) for item in result.findings)
+    return [head, *(f"{item.level.ljust(width)}  {item.text}" for item in result.findings)]

@@ -4,14 +4,17 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mien.errors import UsageError
-from mien.labels import EIGHT
+from mien.labels import EIGHT, SEVEN
 
-#: Difference in mean confidence above which the members of an ensemble are no equals.
+if TYPE_CHECKING:
+    from mien.evaluation.report import Figure, Gap, Report
+
+#: Difference in mean confidence above which the members of an ensemble should be calibrated first.
 UNEQUAL = 0.05
 
 
@@ -27,14 +30,14 @@ def evaluate(
         typer.Option(
             "--predictions",
             metavar="FILE",
-            help="Score another tool's answers instead: CSV or Parquet with path and a probability a label, or answer. "
-            "Several: their mean, an ensemble.",
+            help="Score another tool's predictions instead: CSV or Parquet with path and a probability a label, or "
+            "answer. Several: their mean, an ensemble.",
         ),
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
-            "--labels", help="Classes of a tool whose file has answers alone: seven or eight (with contempt)."
+            "--labels", help="Classes of a tool whose file has no probabilities: seven or eight (with contempt)."
         ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="What to call the tool behind --predictions.")] = None,
@@ -80,24 +83,21 @@ def evaluate(
         raise UsageError("expected --labels with --predictions FILE, got it with a MODEL, which has its own labels")
     if predictions is None and name is not None:
         raise UsageError("expected --name with --predictions FILE, got it with a MODEL, which has its own name")
-    require("sklearn", "scipy", "matplotlib", extra="train")
+    require("sklearn", "scipy", "matplotlib", "jinja2", extra="train")
     from mien.data.store import Store
-    from mien.evaluation.answers import read_answers
     from mien.evaluation.evaluate import evaluate as run
-    from mien.evaluation.evaluate import evaluate_answers
+    from mien.evaluation.evaluate import evaluate_file
+    from mien.evaluation.predictions_file import read_predictions_file
     from mien.evaluation.predictors import load_predictor
-    from mien.labels import EIGHT, SEVEN
     from mien.reading.classifier import SHIPPED
 
-    command = shlex.join(["mien", *sys.argv[1:]])
-    groups = tuple(group_by or ())
     store = Store.open(data)
+    options: dict[str, Any] = {"limit": limit, "group_by": tuple(group_by or ()), "seed": seed}
+    options["command"] = shlex.join(["mien", *sys.argv[1:]])
     if predictions is not None:
         classes = None if labels is None else {"seven": SEVEN, "eight": EIGHT}[labels]
-        answers = [read_answers(file, labels=classes) for file in predictions]
-        report = evaluate_answers(
-            answers, store, split, out, name=name, limit=limit, group_by=groups, seed=seed, command=command
-        )
+        files = [read_predictions_file(file, labels=classes) for file in predictions]
+        report = evaluate_file(files, store, split, out, name=name, **options)
     else:
         assert model is not None
         if Path(model).is_dir() and model not in SHIPPED:
@@ -105,107 +105,95 @@ def evaluate(
         predictor = load_predictor(model, threads=threads, device=device)
         with Countdown("predicting", noun="images") as advance:
             report = run(
-                predictor,
-                store,
-                split,
-                out,
-                tta=tta,
-                detector=detector,
-                limit=limit,
-                group_by=groups,
-                seed=seed,
-                threads=threads,
-                command=command,
-                progress=advance,
+                predictor, store, split, out, tta=tta, detector=detector, threads=threads, progress=advance, **options
             )
     for line in notes(report):
         print(line, file=sys.stderr)
     print(f"wrote {out / 'report.html'}", file=sys.stderr)
-    print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else "\n".join(headline(report)))
+    print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if as_json else "\n".join(headline(report)))
 
 
-def notes(report: dict[str, Any]) -> list[str]:
+def notes(report: "Report") -> list[str]:
     """What a person should know beside the figures: for stderr."""
-    lines = [f"warning: {line}" for line in report.get("warnings", [])]
-    for label, count in report["data"].get("left_out", {}).items():
+    lines = [f"warning: {line}" for line in report.warnings or []]
+    for label, count in (report.data.left_out or {}).items():
         which, why = (f"of {label}", ": the model has no such class") if label in EIGHT else (label, "")
         lines.append(f"note: {count:,} images {which} are left out{why}")
-    file = report.get("predictions", {})
-    sure = [member for member in report["model"].get("members", ()) if member["mean_confidence"] is not None]
-    shares = [member["mean_confidence"] for member in sure]
-    if shares and max(shares) - min(shares) > UNEQUAL:
-        each = ", ".join(f"{member['file']} {member['mean_confidence']:.2f}" for member in sure)
+    means = {one.file: one.mean_confidence for one in report.model.members or () if one.mean_confidence is not None}
+    if means and max(means.values()) - min(means.values()) > UNEQUAL:
+        each = ", ".join(f"{file} {mean:.2f}" for file, mean in means.items())
         lines.append(
-            f"warning: the files are unequally sure (mean confidence: {each}), and the surer one weighs more in the "
-            "mean; calibrate all of them or none"
+            f"warning: the files differ in mean confidence ({each}), and a more confident one weighs more in the mean; "
+            "calibrate all of them or none"
         )
-    if file.get("missing"):
-        lines.append(f"warning: {file['missing']:,} images are missing from the file and count as wrong")
-    if file.get("without_answer"):
-        lines.append(f"warning: {file['without_answer']:,} rows have no answer and count as wrong")
-    if file.get("beyond_limit"):
-        lines.append(f"note: {file['beyond_limit']:,} rows are of images beyond --limit and are left alone")
-    if file.get("not_in_split"):
-        example = file["first_not_in_split"][0]
-        lines.append(f"note: {file['not_in_split']:,} rows are of no image in this split and are ignored ({example})")
+    file = report.predictions
+    if file is not None and file.missing:
+        lines.append(f"warning: {file.missing:,} images are missing from the file and count as wrong")
+    if file is not None and file.without_answer:
+        lines.append(f"warning: {file.without_answer:,} rows have no answer and count as wrong")
+    if file is not None and file.beyond_limit:
+        lines.append(f"note: {file.beyond_limit:,} rows are of images beyond --limit and are left alone")
+    if file is not None and file.not_in_split:
+        example = file.first_not_in_split[0]
+        lines.append(f"note: {file.not_in_split:,} rows are of no image in this split and are ignored ({example})")
     return lines
 
 
-def headline(report: dict[str, Any]) -> list[str]:
+def headline(report: "Report") -> list[str]:
     """The figures that one looks for first, in plain text: one column for all images, one for the leak-free ones."""
-    data, scored = report["data"], report["figures"]
-    about = f"{data['images']:,} images of {data['split']}, "
-    about += f"{report['views']} view(s), detector {report['detector']}" if report["views"] else report["model"]["name"]
-    if scored is None:
+    data = report.data
+    about = f"{data.images:,} images of {data.split}, "
+    about += f"{report.views} view(s), detector {report.detector}" if report.views else report.model.name
+    if report.figures is None:
         return [about, "labels held back: predictions written, nothing scored"]
-    rows = [
-        ("accuracy", "accuracy", 100),
-        ("macro F1", "macro_f1", 100),
-        ("weighted precision", "weighted_precision", 100),
-        ("weighted recall", "weighted_recall", 100),
-        ("weighted F1", "weighted_f1", 100),
-        ("top-2 accuracy", "top2_accuracy", 100),
-        ("ECE", "ece", 1),
-    ]
-    parts = list(scored)
-    lines = [about, f"{'':20}" + "".join(f"{name.replace('_', '-'):>26}" for name in parts)]
-    lines.append(f"{'images':20}" + "".join(f"{scored[part]['n']:>26,}" for part in parts))
-    for title, key, scale in rows:
-        if key in scored[parts[0]]:
-            lines.append(f"{title:20}" + "".join(f"{_interval(scored[part][key], scale):>26}" for part in parts))
-    for name in scored[parts[0]]["labels"]:
-        classes = (scored[part]["per_class"][name] for part in parts)
-        cells = (_interval(found["recall"], 100) if found["support"] else "–" for found in classes)
-        lines.append(f"{'recall ' + name:20}" + "".join(f"{cell:>26}" for cell in cells))
-    if "calibration" in report:
-        held = report["calibration"]["held_out"]
-        lines.append(f"{'ECE, cross-fitted':20}" + "".join(f"{_interval(held[part]['ece'], 1):>26}" for part in parts))
-    if "single_crop" in report:
-        single = report["single_crop"]["figures"]
-        lines.append(
-            f"{'accuracy, one crop':20}" + "".join(f"{_interval(single[part]['accuracy'], 100):>26}" for part in parts)
-        )
-    for name, reading in report.get("seven_classes", {}).items():
-        cells = (_interval(reading["figures"][part]["accuracy"], 100) for part in parts)
-        lines.append(f"{'seven, ' + name:20}" + "".join(f"{cell:>26}" for cell in cells))
-    if "votes" in report:
-        found = report["votes"]
-        cells = (_interval(found[part]["majority"], 100) for part in parts)
-        lines.append(f"{'majority of votes':20}" + "".join(f"{cell:>26}" for cell in cells))
-    for name, groups in report.get("groups", {}).items():
-        gap = groups["all"]["gaps"]["accuracy"]
-        if gap is not None:
-            lines.append(
-                f"{('gap by ' + name)[:19]:20}{_interval(gap, 100):>26}  {gap['highest']} over {gap['lowest']}, "
-                f"p {gap['p']:.4f}"
-            )
-    if scored[parts[0]]["failures"]:
-        lines.append(f"{'no answer (wrong)':20}" + "".join(f"{scored[part]['failures']:>26,}" for part in parts))
+    lines = [about, *(f"{title:20}" + "".join(f"{cell:>26}" for cell in cells) for title, cells in _rows(report))]
+    for name, groups in (report.groups or {}).items():
+        if (gap := groups["all"].gaps.accuracy) is not None:
+            where = f"{gap.highest} over {gap.lowest}, p {gap.p:.4f}"
+            lines.append(f"{('gap by ' + name)[:19]:20}{_interval(gap):>26}  {where}")
+    failures = [found.failures for found in report.figures.values()]
+    if failures[0]:
+        lines.append(f"{'no answer (wrong)':20}" + "".join(f"{number:>26,}" for number in failures))
     return lines
 
 
-def _interval(figure: dict[str, float | None], scale: float) -> str:
-    if figure["value"] is None:
-        return "–"
-    value, low, high = (float(figure[key] or 0) * scale for key in ("value", "low", "high"))
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]" if scale == 100 else f"{value:.4f} [{low:.4f}, {high:.4f}]"
+def _rows(report: "Report") -> list[tuple[str, list[str]]]:
+    """Title and cells of each line: the parts of the images, then the figures that this report has."""
+    scored = report.figures or {}
+    rows: list[tuple[str, list[str]]] = [("", [part.replace("_", "-") for part in scored])]
+    rows.append(("images", [f"{found.n:,}" for found in scored.values()]))
+    for title, key, scale in _HEADLINE:
+        rows.append((title, [_interval(getattr(found, key), scale) for found in scored.values()]))
+    for name in scored["all"].labels:
+        classes = [found.per_class[name] for found in scored.values()]
+        rows.append((f"recall {name}", [_interval(found.recall) if found.support else "–" for found in classes]))
+    if report.calibration:
+        held_out = [report.calibration.held_out[part].ece for part in scored]
+        rows.append(("ECE, cross-fitted", [_interval(ece, 1) for ece in held_out]))
+    if report.single_crop:
+        single = report.single_crop.figures
+        rows.append(("accuracy, one crop", [_interval(single[part].accuracy) for part in scored]))
+    for reading, seven in (report.seven_classes or {}).items():
+        rows.append((f"seven, {reading}", [_interval(seven.figures[part].accuracy) for part in scored]))
+    if report.votes:
+        votes = [report.votes[part] for part in scored]
+        rows.append(("majority of votes", ["–" if found is None else _interval(found.majority) for found in votes]))
+    return rows
+
+
+#: Title, key in a report's figures, and 100 for per cent.
+_HEADLINE = (
+    ("accuracy", "accuracy", 100),
+    ("macro F1", "macro_f1", 100),
+    ("weighted precision", "weighted_precision", 100),
+    ("weighted recall", "weighted_recall", 100),
+    ("weighted F1", "weighted_f1", 100),
+    ("top-2 accuracy", "top2_accuracy", 100),
+    ("ECE", "ece", 1),
+)
+
+
+def _interval(figure: "Figure | Gap", scale: int = 100) -> str:
+    from mien.pages.format import interval
+
+    return interval(figure.model_dump(), scale=scale, digits=2 if scale == 100 else 4)

@@ -1,4 +1,4 @@
-"""``mien export``: run directory → ONNX file with its meaning inside, through the parity gate."""
+"""``mien export``: from a run directory to an ONNX file that has passed the parity gate."""
 
 import sys
 from pathlib import Path
@@ -21,18 +21,18 @@ def export(
     name: Annotated[str | None, typer.Option("--name", help="The model's name; the recipe's by default.")] = None,
     device: Annotated[str, typer.Option("--device", help="Where to fit: auto, cpu or gpu.")] = "auto",
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Fit on N images, spread over the split; the file says so.")
+        int | None, typer.Option("--limit", min=1, help="Fit on N images, spread over the split; noted in the file.")
     ] = None,
     tta: Annotated[
         bool,
-        typer.Option("--tta/--no-tta", help="Fit a temperature for ten crops as well; without, a tenth of the time."),
+        typer.Option("--tta/--no-tta", help="Also fit the temperature for ten crops: ten times the work."),
     ] = True,
 ) -> None:
-    """Write a trained network as ONNX: labels, preprocess, temperatures and provenance travel inside.
+    """Export a trained network to ONNX, with labels, preprocessing, temperatures and provenance in the file.
 
-    torch and ONNX Runtime must agree on it, or no file is written.
-    Without --data probabilities stay uncalibrated. With it the network looks at every image of the validation split
-    once, and ten times more for the temperature that mien read --tta uses; with --no-tta that uses the other one.
+    No file is written unless torch and ONNX Runtime agree.
+    Without --data, probabilities are not calibrated. With it, temperatures are fitted on the validation split:
+    one for a single crop, and one for the ten crops of mien read --tta. With --no-tta both use the first.
 
     Example: mien export runs/compact --data stores/fer2013 --half -o compact.onnx
     """
@@ -75,7 +75,7 @@ def _fit(
 ) -> tuple[float, float | None, str | None]:
     """The temperatures for one crop and for ten, and what they were fitted on where that is not the whole split.
 
-    Says first how long it takes, and then how far it is.
+    An estimate of the time is printed first.
     """
     from mien.cli.progress import Countdown, duration
     from mien.data.store import Store

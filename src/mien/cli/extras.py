@@ -1,4 +1,4 @@
-"""One question, asked before a command's heavy imports: are the packages of its extra installed?"""
+"""Whether the packages of a command's extra are installed, asked before its heavy imports."""
 
 from importlib.util import find_spec
 

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.pages.format import magnitude
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Columns of text that the whole table needs; what is no terminal has them.
+#: Columns of text that the whole table needs; output that is no terminal is as wide.
 WIDE = 120
 
 
@@ -16,7 +18,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
     """List the shipped readers and, where the train extra is installed, the networks that recipes can name.
 
     Parameters and multiply-accumulates are counted for one picture at the network's default input size. Any network of
-    timm's can be named as well, as timm/NAME.
+    timm can be named as well, as timm/NAME.
 
     Example: mien models --json
     """
@@ -31,7 +33,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
 
     table = Table("reader", "input", "parameters", "what it is", title="mien read --model NAME", title_justify="left")
     for reader in readers:
-        table.add_row(reader["name"], reader["input"], _count(reader.get("parameters")), reader["summary"])
+        table.add_row(reader["name"], reader["input"], magnitude(reader.get("parameters")), reader["summary"])
     console = Console()
     console = Console(width=max(console.width, WIDE)) if not console.is_terminal else console
     console.print(table)
@@ -53,7 +55,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
 
 
 def _network_table(networks: list[dict[str, Any]], *, wide: bool) -> "Table":
-    """One row a network. In a narrow terminal its sizes stand below each other, so that no name has to be cut."""
+    """One row a network. In a narrow terminal its sizes are stacked, so that no name is cut."""
     from rich.table import Column, Table
 
     sizes = ("parameters", "MACs", "input") if wide else ("size",)
@@ -66,7 +68,7 @@ def _network_table(networks: list[dict[str, Any]], *, wide: bool) -> "Table":
         title_justify="left",
     )
     for entry in networks:
-        parameters, macs = _count(entry["parameters"]), _count(entry["macs"])
+        parameters, macs = magnitude(entry["parameters"]), magnitude(entry["macs"])
         cells = [parameters, macs, entry["input"]] if wide else [f"{parameters}\n{macs}MAC\n{entry['input']}"]
         recipes = "\n".join(name.removeprefix(f"{entry['name']}/") for name in entry["recipes"])
         table.add_row(entry["name"], *cells, entry["source"], recipes)
@@ -117,12 +119,3 @@ def registered_networks() -> list[dict[str, Any]] | None:
             }
         )
     return networks
-
-
-def _count(number: int | None) -> str:
-    if number is None:
-        return ""
-    for size, unit in ((1e9, "G"), (1e6, "M")):
-        if number >= size:
-            return f"{number / size:.2f} {unit}"
-    return f"{number / 1e6:.2f} M"

@@ -1,4 +1,4 @@
-"""``mien read``: pictures in, expressions out. Thin: options, progress and exit status; the work is in ``reading``."""
+"""``mien read``: options, progress and exit status; the work is in ``reading``."""
 
 import os
 import sys
@@ -7,25 +7,33 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mien.cli.streams import silence_stdout
+
 if TYPE_CHECKING:
-    from mien.reading.inputs import Stream
+    from mien.reading.items import Stream
     from mien.reading.outputs import Writer
     from mien.reading.pictures import PictureFolder
     from mien.reading.reader import Reader
 
 
 class Format(StrEnum):
+    """Of the output."""
+
     jsonl = "jsonl"
     csv = "csv"
     parquet = "parquet"
 
 
 class Device(StrEnum):
+    """Where networks run."""
+
     cpu = "cpu"
     cuda = "cuda"
 
 
 class DetectorName(StrEnum):
+    """How faces are found."""
+
     centerface = "centerface"
     none = "none"
 
@@ -37,7 +45,7 @@ def read(
     paths: list[str] = typer.Argument(
         metavar="PATH...",
         help="Pictures, directories (recursive), quoted globs, Parquet files with an [bold]image[/bold] column, "
-        "data: texts, or [bold]-[/bold] for a list of paths on stdin.",
+        "data: URLs, or [bold]-[/bold] for a list of paths on stdin.",
         show_default=False,
     ),
     output: str | None = typer.Option(
@@ -46,13 +54,13 @@ def read(
         "--output",
         metavar="FILE",
         help="Write here instead of to stdout; the suffix .jsonl, .csv or .parquet gives the format. "
-        "The file appears when all is done, whole.",
+        "The file appears only when all inputs have been read.",
         rich_help_panel=OUT,
     ),
     format: Format | None = typer.Option(
         None,
         "--format",
-        help="jsonl: an object a picture. csv, parquet: a row a face. \\[default: by the suffix of -o, else jsonl]",
+        help="jsonl: one object per picture. csv, parquet: one row per face. \\[default: the suffix of -o, or jsonl]",
         show_default=False,
         rich_help_panel=OUT,
     ),
@@ -60,7 +68,7 @@ def read(
         None,
         "--annotate",
         metavar="DIR",
-        help="Save a copy of each picture there, faces boxed, named and with bars of probabilities.",
+        help="Save a copy of each picture there, with box, label and probabilities of each face.",
         rich_help_panel=OUT,
     ),
     quiet: bool = typer.Option(
@@ -83,7 +91,7 @@ def read(
         None,
         "--min-score",
         metavar="P",
-        help="Leave out faces of which the detector is less sure, 0-1. \\[default: its own, 0.4]",
+        help="Leave out faces with a lower detection score, 0-1. \\[default: the detector's, 0.4]",
         show_default=False,
         rich_help_panel=FACES,
     ),
@@ -91,15 +99,15 @@ def read(
         None,
         "--min-face",
         metavar="PIXELS",
-        help="Leave out faces whose box has a shorter side than that, in pixels of the picture.",
+        help="Leave out faces whose box is smaller: its shorter side, in pixels of the picture.",
         show_default=False,
         rich_help_panel=FACES,
     ),
     turned: bool = typer.Option(
         True,
         "--turned/--no-turned",
-        help="Read photos that lie on their side or upside down as upright ones, and leave out what is no face. "
-        "A picture without a face takes four searches for it.",
+        help="Also find faces in photos that lie on their side or upside down, and drop detections that are no face. "
+        "A picture without a face is searched four times.",
         rich_help_panel=FACES,
     ),
     model: str = typer.Option(
@@ -126,7 +134,7 @@ def read(
         None,
         "--threads",
         metavar="N",
-        help="Processor threads. \\[default: all cores]",
+        help="CPU threads. \\[default: all cores]",
         show_default=False,
         rich_help_panel=SPEED,
     ),
@@ -137,7 +145,7 @@ def read(
         rich_help_panel=SPEED,
     ),
     batch_size: int = typer.Option(
-        64, "--batch-size", metavar="N", help="Faces of one run of the network, across pictures.", rich_help_panel=SPEED
+        64, "--batch-size", metavar="N", help="Face crops per forward pass, across pictures.", rich_help_panel=SPEED
     ),
     max_pixels: int = typer.Option(
         100_000_000,
@@ -149,13 +157,13 @@ def read(
 ) -> None:
     """Read the expressions of all faces in pictures.
 
-    Data goes to stdout (JSON Lines by default), all talk to stderr.
-    A picture that cannot be read gets an error record, the others go on.
+    Results go to stdout (JSON Lines by default), messages to stderr.
+    A picture that cannot be read gets an error record; the others are still read.
     Exit status: 0 all read, 1 some inputs failed, 2 wrong usage.
 
     [bold]Examples[/bold]
 
-    One photo, and a copy with boxes and bars:
+    One photo, and an annotated copy:
       [cyan]mien read photo.jpg --annotate seen[/cyan]
 
     A folder into a table:
@@ -164,7 +172,7 @@ def read(
     Face crops of a data set, ten crops each:
       [cyan]mien read crops.parquet --detector none --tta -o out.parquet[/cyan]
 
-    From a list, only what is at least 60 % sure:
+    From a list, with expressions of a confidence of at least 0.6:
       [cyan]find . -name '*.jpg' | mien read - --min-confidence 0.6[/cyan]
     """
     from mien.reading import outputs
@@ -225,8 +233,6 @@ def _run(
             try:
                 writer.write(result.reading)
             except BrokenPipeError:  # | head has seen enough
-                from mien.cli.app import silence_stdout
-
                 silence_stdout()
                 break
             if isinstance(result.reading, ReadFailure):

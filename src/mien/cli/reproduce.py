@@ -41,7 +41,7 @@ def reproduce(
     """
     from mien.cli.extras import require
 
-    require("torch", "timm", "torchvision", "lightning", "sklearn", "matplotlib", "yaml", extra="train")
+    require("torch", "timm", "torchvision", "lightning", "sklearn", "matplotlib", "jinja2", "yaml", extra="train")
     from mien.data.store import Store
     from mien.reproduce import study as studies
 
@@ -57,6 +57,7 @@ def reproduce(
         sets=sets or [],
         accelerator=device,
         threads=threads,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print((out / "table.md").read_text("utf-8"))
     print(f"wrote {out}", file=sys.stderr)

@@ -22,24 +22,24 @@ def train(
             "--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. optimizer.lr=0.05. May repeat."
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where RUN stopped; equals an unbroken run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume RUN; it will equal an uninterrupted run.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
-    devices: Annotated[int, typer.Option("--devices", min=1, help="Processes (GPUs) that share each batch.")] = 1,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Processes (GPUs) that split each batch.")] = 1,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of torch.")] = None,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile what training computes: faster steps, minutes later.")
+        bool, typer.Option("--compile", help="Use torch.compile: faster steps after minutes of compiling.")
     ] = False,
     cuda_graphs: Annotated[
-        bool, typer.Option("--cuda-graphs", help="Also replay it as CUDA graphs: for small networks on a GPU.")
+        bool, typer.Option("--cuda-graphs", help="Also record CUDA graphs: for small networks on a GPU.")
     ] = False,
     save_seconds: Annotated[
         float, typer.Option("--save-seconds", min=0, help="Write last.ckpt at most this often; 0: after each epoch.")
     ] = 0.0,
 ) -> None:
-    """Train a network by a recipe.
+    """Train a network from a recipe.
 
     RUN then holds recipe.yaml, log.csv, TensorBoard curves, best.ckpt, last.ckpt and meta.json.
-    A run that was killed goes on with --resume from the end of its last whole epoch.
+    --resume continues a run that was killed from its last complete epoch.
 
     Example: mien train compact-base --data stores/fer2013 -o runs/compact-base --set epochs=3 --set data.limit=2000
     """
@@ -52,7 +52,7 @@ def train(
     sets = sets or []
     chosen = load_recipe(recipe, overrides=parse_overrides(sets))
     store = Store.open(data)
-    # Lightning starts the other processes with this same command; one of them talks.
+    # Lightning starts the other processes with this same command; one of them prints.
     first = devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
 
     def say(line: str) -> None:
@@ -87,7 +87,7 @@ def train(
         words += ["--compile"] if compiled else []
         words += ["--cuda-graphs"] if cuda_graphs else []
         words += ["--save-seconds", f"{save_seconds:g}"] if save_seconds else []
-        say(f"{_SIGNALS[status]}; go on with: {shlex.join(['mien', 'train', recipe, *words, '--resume'])}")
+        say(f"{_SIGNALS[status]}; resume with: {shlex.join(['mien', 'train', recipe, *words, '--resume'])}")
         raise typer.Exit(status) from end
     figures = {key: value for key, value in meta["result"].items() if key.startswith("best_") and value is not None}
     for key, value in figures.items():

@@ -1,29 +1,71 @@
-"""Which images are copies of which: the data leak of FER2013, measured.
+"""Which images are copies of which: the pairs, the groups that they make, and who has a copy among given images.
 
-FER2013's test sets repeat Training images (SPEC §5), so each result is reported on all images and on
-those without a near-duplicate in Training. The definition, everywhere in mien:
+FER2013's test sets repeat Training images, so each result is reported on all images and on those without a
+near-duplicate in Training. The definition, everywhere in mien:
 
 - An image is reduced to 12×12 block averages (48×48: the means of 4×4 blocks; RGB: of its ITU-R 601 luma), from
   which their mean is taken and which are divided by their Euclidean norm. Two images are *near-duplicates* where the
   product of these 144-vectors, their correlation, is above 0.99; so are an image and another's mirror image.
-- A blank image (all block averages equal) has no correlation: it is nobody's near-duplicate. FER2013 has
-  eleven in Training and one in PublicTest, which is therefore among the 280 byte-identical images but not
-  among the 332 near-duplicates; with any other choice the figures of SPEC §5 do not come out.
-- Products are taken in float32; those within 1e-4 of the threshold are decided in float64.
+- A blank image (all block averages equal) has no correlation: it is nobody's near-duplicate. FER2013 has eleven in
+  Training and one in PublicTest, which is therefore among the 280 byte-identical images but not among the 332
+  near-duplicates; with any other choice the published figures do not come out.
+
+The search is exact: it gives every pair that comparing each image with each other would give.
+
+1. *Distance.* These vectors have norm 1, so correlation > t means distance < √(2 − 2t): 0.141 for t = 0.99, where two
+   different faces are about 1.3 apart.
+2. *Mirror.* x = (even, odd): the parts that a mirror keeps and negates. Both are rotated onto their own principal
+   directions, and odd coordinates lose their sign. Then ‖(e, |o|) − (e′, |o′|)‖ is at most the distance of x to x′
+   *and* to its mirror image, since ||o| − |o′|| ≤ |o ∓ o′| in each coordinate: one search serves both.
+3. *Projection* onto the few directions that spread most shortens distances, never lengthens them; a k-d tree (SciPy)
+   finds the points that are close in it. Those pairs are compared in full, in float64.
+
+Memory is bounded: most images have few neighbours or none; those of the others are counted, and then listed for so
+many images at a time as have ``_PAIRS`` of them.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.errors import UsageError
+
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+#: (images searched, images in all)
+OnProgress = Callable[[int, int], None]
 
 BLOCKS = 12
-#: Reference rows per matrix product: 2048 × 2048 float32 is 16 MiB.
-_CHUNK = 2048
-_CLOSE_CALL = 1e-4
+DIRECTIONS = 10  # coordinates of the k-d tree: with more, the tree is slower; with fewer, more pairs are compared
+_SAMPLE = 8192  # images from which the principal directions are taken; any directions would give the same pairs
+_ROWS = 8192  # images that are searched at a time, pairs that are verified at a time (9 MiB a side)
+_FEW = 8  # neighbours, the image itself included, below which they need not be counted
+_PAIRS = 1 << 18  # candidate pairs that are in memory at a time
+_SLACK = 1e-6  # added to each radius: far more than float64 can err
+
+
+class Pairs(NamedTuple):
+    """M pairs of images, each once, ``first`` < ``second``.
+
+    correlation: float32 M, of the closer of the two ways. mirrored: bool M, whether that is the mirror image.
+    """
+
+    first: Int64
+    second: Int64
+    correlation: Float32
+    mirrored: Bool
+
+
+def luma(images: Uint8) -> Uint8:
+    """uint8 N×S×S×3 RGB → uint8 N×S×S, rounded as Pillow's ``convert("L")`` rounds it."""
+    weighted = images.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)
+    return ((weighted + 0x8000) >> 16).astype(np.uint8)
 
 
 def block_averages(images: Uint8) -> Float32:
@@ -42,117 +84,237 @@ def block_averages(images: Uint8) -> Float32:
     return averages
 
 
-def near_duplicates(
-    query: Uint8, reference: Uint8, *, threshold: float = 0.99, mirrored: bool = True
-) -> NDArray[np.bool_]:
-    """bool N: which images of ``query`` have a near-duplicate in ``reference``.
-
-    query: uint8 N×S×S (or N×S×S×3); reference: uint8 M×R×R; the sizes may differ. mirrored: mirror images count too.
-    """
-    return near_duplicates_of_averages(
-        block_averages(query), block_averages(reference), threshold=threshold, mirrored=mirrored
-    )
-
-
-def near_duplicates_of_averages(
-    query: Float32, reference: Float32, *, threshold: float = 0.99, mirrored: bool = True
-) -> NDArray[np.bool_]:
-    """As :func:`near_duplicates`, from block averages (N×144, M×144): 576 bytes an image instead of its pixels."""
-    found = np.zeros(len(query), bool)
-    for i, _ in _close_pairs(query, reference, threshold=threshold, mirrored=mirrored):
-        found[i] = True
-    return found
-
-
-def exact_duplicates(query: Uint8, reference: Uint8, *, tolerance: float = 0) -> NDArray[np.bool_]:
-    """bool N: which images of ``query`` are in ``reference``, pixel by pixel, not mirrored.
-
-    tolerance: the largest mean absolute difference (0-255) that still counts as the same. Above 0, near-duplicates by
-    correlation > 0.9 are the candidates whose pixels are compared, and blank images are compared with blank ones.
-    """
-    known = {image.tobytes() for image in reference}
-    found = np.fromiter((image.tobytes() in known for image in query), bool, len(query))
-    if tolerance <= 0 or not len(query) or not len(reference):
-        return found
-    a, b = block_averages(query), block_averages(reference)
-    blank = np.ptp(a, axis=1) == 0, np.ptp(b, axis=1) == 0
-    both_blank = np.repeat(np.flatnonzero(blank[0]), blank[1].sum()), np.tile(np.flatnonzero(blank[1]), blank[0].sum())
-    for rows, columns in (both_blank, *_close_pairs(a, b, threshold=0.9, mirrored=False)):
-        for i, j in zip(rows, columns, strict=True):
-            if not found[i]:
-                found[i] = np.abs(query[i].astype(np.int16) - reference[j]).mean() <= tolerance
-    return found
-
-
-def groups_within(images: Uint8, *, threshold: float = 0.99) -> NDArray[np.int64]:
-    """int64 N: images that are near-duplicates or byte-identical, directly or through others, share a number.
-
-    Numbers run from 0 in order of first appearance. For folds that duplicates must not cross.
-    """
-    parent = np.arange(len(images))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = int(parent[i])
-        return i
-
-    def join(i: int, j: int) -> None:
-        a, b = root(i), root(j)
-        parent[max(a, b)] = min(a, b)
-
-    first: dict[bytes, int] = {}
-    for i, image in enumerate(images):  # also joins equal blank images, which have no correlation
-        join(i, first.setdefault(image.tobytes(), i))
-    if len(images):
-        averages = block_averages(images)
-        for rows, columns in _close_pairs(averages, averages, threshold=threshold, mirrored=True):
-            for i, j in zip(rows, columns, strict=True):
-                join(int(i), int(j))
-    roots = np.array([root(i) for i in range(len(images))], np.int64)
-    return np.unique(roots, return_inverse=True)[1].astype(np.int64)
-
-
-def luma(images: Uint8) -> Uint8:
-    """uint8 N×S×S×3 RGB → uint8 N×S×S, rounded as Pillow's ``convert("L")`` rounds it."""
-    weighted = images.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)
-    return ((weighted + 0x8000) >> 16).astype(np.uint8)
-
-
-def _close_pairs(
-    query: Float32, reference: Float32, *, threshold: float, mirrored: bool
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """(i, j) index arrays of the pairs whose correlation is above the threshold, one chunk after another."""
-    flipped = query.reshape(-1, BLOCKS, BLOCKS)[:, :, ::-1].reshape(-1, BLOCKS * BLOCKS)
-    for view in (query, flipped) if mirrored else (query,):
-        view64 = _contrast_normalised(view)
-        view32 = view64.astype(np.float32)
-        for column in range(0, len(reference), _CHUNK):
-            part64 = _contrast_normalised(reference[column : column + _CHUNK])
-            part32 = part64.astype(np.float32)
-            for row in range(0, len(view), _CHUNK):
-                product = view32[row : row + _CHUNK] @ part32.T
-                i, j = np.nonzero(product > threshold - _CLOSE_CALL)
-                i += row
-                doubtful = np.flatnonzero(np.abs(product[i - row, j] - threshold) <= _CLOSE_CALL)
-                keep = np.ones(len(i), bool)
-                keep[doubtful] = np.einsum("nk,nk->n", view64[i[doubtful]], part64[j[doubtful]]) > threshold
-                yield i[keep], j[keep] + column
-
-
-def _contrast_normalised(averages: Float32) -> NDArray[np.float64]:
-    """N×144 → float64 N×144 of mean 0 and norm 1; zeros where an image is blank."""
-    centred = averages.astype(np.float64)
-    blank = np.ptp(centred, axis=1) == 0 if len(centred) else np.zeros(0, bool)
-    centred -= centred.mean(1, keepdims=True)
-    norm = np.linalg.norm(centred, axis=1, keepdims=True)
-    norm[blank] = np.inf
-    return centred / norm
-
-
 def _averaging_matrix(size: int) -> Float32:
-    """12×size matrix that averages over 12 equal stretches, border pixels by the share that lies inside."""
+    """12×size matrix that averages over 12 equal stretches, border pixels by the part that lies inside."""
     edges = np.linspace(0, size, BLOCKS + 1)
     pixels = np.arange(size)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     return (np.clip(overlap, 0, None) * BLOCKS / size).astype(np.float32)
+
+
+# --- pairs ------------------------------------------------------------------------------------------------------------
+
+
+def near_pairs(
+    averages: Float32,
+    *,
+    threshold: float = 0.99,
+    mirrored: bool = True,
+    rows: Int64 | None = None,
+    on_progress: OnProgress | None = None,
+) -> Iterator[Pairs]:
+    """Every pair of images whose correlation is above ``threshold``, in batches, in a fixed order.
+
+    averages: float32 N×144 from :func:`block_averages`. A blank image is in no pair. mirrored: mirror images count
+    too. rows: rising numbers of the images that take part (default: all); pairs are numbers of rows of ``averages``
+    all the same. Raises UsageError for a threshold outside of 0-1.
+    """
+    if not 0 <= threshold < 1:
+        raise UsageError(f"expected a threshold of 0 up to 1 (of a correlation), got {threshold}")
+    kept = np.arange(len(averages)) if rows is None else rows
+    kept = kept[~blank(averages)[kept]]
+    if len(kept) < 2:
+        return
+    points = _unit_points(averages, kept, mirrored=mirrored)
+    radius = float(np.sqrt(2 - 2 * threshold)) + _SLACK
+    for first, second in _close(points, radius, on_progress=on_progress):
+        first, second = kept[first], kept[second]
+        straight, flipped = _correlations(averages, first, second, mirrored=mirrored)
+        best = np.maximum(straight, flipped)
+        keep = best > threshold
+        if keep.any():
+            yield Pairs(first[keep], second[keep], best[keep].astype(np.float32), (flipped > straight)[keep])
+
+
+def alike_pairs(averages: Float32, *, tolerance: float, rows: Int64 | None = None) -> Iterator[tuple[Int64, Int64]]:
+    """Every pair (i < j) of images whose block averages differ by at most ``tolerance`` (0-255) in the mean.
+
+    averages, rows: as in :func:`near_pairs`. Two grey pictures of one size whose pixels differ by at most ``tolerance``
+    in the mean are among them, because averaging cannot lengthen a difference; the pixels themselves are for the caller
+    to compare. Coordinates: means of the blocks with signs ±1, taken from the principal directions, which such a
+    difference moves by at most ``tolerance`` each.
+    """
+    kept = np.arange(len(averages)) if rows is None else rows
+    if len(kept) < 2:
+        return
+    sample = averages[kept[:: max(1, len(kept) // _SAMPLE)]].astype(np.float64)
+    directions = _principal(sample - sample.mean(0))[0][:, :DIRECTIONS]
+    signs = np.where(directions >= 0, 1.0, -1.0) / (BLOCKS * BLOCKS)
+    signs[:, 0] = 1 / (BLOCKS * BLOCKS)  # brightness, which spreads most
+    points = np.concatenate([averages[part] @ signs for part in _parts(kept)])
+    radius = tolerance + 0.01  # block averages are sums in float32
+    for first, second in _close(points, radius, p=np.inf):
+        first, second = kept[first], kept[second]
+        keep = np.concatenate(
+            [
+                np.abs(averages[a] - averages[b]).mean(1) <= radius
+                for a, b in zip(_parts(first), _parts(second), strict=True)
+            ]
+        )
+        if keep.any():
+            yield first[keep], second[keep]
+
+
+def blank(averages: Float32) -> Bool:
+    """bool N: images of one level, which have no correlation."""
+    result: Bool = averages.max(1, initial=-1) == averages.min(1, initial=256)
+    return result
+
+
+# --- what pairs amount to ---------------------------------------------------------------------------------------------
+
+
+def near_duplicates(averages: Float32, reference: Bool, *, threshold: float = 0.99, mirrored: bool = True) -> Bool:
+    """bool N: which images have a near-duplicate among those that ``reference`` (bool N) marks; those too have one.
+
+    averages: float32 N×144; averages of pictures of different sizes may stand beside each other.
+    """
+    first = first_equal(_digests(averages))  # a thousand copies cost as much as one
+    there = np.zeros(len(averages), bool)
+    there[first[reference]] = True
+    found = there & ~blank(averages)
+    for pairs in near_pairs(averages, threshold=threshold, mirrored=mirrored, rows=np.unique(first)):
+        found[pairs.first[there[pairs.second]]] = True
+        found[pairs.second[there[pairs.first]]] = True
+    return found[first]
+
+
+def near_groups(averages: Float32, identical: NDArray[Any], *, threshold: float = 0.99) -> Int64:
+    """int64 N: images that are near-duplicates or identical, directly or through others, share a number.
+
+    averages: float32 N×144. identical: N digests or numbers, equal for images of the same pixels; blank ones that are
+    the same share a number too. Numbers run from 0 in order of first appearance.
+    """
+    every = np.arange(len(averages))
+    first = np.where(blank(averages), every, first_equal(_digests(averages)))
+    group = join_groups(join_groups(every, every, first), every, first_equal(identical))
+    for pairs in near_pairs(averages, threshold=threshold, rows=np.unique(first)):
+        group = join_groups(group, pairs.first, pairs.second)
+    return group
+
+
+def groups_within(images: Uint8, *, threshold: float = 0.99) -> Int64:
+    """:func:`near_groups` of pictures, uint8 N×S×S or N×S×S×3. For folds that duplicates must not cross."""
+    if not len(images):
+        return np.zeros(0, np.int64)
+    return near_groups(block_averages(images), _digests(images), threshold=threshold)
+
+
+def join_groups(group: Int64, first: Int64, second: Int64) -> Int64:
+    """int64 N group numbers after the groups of the images ``first`` and ``second`` (M pairs) became one.
+
+    group: int64 N numbers from 0 in order of first appearance (``np.arange(N)``: each image for itself); so is what
+    is returned.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    links = coo_array((np.ones(len(first), bool), (group[first], group[second])), shape=(len(group), len(group)))
+    joined = connected_components(links, directed=False)[1][group]
+    return np.unique(first_equal(joined), return_inverse=True)[1].astype(np.int64)
+
+
+def first_equal(values: NDArray[Any]) -> Int64:
+    """int64 N: for each value the first row that has the same."""
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    return first[inverse].astype(np.int64)
+
+
+def _digests(rows: NDArray[Any]) -> NDArray[Any]:
+    """V16 N: a hash of each row's bytes, because 16 bytes sort faster than a picture."""
+    rows = np.ascontiguousarray(rows)
+    return np.array([hashlib.blake2b(row, digest_size=16).digest() for row in rows], "V16")
+
+
+# --- the search -------------------------------------------------------------------------------------------------------
+
+
+def _close(
+    points: Float64, radius: float, *, p: float = 2.0, on_progress: OnProgress | None = None
+) -> Iterator[tuple[Int64, Int64]]:
+    """The pairs (i < j) of points N×K within ``radius`` of each other in the norm ``p``, each once, in batches."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(points, leafsize=32)
+    for start in range(0, len(points), _ROWS):
+        rows = tree.indices[start : start + _ROWS]  # neighbours in the tree, which the processor's cache likes
+        distance, other = tree.query(points[rows], k=_FEW, p=p, distance_upper_bound=radius, workers=-1)
+        crowded = np.isfinite(distance[:, -1])
+        row, rank = np.nonzero(np.isfinite(distance) & ~crowded[:, None])
+        yield from _rising(rows[row], other[row, rank])
+        rows = rows[crowded]
+        count = tree.query_ball_point(points[rows], radius, p=p, return_length=True)
+        for some in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(np.cumsum(count) // _PAIRS)) + 1):
+            if len(some):
+                lists = tree.query_ball_point(points[rows[some]], radius, p=p)
+                yield from _rising(np.repeat(rows[some], count[some]), np.concatenate(lists))
+        if on_progress is not None:
+            on_progress(min(start + _ROWS, len(points)), len(points))
+
+
+def _rising(i: NDArray[Any], j: NDArray[Any]) -> Iterator[tuple[Int64, Int64]]:
+    """Of pairs that come both ways round, and of points beside themselves, those with i < j; nothing for none."""
+    keep = i < j
+    if keep.any():
+        yield i[keep].astype(np.int64), j[keep].astype(np.int64)
+
+
+def _correlations(averages: Float32, first: Int64, second: Int64, *, mirrored: bool) -> tuple[Float64, Float64]:
+    """float64 M of each pair as it is, and with one of them mirrored (−∞ where that does not count)."""
+    straight, flipped = np.empty(len(first)), np.full(len(first), -np.inf)
+    for part in _parts(np.arange(len(first))):
+        a, b = _contrast_normalised(averages[first[part]]), _contrast_normalised(averages[second[part]])
+        straight[part] = np.einsum("nk,nk->n", a, b)
+        if mirrored:
+            flipped[part] = np.einsum("nk,nk->n", _flip(a), b)
+    return straight, flipped
+
+
+def _contrast_normalised(averages: Float32) -> Float64:
+    """N×144, none of them blank → float64 N×144 of mean 0 and norm 1."""
+    centred = averages.astype(np.float64)
+    centred -= centred.mean(1, keepdims=True)
+    unit: Float64 = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    return unit
+
+
+def _unit_points(averages: Float32, kept: Int64, *, mirrored: bool) -> Float64:
+    """float64 M×DIRECTIONS coordinates of the kept images, as the module's points 1 to 3 say."""
+    even, odd = _even_odd(_contrast_normalised(averages[kept[:: max(1, len(kept) // _SAMPLE)]]))
+    centre = even.mean(0)  # odd parts are about 0 in the mean, and must stay so: a mirror negates them
+    even_axes, even_spread = _principal(even - centre)
+    odd_axes, odd_spread = _principal(odd)
+    if mirrored:
+        odd_spread = np.abs(odd @ odd_axes).std(0)
+    chosen = np.sort(np.argsort(-np.concatenate([even_spread, odd_spread]), kind="stable")[:DIRECTIONS])
+    even_axes, odd_axes = even_axes[:, chosen[chosen < 72]], odd_axes[:, chosen[chosen >= 72] - 72]
+    points = np.empty((len(kept), len(chosen)))
+    for part in _parts(np.arange(len(kept))):
+        even, odd = _even_odd(_contrast_normalised(averages[kept[part]]))
+        sideways = odd @ odd_axes
+        points[part] = np.concatenate([(even - centre) @ even_axes, np.abs(sideways) if mirrored else sideways], axis=1)
+    return points
+
+
+def _even_odd(units: Float64) -> tuple[Float64, Float64]:
+    """N×144 → what a left-right mirror keeps and what it negates, N×72 each: a rotation of the 144 coordinates."""
+    blocks = units.reshape(-1, BLOCKS, BLOCKS)
+    near, far = blocks[:, :, : BLOCKS // 2], blocks[:, :, : BLOCKS // 2 - 1 : -1]
+    even, odd = (near + far) / np.sqrt(2), (near - far) / np.sqrt(2)
+    return even.reshape(len(units), -1), odd.reshape(len(units), -1)
+
+
+def _flip(units: Float64) -> Float64:
+    flipped: Float64 = units.reshape(-1, BLOCKS, BLOCKS)[:, :, ::-1].reshape(len(units), -1)
+    return flipped
+
+
+def _principal(rows: Float64) -> tuple[Float64, Float64]:
+    """Orthonormal columns in the order of falling spread, and the spread along each."""
+    variance, axes = np.linalg.eigh(rows.T @ rows / len(rows))
+    return axes[:, ::-1], np.sqrt(np.maximum(variance[::-1], 0))
+
+
+def _parts(rows: Int64) -> Iterator[Int64]:
+    for start in range(0, len(rows), _ROWS):
+        yield rows[start : start + _ROWS]

@@ -34,9 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DataError
+from mien.tables import parquet_file
 
 FORMAT = 1
 SUMMARY = "summary.json"
+#: Stands for the label in counts where a source holds it back.
+UNLABELLED = "unlabelled"
 #: Splits whose images a network may have learned by heart; ``near_duplicate`` refers to them.
 TRAINING_SPLITS = ("training", "train")
 _AGAIN = "build it again"
@@ -183,16 +186,10 @@ class Store:
         )
 
     def _batches(self, split: str, columns: list[str]) -> Iterator[Any]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         for shard in self.shards(split):
-            try:
-                with pq.ParquetFile(shard) as file:
-                    there = [name for name in columns if name in file.schema_arrow.names]
-                    yield from file.iter_batches(batch_size=_BATCH, columns=there)
-            except (pa.ArrowException, OSError, KeyError) as error:
-                raise DataError(f"expected a shard of ours, cannot read {shard}: {error}", hint=_AGAIN) from error
+            with parquet_file(shard, expected="a shard of ours", hint=_AGAIN) as file:
+                there = [name for name in columns if name in file.schema_arrow.names]
+                yield from file.iter_batches(batch_size=_BATCH, columns=there)
 
 
 def is_store(path: Path) -> bool:

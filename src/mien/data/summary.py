@@ -1,155 +1,104 @@
-"""What a store says of itself: ``summary.json``, for ``mien data stats``, the card, and whoever asks in a year.
+"""What ``summary.json`` of a store holds, as types: sources and what came of them, drops, options, versions, licences.
 
-Sources with what they held and what came of it, drops by reason, options and seeds, versions, licences. Nothing in it
-depends on the clock or the machine, so that the same build gives the same bytes.
+For ``mien data stats``, the card, and whoever asks in a year. Nothing in it depends on the clock or the machine, so
+that the same build gives the same bytes. The same as a JSON schema: ``docs/schemas/summary.json``.
 """
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mien import labels as label_set
-from mien.data.build.normalise import AUTO, LABELS, Standard
-from mien.data.build.parts import UNLABELLED
-from mien.data.build.plan import BalanceSettings, BuildPlan
-from mien.data.build.shards import SplitWriter
-from mien.data.build.split_settings import SplitSettings
-from mien.data.sources import Drop, Source
-from mien.data.store import FORMAT, SUMMARY
+from mien.data.store import SUMMARY, UNLABELLED
+from mien.documents import Section
+from mien.labels import EIGHT
 
 _SPLITS = ("training", "train", "validation", "public_test", "private_test", "test")
+#: Label (or "unlabelled") → images, in label order.
+Counts = dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a build was asked for. standard: settled; settled: how "auto" was, one sentence each."""
+class SplitSummary(Section):
+    """One split. near_duplicates_in_training: null for Training itself, and where there is none.
 
-    standard: Standard
-    splits: SplitSettings
-    balance: BalanceSettings | None = None
-    settled: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            **self.standard.to_dict(),
-            "settled": list(self.settled),
-            "splits": self.splits.to_dict(),
-            "balance": None if self.balance is None else self.balance.to_dict(),
-        }
-
-
-@dataclass(slots=True)
-class Written:
-    """What was written. optional: columns beyond the usual. images: (source, split, label, generated?) → number."""
-
-    optional: frozenset[str] = frozenset()
-    writers: dict[str, SplitWriter] = field(default_factory=dict)
-    images: Counter[tuple[str, str, str, bool]] = field(default_factory=Counter)
-
-    def by_source(self, split: str, *, generated: bool) -> dict[str, dict[str, int]]:
-        """source → label → number, of one split; for Figure 2."""
-        found: dict[str, Counter[str]] = {}
-        for (source, where, label, made), number in self.images.items():
-            if where == split and made == generated and label != UNLABELLED:
-                found.setdefault(source, Counter())[label] += number
-        return {source: in_label_order(counts) for source, counts in found.items()}
-
-
-def summarise(
-    sources: Sequence[Source],
-    options: Options,
-    read: Mapping[str, Mapping[str, Counter[str]]],
-    written: Written,
-    plan: BuildPlan,
-    drops: Sequence[tuple[str, Drop]],
-) -> dict[str, Any]:
-    """The content of ``summary.json``. Gives the shards their final names.
-
-    read: source → its official split → label → number, as the source gave them. drops: (source, drop).
+    image_sizes: "48×48 grey" → images. content_sha256: of pixels, labels and votes, whatever file they are in.
     """
-    used = {label for (_, _, label, _) in written.images}
-    chosen = options.standard.labels
-    names = LABELS[chosen] if chosen != AUTO else label_set.EIGHT if "contempt" in used else label_set.SEVEN
-    splits = {}
-    for name in sorted(written.writers, key=split_order):
-        writer = written.writers[name]
-        splits[name] = {
-            "rows": writer.rows,
-            "counts": in_label_order(writer.counts),
-            "generated": writer.generated,
-            "with_votes": writer.with_votes,
-            "near_duplicates_in_training": writer.near_count,
-            "image_sizes": {f"{w}×{h} {mode}": n for (w, h, mode), n in sorted(writer.sizes.items())},
-            "content_sha256": writer.digest.hexdigest(),
-            "files": writer.rename_shards(),
-        }
-    summary = {
-        "mien_store": FORMAT,
-        "mien": versions()["mien"],
-        "labels": list(names),
-        "splits": splits,
-        "sources": [
-            _described(source, read[source.name], written, [drop for name, drop in drops if name == source.name])
-            for source in sources
-        ],
-        "dropped": dict(sorted(Counter(drop.reason for _, drop in drops).items())),
-        "warnings": list(plan.warnings),
-        "options": options.to_dict(),
-        "versions": versions(),
-    }
-    if plan.varied is not None:
-        summary["balance"] = {"before": plan.varied.before, "after": plan.varied.after}
-    return summary
+
+    rows: int
+    counts: Counts
+    generated: int
+    with_votes: int
+    near_duplicates_in_training: int | None
+    image_sizes: dict[str, int]
+    content_sha256: str
+    files: list[str]
 
 
-def _described(
-    source: Source, read: Mapping[str, Counter[str]], written: Written, drops: Sequence[Drop]
-) -> dict[str, Any]:
-    counts: dict[str, Counter[str]] = {}
-    generated = 0
-    for (name, split, label, made), number in written.images.items():
-        if name == source.name:
-            generated += number if made else 0
-            if not made:
-                counts.setdefault(split, Counter())[label] += number
-    return {
-        "name": source.name,
-        "layout": source.layout,
-        "files": [file.name for file in source.files],
-        "read": {split: in_label_order(read[split]) for split in sorted(read)},
-        "counts": {split: in_label_order(counts[split]) for split in sorted(counts)},
-        "generated": generated,
-        "dropped": dict(sorted(Counter(drop.reason for drop in drops).items())),
-        "differences": source.differences(read),
-        "warnings": list(source.warnings),
-        "licence": source.licence,
-    }
+class SourceSummary(Section):
+    """One source. read: its official split → counts, as it gave them. counts: the store's split → counts of originals.
+
+    dropped: reason → images. differences: from the published counts, one sentence each.
+    """
+
+    name: str
+    layout: str
+    files: list[str]
+    read: dict[str, Counts]
+    counts: dict[str, Counts]
+    generated: int
+    dropped: dict[str, int]
+    differences: list[str]
+    warnings: list[str]
+    licence: str
 
 
-def write_summary(store: Path, summary: Mapping[str, Any]) -> None:
-    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    (store / SUMMARY).write_text(text, encoding="utf-8", errors="backslashreplace")
+class BuildOptions(Section):
+    """What was asked for. settled: how "auto" was, one sentence each. splits, balance: ``build/settings.py``."""
+
+    size: int | str
+    color: str
+    labels: str
+    mapping: dict[str, dict[str, str | None]]
+    detector: str
+    settled: list[str]
+    splits: dict[str, Any]
+    balance: dict[str, Any] | None
 
 
-def versions() -> dict[str, str]:
-    """Of what can change the bytes of a store."""
-    from mien import __version__
+class Balance(Section):
+    """Training without and with generated images."""
 
-    found = {"mien": __version__}
-    for package in ("numpy", "onnxruntime", "pillow", "pyarrow"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # a system package without metadata
-            found[package] = "unknown"
-    return found
+    before: Counts
+    after: Counts
 
 
-def in_label_order(counts: Mapping[str, int]) -> dict[str, int]:
-    return {name: counts[name] for name in (*label_set.EIGHT, UNLABELLED) if counts.get(name)}
+class Summary(Section):
+    """The whole of ``summary.json``. mien_store: version of the format. balance: absent where nothing was balanced."""
+
+    mien_store: int
+    mien: str
+    labels: list[str]
+    splits: dict[str, SplitSummary]
+    sources: list[SourceSummary]
+    dropped: dict[str, int]
+    warnings: list[str]
+    options: BuildOptions
+    versions: dict[str, str]
+    balance: Balance | None = None
+
+    def content(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    def write(self, store: Path) -> None:
+        """Into the directory of the store. Raises OSError."""
+        text = json.dumps(self.content(), indent=2, ensure_ascii=False) + "\n"
+        (store / SUMMARY).write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def in_label_order(counts: Mapping[str, int]) -> Counts:
+    """Without zeros."""
+    return {name: counts[name] for name in (*EIGHT, UNLABELLED) if counts.get(name)}
 
 
 def split_order(name: str) -> tuple[int, str]:

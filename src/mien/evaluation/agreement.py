@@ -1,17 +1,17 @@
-"""Agreement with FER+ votes (Barsoum et al. 2016, arXiv 1608.01041): ten people's answers instead of one label.
+"""Agreement with FER+ votes (Barsoum et al. 2016, arXiv 1608.01041): ten people's votes instead of one label.
 
 Votes are counts N×10 in the order of ``data.sources.VOTE_NAMES``: eight expressions (contempt among them), *unknown*
 and *not a face*. Conventions:
 
 - Columns meet classes by name (``mien.labels``), never by position. A column that the model has no class for
-  (contempt for seven classes; unknown and not-a-face always) is a vote that no answer can win.
-- *Majority*: the column with the most votes. Images whose most-voted column is shared (a tie), or is one that the
-  model has no class for, have no majority that an answer could match: they are left out of ``majority`` and counted.
-- *Vote share*: the votes for the answer ÷ all votes of that image, 0-1, the mean over all images that have votes;
-  nothing is left out. ``possible`` is what always giving the most-voted class would reach.
+  (contempt for seven classes; unknown and not-a-face always) is a vote that no prediction can match.
+- *Majority*: the column with the most votes. Images with a tie for the most votes, or whose most-voted column the
+  model has no class for, have no majority that a prediction could match: they are left out of ``majority`` and counted.
+- *Vote share*: the votes for the predicted class ÷ all votes of that image, 0-1, the mean over all images that have
+  votes; nothing is left out. ``possible`` is what always giving the most-voted class would reach.
 - *Agreement level*: votes of the most-voted column, as tenths of the image's votes, rounded down: ≤4, 5 … 10. Accuracy
   by level is against the data set's label, over all images that have votes.
-- A failure (no answer) matches no majority, has a vote share of 0, and is wrong.
+- A failure matches no majority, has a vote share of 0, and is wrong.
 - ``label`` is the same measure for the data set's own labels: the ceiling that label noise leaves.
 """
 
@@ -21,54 +21,54 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mien.data.sources import VOTE_NAMES
+from mien.data.sources import VOTE_LABELS, VOTE_NAMES
 from mien.errors import DataError
-from mien.evaluation.metrics import Float, Int, mean_with_percentiles, share_if_any
+from mien.evaluation.metrics import Float, Int, mean_with_percentiles, proportion_if_any
 from mien.labels import canonical
 
 LEVELS = (4, 5, 6, 7, 8, 9, 10)
-_NO_EXPRESSION = ("unknown", "not_face")
 
 
-def vote_columns(labels: Sequence[str]) -> NDArray[np.int64]:
+def class_of_each_column(labels: Sequence[str]) -> NDArray[np.int64]:
     """int64 10: the class of each vote column, −1 where the model has none. labels: the K names in code order."""
     order = [canonical(name) for name in labels]
-    names = [None if name in _NO_EXPRESSION else canonical(name) for name in VOTE_NAMES]
-    return np.array([order.index(name) if name in order else -1 for name in names], np.int64)
+    return np.array([order.index(name) if name in order else -1 for name in VOTE_LABELS], np.int64)
 
 
 def agreement(
-    y: ArrayLike, answers: ArrayLike, votes: ArrayLike, labels: Sequence[str], *, seed: int = 0
+    y: ArrayLike, predicted: ArrayLike, votes: ArrayLike | None, labels: Sequence[str], *, seed: int = 0
 ) -> dict[str, Any] | None:
-    """How answers and labels stand to the votes; None where no image has any.
+    """How predictions and labels agree with the votes; None where no image has any.
 
-    y: int64 N, codes. answers: int64 N, codes, K for none. votes: float N×10, a row of NaN (or zeros) where there are
-    none. Shares are ``{"value", "low", "high"}``, 0-1, Wilson's interval for shares of images, bootstrap for the vote
-    share. Raises DataError where the arrays do not fit.
+    y: int64 N, codes. predicted: int64 N, codes, K for failures. votes: float N×10, a row of NaN (or zeros) where
+    there are none. Figures are ``{"value", "low", "high"}``, 0-1, Wilson's interval for proportions of images,
+    bootstrap for the vote share. Raises DataError where the arrays do not fit.
     """
-    truth, given, counts = np.asarray(y), np.asarray(answers), np.asarray(votes, np.float64)
+    if votes is None:
+        return None
+    truth, given, counts = np.asarray(y), np.asarray(predicted), np.asarray(votes, np.float64)
     if counts.shape != (len(truth), len(VOTE_NAMES)) or given.shape != truth.shape:
         raise DataError(
-            f"expected N labels, N answers and N×{len(VOTE_NAMES)} votes, "
+            f"expected N labels, N predictions and N×{len(VOTE_NAMES)} votes, "
             f"got {truth.shape}, {given.shape}, {counts.shape}"
         )
     has = np.nan_to_num(counts).sum(1) > 0
     if not has.any():
         return None
     truth, given, counts = truth[has], given[has], counts[has]
-    columns = vote_columns(labels)
+    columns = class_of_each_column(labels)
     majority, left_out = _majority(counts, columns)
-    clear = majority >= 0
-    shares = _class_shares(counts, columns, len(labels))
+    clear, rows = majority >= 0, np.arange(len(truth))
+    by_class = _by_class(counts, columns, len(labels))
     return {
         "n": len(truth),
         "without_votes": int((~has).sum()),
-        "majority": _share((given == majority)[clear]) | {"n": int(clear.sum()), "left_out": left_out},
-        "vote_share": mean_with_percentiles(_chosen(shares, given), seed=seed)
-        | {"possible": float(shares.max(1).mean())},
+        "majority": _accuracy((given == majority)[clear]) | {"n": int(clear.sum()), "left_out": left_out},
+        "vote_share": mean_with_percentiles(by_class[rows, given], seed=seed)
+        | {"possible": float(by_class.max(1).mean())},
         "label": {
-            "majority": _share((truth == majority)[clear]),
-            "vote_share": mean_with_percentiles(_chosen(shares, truth), seed=seed),
+            "majority": _accuracy((truth == majority)[clear]),
+            "vote_share": mean_with_percentiles(by_class[rows, truth], seed=seed),
         },
         "accuracy_by_level": _by_level(given == truth, counts),
     }
@@ -81,7 +81,7 @@ def levels(votes: ArrayLike) -> Int:
 
 
 def _majority(counts: Float, columns: Int) -> tuple[Int, dict[str, int]]:
-    """The most-voted class, −1 where an answer could match none; and how many images that left out, by reason."""
+    """The most-voted class, −1 where no prediction could match it; and how many images that leaves out, by reason."""
     top = counts.max(1, keepdims=True)
     tie = (counts == top).sum(1) > 1
     best = counts.argmax(1)
@@ -93,17 +93,13 @@ def _majority(counts: Float, columns: Int) -> tuple[Int, dict[str, int]]:
     return np.where(tie, -1, columns[best]), left_out
 
 
-def _class_shares(counts: Float, columns: Int, classes: int) -> Float:
-    """float N×(K+1): the share of an image's votes that each class has; the last column, no answer, has none."""
-    shares = np.zeros((len(counts), classes + 1))
+def _by_class(counts: Float, columns: Int, classes: int) -> Float:
+    """float N×(K+1): the proportion of an image's votes that each class has; the last column, failures, has none."""
+    result = np.zeros((len(counts), classes + 1))
     for number, code in enumerate(columns):
         if code >= 0:
-            shares[:, code] += counts[:, number]
-    return shares / counts.sum(1, keepdims=True)
-
-
-def _chosen(shares: Float, codes: Int) -> Float:
-    return shares[np.arange(len(shares)), codes]
+            result[:, code] += counts[:, number]
+    return result / counts.sum(1, keepdims=True)
 
 
 def _by_level(right: NDArray[np.bool_], votes: Float) -> list[dict[str, Any]]:
@@ -112,9 +108,9 @@ def _by_level(right: NDArray[np.bool_], votes: Float) -> list[dict[str, Any]]:
     for number in LEVELS:
         here = right[level == number]
         name = f"≤{number}/10" if number == LEVELS[0] else f"{number}/10"
-        rows.append({"level": name, "n": len(here), "accuracy": _share(here)})
+        rows.append({"level": name, "n": len(here), "accuracy": _accuracy(here)})
     return rows
 
 
-def _share(hits: NDArray[np.bool_]) -> dict[str, float | None]:
-    return share_if_any(int(hits.sum()), len(hits))
+def _accuracy(hits: NDArray[np.bool_]) -> dict[str, float | None]:
+    return proportion_if_any(int(hits.sum()), len(hits))

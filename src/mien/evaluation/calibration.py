@@ -1,4 +1,4 @@
-"""Temperature scaling (Guo et al. 2017, arXiv 1706.04599): one number that makes probabilities mean what they say.
+"""Temperature scaling (Guo et al. 2017, arXiv 1706.04599): one number that calibrates probabilities.
 
 Logits come as N×V×K: V views of each image (1, or 10 with test-time augmentation). Probabilities are
 ``mean over views of softmax(logits / T)``. The temperature that ships is fitted on the whole validation split; what

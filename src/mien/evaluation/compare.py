@@ -5,43 +5,47 @@ are evaluated once; the evaluation stays in ``RUN/evaluation/<split>[-tta][-limi
 long as store, checkpoint, seed and the format of reports are the same. ONNX files take seconds and are evaluated anew.
 
 All rows are over the same images in the same order, or there is no table. Where some models have eight classes and
-others seven, all are read with seven, closed (``seven_class.py``); where all have seven, images of contempt are
-left out. The table says so. Figures are computed here, from the predictions; parameters, pace and the cross-fitted ECE
-come from the reports.
+others seven, all are read with seven, closed; where all have seven, images of contempt are left out. The table says so.
+Figures are computed here, from the predictions; parameters, speed and the cross-fitted ECE come from the reports.
 """
 
-import json
 import os
-import shlex
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from mien.data.store import Store
 from mien.errors import DataError, UsageError
-from mien.evaluation import comparisons, metrics, seven_class
+from mien.evaluation import metrics
+from mien.evaluation.comparisons import holm
 from mien.evaluation.costs import cost_of_recipe, sha256
-from mien.evaluation.evaluate import REPORT_FORMAT, evaluate
-from mien.evaluation.outputs import PREDICTIONS, Written, read_predictions
+from mien.evaluation.evaluate import evaluate
+from mien.evaluation.predictions import CONTEMPT, PREDICTIONS, Predictions, same_images
 from mien.evaluation.predictors import Progress, load_predictor
+from mien.evaluation.protocol import SEVEN_CLASS_READINGS, difference
+from mien.evaluation.report import REPORT_FORMAT, Report
+from mien.labels import EIGHT
 from mien.reading.classifier import SHIPPED
 
 FIGURES = ("macro_f1", "weighted_precision", "weighted_recall", "weighted_f1", "ece")
+Reading = Literal["as_predicted", "without_contempt", "closed"]
+#: What the table says of it.
+READINGS: dict[Reading, str] = {
+    "as_predicted": "as answered",
+    "without_contempt": "as answered; contempt images left out, no model has that class",
+    "closed": f"seven classes, closed: {SEVEN_CLASS_READINGS['closed']}",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluated:
-    """A target with its report and its answers."""
+    """A target with its report and its predictions."""
 
     target: str
-    report: dict[str, Any]
-    written: Written
+    report: Report
+    predictions: Predictions
 
 
 def collect(
@@ -54,12 +58,15 @@ def collect(
     seed: int = 0,
     threads: int | None = None,
     device: str = "cpu",
+    command: str = "",
     progress: Progress | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Evaluated]:
     """Every target, evaluated where it was not (runs on ``device``). Raises UsageError where that needs a store.
 
     A finished evaluation has to be of the store, split, limit and views that are asked for: DataError. Without ``tta``
-    and ``limit`` its own are taken, so that ten crops can stand beside one.
+    and ``limit`` its own are taken, so that ten crops can stand beside one. command: for the reports. say: is told what
+    is evaluated.
     """
     for target in targets:  # before the first one takes its minutes
         if not Path(target).exists() and target not in SHIPPED:
@@ -72,56 +79,51 @@ def collect(
         folder = Path(target)
         shipped = target in SHIPPED  # a reader's name, also where a folder has it: ./compact is the folder
         if not shipped and (folder / PREDICTIONS).is_file():
-            row = read_evaluation(folder, target)
-            _as_asked(row, store, split, tta=tta, limit=limit)
-            rows.append(row)
+            rows.append(read_evaluation(folder, target))
+            _check_options(rows[-1], store, split, tta=tta, limit=limit)
             continue
         if store is None or split is None:
             raise UsageError(f"{target} is no finished evaluation: expected --data STORE and --split NAME to make one")
-        options: dict[str, Any] = {"tta": tta, "limit": limit, "seed": seed, "threads": threads, "progress": progress}
-        is_run = not shipped and (folder / "recipe.yaml").is_file()
-        where = _cache(folder, store, split, tta=tta, limit=limit) if is_run else None
-        if where is not None and is_current(where, folder, seed=seed):
-            print(f"{target}: evaluated before, in {where}", file=sys.stderr)
-            rows.append(read_evaluation(where, target))
-            continue
-        print(f"{target}: evaluating on {split}", file=sys.stderr)
-        if where is not None and _writable(folder):
-            where.mkdir(parents=True, exist_ok=True)
-            evaluate(load_predictor(target, device=device), store, split, where, command=_command(), **options)
-            rows.append(read_evaluation(where, target))
-        else:
-            with TemporaryDirectory() as passing:
-                predictor = load_predictor(target, threads=threads, device=device)
-                evaluate(predictor, store, split, Path(passing), command=_command(), **options)
-                rows.append(read_evaluation(Path(passing), target))
+        keep = None
+        if not shipped and (folder / "recipe.yaml").is_file():
+            some = "" if limit is None else f"-limit{limit}"
+            keep = folder / "evaluation" / f"{split}{'-tta' if tta else ''}{some}-{store.fingerprint}"
+            if is_current(keep, folder, seed=seed):
+                say(f"{target}: evaluated before, in {keep}")
+                rows.append(read_evaluation(keep, target))
+                continue
+        say(f"{target}: evaluating on {split}")
+        if keep is not None and not os.access(keep.parent if keep.parent.exists() else folder, os.W_OK):
+            say(f"note: {folder} is write-protected; its evaluation is not kept")
+            keep = None
+        predictor = load_predictor(target, threads=threads, device=device)
+        with TemporaryDirectory() as temporary:
+            out = keep or Path(temporary)
+            evaluate(
+                predictor, store, split, out,
+                tta=tta, limit=limit, seed=seed, threads=threads, command=command, progress=progress,
+            )  # fmt: skip
+            rows.append(read_evaluation(out, target))
     return rows
 
 
 def read_evaluation(folder: Path, target: str) -> Evaluated:
     """What ``mien evaluate -o folder`` wrote. Raises DataError."""
-    try:
-        report = json.loads((folder / "report.json").read_text("utf-8"))
-        report["model"]["name"], report["data"]["split"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"expected an evaluation with report.json in {folder}, cannot read it") from error
-    return Evaluated(target, report, read_predictions(folder))
+    return Evaluated(target, Report.read(folder), Predictions.read(folder))
 
 
-def _as_asked(row: Evaluated, store: Store | None, split: str | None, *, tta: bool, limit: int | None) -> None:
+def _check_options(row: Evaluated, store: Store | None, split: str | None, *, tta: bool, limit: int | None) -> None:
     """Raises DataError where a finished evaluation is of something else than the options say."""
-    data, views = row.report["data"], row.report.get("views")
-    wanted: list[tuple[str, object, object]] = []
-    if store is not None:
-        wanted.append(("--data: expected an evaluation of store", store.fingerprint, data["store"]))
-    if split is not None:
-        wanted.append(("--split: expected an evaluation of", split, data["split"]))
-    if limit is not None:
-        wanted.append(("--limit: expected an evaluation of images:", min(limit, data["of"]), data["images"]))
-    if tta and views is not None:  # of a file of predictions nobody knows
-        wanted.append(("--tta: expected an evaluation with views:", 10, views))
+    data, views = row.report.data, row.report.views
+    wanted: tuple[tuple[str, object, object], ...] = (
+        ("--data: expected an evaluation of store", store and store.fingerprint, data.store),
+        ("--split: expected an evaluation of", split, data.split),
+        ("--limit: expected an evaluation of images:", limit and min(limit, data.of), data.images),
+        # of a file of predictions nobody knows the views
+        ("--tta: expected an evaluation with views:", 10 if tta and views is not None else None, views),
+    )
     for what, asked, found in wanted:
-        if asked != found:
+        if asked is not None and asked != found:
             raise DataError(
                 f"{what} {asked}, got {found} in {row.target}",
                 hint="leave the option away, or name the model itself to evaluate it anew",
@@ -131,10 +133,10 @@ def _as_asked(row: Evaluated, store: Store | None, split: str | None, *, tta: bo
 def is_current(folder: Path, run: Path, *, seed: int) -> bool:
     """Whether a cached evaluation is whole, of this checkpoint, and of this format. The store is in its name."""
     try:
-        report = json.loads((folder / "report.json").read_text("utf-8"))
-        same = report["report_format"] == REPORT_FORMAT and report["seed"] == seed
-        return bool(same and report["model"]["sha256"] == sha256(run / "best.ckpt"))
-    except (OSError, ValueError, KeyError, TypeError):
+        report = Report.read(folder)
+        same = report.report_format == REPORT_FORMAT and report.seed == seed
+        return same and report.model.sha256 == sha256(run / "best.ckpt")
+    except (DataError, OSError):
         return False
 
 
@@ -143,137 +145,101 @@ def compare_models(rows: Sequence[Evaluated], *, seed: int = 0) -> dict[str, Any
 
     Raises DataError where the rows are not over the same labelled images.
     """
-    _same_images(rows)
-    truth = rows[0].written.truth
-    reading = "as answered"
-    if len({row.written.labels for row in rows}) > 1:
-        reading = "seven classes, closed: contempt images left out, contempt's probability set aside"
-    elif seven_class.CONTEMPT in truth and seven_class.CONTEMPT not in rows[0].written.labels:
-        reading = "as answered; contempt images left out, no model has that class"
-    asked = np.array(
-        [name is not None and (reading == "as answered" or name != seven_class.CONTEMPT) for name in truth]
-    )
-    probabilities, labels = zip(*(_read(row, reading) for row in rows), strict=True)
-    if len(set(labels)) > 1:
-        listed = "; ".join(", ".join(names) for names in sorted(set(labels)))
-        raise DataError(f"expected models with the same labels, got {listed}")
-    names = labels[0]
-    y = np.array([names.index(name) if name in names else -1 for name in truth])[asked]
-    if (y < 0).any():
-        raise DataError(f"expected labels among {', '.join(names)}, got others")
-    leak = rows[0].written.leak
-    clean = None if leak is None or leak[asked].all() else ~leak[asked]
+    read, reading = _aligned(rows)
+    parts = read[0].parts()
     table = [
-        _row(row, y, p[asked], names, clean, reading, seed=seed) for row, p in zip(rows, probabilities, strict=True)
+        _row(row, found, reading=reading, leak_free="leak_free" in parts, seed=seed)
+        for row, found in zip(rows, read, strict=True)
     ]
-    answers = [metrics.predicted(p[asked]) for p in probabilities]
-    _tests(table, y, answers, clean, classes=len(names), seed=seed)
+    tests = [difference(read[0], other, seed=seed) for other in read[1:]]
+    for part in parts:  # p-values by Holm within each of the two
+        key = "against_first" if part == "all" else f"against_first_{part}"
+        table[0][key] = None
+        adjusted = holm([test[part]["mcnemar"]["p"] for test in tests])
+        for entry, test, p in zip(table[1:], tests, adjusted, strict=True):
+            entry[key] = test[part] | {"p_holm": p}
     _unlike_names(table)
-    data = rows[0].report["data"]
+    data = rows[0].report.data
+    clean = len(parts["leak_free"]) if "leak_free" in parts else None
     return {
-        "data": {"store": data["store"], "split": data["split"], "images": len(y)}
-        | {"leak_free": None if clean is None else int(clean.sum())},
-        "reading": reading,
+        "data": {"store": data.store, "split": data.split, "images": len(read[0]), "leak_free": clean},
+        "reading": READINGS[reading],
         "seed": seed,
         "rows": table,
     }
 
 
-def _row(
-    row: Evaluated,
-    y: NDArray[np.int64],
-    p: NDArray[Any],
-    names: tuple[str, ...],
-    clean: NDArray[np.bool_] | None,
-    reading: str,
-    *,
-    seed: int,
-) -> dict[str, Any]:
-    model, report = row.report["model"], row.report
-    everything = metrics.summary(y, p, names, seed=seed)
-    pace = report.get("images_per_second")
-    held = report.get("calibration", {}).get("held_out", {}).get("all", {}).get("ece")
-    only_answers = report.get("predictions", {}).get("answers_only", False)
-    figures = {key: everything[key] for key in FIGURES} | ({"ece": None} if only_answers else {})
-    cost = {key: model[key] for key in ("parameters", "macs") if model.get(key)}
-    if "macs" not in cost:
-        cost = cost_of_recipe(model.get("provenance", {}).get("recipe", {})) | cost
-    return {
-        "model": _name(report),
-        "target": row.target,
-        "kind": model["kind"],
-        "parameters": cost.get("parameters"),
-        "macs": cost.get("macs"),
-        "ms_per_image": None if not pace else round(1000 / pace, 3),
-        "hardware": report.get("cpu") or report.get("hardware"),
-        "views": report["views"],
-        "failures": everything["failures"],
-        "accuracy": everything["accuracy"],
-        "accuracy_leak_free": None if clean is None else _accuracy(y[clean], p[clean]),
-        **figures,
-        "ece_cross_fitted": held if reading.startswith("as answered") else None,
-    }
-
-
-def _tests(
-    table: list[dict[str, Any]],
-    y: NDArray[np.int64],
-    answers: list[NDArray[np.int64]],
-    clean: NDArray[np.bool_] | None,
-    *,
-    classes: int,
-    seed: int,
-) -> None:
-    """Each row against the first, on all and on leak-free images; p-values by Holm within each of the two."""
-    kinds = {"against_first": np.ones(len(y), bool)} | ({} if clean is None else {"against_first_leak_free": clean})
-    for key, rows in kinds.items():
-        table[0][key] = None
-        found = [
-            comparisons.compare(y[rows], answers[0][rows], a[rows], classes=classes, seed=seed) for a in answers[1:]
-        ]
-        adjusted = comparisons.holm([test["mcnemar"]["p"] for test in found])
-        for row, test, p in zip(table[1:], found, adjusted, strict=True):
-            row[key] = test | {"p_holm": p}
-
-
-def _same_images(rows: Sequence[Evaluated]) -> None:
+def _aligned(rows: Sequence[Evaluated]) -> tuple[list[Predictions], Reading]:
+    """The labelled images that all models can be asked about, in one reading. Raises UsageError or DataError."""
     if len(rows) < 2:
         raise UsageError(f"expected two or more models to compare, got {len(rows)}")
     first = rows[0]
-    if not any(first.written.truth):
+    truth = first.predictions.truth
+    if (truth < 0).all():
         raise DataError(
-            f"expected images with labels, got {first.report['data']['split']}, whose labels are held back",
+            f"expected images with labels, got {first.report.data.split}, whose labels are held back",
             hint="compare on another split",
         )
     for row in rows[1:]:
         for what in ("store", "split"):
-            a, b = first.report["data"][what], row.report["data"][what]
+            a, b = getattr(first.report.data, what), getattr(row.report.data, what)
             if a != b:
                 raise DataError(
                     f"expected evaluations of the same {what}, got {a} for {first.target} and {b} for {row.target}",
                     hint="give --data and --split with run directories or ONNX files",
                 )
-        if first.written.paths != row.written.paths or first.written.truth != row.written.truth:
-            raise DataError(
-                f"expected evaluations of the same images, got {len(first.written.paths):,} for {first.target} and "
-                f"{len(row.written.paths):,} for {row.target}",
-                hint="was one made with --limit?",
-            )
+        same_images({first.target: first.predictions, row.target: row.predictions})
+    contempt = truth == EIGHT.index(CONTEMPT)
+    reading: Reading = "as_predicted"
+    if len({row.predictions.labels for row in rows}) > 1:
+        reading = "closed"
+    elif contempt.any() and CONTEMPT not in first.predictions.labels:
+        reading = "without_contempt"
+    asked = truth >= 0 if reading == "as_predicted" else (truth >= 0) & ~contempt
+    read = [row.predictions.subset(asked) for row in rows]
+    if reading == "closed":
+        read = [found.as_seven("closed") for found in read]
+    if len({found.labels for found in read}) > 1:
+        listed = "; ".join(", ".join(labels) for labels in sorted({found.labels for found in read}))
+        raise DataError(f"expected models with the same labels, got {listed}")
+    if (read[0].y < 0).any():
+        raise DataError(f"expected labels among {', '.join(read[0].labels)}, got others")
+    return read, reading
 
 
-def _read(row: Evaluated, reading: str) -> tuple[NDArray[Any], tuple[str, ...]]:
-    p, labels = row.written.probabilities, row.written.labels
-    return seven_class.closed(p, labels) if reading != "as answered" and seven_class.applies(labels) else (p, labels)
+def _row(row: Evaluated, found: Predictions, *, reading: Reading, leak_free: bool, seed: int) -> dict[str, Any]:
+    model, report, calibration = row.report.model, row.report, row.report.calibration
+    everything = metrics.summary(found.y, found.probabilities, found.labels, seed=seed)
+    cost: dict[str, Any] = {key: getattr(model, key) for key in ("parameters", "macs") if getattr(model, key)}
+    if "macs" not in cost:
+        cost = cost_of_recipe((model.provenance or {}).get("recipe", {})) | cost
+    pace, held_out = report.images_per_second, None
+    if calibration is not None and reading != "closed":
+        held_out = calibration.held_out["all"].ece
+    figures = {key: everything[key] for key in FIGURES}
+    if report.predictions is not None and report.predictions.answers_only:
+        figures["ece"] = None
+    return {
+        "model": _name(report),
+        "target": row.target,
+        "kind": model.kind,
+        "parameters": cost.get("parameters"),
+        "macs": cost.get("macs"),
+        "ms_per_image": None if not pace else round(1000 / pace, 3),
+        "hardware": report.cpu or report.hardware,
+        "views": report.views,
+        "failures": everything["failures"],
+        "accuracy": everything["accuracy"],
+        "accuracy_leak_free": found.parts()["leak_free"].accuracy() if leak_free else None,
+        **figures,
+        "ece_cross_fitted": None if held_out is None else held_out.model_dump(),
+    }
 
 
-def _accuracy(y: NDArray[np.int64], p: NDArray[Any]) -> dict[str, float]:
-    return metrics.share(int((metrics.predicted(p) == y).sum()), len(y))
-
-
-def _name(report: dict[str, Any]) -> str:
-    how = {10: ", ten crops"}.get(report["views"], "")
-    found = {"none": "", None: ""}.get(report["detector"], ", whole pipeline")
-    return f"{report['model']['name']}{how}{found}"
+def _name(report: Report) -> str:
+    how = ", ten crops" if report.views == 10 else ""
+    pipeline = "" if report.detector in ("none", None) else ", whole pipeline"
+    return f"{report.model.name}{how}{pipeline}"
 
 
 def _unlike_names(table: list[dict[str, Any]]) -> None:
@@ -283,20 +249,3 @@ def _unlike_names(table: list[dict[str, Any]]) -> None:
         for row in table:
             if names.count(row["model"]) > 1 and row[key] != row["model"]:
                 row["model"] = f"{row['model']} ({row[key]})"
-
-
-def _cache(run: Path, store: Store, split: str, *, tta: bool, limit: int | None) -> Path:
-    some = "" if limit is None else f"-limit{limit}"
-    return run / "evaluation" / f"{split}{'-tta' if tta else ''}{some}-{store.fingerprint}"
-
-
-def _writable(run: Path) -> bool:
-    place = run / "evaluation"
-    if os.access(place if place.exists() else run, os.W_OK):
-        return True
-    print(f"note: {run} is write-protected; its evaluation is not kept", file=sys.stderr)
-    return False
-
-
-def _command() -> str:
-    return shlex.join(["mien", *sys.argv[1:]])

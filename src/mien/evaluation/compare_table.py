@@ -1,13 +1,13 @@
 """The table of ``mien compare`` in four forms: Markdown, CSV, JSON and one HTML file. It computes nothing."""
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from typing import Any
 
 from mien import drawing
-from mien.evaluation import html, page_figures
+from mien.evaluation import grid, page_figures
+from mien.pages import format
+from mien.pages.environment import render
 
 Table = dict[str, Any]
 _INTERVALS = (
@@ -24,57 +24,46 @@ _PLAIN = ("model", "target", "kind", "parameters", "macs", "ms_per_image", "hard
 
 
 def markdown(table: Table) -> str:
+    """As one reads it, with its notes."""
     header, rows = _cells(table)
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
-    lines += [f"| {' | '.join(cell.replace('|', '∣') for cell in row)} |" for row in rows]
-    return "\n".join([*lines, "", *notes(table)]) + "\n"
+    return "\n".join([*grid.markdown([header, *rows]), "", *notes(table)]) + "\n"
 
 
 def comma_separated(table: Table) -> str:
-    """One row a model; figures as value, low and high; differences as shares."""
-    text = io.StringIO()
+    """One row a model; figures as value, low and high; differences as proportions, not in points."""
     names = [*_PLAIN, *(f"{key}{end}" for key in _INTERVALS for end in ("", "_low", "_high"))]
     for suffix in ("", "_leak_free"):
         names += [f"{name}{suffix}" for name in _TEST_COLUMNS]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
+    lines: list[list[Any]] = [names]
     for row in table["rows"]:
         cells: list[Any] = [row[key] for key in _PLAIN]
         for key in _INTERVALS:
-            found = row[key] or {"value": None, "low": None, "high": None}
-            cells += [found["value"], found["low"], found["high"]]
+            cells += [(row[key] or {}).get(end) for end in ("value", "low", "high")]
         for suffix in ("", "_leak_free"):
             cells += _test_cells(row.get(f"against_first{suffix}"))
-        writer.writerow(["" if cell is None else cell for cell in cells])
-    return text.getvalue()
+        lines.append(cells)
+    return grid.comma_separated(lines)
 
 
 def as_json(table: Table) -> str:
+    """All of it; no NaN."""
     return json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def page(table: Table) -> str:
-    """One file, offline, with the figure of the accuracies."""
+    """One file, offline, with the figure of the accuracies. Raises MissingExtra without Jinja2 or matplotlib."""
     header, rows = _cells(table)
-    tables = []
-    for names in _PAGE:  # narrow enough for a sheet of paper
-        at = [0, *(header.index(name) for name in names if name in header)]
-        tables.append(html.table([header[i] for i in at], [[row[i] for i in at] for row in rows]))
-    split = table["data"]["split"]
-    drawn = drawing.svg(figure(table))
-    body = [
-        f"<h1>{len(rows)} models on {html.text(split)}</h1>",
-        f'<p class="soft">{html.text(notes(table)[0])}</p>',
-        tables[0],
-        html.svg_figure(drawn, alt="accuracy of each model with its 95 % interval; the numbers are in the table"),
-        f"<h2>Against {html.text(rows[0][0])}</h2>",
-        tables[1],
-        "<h2>More figures, all images</h2>",
-        *tables[2:],
-        "<h2>How to read it</h2>",
-        "<ul>" + "".join(f"<li>{html.text(line)}</li>" for line in notes(table)[1:]) + "</ul>",
-    ]
-    return html.document(f"{len(rows)} models on {split}", body)
+    places = [[0, *(header.index(name) for name in names if name in header)] for names in _PAGE]
+    about, *more = notes(table)
+    return render(
+        "comparison.html.j2",
+        title=f"{len(rows)} models on {table['data']['split']}",
+        about=about,
+        tables=[([header[i] for i in at], [[row[i] for i in at] for row in rows]) for at in places],
+        drawn=drawing.svg(figure(table)),
+        first=rows[0][0],
+        notes=more,
+    )
 
 
 FORMS: dict[str, Callable[[Table], str]] = {"md": markdown, "csv": comma_separated, "json": as_json, "html": page}
@@ -93,7 +82,7 @@ def figure(table: Table) -> Any:
     lows, highs = zip(*((row[key]["low"], row[key]["high"]) for row in rows for key in shown.values()), strict=True)
     axes.set_yticks(range(len(rows)), [page_figures.short(row["model"]) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    page_figures.share_axis(axes, "accuracy (the axis does not start at 0)")
+    page_figures.proportion_axis(axes, "accuracy (the axis does not start at 0)")
     axes.set_xlim(max(0, min(lows) - 0.02), min(1, max(highs) + 0.02))
     facts = f"n = {table['data']['images']:,}, 95 % intervals"
     drawing.headline(axes, f"Accuracy on {table['data']['split']}", facts, width=60)
@@ -125,18 +114,25 @@ def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
     header += ["difference", "p (discordant)", *(["difference, leak-free", "p, leak-free"] if clean else [])]
     rows = []
     for row in table["rows"]:
-        cells = [row["model"], _count(row["parameters"]), _count(row["macs"]), html.share(row["accuracy"])]
-        cells += [html.share(row["accuracy_leak_free"])] if clean else []
-        cells += [html.share(row[key]) for key in ("macro_f1", "weighted_precision", "weighted_recall", "weighted_f1")]
-        cells += [html.number(row["ece"]), html.number(row["ece_cross_fitted"])]
+        cells = [
+            row["model"],
+            format.magnitude(row["parameters"]),
+            format.magnitude(row["macs"]),
+            format.percent(row["accuracy"]),
+        ]
+        cells += [format.percent(row["accuracy_leak_free"])] if clean else []
+        cells += [
+            format.percent(row[key]) for key in ("macro_f1", "weighted_precision", "weighted_recall", "weighted_f1")
+        ]
+        cells += [format.number(row["ece"]), format.number(row["ece_cross_fitted"])]
         cells.append("–" if row["ms_per_image"] is None else f"{row['ms_per_image']:.2f}")
         for key in ("against_first", *(["against_first_leak_free"] if clean else [])):
             test = row[key]
             if test is None:
                 cells += ["–", "–"]
             else:
-                p = html.p_value(test["p_holm"])
-                cells += [html.points(test["difference"]["accuracy"]), f"{p} ({test['mcnemar']['discordant']:,})"]
+                p = format.p_value(test["p_holm"])
+                cells += [format.points(test["difference"]["accuracy"]), f"{p} ({test['mcnemar']['discordant']:,})"]
         rows.append(cells)
     return header, rows
 
@@ -164,9 +160,3 @@ def _test_cells(test: dict[str, Any] | None) -> list[Any]:
     change, pairs = test["difference"]["accuracy"], test["mcnemar"]
     change = [change["value"], change["low"], change["high"]]
     return [*change, pairs["only_first"], pairs["only_second"], pairs["p"], test["p_holm"]]
-
-
-def _count(number: int | None) -> str:
-    if number is None:
-        return "–"
-    return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.2f} M"

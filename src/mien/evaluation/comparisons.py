@@ -1,40 +1,43 @@
-"""Two models on the same images: is one better, and by how much? Pure functions over arrays.
+"""Models on the same images: is one better, and by how much?
 
 Conventions as in ``metrics``, and:
 
 - Models are compared *paired*, image by image. An image on which both are right, or both wrong, says nothing about
-  which is better; the *discordant* ones do. A failure (no answer) is wrong.
+  which is better; the *discordant* ones do. A failure is wrong.
 - McNemar's test (McNemar 1947, Psychometrika 12:153): under equal accuracy each discordant image is a fair coin. Up to
   ``EXACT_UP_TO`` of them the p-value is the exact two-sided binomial one; above, chi-squared with one degree of
   freedom and Edwards' continuity correction (|b − c| − 1)² / (b + c), which differs from it by less than 0.001 there.
-- Differences are *second minus first*, with the 2.5 and 97.5 percentiles of 2,000 bootstrap resamples of images in
-  which both models keep their answers. They say nothing about another training run. With fewer than ``FEW`` discordant
+- Differences are *second minus first*, with the 2.5 and 97.5 percentiles of 2,000 bootstrap resamples of images, the
+  same for both models. They say nothing about another training run. With fewer than ``FEW`` discordant
   images resampling makes intervals of accuracy too narrow: there it is Tango's score interval (1998, Statistics in
   Medicine 17:891), widened where needed to what the exact test allows, so that it leaves 0 out only where p < 0.05.
-- Several models against one: p-values are multiplied as Holm (1979) does, which keeps the chance of any false alarm
-  below the level.
+- Several models against one: Holm's (1979) correction, which keeps the chance of any false alarm below the level.
+- A model of several seeds (an *arm*) has the mean of their figures; what another seed would have changed is stated
+  beside its interval as the standard deviation over seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mien.errors import DataError, MissingExtra
-from mien.evaluation.metrics import _Z, RESAMPLES, Float, Int, from_confusion, with_percentiles
+from mien.errors import DataError
+from mien.evaluation.metrics import _Z, RESAMPLES, Float, Int, confusion, from_confusion, with_percentiles
+from mien.evaluation.predictions import Predictions, same_images
 
 #: Discordant images up to which the exact test is used.
 EXACT_UP_TO = 1000
 #: Discordant images below which the interval of the difference in accuracy is no bootstrap.
 FEW = 25
 DIFFERENCES = ("accuracy", "macro_f1", "weighted_f1")
+ARM_FIGURES = ("accuracy", "weighted_precision", "weighted_recall", "weighted_f1", "macro_f1", "balanced_accuracy")
 
 
 def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> dict[str, Any]:
-    """McNemar's test on the images that two models answered.
+    """McNemar's test of two models.
 
-    first_right, second_right: bool N, same images in the same order. Returns the table (``both_right``,
+    first_right, second_right: bool N, correct or not, same images in the same order. Returns the table (``both_right``,
     ``only_first``, ``only_second``, ``both_wrong``), ``discordant``, ``p`` (0-1, two-sided) and ``method`` ("exact
     binomial" or "chi-squared, continuity-corrected"). Raises DataError where the arrays do not fit each other.
     """
@@ -53,14 +56,15 @@ def mcnemar(first_right: ArrayLike, second_right: ArrayLike) -> dict[str, Any]:
 
 def mcnemar_p(only_first: int, only_second: int) -> tuple[float, str]:
     """The two-sided p-value, and how it was computed. No discordant image: 1."""
+    from scipy.stats import binomtest, chi2
+
     n = only_first + only_second
     if n == 0:
         return 1.0, "exact binomial"
-    stats = _stats()
     if n <= EXACT_UP_TO:
-        return float(stats.binomtest(only_first, n, 0.5).pvalue), "exact binomial"
+        return float(binomtest(only_first, n, 0.5).pvalue), "exact binomial"
     statistic = max(abs(only_first - only_second) - 1, 0) ** 2 / n
-    return float(stats.chi2.sf(statistic, 1)), "chi-squared, continuity-corrected"
+    return float(chi2.sf(statistic, 1)), "chi-squared, continuity-corrected"
 
 
 def paired_differences(
@@ -68,15 +72,15 @@ def paired_differences(
 ) -> dict[str, dict[str, float]]:
     """Second minus first in accuracy, macro-F1 and weighted F1: ``{"value", "low", "high"}`` each, in −1 … 1.
 
-    y: int64 N, codes. first, second: int64 N, answers 0 … classes−1, or ``classes`` for none (``metrics.predicted``).
-    Each resample draws how often every triple (label, answer, answer) comes up, which is drawing images.
+    y: int64 N, codes. first, second: int64 N, predicted classes, ``classes`` for failures (``metrics.predicted``).
+    Each resample draws how often every triple (label, prediction, prediction) comes up, which is drawing images.
     Raises DataError where the arrays do not fit.
     """
     truth, a, b = (np.asarray(v) for v in (y, first, second))
     if not (truth.shape == a.shape == b.shape) or truth.ndim != 1 or not len(truth):
-        raise DataError(f"expected labels and answers of the same images, got {truth.shape}, {a.shape}, {b.shape}")
+        raise DataError(f"expected labels and predictions of the same images, got {truth.shape}, {a.shape}, {b.shape}")
     if truth.min() < 0 or truth.max() >= classes or min(a.min(), b.min()) < 0 or max(a.max(), b.max()) > classes:
-        raise DataError(f"expected labels 0 to {classes - 1} and answers 0 to {classes}, got others")
+        raise DataError(f"expected labels 0 to {classes - 1} and predictions 0 to {classes}, got others")
     wide = classes + 1
     triple = (truth * wide + a) * wide + b
     counts = np.bincount(triple, minlength=classes * wide * wide)
@@ -84,9 +88,7 @@ def paired_differences(
     drawn = np.random.default_rng(seed).multinomial(len(truth), counts[used] / len(truth), size=resamples)
     value = _difference(counts[used][None], used, classes)
     spread = _difference(drawn, used, classes)
-    result = {}
-    for name in DIFFERENCES:
-        result[name] = with_percentiles(float(value[name][0]), spread[name])
+    result = {name: with_percentiles(float(value[name][0]), spread[name]) for name in DIFFERENCES}
     only_first, only_second = int(((a == truth) & (b != truth)).sum()), int(((a != truth) & (b == truth)).sum())
     if 0 < only_first + only_second < FEW:
         low, high = few_discordant(only_first, only_second, len(truth))
@@ -96,18 +98,20 @@ def paired_differences(
 
 def right_difference(first_right: ArrayLike, second_right: ArrayLike, *, seed: int = 0) -> dict[str, float]:
     """Second minus first in accuracy as in :func:`paired_differences`, where only right (bool N) or not is known."""
-    a, b = (np.where(right, 0, 1) for right in (first_right, second_right))  # of one class; 1 is no answer
+    a, b = (np.where(right, 0, 1) for right in (first_right, second_right))  # of one class; 1 is a failure
     return paired_differences(np.zeros(len(a), np.int64), a, b, classes=1, seed=seed)["accuracy"]
 
 
 def few_discordant(only_first: int, only_second: int, n: int) -> tuple[float, float]:
     """95 % interval of second minus first in accuracy over n images: Tango's, and the exact test's where wider.
 
-    The exact one is Clopper and Pearson's for the share of discordant images on which the second is right.
+    The exact one is Clopper and Pearson's for the proportion of discordant images on which the second is right.
     """
+    from scipy.stats import binomtest
+
     discordant = only_first + only_second
-    exact = _stats().binomtest(only_second, discordant).proportion_ci(0.95, "exact")
-    low, high = ((2 * float(share) - 1) * discordant / n for share in (exact.low, exact.high))
+    exact = binomtest(only_second, discordant).proportion_ci(0.95, "exact")
+    low, high = ((2 * float(end) - 1) * discordant / n for end in (exact.low, exact.high))
     return min(low, -_tango_upper(only_second, only_first, n)), max(high, _tango_upper(only_first, only_second, n))
 
 
@@ -139,7 +143,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare(y: ArrayLike, first: ArrayLike, second: ArrayLike, *, classes: int, seed: int = 0) -> dict[str, Any]:
-    """McNemar's test and the paired differences of two models' answers, for a report. Arrays as above."""
+    """McNemar's test and the paired differences of two models, for a report. Arrays as above."""
     truth, a, b = (np.asarray(v) for v in (y, first, second))
     differences = paired_differences(truth, a, b, classes=classes, seed=seed)
     return {"n": len(truth), "mcnemar": mcnemar(a == truth, b == truth), "difference": differences}
@@ -150,19 +154,59 @@ def _difference(drawn: NDArray[np.integer[Any]], cells: Int, classes: int) -> di
     wide = classes + 1
     truth, a, b = cells // wide**2, cells // wide % wide, cells % wide
     scores = []
-    for answer in (a, b):
+    for predicted in (a, b):
         matrix = np.zeros((len(drawn), classes * wide), np.int64)
-        at = truth * wide + answer
+        at = truth * wide + predicted
         for cell in np.unique(at):
             matrix[:, cell] = drawn[:, at == cell].sum(1)
         scores.append(from_confusion(matrix.reshape(-1, classes, wide)))
     return {name: scores[1][name] - scores[0][name] for name in DIFFERENCES}
 
 
-def _stats() -> Any:
-    """scipy.stats, imported on use; it comes with scikit-learn in the extra ``train``."""
-    try:
-        import scipy.stats
-    except ImportError as error:
-        raise MissingExtra("scipy", "train") from error
-    return scipy.stats
+def score_arms(
+    arms: Mapping[str, Sequence[Predictions]], *, part: str = "all", resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Figures of each arm, the first of which the others are compared with.
+
+    arms: key → predictions of its seeds, all of the same labelled images. part: "all" images or "leak_free" ones. Each
+    of the resamples draws the same images for every arm and seed, so that differences are paired. Returns by arm: each
+    of ``ARM_FIGURES`` as value, low, high, ``sd`` over seeds (None for one seed) and ``seeds``; ``difference``: value,
+    low, high against the first arm (not in its own); ``n``. Raises DataError where images differ.
+    """
+    runs = {f"{key}, run {number + 1}": one for key, group in arms.items() for number, one in enumerate(group)}
+    same_images(runs)
+    first = next(iter(runs.values()))
+    if part == "leak_free" and first.near_duplicate is None:
+        raise DataError("expected to know which images have a near-duplicate in Training, this store does not say")
+    chosen = np.ones(len(first), bool) if part == "all" or first.near_duplicate is None else ~first.near_duplicate
+    n = int(chosen.sum())
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float32)
+    result: dict[str, dict[str, Any]] = {}
+    base: dict[str, tuple[Float, Float]] = {}
+    for key, group in arms.items():
+        each = [_resampled(one.subset(chosen), weights) for one in group]
+        found = {
+            name: (np.array([float(exact[name]) for exact, _ in each]), np.mean([drawn[name] for _, drawn in each], 0))
+            for name in ARM_FIGURES
+        }
+        row: dict[str, Any] = {"n": n}
+        for name, (values, drawn) in found.items():
+            sd = float(values.std(ddof=1)) if len(values) > 1 else None
+            row[name] = with_percentiles(float(values.mean()), drawn) | {"sd": sd, "seeds": values.tolist()}
+        if base:
+            row["difference"] = {
+                name: with_percentiles(float(values.mean() - base[name][0].mean()), drawn - base[name][1])
+                for name, (values, drawn) in found.items()
+            }
+        base = base or found
+        result[key] = row
+    return result
+
+
+def _resampled(found: Predictions, weights: NDArray[np.float32]) -> tuple[dict[str, Float], dict[str, Float]]:
+    """The figures of one run, and of each resample. weights: float32 R×N, how often an image is drawn."""
+    k = len(found.labels)
+    cells = np.zeros((len(found), k * (k + 1)), np.float32)
+    cells[np.arange(len(found)), found.y * (k + 1) + found.predicted] = 1
+    drawn = np.rint(weights @ cells).astype(np.int64).reshape(-1, k, k + 1)
+    return from_confusion(confusion(found.y, found.probabilities)), from_confusion(drawn)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mien.drawing import BLUE, GREY, few_ticks, headline, new_figure, tidy
+from mien.drawing import BLUE, GREY, few_ticks, headline, heat_map, new_figure, tidy
 from mien.errors import DataError
 from mien.evaluation.metrics import BINS, Reliability, reliability, wilson
 
-FAILURE = "no answer"
+FAILURE = "no prediction"
 
 
 def confusion_figure(
@@ -23,7 +23,7 @@ def confusion_figure(
     title: str = "Confusion matrix",
     failure: str = FAILURE,
 ) -> Any:
-    """The confusion matrix: colour and large figures are shares of the true class (rows), small figures counts.
+    """The confusion matrix: colour and large numbers are proportions of the true class (rows), small numbers counts.
 
     matrix: K×K, or K×(K+1) with the failures as the last column, which is drawn where there are any.
     failure: what to call them.
@@ -38,37 +38,20 @@ def confusion_figure(
             columns.append(failure)
         else:
             matrix = matrix[:, :k]
-    support = matrix.sum(1, keepdims=True)
-    share = np.divide(matrix, support, out=np.zeros(matrix.shape), where=support > 0)
     n, right = int(matrix.sum()), int(np.trace(matrix[:, :k]))
-
     figure = new_figure(2.5 + 0.72 * max(len(columns), 4), 1.5 + 0.72 * max(k, 4))
     axes = figure.subplots()
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
-    for i in range(k):
-        for j in range(len(columns)):
-            color = _ink(image.cmap(image.norm(share[i, j])))
-            axes.text(j, i - 0.10, _percent(share[i, j]), ha="center", va="center", color=color, fontsize=11)
-            axes.text(j, i + 0.24, f"{matrix[i, j]:,}", ha="center", va="center", color=color, fontsize=7)
-    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(k), [f"{name} ({int(s):,})" for name, s in zip(labels, support[:, 0], strict=True)])
-    axes.set_xlabel("answer")
+    rows = [f"{name} ({int(total):,})" for name, total in zip(labels, matrix.sum(1), strict=True)]
+    heat_map(figure, axes, matrix, rows=rows, columns=columns, bar="proportion of the true expression")
+    axes.set_xlabel("prediction")
     axes.set_ylabel("true expression (images)")
-    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1.5)
-    axes.tick_params(which="both", length=0)
-    axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.035, 1)), format=lambda value, _: f"{value:.0%}")
-    bar.set_label("share of the true expression")
-    bar.outline.set_visible(False)
     facts = f"n = {n:,}, accuracy {right / max(n, 1):.1%}\nin the cells: % of the row, images"
     headline(axes, title, facts, width=max(8 * len(columns), 32))
     return figure
 
 
 def reliability_figure(y: ArrayLike, p: ArrayLike, *, title: str = "Reliability", bins: int = BINS) -> Any:
-    """The reliability diagram of the top probability: share right by bin above, number of images below.
+    """The reliability diagram of the top probability: accuracy by bin above, number of images below.
 
     y, p: as in ``metrics``; failures are left out, and the title says how many. Returns a matplotlib Figure.
     """
@@ -86,7 +69,7 @@ def reliability_figure(y: ArrayLike, p: ArrayLike, *, title: str = "Reliability"
     for axes in (upper, lower):
         tidy(axes, grid="y")
     left_out = len(np.asarray(y)) - int(table.count.sum())
-    without = f" ({left_out:,} without an answer left out)" if left_out else ""
+    without = f" ({left_out:,} without a prediction left out)" if left_out else ""
     facts = f"n = {table.count.sum():,}{without}\nECE {table.ece:.3f} in {bins} bins"
     headline(upper, title, facts, width=52)
     handles, names = upper.get_legend_handles_labels()
@@ -97,29 +80,12 @@ def reliability_figure(y: ArrayLike, p: ArrayLike, *, title: str = "Reliability"
 def _draw_calibration(axes: Any, table: Reliability) -> None:
     filled = table.count > 0
     left, width = table.edges[:-1][filled], np.diff(table.edges)[filled]
-    share, confidence = table.accuracy[filled], table.confidence[filled]
-    axes.bar(left, share, width=width, align="edge", color="#9ecae1", edgecolor="white", linewidth=0.8)
+    accuracy, confidence = table.accuracy[filled], table.confidence[filled]
+    axes.bar(left, accuracy, width=width, align="edge", color="#9ecae1", edgecolor="white", linewidth=0.8)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfect calibration")
-    intervals = np.array([wilson(round(a * n), int(n)) for a, n in zip(share, table.count[filled], strict=True)])
+    intervals = np.array([wilson(round(a * n), int(n)) for a, n in zip(accuracy, table.count[filled], strict=True)])
     axes.vlines(confidence, *intervals.reshape(-1, 2).T, color=BLUE, linewidth=1.2, label="95 % interval")
-    axes.plot(confidence, share, "o", color=BLUE, markersize=4.5, clip_on=False, label="share right")
+    axes.plot(confidence, accuracy, "o", color=BLUE, markersize=4.5, clip_on=False, label="accuracy")
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_ylabel("share right")
-
-
-def _ink(cell: tuple[float, float, float, float]) -> str:
-    """Black or white, whichever has the higher contrast on this sRGB colour (WCAG 2.1 relative luminance)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in cell[:3]]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "black" if luminance > 0.179 else "white"
-
-
-def _percent(share: float) -> str:
-    """Whole per cent, without the sign (the colour bar has it); ``"<1"`` for a little, blank for none,
-    ``">99"`` for nearly all."""
-    if share == 0:
-        return ""
-    if share < 0.005 or 0.995 <= share < 1:
-        return "<1" if share < 0.5 else ">99"
-    return f"{max(1, 100 * share):.0f}"
+    axes.set_ylabel("accuracy")

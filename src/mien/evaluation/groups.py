@@ -1,4 +1,4 @@
-"""Results by group (``--group-by``): does the model serve everyone alike? The fairness report.
+"""Results by group (``--group-by``): is the model as accurate for everyone? The fairness report.
 
 Groups come from outside (age band, gender, skin tone, source, camera …); mien guesses nothing about people.
 Conventions as in ``metrics``, and:
@@ -6,9 +6,10 @@ Conventions as in ``metrics``, and:
 - Groups of fewer than ``SMALL`` images are shown and marked, and enter no gap. Images without a group are shown as
   ``UNKNOWN`` and enter no gap either.
 - A *gap* is the highest minus the lowest figure of the groups that enter. Accuracy and recall: Newcombe's (1998)
-  hybrid score interval for a difference of two independent shares; macro-F1: bootstrap within each of the two groups.
-  The two are chosen after looking, so the interval alone flatters the gap. ``p`` does not: it is the share of 10,000
-  random allotments of the right answers to groups of these sizes whose largest gap is at least as large.
+  hybrid score interval for a difference of two independent proportions; macro-F1: bootstrap within each of the two
+  groups. The two are chosen after looking, so the interval alone flatters the gap. ``p`` does not: it is a permutation
+  test's, the proportion of 10,000 random assignments of the correct predictions to groups of these sizes whose largest
+  gap is at least as large.
 - A class enters the gap of its recall where a group has at least ``SMALL`` images of it.
 - Macro-F1 is over the classes that a group has images of. Groups with another mix of classes or harder pictures differ
   in accuracy without any unfairness of the model: recall by class is the figure to look at.
@@ -24,24 +25,21 @@ from numpy.typing import NDArray
 from mien.data.store import Store
 from mien.errors import DataError
 from mien.evaluation.metrics import (
-    RESAMPLES,
-    Float,
     Int,
-    averages,
     confusion,
     from_confusion,
     predicted,
+    proportion_if_any,
     resampled_confusions,
-    share_if_any,
     wilson,
     with_percentiles,
 )
-from mien.evaluation.tables import key, read_table
+from mien.tables import key, read_table
 
 SMALL = 30
 MOST = 20
 UNKNOWN = "(no group)"
-ALLOTMENTS = 10_000
+PERMUTATIONS = 10_000
 
 
 def load_groups(
@@ -102,7 +100,7 @@ def by_group(
 ) -> dict[str, Any]:
     """``groups``: name → n, small, failures, accuracy, macro_f1, recall by label; and ``gaps`` of each of the three.
 
-    y, p: as in ``metrics``. Shares are ``{"value", "low", "high"}``; a gap has ``highest`` and ``lowest`` beside
+    y, p: as in ``metrics``. Figures are ``{"value", "low", "high"}``; a gap has ``highest`` and ``lowest`` beside
     them, and is None where fewer than two groups enter. Groups stand in alphabetical order, UNKNOWN last.
     """
     names = sorted({group for group in groups if group is not None})
@@ -114,16 +112,16 @@ def by_group(
 
 def _group(y: Int, p: NDArray[Any], labels: Sequence[str], *, seed: int) -> dict[str, Any]:
     matrix = confusion(y, p)
-    drawn = from_confusion(resampled_confusions(matrix, seed=seed))["macro_f1"]
+    value, drawn = (from_confusion(m)["macro_f1"] for m in (matrix, resampled_confusions(matrix, seed=seed)))
     support = matrix.sum(1)
     return {
         "n": len(y),
         "small": len(y) < SMALL,
         "failures": int(matrix[:, -1].sum()),
-        "accuracy": share_if_any(int(np.trace(matrix)), len(y)),
-        "macro_f1": with_percentiles(averages(y, p)["macro_f1"], drawn),
+        "accuracy": proportion_if_any(int(np.trace(matrix)), len(y)),
+        "macro_f1": with_percentiles(float(value), drawn),
         "recall": {
-            name: share_if_any(int(matrix[i, i]), int(support[i])) | {"n": int(support[i])}
+            name: proportion_if_any(int(matrix[i, i]), int(support[i])) | {"n": int(support[i])}
             for i, name in enumerate(labels)
         },
     }
@@ -138,23 +136,22 @@ def _gaps(
     recalls = {}
     for code, label in enumerate(labels):
         classes = [(name, right[(member == name) & (y == code)]) for name in enter]
-        recalls[label] = share_gap([(name, hits) for name, hits in classes if len(hits) >= SMALL], seed=seed)
-    return {"accuracy": share_gap(rows, seed=seed), "macro_f1": _f1_gap(y, p, member, enter, seed=seed)} | {
-        "recall": recalls
-    }
+        recalls[label] = proportion_gap([(name, hits) for name, hits in classes if len(hits) >= SMALL], seed=seed)
+    f1_gap = _f1_gap(y, p, member, enter, seed=seed)
+    return {"accuracy": proportion_gap(rows, seed=seed), "macro_f1": f1_gap, "recall": recalls}
 
 
-def share_gap(rows: Sequence[tuple[str, NDArray[np.bool_]]], *, seed: int = 0) -> dict[str, Any] | None:
-    """The largest gap of a share between groups. rows: group, bool n (what is right). None for fewer than two."""
+def proportion_gap(rows: Sequence[tuple[str, NDArray[np.bool_]]], *, seed: int = 0) -> dict[str, Any] | None:
+    """The largest gap of accuracy between groups. rows: group, bool n (what is correct). None for fewer than two."""
     if len(rows) < 2:
         return None
     sizes = np.array([len(hits) for _, hits in rows])
     counts = np.array([int(hits.sum()) for _, hits in rows])
-    shares = counts / sizes
-    top, bottom = int(shares.argmax()), int(shares.argmin())
-    value = float(shares[top] - shares[bottom])
+    accuracies = counts / sizes
+    top, bottom = int(accuracies.argmax()), int(accuracies.argmin())
+    value = float(accuracies[top] - accuracies[bottom])
     low, high = newcombe(int(counts[top]), int(sizes[top]), int(counts[bottom]), int(sizes[bottom]))
-    drawn = np.random.default_rng(seed).multivariate_hypergeometric(sizes, int(counts.sum()), size=ALLOTMENTS) / sizes
+    drawn = np.random.default_rng(seed).multivariate_hypergeometric(sizes, int(counts.sum()), size=PERMUTATIONS) / sizes
     chance = int((drawn.max(1) - drawn.min(1) >= value - 1e-12).sum())
     return {
         "highest": rows[top][0],
@@ -162,12 +159,12 @@ def share_gap(rows: Sequence[tuple[str, NDArray[np.bool_]]], *, seed: int = 0) -
         "value": value,
         "low": low,
         "high": high,
-        "p": (chance + 1) / (ALLOTMENTS + 1),
+        "p": (chance + 1) / (PERMUTATIONS + 1),
     }
 
 
 def newcombe(right_a: int, n_a: int, right_b: int, n_b: int) -> tuple[float, float]:
-    """95 % interval of share a − share b, independent samples: Newcombe 1998, method 10, from Wilson's intervals."""
+    """95 % interval of proportion a − proportion b, independent samples: Newcombe 1998, method 10."""
     a, b = right_a / n_a, right_b / n_b
     (low_a, high_a), (low_b, high_b) = wilson(right_a, n_a), wilson(right_b, n_b)
     low = a - b - np.hypot(a - low_a, high_b - b)
@@ -182,10 +179,7 @@ def _f1_gap(y: Int, p: NDArray[Any], member: NDArray[Any], names: list[str], *, 
     for number, name in enumerate(names):
         matrix = confusion(y[member == name], p[member == name])
         values.append(float(from_confusion(matrix)["macro_f1"]))
-        spread: Float = from_confusion(resampled_confusions(matrix, resamples=RESAMPLES, seed=seed + number))[
-            "macro_f1"
-        ]
-        drawn.append(spread)
+        drawn.append(from_confusion(resampled_confusions(matrix, seed=seed + number))["macro_f1"])
     top, bottom = int(np.argmax(values)), int(np.argmin(values))
     gap = with_percentiles(values[top] - values[bottom], drawn[top] - drawn[bottom])
     return {"highest": names[top], "lowest": names[bottom], **gap}

@@ -1,7 +1,8 @@
-"""Do the answers fit the labels better under other names? The commonest slip of a predictions file, noticed.
+"""Label permutation: do the predictions fit the labels better under other names?
 
-Tools write their classes in orders of their own (alphabetical ones above all), and two columns with each other's name
-still give probabilities. What gives them away is the confusion matrix: its large cells stand beside the diagonal.
+The commonest slip of a predictions file. Tools write their classes in orders of their own (alphabetical ones above
+all), and two columns with each other's name still give probabilities. What gives them away is the confusion matrix: its
+large cells lie off the diagonal.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import MissingExtra
 from mien.evaluation.comparisons import mcnemar_p
 
-#: Chance of a false alarm, shared out over all ways in which names could be exchanged.
+#: Chance of a false alarm over all permutations of the names (Bonferroni).
 LEVEL = 0.001
 
 
@@ -22,14 +22,12 @@ def better_names(matrix: NDArray[np.integer[Any]], labels: Sequence[str]) -> dic
     """The exchange of names that would raise accuracy most, where it cannot be chance; else None.
 
     matrix: K×(K+1) counts of ``metrics.confusion``. Found by the assignment that has the most images on its diagonal
-    (scipy); reported only where every renamed class is answered more often by its new name than by its own, and
+    (scipy); reported only where every renamed class is predicted more often by its new name than by its own, and
     where McNemar's p, times the number of possible exchanges, is below :data:`LEVEL`.
-    Returns ``renamed`` {column: what it seems to hold}, ``accuracy`` and ``accuracy_renamed``. MissingExtra: no scipy.
+    Returns ``renamed`` {column: what it seems to hold}, ``accuracy`` and ``accuracy_renamed``.
     """
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError as error:
-        raise MissingExtra("scipy", "train") from error
+    from scipy.optimize import linear_sum_assignment
+
     k = len(labels)
     square = matrix[:, :k]
     _, column = linear_sum_assignment(square, maximize=True)
@@ -37,7 +35,7 @@ def better_names(matrix: NDArray[np.integer[Any]], labels: Sequence[str]) -> dic
     if not moved or any(square[i, column[i]] <= square[i, i] for i in moved):
         return None
     now, then = int(np.trace(square)), int(square[np.arange(k), column].sum())
-    lost, won = (int(sum(square[i, at] for i, at in pairs)) for pairs in _changed(column, moved))
+    lost, won = int(square[moved, moved].sum()), int(square[moved, column[moved]].sum())
     if mcnemar_p(lost, won)[0] * factorial(k) >= LEVEL:
         return None
     n = int(matrix.sum())
@@ -46,7 +44,3 @@ def better_names(matrix: NDArray[np.integer[Any]], labels: Sequence[str]) -> dic
         "accuracy": now / n,
         "accuracy_renamed": then / n,
     }
-
-
-def _changed(column: NDArray[np.intp], moved: list[int]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    return [(i, i) for i in moved], [(i, int(column[i])) for i in moved]

@@ -1,18 +1,20 @@
-"""What a set of predictions is worth: pure functions over arrays, each figure with its 95 % interval.
+"""Metrics of a set of predictions: pure functions over arrays, each figure with its 95 % interval.
 
 Conventions, everywhere in mien:
 
 - ``y``: int64 N, codes 0 … K−1. ``p``: float N×K, probabilities; rows are renormalised to 1 (float32 rounding).
-  The answer is the most probable class, the first of equal ones.
-- A *failure*, a picture without an answer (no face found), is a row of NaN. It is wrong: it stays in the denominator
+  The predicted class is the most probable one, the first of equal ones.
+- A *failure*, an image without a prediction (no face found), is a row of NaN. It is wrong: it stays in the denominator
   of accuracy, recall and F1, lowers no precision, and is the last column of the confusion matrix. NLL, Brier and
   ECE cannot be computed for it: they are over the scored rows, whose number is stated.
-- A ratio without a denominator (the precision of a class that was never answered) is 0. Macro averages are over the
+- A ratio without a denominator (the precision of a class that was never predicted) is 0. Macro averages are over the
   classes that occur in ``y``; weighted averages weigh by support, so that weighted recall is accuracy.
+- Top-2 accuracy: of equally probable classes the first in label order ranks first, so that top-1 is accuracy. A
+  failure is wrong at every rank.
 - NLL is in nats, probabilities clipped at 1e-7. Brier is the sum over classes of squared differences: 0 … 2.
 - ECE: 15 equal-width bins of the top probability, right edges inclusive, (0, 1/15] … (14/15, 1]; mean over images
-  of |share right − mean top probability| of the bin.
-- Intervals: Wilson's for a share of images (accuracy, recall, precision); for the others the 2.5 and 97.5
+  of |accuracy − mean top probability| of the bin.
+- Intervals: Wilson's for a proportion of images (accuracy, recall, precision); for the others the 2.5 and 97.5
   percentiles of 2,000 bootstrap resamples of images. ECE's resamples are shifted so that their median is the measured
   value, because resampling by itself adds miscalibration. Resampling is over images: it says nothing about
   another training run.
@@ -25,13 +27,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mien.errors import DataError, MissingExtra
+from mien.errors import DataError
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 BINS = 15
 RESAMPLES = 2000
+AVERAGES = ("macro_f1", "balanced_accuracy", "weighted_precision", "weighted_recall", "weighted_f1")
+UNDEFINED: dict[str, float | None] = {"value": None, "low": None, "high": None}
 _CLIP = 1e-7
 #: Two-sided 95 % of the normal distribution.
 _Z = 1.959963984540054
@@ -41,7 +45,7 @@ _PART = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """By bin of the top probability: how many images, their mean top probability, the share that is right.
+    """By bin of the top probability: how many images, their mean top probability, their accuracy.
 
     edges: float B+1. count: int64 B. confidence, accuracy: float B, NaN in empty bins.
     """
@@ -82,59 +86,18 @@ def checked(y: ArrayLike, p: ArrayLike) -> tuple[Int, Float]:
 
 
 def predicted(p: ArrayLike) -> Int:
-    """int64 N: the answers; K where there is none."""
+    """int64 N: the most probable class; K for a failure."""
     p = np.asarray(p, np.float64)
     failed = np.isnan(p).any(1)
     return np.where(failed, p.shape[1], np.where(failed[:, None], 0, p).argmax(1)).astype(np.int64)
 
 
-def accuracy(y: ArrayLike, p: ArrayLike) -> float:
-    """Share of images whose answer is right, 0-1."""
-    labels, probabilities = checked(y, p)
-    return float(_sklearn().accuracy_score(labels, predicted(probabilities)))
-
-
 def confusion(y: ArrayLike, p: ArrayLike) -> Int:
-    """int64 K×(K+1): true class by answer, counts; the last column holds the failures."""
+    """int64 K×(K+1): true class by predicted class, counts; the last column holds the failures."""
     labels, probabilities = checked(y, p)
     k = probabilities.shape[1]
-    matrix: Int = _sklearn().confusion_matrix(labels, predicted(probabilities), labels=range(k + 1))[:k]
-    return matrix.astype(np.int64)
-
-
-def per_class(y: ArrayLike, p: ArrayLike) -> tuple[Float, Float, Float, Int]:
-    """Precision, recall, F1 (float K, 0-1) and support (int64 K)."""
-    labels, probabilities = checked(y, p)
-    precision, recall, f1, support = _sklearn().precision_recall_fscore_support(
-        labels, predicted(probabilities), labels=range(probabilities.shape[1]), zero_division=0
-    )
-    return precision, recall, f1, support.astype(np.int64)
-
-
-def averages(y: ArrayLike, p: ArrayLike) -> dict[str, float]:
-    """``macro_f1``, ``balanced_accuracy`` (macro recall), ``weighted_`` ``precision``, ``recall`` and ``f1``."""
-    labels, probabilities = checked(y, p)
-    answers, present = predicted(probabilities), np.unique(labels)
-    score = _sklearn().precision_recall_fscore_support
-    _, recall, f1, _ = score(labels, answers, labels=present, average="macro", zero_division=0)
-    weighted = score(labels, answers, labels=present, average="weighted", zero_division=0)
-    return {
-        "macro_f1": float(f1),
-        "balanced_accuracy": float(recall),
-        "weighted_precision": float(weighted[0]),
-        "weighted_recall": float(weighted[1]),
-        "weighted_f1": float(weighted[2]),
-    }
-
-
-def nll(y: ArrayLike, p: ArrayLike) -> float:
-    """Mean negative log-likelihood of the scored rows, in nats; NaN where there is none."""
-    return _mean(_nll_rows(*_scored(y, p)))
-
-
-def brier(y: ArrayLike, p: ArrayLike) -> float:
-    """Mean Brier score of the scored rows, 0-2; NaN where there is none."""
-    return _mean(_brier_rows(*_scored(y, p)))
+    cells = labels * (k + 1) + predicted(probabilities)
+    return np.bincount(cells, minlength=k * (k + 1)).reshape(k, k + 1).astype(np.int64)
 
 
 def ece(y: ArrayLike, p: ArrayLike, *, bins: int = BINS) -> float:
@@ -150,44 +113,43 @@ def reliability(y: ArrayLike, p: ArrayLike, *, bins: int = BINS) -> Reliability:
     count = np.bincount(where, minlength=bins).astype(np.int64)
     with np.errstate(invalid="ignore"):  # 0/0 of an empty bin is the NaN that we want
         confidence = np.bincount(where, top, minlength=bins) / count
-        share = np.bincount(where, right, minlength=bins) / count
-    return Reliability(edges, count, confidence, share)
+        accuracies = np.bincount(where, right, minlength=bins) / count
+    return Reliability(edges, count, confidence, accuracies)
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share; (0, 1) where n is 0."""
+    """Wilson's 95 % interval of a proportion; (0, 1) where n is 0."""
     if not n:
         return 0.0, 1.0
-    share = successes / n
-    centre = share + _Z**2 / (2 * n)
-    half = _Z * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    p = successes / n
+    centre = p + _Z**2 / (2 * n)
+    half = _Z * np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
     scale = 1 + _Z**2 / n
     return max(0.0, float((centre - half) / scale)), min(1.0, float((centre + half) / scale))
 
 
-def share(successes: int, n: int) -> dict[str, float]:
-    """A share of images with Wilson's interval; 0, by the convention above, where n is 0."""
+def proportion(successes: int, n: int) -> dict[str, float]:
+    """A proportion of images with Wilson's interval; 0, by the convention above, where n is 0."""
     low, high = wilson(successes, n)
     return {"value": successes / n if n else 0.0, "low": low, "high": high}
 
 
-def share_if_any(successes: int, n: int) -> dict[str, float | None]:
-    """As :func:`share`; None where n is 0, for parts of a set that may be empty."""
-    return {**share(successes, n)} if n else {"value": None, "low": None, "high": None}
+def proportion_if_any(successes: int, n: int) -> dict[str, float | None]:
+    """As :func:`proportion`; None where n is 0, for parts of a set that may be empty."""
+    return {**proportion(successes, n)} if n else UNDEFINED
 
 
 def from_confusion(matrix: NDArray[np.integer[Any]]) -> dict[str, Float]:
-    """Every figure that depends on the confusion matrix alone, for one matrix or many at once.
+    """Every figure that depends on the confusion matrix alone, for one matrix or thousands of resamples at once.
 
-    matrix: …×K×(K+1) → arrays … (averages, ``accuracy``) or …×K (``precision``, ``recall``, ``f1``), by the conventions
-    above. The same figures as :func:`averages` and :func:`per_class`, which scikit-learn computes; this form runs over
-    thousands of resamples at once.
+    matrix: …×K×(K+1) → arrays … (:data:`AVERAGES`, ``accuracy``) or …×K (``precision``, ``recall``, ``f1``), by the
+    conventions above; balanced accuracy is macro recall. The tests hold them against scikit-learn's.
     """
     counts = matrix.astype(np.float64)
     right = np.diagonal(counts, axis1=-2, axis2=-1)
-    support, answered = counts.sum(-1), counts[..., :-1].sum(-2)
-    f1 = _ratio(2 * right, support + answered)
-    precision, recall = _ratio(right, answered), _ratio(right, support)
+    support, chosen = counts.sum(-1), counts[..., :-1].sum(-2)
+    f1 = _ratio(2 * right, support + chosen)
+    precision, recall = _ratio(right, chosen), _ratio(right, support)
     total, present = support.sum(-1), (support > 0)
     return {
         "accuracy": right.sum(-1) / total,
@@ -200,6 +162,15 @@ def from_confusion(matrix: NDArray[np.integer[Any]]) -> dict[str, Float]:
         "recall": recall,
         "f1": f1,
     }
+
+
+def ranks(y: ArrayLike, p: ArrayLike) -> Int:
+    """int64 N: at which rank the label stands among the K classes, 0 … K−1; K for a failure."""
+    labels, probabilities = checked(y, p)
+    k = probabilities.shape[1]
+    own = np.take_along_axis(probabilities, labels[:, None], 1)
+    above = (probabilities > own) | ((probabilities == own) & (np.arange(k) < labels[:, None]))
+    return np.where(np.isnan(probabilities).any(1), k, above.sum(1)).astype(np.int64)
 
 
 def resampled_confusions(matrix: Int, *, resamples: int = RESAMPLES, seed: int = 0) -> Int:
@@ -242,7 +213,7 @@ def summary(
 ) -> dict[str, Any]:
     """All figures with their 95 % intervals, ready for JSON: ``{"value", "low", "high"}`` each (None where undefined).
 
-    labels: the K names in code order. Raises DataError as :func:`checked` does, MissingExtra without scikit-learn.
+    labels: the K names in code order. Raises DataError as :func:`checked` does.
     """
     truth, probabilities = checked(y, p)
     if len(labels) != probabilities.shape[1]:
@@ -250,15 +221,13 @@ def summary(
             f"expected {len(labels)} probabilities a row ({', '.join(labels)}), got {probabilities.shape[1]}"
         )
     matrix = confusion(truth, probabilities)
+    value = from_confusion(matrix)
     drawn = from_confusion(resampled_confusions(matrix, resamples=resamples, seed=seed))
-    n, failures = len(truth), int(matrix[:, -1].sum())
-    right = int(np.trace(matrix))
-    figures: dict[str, Any] = {"accuracy": share(right, n)}
-    for name, value in averages(truth, probabilities).items():
-        # weighted recall is accuracy: one figure, one interval
-        figures[name] = share(right, n) if name == "weighted_recall" else with_percentiles(value, drawn[name])
+    n, failures, support = len(truth), int(matrix[:, -1].sum()), matrix.sum(1)
+    figures: dict[str, Any] = {"accuracy": proportion(int(np.trace(matrix)), n)}
+    figures |= {name: with_percentiles(float(value[name]), drawn[name]) for name in AVERAGES}
+    figures["weighted_recall"] = figures["accuracy"]  # they are the same: one figure, one interval
     figures |= _probability_figures(truth, probabilities, resamples=resamples, seed=seed)
-    f1, support = per_class(truth, probabilities)[2:]
     return {
         "n": n,
         "failures": failures,
@@ -267,14 +236,15 @@ def summary(
         "per_class": {
             name: {
                 "support": int(support[i]),
-                "precision": share(int(matrix[i, i]), int(matrix[:, i].sum())),
-                "recall": share(int(matrix[i, i]), int(support[i])),
-                "f1": with_percentiles(float(f1[i]), drawn["f1"][:, i]),
+                "precision": proportion(int(matrix[i, i]), int(matrix[:, i].sum())),
+                "recall": proportion(int(matrix[i, i]), int(support[i])),
+                "f1": with_percentiles(float(value["f1"][i]), drawn["f1"][:, i]),
             }
             for i, name in enumerate(labels)
         },
         "labels": list(labels),
         "confusion": matrix.tolist(),
+        "top2_accuracy": proportion(int((ranks(truth, probabilities) < 2).sum()), n),
     }
 
 
@@ -282,12 +252,14 @@ def _probability_figures(y: Int, p: Float, *, resamples: int, seed: int) -> dict
     """NLL, Brier and ECE with their bootstrap intervals."""
     y, p = _scored(y, p)
     if not len(y):
-        return {name: {"value": None, "low": None, "high": None} for name in ("nll", "brier", "ece")}
+        return dict.fromkeys(("nll", "brier", "ece"), UNDEFINED)
     edges = np.linspace(0, 1, BINS + 1)
     where, top, right = _binned(y, p, edges)
     gaps = np.zeros((len(y), BINS))
     gaps[np.arange(len(y)), where] = right - top  # ECE is the sum over bins of |mean over images of this column|
-    rows = np.column_stack([_nll_rows(y, p), _brier_rows(y, p), gaps])
+    nll = -np.log(np.maximum(p[np.arange(len(y)), y], _CLIP))
+    brier = np.square(p - np.eye(p.shape[1])[y]).sum(1)
+    rows = np.column_stack([nll, brier, gaps])
     drawn = bootstrap(
         rows,
         lambda means: np.column_stack([means[:, :2], np.abs(means[:, 2:]).sum(1)]),
@@ -296,8 +268,8 @@ def _probability_figures(y: Int, p: Float, *, resamples: int, seed: int) -> dict
     )
     value = ece(y, p)
     return {
-        "nll": with_percentiles(_mean(rows[:, 0]), drawn[:, 0]),
-        "brier": with_percentiles(_mean(rows[:, 1]), drawn[:, 1]),
+        "nll": with_percentiles(float(rows[:, 0].mean()), drawn[:, 0]),
+        "brier": with_percentiles(float(rows[:, 1].mean()), drawn[:, 1]),
         "ece": with_percentiles(value, np.maximum(drawn[:, 2] - np.median(drawn[:, 2]) + value, 0)),
     }
 
@@ -308,16 +280,8 @@ def _scored(y: ArrayLike, p: ArrayLike) -> tuple[Int, Float]:
     return labels[scored], probabilities[scored]
 
 
-def _nll_rows(y: Int, p: Float) -> Float:
-    return -np.log(np.maximum(p[np.arange(len(y)), y], _CLIP))
-
-
-def _brier_rows(y: Int, p: Float) -> Float:
-    return np.square(p - np.eye(p.shape[1])[y]).sum(1)
-
-
 def _binned(y: Int, p: Float, edges: Float) -> tuple[Int, Float, Float]:
-    """Bin, top probability and rightness (0 or 1) of each row."""
+    """Bin, top probability and correctness (0 or 1) of each row."""
     top = p.max(1, initial=0)
     where = np.digitize(top, edges[1:-1], right=True).astype(np.int64)
     right: Float = (p.argmax(1) == y).astype(np.float64)
@@ -326,16 +290,3 @@ def _binned(y: Int, p: Float, edges: Float) -> tuple[Int, Float, Float]:
 
 def _ratio(a: Float, b: Float) -> Float:
     return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
-
-
-def _mean(rows: Float) -> float:
-    return float(rows.mean()) if len(rows) else float("nan")
-
-
-def _sklearn() -> Any:
-    """scikit-learn's metrics, imported on use: a second of start-up, and only in the extra ``train``."""
-    try:
-        import sklearn.metrics
-    except ImportError as error:
-        raise MissingExtra("scikit-learn", "train") from error
-    return sklearn.metrics

@@ -12,15 +12,16 @@ import numpy as np
 
 from mien import drawing
 from mien.evaluation import figures
-from mien.evaluation.protocol import Case
+from mien.evaluation.predictions import Predictions
 
 _COLOURS = {"all": drawing.BLUE, "leak_free": drawing.VERMILLION}
 #: The files that what :func:`draw` makes is saved as.
 _OURS = re.compile(r"(confusion|recall|reliability|votes|groups-[a-z0-9-]+)\.(png|svg)")
-_NAMES = {"all": "all images", "leak_free": "leak-free"}
+#: What the parts of a report are called.
+PARTS = {"all": "all images", "leak_free": "leak-free"}
 
 
-def draw(report: dict[str, Any], case: Case, *, title: str) -> dict[str, Any]:
+def draw(report: dict[str, Any], case: Predictions, *, title: str) -> dict[str, Any]:
     """File name without ending → matplotlib Figure, for what a scored report holds. MissingExtra: no matplotlib."""
     matrix = np.array(report["figures"]["all"]["confusion"])
     failure = "no face" if report.get("detector") not in (None, "none") else figures.FAILURE
@@ -29,7 +30,7 @@ def draw(report: dict[str, Any], case: Case, *, title: str) -> dict[str, Any]:
         "recall": recall_figure(report["figures"], title=title),
     }
     if not case.answers_only and report["figures"]["all"]["scored"]:
-        drawn["reliability"] = figures.reliability_figure(case.y, case.p, title=title)
+        drawn["reliability"] = figures.reliability_figure(case.y, case.probabilities, title=title)
     if "votes" in report:
         drawn["votes"] = votes_figure(report["votes"], title=title)
     for name, parts in report.get("groups", {}).items():
@@ -54,7 +55,7 @@ def recall_figure(parts: dict[str, Any], *, title: str) -> Any:
     support = parts["all"]["per_class"]
     axes.set_yticks(range(len(labels)), [f"{name} ({support[name]['support']:,})" for name in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
-    share_axis(axes, "recall")
+    proportion_axis(axes, "recall")
     facts = f"n = {parts['all']['n']:,}, accuracy {parts['all']['accuracy']['value']:.1%}, 95 % intervals"
     drawing.headline(axes, f"Recall by class: {title}", facts, width=52)
     legend(figure, axes)
@@ -69,10 +70,10 @@ def votes_figure(parts: dict[str, Any], *, title: str) -> Any:
     for number, (part, scored) in enumerate((p, s) for p, s in parts.items() if s is not None):
         rows = [(i, row) for i, row in enumerate(scored["accuracy_by_level"]) if row["n"]]
         at = [i + 0.09 * (2 * number - 1) for i, _ in rows]
-        shares = [row["accuracy"] for _, row in rows]
-        value, low, high = (np.array([share[k] for share in shares]) for k in ("value", "low", "high"))
+        found = [row["accuracy"] for _, row in rows]
+        value, low, high = (np.array([one[k] for one in found]) for k in ("value", "low", "high"))
         axes.vlines(at, low, high, color=_COLOURS[part], linewidth=1.4)
-        axes.plot(at, value, "o-", color=_COLOURS[part], markersize=4.5, linewidth=0.8, label=_NAMES[part])
+        axes.plot(at, value, "o-", color=_COLOURS[part], markersize=4.5, linewidth=0.8, label=PARTS[part])
     counts = [row["n"] for row in parts["all"]["accuracy_by_level"]]
     axes.set_xticks(range(len(names)), [f"{name}\n{n:,}" for name, n in zip(names, counts, strict=True)])
     axes.set_xlabel("votes for the most-voted column, and images")
@@ -80,10 +81,9 @@ def votes_figure(parts: dict[str, Any], *, title: str) -> Any:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_ylabel("accuracy (against the label)")
     drawing.tidy(axes, grid="y")
-    share = parts["all"]["vote_share"]
-    facts = (
-        f"n = {parts['all']['n']:,}; the answer has {share['value']:.0%} of the votes, {share['possible']:.0%} possible"
-    )
+    votes = parts["all"]["vote_share"]
+    most = f"{votes['value']:.0%} of the votes, {votes['possible']:.0%} possible"
+    facts = f"n = {parts['all']['n']:,}; the prediction has {most}"
     drawing.headline(axes, f"Agreement of the voters: {title}", facts, width=58)
     legend(figure, axes)
     return figure
@@ -98,7 +98,7 @@ def groups_figure(part: dict[str, Any], *, title: str) -> Any:
     for axes, key, name in zip(panels, ("accuracy", "macro_f1"), ("accuracy", "macro-F1"), strict=True):
         for at, values in enumerate(groups.values()):
             whiskers(axes, [at], [values[key]], hollow=values["small"])
-        share_axis(axes, name)
+        proportion_axis(axes, name)
     words = [
         f"{short(name)} ({values['n']:,}{', small' if values['small'] else ''})" for name, values in groups.items()
     ]
@@ -120,17 +120,19 @@ def slug(name: str) -> str:
 
 
 def whiskers(
-    axes: Any, at: Sequence[float], shares: Sequence[dict[str, float]], *, kind: str = "all", hollow: bool = False
+    axes: Any, at: Sequence[float], found: Sequence[dict[str, float]], *, kind: str = "all", hollow: bool = False
 ) -> None:
-    """A dot and its 95 % interval at each height. kind: "all" or "leak_free" (images). hollow: of a small group."""
-    value, low, high = (np.array([share[key] for share in shares], float) for key in ("value", "low", "high"))
+    """A dot and its 95 % interval at each height. found: proportions with value, low and high. kind: "all" or
+    "leak_free" (images). hollow: of a small group."""
+    value, low, high = (np.array([one[key] for one in found], float) for key in ("value", "low", "high"))
     colour = _COLOURS[kind]
     axes.hlines(at, low, high, color=colour, linewidth=1.6)
     face = "white" if hollow else colour
-    axes.plot(value, at, "o", color=colour, markerfacecolor=face, markersize=5, label=_NAMES[kind], clip_on=False)
+    axes.plot(value, at, "o", color=colour, markerfacecolor=face, markersize=5, label=PARTS[kind], clip_on=False)
 
 
-def share_axis(axes: Any, name: str) -> None:
+def proportion_axis(axes: Any, name: str) -> None:
+    """A horizontal axis from 0 to 100 %."""
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel(name)
@@ -145,4 +147,5 @@ def legend(figure: Any, axes: Any) -> None:
 
 
 def short(name: str) -> str:
+    """At most 28 letters of a name."""
     return name if len(name) <= 28 else name[:27] + "…"

@@ -1,4 +1,4 @@
-"""One face for everything that can be evaluated: a run directory (torch) or an ONNX file (ONNX Runtime).
+"""One interface for everything that can be evaluated: a run directory (torch) or an ONNX file (ONNX Runtime).
 
 Both give logits N×V×K of uint8 crops, with V = 1 view or the ten crops of ``Preprocess.ten_crops``, so that one
 evaluation path serves both and their difference can be measured.
@@ -72,8 +72,8 @@ class RunPredictor:
     """A run directory's best weights, in torch in single precision. device: "cpu", "gpu" or "auto"."""
 
     def __init__(self, run: str | Path, *, device: str = "cpu") -> None:
+        from mien.training.device import choose_device
         from mien.training.networks import load_network
-        from mien.training.run import choose_device
 
         self.device = choose_device(device)
         self.path = Path(run)

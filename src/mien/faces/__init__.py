@@ -7,6 +7,7 @@ Importing this package loads no network and no ONNX Runtime; ``make_detector`` d
 """
 
 from mien.faces.align import CropGeometry, align_crop
-from mien.faces.detector import DETECTORS, Detection, Detector, make_detector
+from mien.faces.base import Detection, Detector
+from mien.faces.detector import DETECTORS, make_detector
 
 __all__ = ["DETECTORS", "CropGeometry", "Detection", "Detector", "align_crop", "make_detector"]

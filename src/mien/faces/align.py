@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.errors import ModelError, UsageError
-from mien.faces.detector import Detection, picture_size, turned_points
+from mien.faces.base import Detection, picture_size, turned_points
 from mien.preprocess import points_in_square, squared
 
 Uint8 = NDArray[np.uint8]

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.errors import MienError, ModelError
+from mien.faces.base import Detection, picture_size
 from mien.faces.centerface_weights import HEADS, INPUT, model_bytes
-from mien.faces.detector import Detection, picture_size
 from mien.faces.heads import decode, suppress_overlaps
 from mien.onnx_runtime import make_session
 from mien.results import Box
@@ -122,13 +122,13 @@ def detail_side(longer: int) -> int:
 
 
 def resized(image: Uint8, *, side: int) -> Uint8:
-    """uint8 H×W×3 with its longer side brought to ``side``, antialiased, sides at least 1; copies little at a time."""
+    """uint8 H×W×3 with its longer side resized to ``side``, antialiased, sides at least 1; copies little at a time."""
     height, width, _ = image.shape
-    share = side / max(height, width)
-    target = max(1, round(width * share)), max(1, round(height * share))
+    scale = side / max(height, width)
+    target = max(1, round(width * scale)), max(1, round(height * scale))
     if target == (width, height):
         return image
-    factor = int(1 / share / 2)  # whole-pixel averaging down to twice the target; the filter below does the rest
+    factor = int(1 / scale / 2)  # whole-pixel averaging down to twice the target; the filter below does the rest
     small = _reduced(image, factor) if factor > 1 else Image.fromarray(image)
     exact = (0.0, 0.0, width / max(factor, 1), height / max(factor, 1))
     return np.asarray(small.resize(target, Image.Resampling.BILINEAR, box=exact))

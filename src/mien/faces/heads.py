@@ -5,7 +5,7 @@ input's resolution, and at the peak's cell the other maps tell the rest. With ro
 
     centre    = 4 · (c + offset_x + ½, r + offset_y + ½)
     size      = 4 · exp(scale)
-    landmark  = top left corner + share · size        (shares of the box, five points)
+    landmark  = top left corner + map · size        (fractions of the box, five points)
 
 Every pair of maps is ordered (y, x).
 """

@@ -2,7 +2,7 @@
 
 A photo without an orientation flag (a scan, a screenshot, a frame of a phone's video) may lie on its side or upside
 down. A detector still finds many of its faces, but neither its score nor its landmarks tell that they are turned, and
-a reader of expressions then answers at random, often with high confidence. So a small network of our own looks at each
+its expression is then read at random, often with high confidence. So a small network of our own looks at each
 found face. It is trained by ``recipes/orientation.yaml``; its card is ``mien/weights/orientation.md``.
 :class:`mien.faces.upright.UprightDetector` acts on what it says.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mien.errors import ModelError, UsageError
 from mien.faces.align import CropGeometry, align_crop
-from mien.faces.detector import Detection
+from mien.faces.base import Detection
 from mien.onnx_runtime import make_session
 from mien.preprocess import Preprocess
 from mien.results import Box

@@ -10,7 +10,7 @@ others, and a mirrored picture has the opposite yaw and roll.
 
 How: five points of a mean head (eyes, tip of the nose, corners of the mouth; DEPTH and the other numbers are of the
 order of MediaPipe's canonical face, moved to where CenterFace puts its points) are turned, scaled and laid on the
-landmarks without perspective; the turn that leaves the least squares of distances is the answer. It is found by search
+landmarks without perspective; the turn with the least squares of distances is the pose. It is found by search
 on a grid, because that has no starting point to go wrong from.
 
 **How well** (``python benchmarks/head_pose.py``; mean absolute errors in degrees, roll, yaw and pitch):

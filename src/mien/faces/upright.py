@@ -1,15 +1,15 @@
 """A detector that also finds faces in pictures that lie on their side or upside down, and says how they are turned.
 
-It wraps any detector of ``mien.faces``. Each find is shown to :class:`mien.faces.orientation.OrientationNet`:
+It wraps any detector of ``mien.faces``. Each detection is shown to :class:`mien.faces.orientation.OrientationNet`:
 
-- all upright: that is the answer, and all that this costs is the small network;
+- all upright: nothing more is done, at the cost of the small network;
 - some are turned: the picture is turned as they say and searched again;
-- nothing was found, or nothing beyond doubt: the picture is searched in all four orientations, because a detector
+- nothing was found, or nothing with certainty: the picture is searched in all four orientations, because a detector
   misses many of the faces that are turned. A picture without a face takes four searches for this reason.
 
-Of what overlaps, the find that is upright with the highest probability stays. A picture has one way up as a rule: finds
-that lie in another way than most of it has to be beyond doubt, or they are left out. A find is no face, and left out
-as well, where the network is surer that it is none than the detector is that it is one.
+Of overlapping detections, the one that is upright with the highest probability stays. A picture has one way up as a
+rule: detections with another must be certain, or they are left out. A detection is also left out where the network's
+probability that it is no face is higher than the detector's score.
 """
 
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.faces.detector import Detection, Detector, picture_size
+from mien.faces.base import Detection, Detector, picture_size
 from mien.faces.orientation import NO_FACE, UPRIGHT, OrientationNet, square_box
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 
-#: A find is beyond doubt by its score or by the probability of its orientation; against the rest of a picture, by both.
+#: A detection is certain by its score or by the probability of its orientation; against the rest of a picture, by both.
 SURE_SCORE, SURE = 0.65, 0.9
-LEAST_SCORE = 0.5  # of a find in a turned picture that no other search hinted at
-MAX_OVERLAP = 0.3  # intersection over union above which two finds are one face
+LEAST_SCORE = 0.5  # of a detection in a turned picture without any in the upright one
+MAX_OVERLAP = 0.3  # intersection over union above which two detections are one face
 
 
 class UprightDetector:
-    """``inner``, made blind to how a picture is turned. Detections carry ``turns``. Instances may be shared."""
+    """``inner``, for pictures turned in any way. Detections carry ``turns``. Instances may be shared."""
 
     def __init__(self, inner: Detector, *, threads: int = 1, device: str = "cpu") -> None:
         self.inner = inner
@@ -55,7 +55,7 @@ class UprightDetector:
             elif kind != NO_FACE:
                 turned.append((face, -kind % 4, float(row[kind])))
         if turned:
-            # a find that the second search does not confirm stays as it is, unless the network is sure
+            # a detection that the second search does not confirm stays as it is, unless the network is certain
             upright += [(_turned_by(face, turns), p / 10) if p >= SURE else (face, 0.0) for face, turns, p in turned]
             for turns in sorted({turns for _, turns, _ in turned}):
                 upright += self._search(image, turns)
@@ -72,7 +72,7 @@ class UprightDetector:
     def _search(self, image: Uint8, turns: int) -> Iterator[tuple[Detection, float]]:
         """The faces of the picture turned by ``turns``, in its own coordinates, with their probability to be upright.
 
-        That is 0 where the network takes them for turned, without being sure.
+        That is 0 where the network takes them for turned without certainty.
         """
         frame = np.ascontiguousarray(np.rot90(image, turns))
         found = self.inner.detect(frame)
@@ -92,12 +92,12 @@ def _kind(face: Detection, row: Float32) -> int:
 
 
 def _turned_by(face: Detection, turns: int) -> Detection:
-    """A find of which no more is known than its place: a square, since its box is that of a face on its side."""
+    """A detection of unknown extent: a square, since its box is that of a face on its side."""
     return Detection(square_box(face.box), face.score, turns=turns)
 
 
 def _distinct(found: list[tuple[Detection, float]]) -> list[tuple[Detection, float]]:
-    """One find a face: of those that overlap, the one that is upright with the highest probability, or came first."""
+    """One detection per face: of those that overlap, the one that is most probably upright, or the first."""
     kept: list[tuple[Detection, float]] = []
     for face, p in sorted(found, key=lambda pair: pair[1], reverse=True):
         if all(face.box.overlap(other.box) <= MAX_OVERLAP for other, _ in kept):
@@ -106,7 +106,7 @@ def _distinct(found: list[tuple[Detection, float]]) -> list[tuple[Detection, flo
 
 
 def _one_way_up(found: list[tuple[Detection, float]]) -> list[Detection]:
-    """Without the doubtful finds that lie in another way than most of the picture."""
+    """Without uncertain detections with another way up than most of the picture."""
     weight = [sum(face.score * p for face, p in found if face.turns == turns) for turns in range(4)]
     main = int(np.argmax(weight))
     return [face for face, p in found if face.turns == main or (face.score >= SURE_SCORE and p >= SURE)]

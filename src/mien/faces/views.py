@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.faces.detector import Detection, picture_size
+from mien.faces.base import Detection, picture_size
 from mien.faces.heads import suppress_overlaps
 from mien.results import Box
 

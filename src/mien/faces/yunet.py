@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError, ModelError
-from mien.faces.detector import Detection, picture_size
+from mien.faces.base import Detection, picture_size
 from mien.faces.views import View, search
 from mien.faces.yunet_weights import HEADS, INPUT, STRIDES, WEIGHTS
 from mien.onnx_runtime import make_session

@@ -1,7 +1,7 @@
 """Pictures in: a path, bytes, stream, PIL image, array or data URL becomes upright RGB of eight bits, or ImageError.
 
 ``load`` is the way in; ``headers`` tells what a file is, ``pixels`` what is white in an array, ``deep`` reads the
-sixteen-bit colours and float TIFFs that Pillow does not give, ``data_url`` the ``data:`` texts.
+sixteen-bit colours and float TIFFs that Pillow does not give, ``data_url`` the ``data:`` URLs.
 """
 
 from mien.imaging.load import IMAGE_SUFFIXES, MAX_PIXELS, VIDEO_SUFFIXES, OnNote, Source, load_rgb, plain

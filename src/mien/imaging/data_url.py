@@ -1,7 +1,7 @@
-"""``data:`` texts (RFC 2397), in which web pages and tables carry whole pictures: told from paths, named, decoded.
+"""``data:`` URLs (RFC 2397), in which web pages and tables embed pictures: recognised, named, decoded.
 
 Base64 is read as browsers read it (WHATWG's forgiving-base64): spaces and line ends do not count, padding may be
-missing, and whatever else is no base64 makes the text wrong, where Python's decoder would skip it without a word.
+missing, and any other character is an error, where Python's decoder would skip it silently.
 """
 
 import binascii
@@ -10,11 +10,12 @@ from urllib.parse import unquote_to_bytes
 
 from mien.errors import ImageError
 
-_HEAD = 32  # characters that stand for the whole text in names and messages
+_HEAD = 32  # characters of it in names and messages
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|(https?|ftps?|s3|gs):/", re.IGNORECASE)  # pathlib leaves one slash of two
 
 
 def is_data_url(text: str) -> bool:
+    """Whether a text is a ``data:`` URL."""
     return text[:5].lower() == "data:"
 
 
@@ -24,19 +25,19 @@ def is_url(text: str) -> bool:
 
 
 def refuse_url(text: str) -> ImageError:
-    """What is said of a URL, in Python and on the command line."""
+    """The error for a URL in place of a path."""
     if text[:7].lower() == "file://":
         return ImageError("expected a path, got a file: URL", kind="unsupported", hint="leave out file://")
     return ImageError("expected a local file, got a URL", kind="unsupported", hint="download it first")
 
 
 def short_name(text: str) -> str:
-    """What stands for a ``data:`` text in the output, since the text is the picture: its first characters."""
+    """The name of a ``data:`` URL in the output: its first characters."""
     return text if len(text) <= _HEAD else f"{text[:_HEAD]}…"
 
 
 def decode(text: str) -> bytes:
-    """The bytes that a ``data:`` text carries. Raises ImageError where it is none."""
+    """The bytes in a ``data:`` URL. Raises ImageError where it is malformed."""
     head, comma, body = text.partition(",")
     if not comma:
         raise ImageError(

@@ -1,12 +1,12 @@
-"""What Pillow does not give of deep pictures: all sixteen bits of a colour, and TIFFs of several floats a pixel.
+"""What Pillow does not decode: all sixteen bits of a colour, and TIFFs of several floats a pixel.
 
 Pillow keeps eight bits of a colour. It drops the low byte of a sixteen-bit PNG or TIFF, so that colours of a 12-bit
 camera come out as black; it reads separate planes of sixteen bits as if they had eight, and float colours not at all.
-Both ways in here use Pillow's decoders all the same:
+Both are read here with Pillow's decoders:
 
 - A sixteen-bit colour is decoded twice, the second time under the other byte order, which gives the low bytes.
-- To its compression, a TIFF is rows of bytes. A copy whose directory says so (grey, eight bits, wider) gives them
-  through Pillow; their type, byte order and predictor are applied here.
+- A TIFF's compression works on rows of bytes. A copy whose directory declares them (grey, eight bits, wider) is decoded
+  by Pillow; type, byte order and predictor are applied here.
 """
 
 import struct

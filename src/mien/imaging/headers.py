@@ -1,6 +1,6 @@
-"""What the first and last bytes of a file tell about it: videos, HEIC, files cut off, and the words for what is wrong.
+"""What the first and last bytes of a file tell: videos, HEIC, truncated files, and the message for what is wrong.
 
-HEIC pictures, as iPhones take them, need the package ``pillow-heif``, which is loaded when the first one comes.
+HEIC pictures, as iPhones take them, need the package ``pillow-heif``, which is loaded for the first one.
 """
 
 import threading
@@ -54,7 +54,7 @@ NO_HEADER = Header(b"", b"", False)
 
 
 def look(stream: IO[bytes], size: int) -> Header:
-    """The header of a file of ``size`` bytes. Raises ImageError where it tells of a video, or of a file cut off."""
+    """The header of a file of ``size`` bytes. Raises ImageError for a video or a truncated file."""
     if size == 0:
         raise ImageError("there are no bytes in it", kind="empty")
     start = stream.read(_BRANDS)

@@ -1,8 +1,7 @@
 """Any picture → upright RGB uint8 H×W×3, or an ImageError that says what is wrong with it.
 
-The one door through which pictures enter, for reading and for data sets alike: whatever a camera, a scanner
-or a broken download left in a file is settled here, so that nothing behind this module knows about EXIF,
-palettes, sixteen bits or Pillow's many ways to fail. The pixel limit is checked on the header, before decoding.
+All pictures are decoded here, for reading and for data sets alike, so that no other module knows about EXIF, palettes,
+sixteen bits or the many exceptions of Pillow. The pixel limit is checked on the header, before decoding.
 """
 
 import errno
@@ -43,19 +42,7 @@ VIDEO_SUFFIXES = frozenset((
 
 # Only decoders of picture formats: Pillow's list also holds EPS (which starts Ghostscript) and scientific ones.
 # The first five are the cheap ones that Pillow imports anyway. MPO, which phones write, comes through JPEG.
-_FORMATS = [
-    "JPEG",
-    "PNG",
-    "GIF",
-    "BMP",
-    "PPM",
-    "WEBP",
-    "TIFF",
-    "AVIF",
-    "JPEG2000",
-    "ICO",
-    "DIB",
-]  # MPO comes through JPEG
+_FORMATS = ["JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "ICO", "DIB"]
 _ANIMATED = {"GIF": "frame", "WEBP": "frame", "PNG": "frame", "AVIF": "frame", "TIFF": "page", "HEIF": "picture"}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -1,7 +1,7 @@
 """Numbers of any type and depth → uint8, by one rule for arrays and for files.
 
 A number alone does not say what white is: 4095 is white of a 12-bit camera, and nearly black in sixteen bits. So the
-greatest value of a picture decides, against the scales that pictures have:
+greatest value of a picture decides which of the usual scales it has:
 
 - bool: False is black, True white. uint8: as it is.
 - other integers: 0-255, 0-1023, 0-4095, 0-16383 or 0-65535, the smallest that holds them; beyond, their own maximum.
@@ -9,7 +9,7 @@ greatest value of a picture decides, against the scales that pictures have:
   below one grey level of 0-1 (what was divided by 255 twice): such a picture is refused.
 
 A scale may be left by 1 % at either end, as resizing and rounding leave it. Negative numbers and numbers that are not
-finite are refused: they come of data that were normalised for a network, or that are no picture.
+finite are refused: such data were normalised for a network, or are no picture.
 """
 
 from typing import Any

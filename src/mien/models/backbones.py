@@ -38,8 +38,30 @@ def timm_model(name: str, *, pretrained: bool = False, options: Mapping[str, Any
         ) from error
 
 
+def timm_network(
+    timm_name: str,
+    *,
+    num_classes: int = 7,
+    in_channels: int = 3,
+    pretrained: bool = False,
+    drop_rate: float = 0.0,
+    drop_path_rate: float | None = None,
+    image_size: int | None = None,
+) -> nn.Module:
+    """Any network of timm: what a recipe's ``{name: timm/resnet18, args: {drop_rate: 0.2}, init: imagenet}`` builds.
+
+    drop_rate, drop_path_rate: timm's own. image_size: side in pixels, for networks built for one (ViT, Swin, …).
+    """
+    config = timm_knowing(timm_name).get_pretrained_cfg(timm_name)
+    options: dict[str, object] = {"num_classes": num_classes, "in_chans": in_channels, "drop_rate": drop_rate}
+    options |= {"drop_path_rate": drop_path_rate} if drop_path_rate is not None else {}
+    if image_size is not None and config is not None and config.fixed_input_size:
+        options["img_size"] = image_size
+    return timm_model(timm_name, pretrained=pretrained, options=options)
+
+
 def timm_knowing(name: str) -> Any:
-    """The package timm, once it is sure to have a network of that name. Raises as :func:`timm_model`."""
+    """The package timm, which has a network of that name. Raises as :func:`timm_model`."""
     logging.getLogger("timm").setLevel(logging.ERROR)
     try:
         import timm

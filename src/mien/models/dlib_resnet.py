@@ -1,4 +1,4 @@
-"""dlib's face-recognition ResNet as an expression reader: 29 convolutions, the trunk that dlib trained on 3 M faces.
+"""dlib's face-recognition ResNet as an expression reader: 29 convolutions, the backbone that dlib trained on 3 M faces.
 
 Source: Davis King's network in dlib's ``dnn_face_recognition_ex.cpp`` (Boost licence), a ResNet-34 (He et al. 2015,
 arXiv 1512.03385) with half the filters and fewer layers. Ours is written anew after it:
@@ -10,7 +10,7 @@ Two habits of dlib are kept, because the weights were trained with them: strided
 a sum of maps of different sizes fills the smaller one up with zeros, below, on the right and in channels. So a stage
 that halves the side has a plain average-pooled shortcut.
 
-Where dlib's training had batch norms, its file has what they came to: one factor and one offset a channel. Here they
+Where dlib trained with batch norms, its file has their effect alone: a factor and an offset per channel. Here they
 are batch norms again. With mean 0 and variance 1 they compute what dlib computes; before training, the statistics of
 its pictures take their place, and factor and offset change so that the function does not
 (``models/packaged/statistics.py``). With fixed factors the network learns more slowly (results/LOG.md).
@@ -65,10 +65,28 @@ def _filled(x: Tensor, sides: list[int]) -> Tensor:
     return F.pad(x, (0, missing[2], 0, missing[1], 0, missing[0]))
 
 
+@register(
+    "dlib_resnet",
+    source="dlib's face-recognition network (King 2017), after He et al. 2015 (arXiv 1512.03385)",
+    summary="ResNet of 29 convolutions; init: package:dlib_resnet starts from 3 M faces (CC0)",
+    color="rgb",
+    input_sizes=(112, 150),
+    reduced={"widths": (8, 12, 16, 16, 16), "depths": (1, 1, 1, 1, 1)},
+)
 class DlibResNet(nn.Module):
-    """N×3×S×S → logits N×num_classes; S at least 104 at the full depth. widths, depths: of each stage."""
+    """N×3×S×S → logits N×num_classes; S at least 104 at the full depth. widths, depths: of each stage.
 
-    def __init__(self, *, num_classes: int, widths: tuple[int, ...], depths: tuple[int, ...], dropout: float) -> None:
+    5.6 M parameters, 0.15 GMAC at 112×112.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 7,
+        widths: tuple[int, ...] = WIDTHS,
+        depths: tuple[int, ...] = DEPTHS,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.stem = ConvNorm(3, widths[0], kernel=7, stride=2)
         blocks: list[nn.Module] = []
@@ -87,22 +105,3 @@ class DlibResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.dropout(self.features(x)))
-
-
-@register(
-    "dlib_resnet",
-    source="dlib's face-recognition network (King 2017), after He et al. 2015 (arXiv 1512.03385)",
-    summary="ResNet of 29 convolutions; init: package:dlib_resnet starts from 3 M faces (CC0)",
-    color="rgb",
-    input_sizes=(112, 150),
-    reduced={"widths": (8, 12, 16, 16, 16), "depths": (1, 1, 1, 1, 1)},
-)
-def dlib_resnet(
-    *,
-    num_classes: int = 7,
-    widths: tuple[int, ...] = WIDTHS,
-    depths: tuple[int, ...] = DEPTHS,
-    dropout: float = 0.0,
-) -> nn.Module:
-    """5.6 M parameters, 0.15 GMAC at 112×112; 104 pixels and more."""
-    return DlibResNet(num_classes=num_classes, widths=tuple(widths), depths=tuple(depths), dropout=dropout)

@@ -38,7 +38,7 @@ def efficientnet_lite0(
     }
     network = timm_model(TIMM_NAME, pretrained=pretrained, options=options)
     head: nn.Linear = network.classifier  # type: ignore[assignment]
-    # timm draws it for a thousand classes: with seven, logits of ±4 and a loss of 5.3 at first, which spoils the trunk.
+    # timm draws it for a thousand classes; with seven, the first loss is 5.3 and its gradients damage the backbone.
     nn.init.normal_(head.weight, std=0.01)
     nn.init.zeros_(head.bias)
     return network

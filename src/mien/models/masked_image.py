@@ -43,10 +43,10 @@ class MaskedEncoder(Protocol):
 
 
 class MaskedImageModel(nn.Module):
-    """An encoder and a linear decoder that paints what was hidden.
+    """An encoder and a linear decoder that reconstructs what was hidden.
 
     encoder: a :class:`MaskedEncoder`; its head is frozen here (no loss reaches it). patch: side of a hidden square in
-    pixels. ratio: share of the squares that is hidden, rounded to whole squares.
+    pixels. ratio: proportion of the squares that is hidden, rounded to whole squares.
     Raises ValueError for an encoder without masked_features, or sizes that do not divide one another.
     """
 

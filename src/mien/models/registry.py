@@ -1,45 +1,35 @@
 """Every network by name: what it is, where it comes from, what it takes.
 
 A network is a plain ``torch.nn.Module``: ``forward(images: float32 N×C×S×S) -> logits float32 N×K``. One with losses
-of its own declares them as ``models/auxiliary.py`` says. A module registers a builder with keyword-only arguments:
+of its own declares them as ``models/auxiliary.py`` says.
+A module registers a builder, a class or a function with keyword-only arguments:
 
-    @register("compact", source="ours", summary="…", color="grey", input_sizes=(48,))
-    def compact(*, num_classes: int = 7, in_channels: int = 1, …) -> nn.Module: …
+    @register("vggnet", source="…", summary="…", color="grey", input_sizes=(40, 48))
+    class VggNet(nn.Module):
+        def __init__(self, *, num_classes: int = 7, in_channels: int = 1, …) -> None: …
 
 Two arguments have a meaning here: ``image_size`` (for networks that depend on the side; filled from the recipe's
 ``data.size``) and ``pretrained`` (for networks with ImageNet weights in timm; set by ``model.init: imagenet``).
-Adding a network means one new file and its name in ``_MODULES``; any of timm's is there as ``timm/<name>``.
+Adding a network means one new file here or in ``baselines/``; any of timm's is there as ``timm/<name>``.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
+from pkgutil import iter_modules
 from textwrap import shorten
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from mien.errors import MienError, RecipeError
+from mien.models.backbones import timm_knowing, timm_network
 
-_MODULES = (
-    "mien.models.baselines.cbam_resnet50",
-    "mien.models.baselines.dan",
-    "mien.models.baselines.efficientnet_b2_multitask",
-    "mien.models.baselines.emonext",
-    "mien.models.baselines.lhcnet",
-    "mien.models.baselines.resmaskingnet",
-    "mien.models.baselines.vgg_spinalnet",
-    "mien.models.baselines.vggnet",
-    "mien.models.compact",
-    "mien.models.dlib_resnet",
-    "mien.models.efficientnet_lite0",
-    "mien.models.resnet_unet_eca",
-    "mien.models.sface",
-    "mien.models.swin_se",
-    "mien.models.vit_hybrid_se",
-)
+#: Where networks lie. Every module in these two packages is imported, so that a new file needs no other line.
+_PACKAGES = ("mien.models", "mien.models.baselines")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +40,7 @@ class ModelSpec:
     contract suite runs it, the default first. unused_parameters: parameter name → why it gets no gradient (such a
     network cannot be trained by several processes).
     reduced: builder arguments of a small network with every part of the whole one, for slow tests and smoke runs.
+    fixed: arguments of a builder of several networks that make it this one; recipes cannot set them.
     """
 
     name: str
@@ -60,16 +51,23 @@ class ModelSpec:
     input_sizes: tuple[int, ...]
     unused_parameters: Mapping[str, str] = field(default_factory=dict)
     reduced: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> list[str]:
+        """The builder's keywords."""
+        return [name for name in inspect.signature(self.build).parameters if name not in self.fixed]
 
     def takes(self, argument: str) -> bool:
         """Whether the builder has a keyword of that name."""
-        return argument in inspect.signature(self.build).parameters
+        return argument in self.arguments
 
     @property
     def channels(self) -> int:
         return 1 if self.color == "grey" else 3
 
 
+Build = TypeVar("Build", bound=Callable[..., nn.Module])
 _REGISTRY: dict[str, ModelSpec] = {}
 
 
@@ -82,14 +80,21 @@ def register(
     input_sizes: tuple[int, ...],
     unused_parameters: Mapping[str, str] | None = None,
     reduced: Mapping[str, Any] | None = None,
-) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Decorator that puts a builder under ``name``; a name that is taken is a programming error."""
+    fixed: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Callable[[Build], Build]:
+    """Decorator that puts a builder under ``name``; a name that is taken is a programming error.
 
-    def wrap(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    defaults: of this network, in place of the builder's own. The others: see :class:`ModelSpec`.
+    """
+
+    def wrap(build: Build) -> Build:
         if name in _REGISTRY:
             raise ValueError(f"two networks are called {name!r}")
+        own = {**(defaults or {}), **(fixed or {})}
+        called = partial(build, **own) if own else build
         _REGISTRY[name] = ModelSpec(
-            name, build, source, summary, color, input_sizes, unused_parameters or {}, reduced or {}
+            name, called, source, summary, color, input_sizes, unused_parameters or {}, reduced or {}, fixed or {}
         )
         return build
 
@@ -98,23 +103,31 @@ def register(
 
 def all_specs() -> list[ModelSpec]:
     """Every registered network, by name."""
-    for module in _MODULES:
-        import_module(module)
+    for package in _PACKAGES:
+        for module in iter_modules(import_module(package).__path__, f"{package}."):
+            if not module.ispkg:
+                import_module(module.name)
     return [_REGISTRY[name] for name in sorted(_REGISTRY)]
 
 
 def spec(name: str) -> ModelSpec:
     """The entry of one network, ``timm/<name>`` included. Raises RecipeError for an unknown name."""
     if name.startswith("timm/"):
-        from mien.models.timm_models import timm_spec
-
-        return timm_spec(name)
+        return _timm_spec(name)
     names = [entry.name for entry in all_specs()]
     if name not in names:
         raise RecipeError(
             f"model.name: expected one of {', '.join(names)} or timm/<name>; got {name!r}", hint="see: mien models"
         )
     return _REGISTRY[name]
+
+
+def _timm_spec(name: str) -> ModelSpec:
+    timm_name = name.removeprefix("timm/")
+    config = timm_knowing(timm_name).get_pretrained_cfg(timm_name)
+    side = config.input_size[1] if config is not None else 224
+    build = partial(timm_network, timm_name)
+    return ModelSpec(name, build, "timm (Wightman 2019)", f"timm's {timm_name}", color="rgb", input_sizes=(side,))
 
 
 def build(
@@ -133,7 +146,7 @@ def build(
     """
     entry = spec(name)
     own = ("num_classes", "in_channels", "image_size", "pretrained")
-    known = [p for p in inspect.signature(entry.build).parameters if p not in own]
+    known = [argument for argument in entry.arguments if argument not in own]
     for key in args or {}:
         if key not in known:
             raise RecipeError(

@@ -1,7 +1,7 @@
 """ResNet34 whose four stages are each followed by a U-Net mask with ECA.
 
 Tian, Zhang & Huo 2024, "Facial Expression Recognition Algorithm Integrating Semantic Features and Attention
-Mechanisms" (HSMS 2024), after Pham, Vu & Tran 2021, arXiv 2603.05937. Trunk: He et al. 2015, arXiv 1512.03385, timm's.
+Mechanisms" (HSMS 2024), after Pham, Vu & Tran 2021, arXiv 2603.05937. Backbone: timm's (He et al. 2015, 1512.03385).
 
     stage s: F → M = UNet_s(F) → F + F ⊙ M = F (1 + M); depth 4, 3, 2, 1 for C = 64, 128, 256, 512
 
@@ -39,9 +39,9 @@ class MaskedResNet(nn.Module):
     (1/C for softmax, 1/2 for sigmoid): the difference in accuracy is what the masks' content is worth.
     """
 
-    def __init__(self, trunk: Any, masks: Sequence[UNetMask]) -> None:
+    def __init__(self, backbone: Any, masks: Sequence[UNetMask]) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk = backbone
         self.unets = nn.ModuleList(masks)
         self.uniform_values = [mask.uniform for mask in masks]
         self.uniform_masks = False
@@ -51,11 +51,11 @@ class MaskedResNet(nn.Module):
 
     def _forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits, and the masks that were used."""
-        trunk = self.trunk
-        x = trunk.act1(trunk.bn1(trunk.conv1(images)))  # N×3×S×S → N×64×S/2×S/2
-        x = trunk.maxpool(x)  # → N×64×S/4×S/4
+        backbone = self.trunk
+        x = backbone.act1(backbone.bn1(backbone.conv1(images)))  # N×3×S×S → N×64×S/2×S/2
+        x = backbone.maxpool(x)  # → N×64×S/4×S/4
         masks = []
-        for number, stage in enumerate((trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4)):
+        for number, stage in enumerate((backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4)):
             x = stage(x)  # → N×(64·2ⁿ)×S/(4·2ⁿ)×S/(4·2ⁿ)
             if self.unets:
                 if self.uniform_masks:
@@ -64,7 +64,7 @@ class MaskedResNet(nn.Module):
                     mask = self.unets[number](x)
                 x = x * (1 + mask)
                 masks.append(mask)
-        return trunk.forward_head(x), masks  # pool, dropout, classifier: N×512×s×s → N×num_classes
+        return backbone.forward_head(x), masks  # pool, dropout, classifier: N×512×s×s → N×num_classes
 
     def target_layer(self) -> HookPoint:
         """The last stage's features, masked (``models/hook_points.py``)."""
@@ -108,8 +108,8 @@ def masked_resnet34(
     """timm's resnet34 with masks that ``make_mask(channels, depth)`` makes, freshly initialised; None: no masks.
 
     stem: "imagenet" (7×7 by 2, then 3×3 max-pool by 2) or "small" (3×3 by 1, no pool). width: channels of the stem
-    and of the first stage; each stage doubles them. pretrained: the trunk's ImageNet weights; only with the published
-    stem, width and layers. Raises ValueError for wrong values, WeightsError where the weights cannot be fetched.
+    and of the first stage; each stage doubles them. pretrained: ImageNet weights of the ResNet; only with the
+    published stem, width and layers. Raises ValueError for wrong values, WeightsError where they cannot be fetched.
     """
     layers = tuple(layers)
     if stem not in ("imagenet", "small"):
@@ -123,18 +123,18 @@ def masked_resnet34(
     widths = tuple(width * 2**n for n in range(4))
     options: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels, "drop_rate": dropout}
     options |= {"layers": layers, "channels": widths, "zero_init_last": False}
-    trunk: Any = timm_model("resnet34", pretrained=pretrained, options=options)
+    backbone: Any = timm_model("resnet34", pretrained=pretrained, options=options)
     if stem == "small":
-        trunk.conv1 = _conv3x3(in_channels, width)
-        trunk.maxpool = nn.Identity()
+        backbone.conv1 = _conv3x3(in_channels, width)
+        backbone.maxpool = nn.Identity()
     elif width != 64:
-        trunk.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
+        backbone.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
     if width != 64:  # timm's stem always has 64 channels, and a projection to the first stage's
-        trunk.bn1 = nn.BatchNorm2d(width)
-        trunk.layer1[0].conv1 = _conv3x3(width, width)
-        trunk.layer1[0].downsample = None
+        backbone.bn1 = nn.BatchNorm2d(width)
+        backbone.layer1[0].conv1 = _conv3x3(width, width)
+        backbone.layer1[0].downsample = None
     masks = [make_mask(c, d) for c, d in zip(widths, DEPTHS, strict=True)] if make_mask else []
-    return MaskedResNet(trunk, masks)
+    return MaskedResNet(backbone, masks)
 
 
 def _conv3x3(inputs: int, outputs: int) -> nn.Conv2d:

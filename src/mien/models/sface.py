@@ -1,4 +1,4 @@
-"""SFace as an expression reader: MobileNetV1 with PReLU, the trunk that was trained to recognise faces.
+"""SFace as an expression reader: MobileNetV1 with PReLU, the backbone that was trained to recognise faces.
 
 Source: SFace (Zhong et al. 2021, arXiv 2205.12010), the network of OpenCV's Zoo
 (``face_recognition_sface_2021dec.onnx``), a MobileNetV1 (Howard et al. 2017, arXiv 1704.04861) whose first convolution
@@ -33,10 +33,28 @@ class ConvPReLU(nn.Sequential):
         )
 
 
+@register(
+    "sface",
+    source="Zhong et al. 2021, arXiv 2205.12010, the network of OpenCV's Zoo",
+    summary="MobileNetV1 with PReLU; init: package:sface starts from face recognition (Apache-2.0)",
+    color="rgb",
+    input_sizes=(112, 48),
+    reduced={"width": 32, "blocks": ((64, 1), (128, 2), (256, 2), (256, 1))},
+)
 class SFaceNet(nn.Module):
-    """N×3×S×S → logits N×num_classes. width: of the first convolution; blocks: channels and stride of each."""
+    """N×3×S×S → logits N×num_classes. width: of the first convolution; blocks: channels and stride of each.
 
-    def __init__(self, *, num_classes: int, width: int, blocks: tuple[tuple[int, int], ...], dropout: float) -> None:
+    3.2 M parameters, 0.57 GMAC at 112×112.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 7,
+        width: int = 32,
+        blocks: tuple[tuple[int, int], ...] = BLOCKS,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = [ConvPReLU(3, width)]
         for outputs, stride in blocks:
@@ -57,23 +75,3 @@ class SFaceNet(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """Slopes of PReLU: decay would turn them into ReLUs."""
         return {f"{name}.weight" for name, module in self.named_modules() if isinstance(module, nn.PReLU)}
-
-
-@register(
-    "sface",
-    source="Zhong et al. 2021, arXiv 2205.12010, the network of OpenCV's Zoo",
-    summary="MobileNetV1 with PReLU; init: package:sface starts from face recognition (Apache-2.0)",
-    color="rgb",
-    input_sizes=(112, 48),
-    reduced={"width": 32, "blocks": ((64, 1), (128, 2), (256, 2), (256, 1))},
-)
-def sface(
-    *,
-    num_classes: int = 7,
-    width: int = 32,
-    blocks: tuple[tuple[int, int], ...] = BLOCKS,
-    dropout: float = 0.0,
-) -> nn.Module:
-    """3.2 M parameters, 0.57 GMAC at 112×112."""
-    pairs = tuple((int(outputs), int(stride)) for outputs, stride in blocks)
-    return SFaceNet(num_classes=num_classes, width=width, blocks=pairs, dropout=dropout)

@@ -1,6 +1,6 @@
 """Swin-T, and Swin-T with squeeze-and-excitation.
 
-Vats & Chadha 2023, arXiv 2301.10906: Swin-T (Liu et al. 2021, arXiv 2103.14030) and an SE layer. The trunk is timm's
+Vats & Chadha 2023, arXiv 2301.10906: Swin-T (Liu et al. 2021, arXiv 2103.14030) and an SE layer. The backbone is timm's
 swin_tiny_patch4_window7_224 with its module names, so timm's state dicts load; the SE is ours (``layers/se.py``).
 
 Where the SE stands, the paper says twice: §3.5 on top of the encoder, on the vector that is classified, excitation
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mien.models.backbones import timm_model
 from mien.models.hook_points import HookPoint
-from mien.models.layers.se import Excitation, SqueezeExcitation
+from mien.models.layers.se import ChannelGate, SELayer
 from mien.models.masked_image import spread
 from mien.models.registry import register
 
@@ -30,35 +30,107 @@ _TINY = {"embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24)}
 _REDUCED = {"embed_dim": 32, "depths": (2, 2), "num_heads": (2, 4), "drop_path": 0.0}
 
 
+@register(
+    "swin_t",
+    source="Liu et al. 2021, arXiv 2103.14030; as Vats & Chadha 2023, arXiv 2301.10906, fine-tune it",
+    summary="Swin-T, the first arm of Vats & Chadha's table",
+    color="rgb",
+    input_sizes=(224, 56),
+    reduced=_REDUCED,
+    fixed={"se_position": None, "reduction": 16},
+)
+@register(
+    "swin_t_se",
+    source="Vats & Chadha 2023, arXiv 2301.10906",
+    summary="Swin-T with squeeze-and-excitation before the classifier (or after the patch embedding)",
+    color="rgb",
+    input_sizes=(224, 56),
+    reduced=_REDUCED | {"reduction": 4},
+)
 class SwinSE(nn.Module):
-    """timm's Swin, its modules under their own names, with or without an SE.
+    """timm's Swin, its modules under their own names, with or without an SE. 27.6 M parameters, 4.5 GMAC at 224×224.
 
-    trunk: timm's SwinTransformer; its modules become this network's.
+    se_position: "head", "stem" or None. reduction: of the SE. embed_dim: width after the patch embedding, doubled by
+    each stage after the first. window_size: of the attention, in tokens, at most a stage's own side. drop_path:
+    stochastic depth of the last block, growing linearly from 0. dropout: on the vector before the classifier.
+    pretrained: ImageNet-1K weights, interpolated for other patches and windows than 4 and 7.
     """
 
     head_parameters = ("head.", "se_head.")
     optional_parameters = ("se_stem.",)
 
-    def __init__(self, trunk: Any, *, image_size: int, se_position: str | None, reduction: int) -> None:
+    def __init__(
+        self,
+        *,
+        num_classes: int = 7,
+        in_channels: int = 3,
+        image_size: int = 224,
+        pretrained: bool = False,
+        se_position: str | None = "head",
+        reduction: int = 16,
+        patch_size: int = 4,
+        window_size: int = 7,
+        embed_dim: int = 96,
+        depths: tuple[int, ...] = (2, 2, 6, 2),
+        num_heads: tuple[int, ...] = (3, 6, 12, 24),
+        drop_path: float = 0.1,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
+        depths = tuple(depths)
+        if se_position not in ("head", "stem", None):
+            raise ValueError(f"se_position: expected head or stem, got {se_position!r}")
+        if not depths or len(depths) != len(num_heads) or min(*depths, *num_heads) < 1:
+            raise ValueError(
+                f"expected depths and num_heads of one length, all at least 1; got {depths} and {num_heads}"
+            )
+        if patch_size < 1 or image_size % patch_size:
+            raise ValueError(f"image_size: expected a multiple of patch_size {patch_size}, got {image_size}")
+        smallest = patch_size * 2 ** (len(depths) - 1)
+        if image_size < smallest:
+            raise ValueError(f"image_size: expected at least {smallest} for {len(depths)} stages, got {image_size}")
+        if window_size < 1:
+            raise ValueError(f"window_size: expected at least 1, got {window_size}")
+        for stage, heads in enumerate(num_heads):
+            if embed_dim * 2**stage % heads:
+                raise ValueError(
+                    f"num_heads: expected a divisor of {embed_dim * 2**stage}, stage {stage + 1}'s width, got {heads}"
+                )
+        sizes = {"embed_dim": embed_dim, "depths": depths, "num_heads": tuple(num_heads)}
+        if pretrained and sizes != _TINY:
+            raise ValueError(f"expected {_TINY}, the sizes that have ImageNet weights; got {sizes}")
+        backbone: Any = timm_model(
+            _TIMM,
+            pretrained=pretrained,
+            options={
+                "num_classes": num_classes,
+                "in_chans": in_channels,
+                "img_size": image_size,
+                "patch_size": patch_size,
+                "window_size": window_size,
+                "drop_path_rate": drop_path,
+                "drop_rate": dropout,
+                **sizes,
+            },
+        )
         self.image_size = image_size
-        self.embedding_stride = trunk.patch_embed.patch_size[0]
-        self.embedding_channels = trunk.embed_dim
-        self.feature_stride = self.embedding_stride * 2 ** (trunk.num_layers - 1)
-        self.feature_channels = trunk.num_features
+        self.embedding_stride = backbone.patch_embed.patch_size[0]
+        self.embedding_channels = backbone.embed_dim
+        self.feature_stride = self.embedding_stride * 2 ** (backbone.num_layers - 1)
+        self.feature_channels = backbone.num_features
 
-        self.patch_embed = trunk.patch_embed
+        self.patch_embed = backbone.patch_embed
         self.se_stem = (
-            SqueezeExcitation(self.embedding_channels, reduction=reduction, channels_last=True)
+            SELayer(self.embedding_channels, reduction=reduction, channels_last=True)
             if se_position == "stem"
             else nn.Identity()
         )
-        self.layers = trunk.layers
-        self.norm = trunk.norm
+        self.layers = backbone.layers
+        self.norm = backbone.norm
         self.se_head = (
-            Excitation(self.feature_channels, reduction=reduction) if se_position == "head" else nn.Identity()
+            ChannelGate(self.feature_channels, reduction=reduction) if se_position == "head" else nn.Identity()
         )
-        self.head = trunk.head  # timm's: global_pool, drop, fc
+        self.head = backbone.head  # timm's: global_pool, drop, fc
 
     def no_weight_decay(self) -> set[str]:
         """As in the Swin paper's code: the tables of relative positions."""
@@ -66,9 +138,9 @@ class SwinSE(nn.Module):
 
     def se_layer(self) -> HookPoint | None:
         """Where the SE stands (``models/hook_points.py``)."""
-        if isinstance(self.se_head, Excitation):
+        if isinstance(self.se_head, ChannelGate):
             return HookPoint("se_head", "output", "vector")
-        return HookPoint("se_stem", "output", "channels_last") if isinstance(self.se_stem, SqueezeExcitation) else None
+        return HookPoint("se_stem", "output", "channels_last") if isinstance(self.se_stem, SELayer) else None
 
     def target_layer(self) -> HookPoint:
         return HookPoint("norm", "output", "channels_last")
@@ -86,143 +158,3 @@ class SwinSE(nn.Module):
         x = torch.where(hidden, mask_token.to(x.dtype), x)
         x = self.norm(self.layers(self.se_stem(x)))  # N×h×w×F
         return x.permute(0, 3, 1, 2)
-
-
-@register(
-    "swin_t",
-    source="Liu et al. 2021, arXiv 2103.14030; as Vats & Chadha 2023, arXiv 2301.10906, fine-tune it",
-    summary="Swin-T, the first arm of Vats & Chadha's table",
-    color="rgb",
-    input_sizes=(224, 56),
-    reduced=_REDUCED,
-)
-def swin_t(
-    *,
-    num_classes: int = 7,
-    in_channels: int = 3,
-    image_size: int = 224,
-    pretrained: bool = False,
-    patch_size: int = 4,
-    window_size: int = 7,
-    embed_dim: int = 96,
-    depths: tuple[int, ...] = (2, 2, 6, 2),
-    num_heads: tuple[int, ...] = (3, 6, 12, 24),
-    drop_path: float = 0.1,
-    dropout: float = 0.0,
-) -> nn.Module:
-    """27.5 M parameters, 4.5 GMAC at 224×224.
-
-    embed_dim: width after the patch embedding, doubled by each stage after the first. window_size: of the attention,
-    in tokens; where a stage has fewer, all of them. drop_path: stochastic depth of the last block, growing linearly
-    from 0. dropout: on the vector before the classifier. pretrained: ImageNet-1K weights; other patches and windows
-    than 4 and 7 have them interpolated.
-    """
-    return _swin(
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-        pretrained=pretrained,
-        patch_size=patch_size,
-        window_size=window_size,
-        embed_dim=embed_dim,
-        depths=tuple(depths),
-        num_heads=tuple(num_heads),
-        drop_path=drop_path,
-        dropout=dropout,
-        se_position=None,
-        reduction=16,
-    )
-
-
-@register(
-    "swin_t_se",
-    source="Vats & Chadha 2023, arXiv 2301.10906",
-    summary="Swin-T with squeeze-and-excitation before the classifier (or after the patch embedding)",
-    color="rgb",
-    input_sizes=(224, 56),
-    reduced=_REDUCED | {"reduction": 4},
-)
-def swin_t_se(
-    *,
-    num_classes: int = 7,
-    in_channels: int = 3,
-    image_size: int = 224,
-    pretrained: bool = False,
-    se_position: str = "head",
-    reduction: int = 16,
-    patch_size: int = 4,
-    window_size: int = 7,
-    embed_dim: int = 96,
-    depths: tuple[int, ...] = (2, 2, 6, 2),
-    num_heads: tuple[int, ...] = (3, 6, 12, 24),
-    drop_path: float = 0.1,
-    dropout: float = 0.0,
-) -> nn.Module:
-    """27.6 M parameters, 4.5 GMAC at 224×224. se_position: "head" or "stem"; the rest as for swin_t."""
-    if se_position not in ("head", "stem"):
-        raise ValueError(f"se_position: expected head or stem, got {se_position!r}")
-    return _swin(
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-        pretrained=pretrained,
-        patch_size=patch_size,
-        window_size=window_size,
-        embed_dim=embed_dim,
-        depths=tuple(depths),
-        num_heads=tuple(num_heads),
-        drop_path=drop_path,
-        dropout=dropout,
-        se_position=se_position,
-        reduction=reduction,
-    )
-
-
-def _swin(
-    *,
-    num_classes: int,
-    in_channels: int,
-    image_size: int,
-    pretrained: bool,
-    patch_size: int,
-    window_size: int,
-    embed_dim: int,
-    depths: tuple[int, ...],
-    num_heads: tuple[int, ...],
-    drop_path: float,
-    dropout: float,
-    se_position: str | None,
-    reduction: int,
-) -> SwinSE:
-    if not depths or len(depths) != len(num_heads) or min(*depths, *num_heads) < 1:
-        raise ValueError(f"expected depths and num_heads of one length, all at least 1; got {depths} and {num_heads}")
-    if patch_size < 1 or image_size % patch_size:
-        raise ValueError(f"image_size: expected a multiple of patch_size {patch_size}, got {image_size}")
-    smallest = patch_size * 2 ** (len(depths) - 1)
-    if image_size < smallest:
-        raise ValueError(f"image_size: expected at least {smallest} for {len(depths)} stages, got {image_size}")
-    if window_size < 1:
-        raise ValueError(f"window_size: expected at least 1, got {window_size}")
-    for stage, heads in enumerate(num_heads):
-        if embed_dim * 2**stage % heads:
-            raise ValueError(
-                f"num_heads: expected a divisor of {embed_dim * 2**stage}, stage {stage + 1}'s width, got {heads}"
-            )
-    sizes = {"embed_dim": embed_dim, "depths": depths, "num_heads": num_heads}
-    if pretrained and sizes != _TINY:
-        raise ValueError(f"expected {_TINY}, the sizes that have ImageNet weights; got {sizes}")
-    trunk = timm_model(
-        _TIMM,
-        pretrained=pretrained,
-        options={
-            "num_classes": num_classes,
-            "in_chans": in_channels,
-            "img_size": image_size,
-            "patch_size": patch_size,
-            "window_size": window_size,
-            "drop_path_rate": drop_path,
-            "drop_rate": dropout,
-            **sizes,
-        },
-    )
-    return SwinSE(trunk, image_size=image_size, se_position=se_position, reduction=reduction)

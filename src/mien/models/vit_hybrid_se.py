@@ -19,13 +19,34 @@ from torch import Tensor, nn
 
 from mien.models.hook_points import HookPoint
 from mien.models.layers.residual import ResidualBlock, conv_bn
-from mien.models.layers.se import Excitation
+from mien.models.layers.se import ChannelGate
 from mien.models.masked_image import spread
 from mien.models.registry import register
 
 
+@register(
+    "vit_hybrid_se",
+    source="Vats & Chadha 2023, arXiv 2301.10906, after Aouayeb et al. 2021, arXiv 2107.03107; sizes ours",
+    summary="convolutional stem, eleven ViT encoders, squeeze-and-excitation on the class token",
+    color="rgb",
+    input_sizes=(224, 64),
+    reduced={
+        "stem_widths": (16, 32, 48),
+        "width": 64,
+        "depth": 3,
+        "num_heads": 4,
+        "mlp_width": 128,
+        "reduction": 4,
+        "drop_path": 0.0,
+    },
+)
 class ViTHybridSE(nn.Module):
-    """Stem, class token and positions, blocks, norm, SE, classifier; sizes as for :func:`vit_hybrid_se`."""
+    """Stem, class token and positions, blocks, norm, SE, classifier. 83.4 M parameters, 18.3 GMAC at 224×224.
+
+    stem_widths: channels after each halving of the side; their number sets the stride (four: 16). depth: encoders.
+    reduction: of the SE. drop_path: stochastic depth of the last block, growing linearly from 0. dropout: on the
+    vector before the classifier.
+    """
 
     head_parameters = ("head.", "se_head.")
     optional_parameters: tuple[str, ...] = ()
@@ -33,23 +54,31 @@ class ViTHybridSE(nn.Module):
     def __init__(
         self,
         *,
-        num_classes: int,
-        in_channels: int,
-        image_size: int,
-        stem_widths: tuple[int, ...],
-        width: int,
-        depth: int,
-        num_heads: int,
-        mlp_width: int,
-        reduction: int,
-        drop_path: float,
-        dropout: float,
+        num_classes: int = 7,
+        in_channels: int = 3,
+        image_size: int = 224,
+        stem_widths: tuple[int, ...] = (64, 128, 256, 512),
+        width: int = 768,
+        depth: int = 11,
+        num_heads: int = 12,
+        mlp_width: int = 3072,
+        reduction: int = 16,
+        drop_path: float = 0.1,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if not stem_widths or min(stem_widths) < 1:
+            raise ValueError(f"stem_widths: expected one or more positive widths, got {tuple(stem_widths)}")
+        stride = 2 ** len(stem_widths)
+        if image_size < stride or image_size % stride:
+            raise ValueError(f"image_size: expected a multiple of {stride}, the stem's stride, got {image_size}")
+        if num_heads < 1 or width < 1 or width % num_heads:
+            raise ValueError(f"width: expected a multiple of num_heads {num_heads}, got {width}")
+        if depth < 1 or mlp_width < 1:
+            raise ValueError(f"expected depth and mlp_width of at least 1, got {depth} and {mlp_width}")
         from timm.layers import LayerNorm
         from timm.models.vision_transformer import Block
 
-        stride = 2 ** len(stem_widths)
         self.image_size = image_size
         self.embedding_stride = self.feature_stride = stride
         self.embedding_channels = self.feature_channels = width
@@ -73,7 +102,7 @@ class ViTHybridSE(nn.Module):
             ]
         )
         self.norm = LayerNorm(width)
-        self.se_head = Excitation(width, reduction=reduction)
+        self.se_head = ChannelGate(width, reduction=reduction)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_classes)
 
@@ -123,63 +152,3 @@ class ViTHybridSE(nn.Module):
         hidden = spread(mask, grid).flatten(1)[..., None]  # N×L×1
         x = self.encode(torch.where(hidden, mask_token.to(tokens.dtype), tokens))[:, 1:]  # N×L×D
         return x.transpose(1, 2).reshape(n, -1, grid, grid)
-
-
-@register(
-    "vit_hybrid_se",
-    source="Vats & Chadha 2023, arXiv 2301.10906, after Aouayeb et al. 2021, arXiv 2107.03107; sizes ours",
-    summary="convolutional stem, eleven ViT encoders, squeeze-and-excitation on the class token",
-    color="rgb",
-    input_sizes=(224, 64),
-    reduced={
-        "stem_widths": (16, 32, 48),
-        "width": 64,
-        "depth": 3,
-        "num_heads": 4,
-        "mlp_width": 128,
-        "reduction": 4,
-        "drop_path": 0.0,
-    },
-)
-def vit_hybrid_se(
-    *,
-    num_classes: int = 7,
-    in_channels: int = 3,
-    image_size: int = 224,
-    stem_widths: tuple[int, ...] = (64, 128, 256, 512),
-    width: int = 768,
-    depth: int = 11,
-    num_heads: int = 12,
-    mlp_width: int = 3072,
-    reduction: int = 16,
-    drop_path: float = 0.1,
-    dropout: float = 0.0,
-) -> nn.Module:
-    """83.4 M parameters, 18.3 GMAC at 224×224.
-
-    stem_widths: channels after each halving of the side; their number sets the stride (four: 16). depth: encoders.
-    reduction: of the SE. drop_path: stochastic depth of the last block, growing linearly from 0. dropout: on the
-    vector before the classifier.
-    """
-    stem = tuple(stem_widths)
-    if not stem or min(stem) < 1:
-        raise ValueError(f"stem_widths: expected one or more positive widths, got {stem}")
-    if image_size < 2 ** len(stem) or image_size % 2 ** len(stem):
-        raise ValueError(f"image_size: expected a multiple of {2 ** len(stem)}, the stem's stride, got {image_size}")
-    if num_heads < 1 or width < 1 or width % num_heads:
-        raise ValueError(f"width: expected a multiple of num_heads {num_heads}, got {width}")
-    if depth < 1 or mlp_width < 1:
-        raise ValueError(f"expected depth and mlp_width of at least 1, got {depth} and {mlp_width}")
-    return ViTHybridSE(
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-        stem_widths=stem,
-        width=width,
-        depth=depth,
-        num_heads=num_heads,
-        mlp_width=mlp_width,
-        reduction=reduction,
-        drop_path=drop_path,
-        dropout=dropout,
-    )

@@ -97,7 +97,7 @@ def annotate(picture: Uint8, faces: Sequence[Face]) -> Image.Image:
 
 
 def color_of(label: str | None, labels: Sequence[str]) -> Color:
-    """The colour of an expression; white for one that is not sure."""
+    """The colour of an expression; white for None."""
     if label is None:
         return UNSURE
     return COLORS.get(label, _SPARE[list(labels).index(label) % len(_SPARE)] if label in labels else UNSURE)
@@ -171,11 +171,11 @@ def _chip_text(face: Face) -> str:
     return f"{name}  {_percent(face.confidence)}"
 
 
-def _percent(share: float) -> str:
+def _percent(p: float) -> str:
     """Never a rounded 100 % or 0 % for what is neither."""
-    if share > 0.995:
+    if p > 0.995:
         return ">99 %"
-    return f"{share * 100:.0f} %" if share >= 0.005 else "<1 %"
+    return f"{p * 100:.0f} %" if p >= 0.005 else "<1 %"
 
 
 def _chip_size(face: Face, style: _Style) -> tuple[float, float]:
@@ -258,16 +258,16 @@ def _draw_panel(image: Image.Image, mark: _Mark, panel: Rect) -> None:
     accent = Rect(panel.x + 0.2 * font, panel.y + 0.75 * style.pad, max(2.0, 0.2 * font), panel.h - 1.5 * style.pad)
     patch.rounded(accent, accent.w / 2, fill=_color(face))
     x, y = panel.x + style.pad, panel.y + (panel.h - len(labels) * style.row) / 2
-    for label, share in face.probabilities.items():
+    for label, p in face.probabilities.items():
         middle = y + style.row / 2
         ink = PAPER if label == face.top else MUTED
         patch.text(x, middle, label, font, ink, anchor="lm")
         track = Rect(x + names + 0.6 * font, middle - 0.24 * font, bar, 0.48 * font)
         patch.rounded(track, 0.24 * font, fill=(70, 75, 84, 220))
         patch.rounded(
-            Rect(track.x, track.y, max(0.48 * font, bar * share), track.h), 0.24 * font, fill=color_of(label, labels)
+            Rect(track.x, track.y, max(0.48 * font, bar * p), track.h), 0.24 * font, fill=color_of(label, labels)
         )
-        patch.text(track.right + 0.6 * font + numbers, middle, _percent(share), font, ink, anchor="rm")
+        patch.text(track.right + 0.6 * font + numbers, middle, _percent(p), font, ink, anchor="rm")
         y += style.row
     patch.stamp()
 
@@ -283,10 +283,10 @@ def _draw_thin_bar(image: Image.Image, mark: _Mark) -> None:
     patch = _Patch(image, Rect(bar.x - 1, bar.y - 1, bar.w + 2, bar.h + 2))
     patch.rounded(Rect(bar.x - 1, bar.y - 1, bar.w + 2, bar.h + 2), high / 3, fill=(*INK, 205))
     labels, x = list(mark.face.probabilities), bar.x
-    for label, share in sorted(mark.face.probabilities.items(), key=lambda pair: -pair[1]):
-        if share * bar.w >= 1:
-            patch.rounded(Rect(x, bar.y, share * bar.w, bar.h), 0, fill=color_of(label, labels))
-        x += share * bar.w
+    for label, p in sorted(mark.face.probabilities.items(), key=lambda pair: -pair[1]):
+        if p * bar.w >= 1:
+            patch.rounded(Rect(x, bar.y, p * bar.w, bar.h), 0, fill=color_of(label, labels))
+        x += p * bar.w
     patch.stamp()
 
 

@@ -1,7 +1,7 @@
 """A face reader in an ONNX file: pixels of crops → calibrated probabilities.
 
-The file carries its own meaning (labels, preprocessing, temperature, provenance) in its metadata; whatever is
-missing or does not fit is refused on loading, in one line, instead of giving wrong numbers later.
+Labels, preprocessing, temperature and provenance are in the file's metadata; whatever is missing or does not fit is
+refused on loading.
 """
 
 import hashlib

@@ -1,45 +1,22 @@
-"""What stands on the command line → a lazy stream of items, one a picture.
+"""The paths of the command line → a lazy stream of items, one per picture.
 
-A PATH is a file, a directory, a glob, a table with an ``image`` column, a ``data:`` text, or ``-`` for a list of paths
+A PATH is a file, a directory, a glob, a table with an ``image`` column, a ``data:`` URL, or ``-`` for a list of paths
 on stdin.
 Nothing is decoded here and nothing is held: a million files stream through. What cannot be an input becomes an
-item that carries its failure, so that it gets its record in its place and the others go on.
+item with its failure, which gets an error record in its place.
 """
 
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import IO
 
-from mien.imaging import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
+from mien.imaging import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.imaging.data_url import is_data_url, is_url, refuse_url, short_name
-from mien.reading import stdin_lines
-from mien.results import ReadFailure
+from mien.reading import stdin_lines, tables
+from mien.reading.items import PAUSE, Item, Stream, failed
 
 TABLE_SUFFIXES = frozenset((".parquet", ".pq"))
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One picture to be read.
-
-    source: its name in the output. data: what ``imaging.load_rgb`` takes; None where ``failure`` says why there is
-    nothing to read. relative: where an annotated copy of it belongs, a path without suffix below the output folder.
-    """
-
-    source: str
-    data: Source | None
-    failure: ReadFailure | None = None
-    relative: str = "picture"
-
-
-class Pause:
-    """Stands in the stream where the next item may be long in coming: whoever batches should finish what it holds."""
-
-
-PAUSE = Pause()
-Stream = Iterator[Item | Pause]
 
 
 def expand(paths: Iterable[str], *, stdin: IO[bytes] | None = None, exclude: Iterable[str] = ()) -> Stream:
@@ -78,10 +55,6 @@ def count(paths: Iterable[str], *, limit: int = 200_000) -> int | None:
     return total
 
 
-def failed(source: str, kind: str, message: str) -> Item:
-    return Item(source, None, ReadFailure(source, kind, message))
-
-
 def _one(path: str, hidden: frozenset[str]) -> Iterator[Item]:
     if "\0" in path:  # from stdin; the system's calls refuse it
         yield failed(path, "missing", "no such file or directory")
@@ -105,8 +78,6 @@ def _one(path: str, hidden: frozenset[str]) -> Iterator[Item]:
 
 def _file(path: str, relative: str) -> Iterator[Item]:
     if _suffix(path) in TABLE_SUFFIXES and os.path.isfile(path):
-        from mien.reading import tables
-
         yield from tables.items(path)
     else:
         yield Item(path, path, relative=os.path.splitext(relative)[0])
@@ -123,8 +94,6 @@ def _directory(root: str, hidden: frozenset[str]) -> Iterator[Item]:
             if name.startswith(".") or suffix not in IMAGE_SUFFIXES | VIDEO_SUFFIXES | TABLE_SUFFIXES:
                 continue
             if suffix in TABLE_SUFFIXES:
-                from mien.reading import tables
-
                 reason = tables.refusal(path)
                 if reason is not None and reason.failure is not None and reason.failure.type == "data":
                     skipped_tables.append(reason)  # a result or store beside the pictures; told only if all is such

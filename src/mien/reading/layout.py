@@ -6,7 +6,7 @@ Each face gets a chip on its box, and a panel of bars where one fits without cov
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-TOLERATED = 0.02  # share of a panel that may lie on something else
+TOLERATED = 0.02  # proportion of a panel that may cover something else
 
 
 @dataclass(frozen=True, slots=True)

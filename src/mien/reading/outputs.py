@@ -30,6 +30,8 @@ Result = Reading | ReadFailure
 
 
 class Writer(Protocol):
+    """Of one format; ``finish`` writes what is left."""
+
     def write(self, result: Result) -> None: ...
 
     def finish(self) -> None: ...

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mien.atomic import AtomicFile
 from mien.errors import OutputError, UsageError
 from mien.reading.annotate import annotate
-from mien.reading.inputs import Item
+from mien.reading.items import Item
 from mien.results import Reading
 
 

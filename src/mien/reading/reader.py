@@ -1,8 +1,8 @@
 """The reader: pictures in, faces with expressions out; one by one, or streamed with batches across pictures.
 
-Pictures are decoded and searched one at a time; their face crops gather until a batch is full (or the answers have
-waited long enough) and go through the network together. Memory is bounded by the batch, results keep the order of the
-inputs, and one bad input becomes one ``ReadFailure``.
+Pictures are decoded and searched one at a time; their face crops are collected until a batch is full (or the results
+have waited long enough) and go through the network together. Memory is bounded by the batch, results keep the order of
+the inputs, and one bad input becomes one ``ReadFailure``.
 """
 
 import os
@@ -19,23 +19,23 @@ from mien.errors import ImageError, MienError, ModelError, UsageError
 from mien.imaging import MAX_PIXELS, OnNote, Source, load_rgb
 from mien.onnx_runtime import check_device, default_threads
 from mien.reading.classifier import DEFAULT_MODEL, SHIPPED, Classifier, Model
-from mien.reading.inputs import Item, Pause, failed
+from mien.reading.items import Item, Pause, failed
 from mien.reading.sources import many, one
 from mien.results import Box, Face, Points, ReadFailure, Reading
 
 if TYPE_CHECKING:
-    from mien.faces.detector import Detection
+    from mien.faces.base import Detection
     from mien.faces.pose import Pose
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 
-LATENCY_S = 0.25  # answers of a stream are held back for a fuller batch no longer than this
+LATENCY_S = 0.25  # results of a stream wait for a fuller batch no longer than this
 HELD_PIXELS = 64_000_000  # decoded pictures that wait for their batch when the caller wants them back
 
 
 class FaceDetector(Protocol):
-    """What the reader asks of a detector: see :mod:`mien.faces.detector`."""
+    """What the reader asks of a detector: see :mod:`mien.faces.base`."""
 
     def detect(self, image: Uint8, /) -> "list[Detection]": ...
 
@@ -66,7 +66,7 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One answer of :meth:`Reader.stream`: the reading or failure, its picture if wanted, and the item it came from."""
+    """One result of :meth:`Reader.stream`: the reading or failure, its picture if wanted, and the item it came from."""
 
     reading: Reading | ReadFailure
     picture: Uint8 | None = None
@@ -80,18 +80,18 @@ class Reader:
     ``"centerface"``, ``"none"`` (each picture is one face crop), or an object with ``detect(rgb)``. threads: of each
     network, at most one a core; None takes all cores of the process. detect_size: longest side in pixels at which faces
     are searched; None chooses for the picture. tta: mean over ten crops of each face. min_confidence: below it, 0-1,
-    ``expression`` is None. min_score: faces of which the detector is less sure, 0-1, are left out; None is its own
-    threshold (0.4); lower values find more. min_face: faces whose box has a shorter side below that are left out, in
+    ``expression`` is None. min_score: faces with a lower detection score, 0-1, are left out; None is the
+    detector's own threshold (0.4). min_face: faces whose box has a shorter side below that are left out, in
     pixels of the picture. turned: with a detector of mien's, photos that lie on their side or upside down are read as
-    upright ones, and finds that are no face are left out (``mien.faces.upright``). max_pixels: limit of width × height
-    of a picture. batch_size: face crops of one run of the network. device: ``"cpu"``, or ``"cuda"`` with the package
-    onnxruntime-gpu.
+    upright ones, and detections that are no face are left out (``mien.faces.upright``).
+    max_pixels: limit of width × height. batch_size: face crops of one run of the network. device: ``"cpu"``, or
+    ``"cuda"`` with the package onnxruntime-gpu.
 
-    Pictures are paths, bytes, open binary files, ``data:`` texts, PIL images or arrays; arrays are in the order **RGB**
+    Pictures are paths, bytes, open binary files, ``data:`` URLs, PIL images or arrays; arrays are in the order **RGB**
     (OpenCV's BGR is turned by ``array[..., ::-1]``). ``imaging.load_rgb`` has the details.
 
     A reader can be copied, pickled and sent to processes (spawn pools, joblib, Ray). What travels are its options: a
-    shipped model by name and a file by its path, with a checksum, so that no other network answers there unseen; a
+    shipped model by name and a file by its path, with a checksum, so that another network in its place is noticed; a
     model given as bytes travels whole, and so does a detector given as an object. A process loads each network once.
 
     ``labels`` are the model's expressions in the order of its probabilities. Raises UsageError, ModelError.
@@ -216,7 +216,7 @@ class Reader:
     ) -> Iterator[Result]:
         held: list[_Waiting] = []
         crops = pixels = 0
-        since = -np.inf  # the first picture is answered at once
+        since = -np.inf  # the first picture is not held back
         for source in sources:
             if not isinstance(source, Pause):
                 waiting = self._try(source, on_note, keep_pictures)
@@ -272,12 +272,12 @@ class Reader:
         return waiting
 
     def _find(self, rgb: Uint8) -> list[_Found]:
-        """The faces of a picture (uint8 H×W×3) that are large and sure enough, largest first."""
+        """The faces of a picture (uint8 H×W×3) above ``min_score`` and ``min_face``, largest first."""
         found = (self._cut(rgb, detection) for detection in self._detector.detect(rgb))
         return sorted((face for face in found if face), key=lambda face: face.box.w * face.box.h, reverse=True)
 
     def _cut(self, rgb: Uint8, detection: "Detection") -> _Found | None:
-        """A detection as what the answer says of it and what the network gets; None where it is left out."""
+        """A detection with its crop for the network; None where it is left out."""
         height, width, _ = rgb.shape
         box, score = _inside(detection.box, width, height), min(max(float(detection.score), 0.0), 1.0)
         if box is None or score < (self._min_score or 0) or min(box.w, box.h) < (self._min_face or 0):

@@ -1,8 +1,8 @@
 """One picture or many: what a caller gives to :class:`mien.Reader`, told apart before anything is read.
 
 Whatever Python can loop over looks like many pictures: the rows of an array, the letters of a path, the lines of a
-file. Each would get an answer of its own, made up from nothing. So one where many are expected, and many where one is,
-are a UsageError that says what to write instead.
+file. Each would get a meaningless reading. So one where many are expected, and many where one is, are a UsageError that
+says what to write instead.
 """
 
 import os
@@ -16,7 +16,7 @@ from mien.errors import UsageError
 from mien.imaging import Source
 from mien.imaging.data_url import is_data_url, short_name
 from mien.imaging.pixels import as_numpy
-from mien.reading.inputs import Item, Pause
+from mien.reading.items import Item, Pause
 
 CHANNELS = (1, 3, 4)  # as the last side of an array they are colours, and no width of a picture
 _KEYS = 8  # of a dictionary, named in an error

@@ -1,7 +1,7 @@
-"""Paths from stdin, one a line or (as ``find -print0`` writes them) one a NUL, without holding back answers.
+"""Paths from stdin, one a line or (as ``find -print0`` writes them) one a NUL, without holding back results.
 
-A program that writes a path and waits for its answer must not wait for ever because we wait for a full batch:
-where nothing more has arrived yet, ``None`` is yielded before blocking.
+A program that writes a path and waits for its result must not wait for ever because we wait for a full batch: where
+nothing more has arrived yet, ``None`` is yielded before blocking.
 """
 
 import os

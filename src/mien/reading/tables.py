@@ -1,4 +1,4 @@
-"""Pictures in Parquet: a column ``image`` as Hugging Face writes it, as plain bytes, as paths or ``data:`` texts.
+"""Pictures in Parquet: a column ``image`` as Hugging Face writes it, as plain bytes, as paths or ``data:`` URLs.
 
 pyarrow is imported here and nowhere on the way of a plain photo (it costs 120 ms). Rows stream by small record
 batches, so that a table of any size is read in bounded memory.
@@ -6,24 +6,20 @@ batches, so that a table of any size is read in bounded memory.
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mien.imaging.data_url import is_data_url, is_url
-from mien.results import ReadFailure
-
-if TYPE_CHECKING:
-    from mien.reading.inputs import Item
+from mien.reading.items import Item, failed
+from mien.tables import not_pictures
 
 COLUMN = "image"
 ROWS_A_BATCH = 256
 
 
-def refusal(path: str) -> "Item | None":
+def refusal(path: str) -> Item | None:
     """Why a table cannot be read at all, as an item that carries the failure; None where it can."""
-    from mien.reading.inputs import Item
-
     problem = _problem(path)
-    return None if problem is None else Item(path, None, ReadFailure(path, *problem))
+    return None if problem is None else failed(path, *problem)
 
 
 def _problem(path: str) -> tuple[str, str] | None:
@@ -40,23 +36,14 @@ def _problem(path: str) -> tuple[str, str] | None:
     if schema.names.count(COLUMN) != 1:
         which = "one column" if COLUMN in schema.names else "a column"
         return "data", f"expected {which} 'image', got columns {', '.join(schema.names) or '(none)'}"
-    kind = schema.field(COLUMN).type
-    if isinstance(kind, pa.DictionaryType):
-        kind = kind.value_type
-    # by name, because older releases of pyarrow lack the views
-    plain = {"binary", "large_binary", "fixed_size_binary", "binary_view", "string", "large_string", "string_view"}
-    structured = pa.types.is_struct(kind) and any(
-        kind.field(i).name in ("bytes", "path") for i in range(kind.num_fields)
+    got = not_pictures(schema.field(COLUMN).type)
+    return (
+        None if got is None else ("data", f"expected column 'image' to hold bytes, paths or {{bytes, path}}, got {got}")
     )
-    if not structured and str(kind).split("[")[0] not in plain:
-        return "data", f"expected column 'image' to hold bytes, paths or {{bytes, path}}, got {kind}"
-    return None
 
 
-def items(path: str) -> Iterator["Item"]:
+def items(path: str) -> Iterator[Item]:
     """One item a row. Its source is the row's own path where the row has one, else ``FILE.parquet#ROW``."""
-    from mien.reading.inputs import failed
-
     refused = refusal(path)
     if refused is not None:
         yield refused
@@ -81,9 +68,7 @@ def items(path: str) -> Iterator["Item"]:
         yield failed(path, "empty", "the table has no rows")
 
 
-def _item(table: str, row: int, image: Any, own: str | None) -> "Item":
-    from mien.reading.inputs import Item
-
+def _item(table: str, row: int, image: Any, own: str | None) -> Item:
     data = image
     if isinstance(image, dict):
         own = image.get("path") or own
@@ -94,7 +79,7 @@ def _item(table: str, row: int, image: Any, own: str | None) -> "Item":
         own = None  # the text is the picture, and no name
     source = own or f"{table}#{row}"
     if not data:
-        return Item(source, None, ReadFailure(source, "empty", f"row {row} of {table} holds no image"))
+        return failed(source, "empty", f"row {row} of {table} holds no image")
     elsewhere = isinstance(data, str) and not is_data_url(data) and not is_url(data)
     if elsewhere and not os.path.isabs(data) and not os.path.exists(data):
         data = os.path.join(os.path.dirname(table), data)  # paths are often written relative to their table

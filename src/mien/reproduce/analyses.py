@@ -6,7 +6,6 @@ is there already, for the same weights, is not made again.
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from mien.data.store import Store
 from mien.errors import MienError
 from mien.evaluation.analysis.features import features
 from mien.evaluation.analysis.features import headline as features_headline
+from mien.evaluation.analysis.inputs import Settings
 from mien.evaluation.analysis.landscape import headline as landscape_headline
 from mien.evaluation.analysis.landscape import landscape
 from mien.evaluation.analysis.masks import headline as masks_headline
@@ -72,6 +72,7 @@ def analyse(
     reduced: bool,
     limit: int | None,
     device: str,
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[list[Analysis], dict[str, str], list[str]]:
     """All analyses whose arms finished; those that failed, kind → why; and what was left out. split: a labelled one."""
     done: list[Analysis] = []
@@ -90,15 +91,16 @@ def analyse(
         try:
             report = _existing(out, wanted.kind, mark)
             if report is None:
-                print(f"analysing {wanted.kind}: {', '.join(run.name for run in runs)}", file=sys.stderr, flush=True)
+                say(f"analysing {wanted.kind}: {', '.join(run.name for run in runs)}")
                 command = f"mien analyse {wanted.kind} {' '.join(map(str, runs))} --data {store.path} --split {split}"
-                report = wanted.run(
-                    [str(run) for run in runs], store, split, out, device=device, command=command, **options
-                )
+                limit, own = options["limit"], {key: value for key, value in options.items() if key != "limit"}
+                models = [str(run) for run in runs]
+                settings = Settings(models, store, split, out, limit=limit, device=device, command=command)
+                report = wanted.run(settings, **own)
                 write_text(out / "made-of.txt", mark + "\n")
         except MienError as error:
             failed[wanted.kind] = str(error)
-            print(f"warning: {wanted.kind} failed: {error}", file=sys.stderr, flush=True)
+            say(f"warning: {wanted.kind} failed: {error}")
             continue
         done.append(Analysis(wanted.kind, wanted.title, out, sorted(out.glob("*.svg")), wanted.headline(report)))
     return done, failed, skipped

@@ -1,15 +1,14 @@
-"""Run a study: train what is missing, choose, repeat, predict. Killed and called again, it goes on where it stopped.
+"""Run a study: train what is missing, choose, repeat, predict. Interrupted and called again, it resumes.
 
 What is on the disk decides what is missing: a run whose ``meta.json`` has a result is done, one with ``last.ckpt`` is
-resumed, and predictions are made again only where the weights changed. A run that fails is said and left out; the
+resumed, and predictions are made again only where the weights changed. A run that fails is reported and left out; the
 others go on.
 """
 
 import json
 import shutil
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,16 +57,19 @@ def execute(
     arms: Sequence[str] = (),
     accelerator: str = "auto",
     threads: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
-    """All runs of the study under ``home``. arms: only these, where given. Raises UsageError where ``home`` is another
-    study's, RecipeError where an arm's recipe cannot work."""
+    """All runs of the study under ``home``. arms: only these, where given. say: is told what begins and what fails.
+
+    Raises UsageError where ``home`` is another study's, RecipeError where an arm's recipe cannot work.
+    """
     unknown = set(arms) - {arm.key for arm in study.arms}
     if unknown:
         raise UsageError(f"--arms: expected some of {', '.join(a.key for a in study.arms)}, got {', '.join(unknown)}")
     wanted = [run for run in first_round(study, preset, splits, home, sets=sets) if not arms or run.arm.key in arms]
     _claim(home, {"study": study.key, "store": store.fingerprint})
     later = len({run.arm.key for run in wanted}) * (len(preset.seeds) - 1)
-    clock = _Clock(len(wanted) + later)
+    clock = _Clock(len(wanted) + later, say)
     failed: dict[str, str] = {}
     first = _train_all(wanted, store, clock, failed, accelerator=accelerator, threads=threads)
     chosen: dict[str, Done] = {}
@@ -80,7 +82,7 @@ def execute(
     kept = {key: [done, *(other for other in more if other.run.arm.key == key)] for key, done in chosen.items()}
     for runs in kept.values():
         for done in runs:
-            _predict(done, store, splits, device=accelerator, threads=threads)
+            _predict(done, store, splits, say, device=accelerator, threads=threads)
     return Outcome(first, kept, failed)
 
 
@@ -91,16 +93,18 @@ def _train_all(
     for run in runs:
         clock.announce(str(run))
         try:
-            meta = _trained(run, store, accelerator=accelerator, threads=threads)
+            meta = _trained(run, store, clock.say, accelerator=accelerator, threads=threads)
         except MienError as error:
             failed[str(run)] = str(error)
-            print(f"warning: {run} failed: {error}", file=sys.stderr, flush=True)
+            clock.say(f"warning: {run} failed: {error}")
             continue
         finished.append(Done(run, float(meta["result"]["best_valid_accuracy"]), meta, {}))
     return finished
 
 
-def _trained(run: Run, store: Store, *, accelerator: str, threads: int | None) -> dict[str, Any]:
+def _trained(
+    run: Run, store: Store, say: Callable[[str], None], *, accelerator: str, threads: int | None
+) -> dict[str, Any]:
     """The run's meta, trained now where it is not done. A run under another recipe is set aside, never overwritten."""
     before = run.directory / "recipe.yaml"
     recipe, _ = votes_that_are_there(run.recipe, store)
@@ -111,7 +115,7 @@ def _trained(run: Run, store: Store, *, accelerator: str, threads: int | None) -
                 f"expected {run.directory} to hold this study's recipe, it holds another", hint="move it away"
             )
         shutil.move(run.directory, aside)
-        print(f"note: {run.directory} was trained by another recipe; kept as {aside}", file=sys.stderr)
+        say(f"note: {run.directory} was trained by another recipe; kept as {aside}")
     meta = read_meta(run.directory)
     if "result" in meta and (run.directory / "best.ckpt").is_file():
         return meta
@@ -121,11 +125,13 @@ def _trained(run: Run, store: Store, *, accelerator: str, threads: int | None) -
     return train(run.recipe, store, run.directory, resume=resume, accelerator=accelerator, threads=threads)
 
 
-def _predict(done: Done, store: Store, splits: Splits, *, device: str, threads: int | None) -> None:
+def _predict(
+    done: Done, store: Store, splits: Splits, say: Callable[[str], None], *, device: str, threads: int | None
+) -> None:
     for split in filter(None, (splits.validation, splits.test)):
         out = done.run.directory / "evaluation" / split
         if not is_current(out, done.run.directory, seed=0):
-            print(f"predicting {split}: {done.run}", file=sys.stderr, flush=True)
+            say(f"predicting {split}: {done.run}")
             command = f"mien evaluate {done.run.directory} --data {store.path} --split {split} -o {out}"
             predictor, limit = RunPredictor(done.run.directory, device=device), done.run.recipe.data.limit
             evaluate(predictor, store, split, out, limit=limit, threads=threads, command=command)
@@ -153,8 +159,8 @@ def _claim(home: Path, about: dict[str, str]) -> None:
 class _Clock:
     """Says which run begins, and about how long the others will take, judged by those that this call trained."""
 
-    def __init__(self, total: int) -> None:
-        self.total, self.number, self.started = total, 0, time.monotonic()
+    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+        self.total, self.number, self.started, self.say = total, 0, time.monotonic(), say
 
     def announce(self, what: str) -> None:
         passed, left = time.monotonic() - self.started, self.total - self.number
@@ -163,4 +169,4 @@ class _Clock:
             minutes = passed / self.number * left / 60
             guess = f"; about {minutes:.0f} min left" if minutes >= 1 else "; less than a minute left"
         self.number += 1
-        print(f"run {self.number} of {self.total}: {what}{guess}", file=sys.stderr, flush=True)
+        self.say(f"run {self.number} of {self.total}: {what}{guess}")

@@ -83,8 +83,8 @@ PAPER_A = Study(
 )
 
 
-def _theirs(key: str, title: str, share: float, caveat: str = "") -> Arm:
-    return Arm(key, title, key, published={"accuracy": share}, caveat=caveat)
+def _theirs(key: str, title: str, accuracy: float, caveat: str = "") -> Arm:
+    return Arm(key, title, key, published={"accuracy": accuracy}, caveat=caveat)
 
 
 PAPER_B = Study(

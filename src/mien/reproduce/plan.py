@@ -54,6 +54,8 @@ class Splits:
 
 @dataclass(frozen=True, slots=True)
 class Run:
+    """One training of an arm. rate: multiple of its recipe's learning rate."""
+
     arm: Arm
     rate: float
     seed: int
@@ -108,7 +110,8 @@ def plan_run(
         raw |= {"distill": None}
     raw["data"] |= {"train": splits.train, "validation": splits.validation}
     for key in sets:
-        if key in _OWNED or key in arm.changes or _is_section(raw, key):
+        section = key in ("model", "data", "optimizer") and isinstance(raw.get(key), dict)  # with the study's own keys
+        if key in _OWNED or key in arm.changes or section:
             raise UsageError(f"--set {key}: expected a key that is the same for every arm, got one that the study sets",
                              hint=_OWNED.get(key, "leave it out"))  # fmt: skip
     for key, changed in {
@@ -160,8 +163,3 @@ def second_round(
         for run in chosen.values()
         for seed in preset.seeds[1:]
     ]
-
-
-def _is_section(raw: dict[str, Any], key: str) -> bool:
-    """Whether a key is a whole section of the recipe, which would take the study's own keys with it."""
-    return key in ("model", "data", "optimizer") and isinstance(raw.get(key), dict)

@@ -6,7 +6,7 @@ DIR/analysis/     landscape, clusters, masks     DIR/report.html             all
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from mien.reproduce.page import read_if_there, render
 from mien.reproduce.papers import Study, study
 from mien.reproduce.plan import PRESETS, Preset, find_splits
 from mien.reproduce.table import tabulate, write_table
+from mien.training.device import choose_device
 from mien.training.recipe import parse_overrides, parse_value
-from mien.training.run import choose_device
 
 
 def reproduce(
@@ -40,8 +40,9 @@ def reproduce(
     sets: Sequence[str],
     accelerator: str = "auto",
     threads: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, str]:
-    """Run a study and write its table and figures. Returns what failed: run → why.
+    """Run a study and write its table and figures. Returns what failed: run → why. say: is told what begins.
 
     Raises UsageError, RecipeError and DataError for what cannot be planned, before anything is trained.
     """
@@ -52,7 +53,7 @@ def reproduce(
     choose_device(accelerator)
     changes = {key: parse_value(key, text) for key, text in parse_overrides(list(sets)).items()}
     outcome = execute(
-        chosen, preset, store, splits, home, sets=changes, arms=arms, accelerator=accelerator, threads=threads
+        chosen, preset, store, splits, home, sets=changes, arms=arms, accelerator=accelerator, threads=threads, say=say
     )
     if not outcome.kept:
         raise UsageError(f"expected a run to finish, all failed: {next(iter(outcome.failed.values()))}")
@@ -61,8 +62,10 @@ def reproduce(
     shown: list[Analysis] = []
     lost: dict[str, str] = {}
     if table["figures"]:
-        options: dict[str, Any] = {"reduced": preset.reduced, "limit": preset.limit, "device": accelerator}
-        shown, lost, left_out = analyse(chosen, outcome, store, table["scored_on"], home, **options)
+        shown, lost, left_out = analyse(
+            chosen, outcome, store, table["scored_on"], home,
+            reduced=preset.reduced, limit=preset.limit, device=accelerator, say=say,
+        )  # fmt: skip
         table["not_run"] += left_out
     table["failed"] |= {f"analysis {kind}": why for kind, why in lost.items()}
     write_table(table, home)

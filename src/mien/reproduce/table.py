@@ -1,7 +1,5 @@
 """The study's table, the published figures beside ours: as JSON (the truth), Markdown and CSV."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +7,15 @@ from typing import Any
 
 from mien.atomic import write_text
 from mien.data.store import Store
+from mien.evaluation import grid
+from mien.evaluation.comparisons import score_arms
+from mien.evaluation.predictions import Predictions
 from mien.models import registry
+from mien.pages import format
 from mien.preprocess import Preprocess
 from mien.reproduce.execute import Outcome
 from mien.reproduce.papers import Study
 from mien.reproduce.plan import Preset, Splits
-from mien.reproduce.scores import Answers, read_answers, read_as, readings, score
 from mien.training.networks import recipe_preprocess
 
 #: The columns of Paper A's Table 2; Paper B prints the first alone.
@@ -24,18 +25,21 @@ COLUMNS = {
     "weighted_recall": "weighted recall",
     "weighted_f1": "weighted F1",
 }
+#: How predictions are read, and the table's heading; the last two for eight-class models alone.
 READINGS = {
     "as_trained": "As trained",
     "seven_open": "Seven classes, open (a contempt answer is wrong)",
     "seven_closed": "Seven classes, closed (contempt masked)",
 }
+RULE = " --- "
 PARTS = {"all": "all images", "leak_free": "images without a near-duplicate in Training"}
 
 
 def tabulate(study: Study, preset: Preset, name: str, store: Store, splits: Splits, outcome: Outcome) -> dict[str, Any]:
     """Everything that the table says. Figures are on the test split; on the validation split where that is blind."""
-    scored, answers = _answers(splits, outcome)
+    scored, predictions = _predictions(splits, outcome)
     about = {arm.key: arm for arm in study.arms}
+    failed = {run.partition(",")[0] for run in outcome.failed}
     rows = []
     for key, runs in outcome.kept.items():
         recipe = runs[0].run.recipe
@@ -63,14 +67,6 @@ def tabulate(study: Study, preset: Preset, name: str, store: Store, splits: Spli
                 "device": runs[0].meta.get("device"),
             }
         )
-    figures: dict[str, Any] = {}
-    if answers:
-        first = next(iter(answers.values()))[0]
-        for reading in readings(first.labels):
-            read = {key: [read_as(one, reading) for one in group] for key, group in answers.items()}
-            leak = next(iter(read.values()))[0].leak
-            parts = ["all"] if leak is None or leak.all() else ["all", "leak_free"]
-            figures[reading] = {part: score(read, part=part) for part in parts}
     return {
         "study": study.key,
         "source": study.source,
@@ -85,28 +81,40 @@ def tabulate(study: Study, preset: Preset, name: str, store: Store, splits: Spli
         "scored_on": scored,
         "blind": splits.test if splits.test and scored != splits.test else None,
         "rows": rows,
-        "figures": figures,
+        "figures": _figures(predictions),
         "failed": outcome.failed,
-        "not_run": [_missing(arm.key, outcome) for arm in study.arms if arm.key not in outcome.kept],
+        "not_run": [
+            f"{key}, which {'failed' if key in failed else 'was not asked for'}"
+            for key in about
+            if key not in outcome.kept
+        ],
     }
 
 
-def _missing(arm: str, outcome: Outcome) -> str:
-    return (
-        f"{arm}, which {'failed' if any(run.startswith(f'{arm},') for run in outcome.failed) else 'was not asked for'}"
-    )
-
-
-def _answers(splits: Splits, outcome: Outcome) -> tuple[str, dict[str, list[Answers]]]:
-    """Predictions of the first split of (test, validation) whose labels are known."""
+def _predictions(splits: Splits, outcome: Outcome) -> tuple[str, dict[str, list[Predictions]]]:
+    """Of every arm, for the first split of (test, validation) whose labels are known; none where neither's are."""
     for split in (splits.test, splits.validation):
         if split is None or not outcome.kept:
             continue
-        found = {key: [read_answers(d.predictions[split]) for d in runs] for key, runs in outcome.kept.items()}
-        known = {key: [one for one in group if one is not None] for key, group in found.items()}
-        if all(len(known[key]) == len(found[key]) for key in found):
-            return split, known
+        found = {key: [Predictions.read(d.predictions[split]) for d in runs] for key, runs in outcome.kept.items()}
+        if all((one.truth >= 0).all() for group in found.values() for one in group):
+            return split, found
     return splits.validation, {}
+
+
+def _figures(arms: dict[str, list[Predictions]]) -> dict[str, Any]:
+    """By reading and part: ``comparisons.score_arms``."""
+    if not arms:
+        return {}
+    first = next(iter(arms.values()))[0]
+    read = {"as_trained": arms}
+    if first.has_contempt:
+        read["seven_open"] = {key: [one.as_seven("open") for one in group] for key, group in arms.items()}
+        read["seven_closed"] = {key: [one.as_seven("closed") for one in group] for key, group in arms.items()}
+    return {
+        reading: {part: score_arms(group, part=part) for part in next(iter(group.values()))[0].parts()}
+        for reading, group in read.items()
+    }
 
 
 def write_table(table: Mapping[str, Any], home: Path) -> None:
@@ -124,10 +132,10 @@ def markdown(table: Mapping[str, Any]) -> str:
         for part, scores in parts.items():
             n = next(iter(scores.values()))["n"]
             lines += [f"## {READINGS[reading]}; {PARTS[part]} (n = {n:,})", ""]
-            lines += [*_grid(cells(table, scores)), ""]
+            lines += [*grid.markdown(cells(table, scores), rule=RULE), ""]
     if not table["figures"]:
         lines += ["No figures: nothing finished, or all labels are held back.", ""]
-    lines += ["## Runs", "", *_grid(run_cells(table)), ""]
+    lines += ["## Runs", "", *grid.markdown(run_cells(table), rule=RULE), ""]
     told = [f"- {note}" for note in notes(table)]
     return "\n".join([*lines, *(["## Notes", "", *told, ""] if told else [])])
 
@@ -177,9 +185,11 @@ def cells(table: Mapping[str, Any], scores: Mapping[str, Any]) -> list[list[str]
         line = [row["title"]]
         for name in columns:
             line += [_percent(row["published"].get(name))] if name in printed else []
-            line.append(share(ours[name]))
+            line.append(format.mean_over_seeds(ours[name]))
         gaps = [name for name in columns if name in ("accuracy", "weighted_f1")]
-        body.append(line + [signed(ours["difference"][name]) if "difference" in ours else "–" for name in gaps])
+        for name in gaps:
+            line.append(format.points(ours["difference"][name], bounds=1, minus="-") if "difference" in ours else "–")
+        body.append(line)
     return [head, *body]
 
 
@@ -203,16 +213,9 @@ def _percent(value: float | None) -> str:
 
 
 def run_cells(table: Mapping[str, Any]) -> list[list[str]]:
-    head = [
-        "",
-        "parameters",
-        "MACs",
-        "learning rate (tried: validated)",
-        "seeds",
-        "validated",
-        "seconds a run",
-        "device",
-    ]
+    """One row an arm: its network, how its learning rate was chosen, its runs. The header first."""
+    head = ["", "parameters", "MACs", "learning rate (tried: validated)", "seeds", "validated", "seconds a run",
+            "device"]  # fmt: skip
     body = []
     for row in table["rows"]:
         tried = ", ".join(f"{rate}: {100 * value:.1f}" for rate, value in row["tried_rates"].items())
@@ -231,35 +234,16 @@ def run_cells(table: Mapping[str, Any]) -> list[list[str]]:
     return [head, *body]
 
 
-def _grid(cells: list[list[str]]) -> list[str]:
-    head, *body = cells
-    return [f"| {' | '.join(head)} |", "|" + " --- |" * len(head), *(f"| {' | '.join(row)} |" for row in body)]
-
-
 def _csv(table: Mapping[str, Any]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arm", "reading", "images", "n", "figure", "published", "value", "low", "high", "sd", "difference",
-                     "difference_low", "difference_high"])  # fmt: skip
+    rows: list[list[Any]] = [["arm", "reading", "images", "n", "figure", "published", "value", "low", "high", "sd",
+                              "difference", "difference_low", "difference_high"]]  # fmt: skip
+    ends = ("value", "low", "high")
     published = {row["arm"]: row["published"] for row in table["rows"]}
     for reading, parts in table["figures"].items():
         for part, scores in parts.items():
             for arm, ours in scores.items():
                 for name in (key for key in ours if key not in ("n", "difference")):
-                    gap = ours.get("difference", {}).get(name, {"value": "", "low": "", "high": ""})
-                    one = ours[name]
-                    sd = "" if one["sd"] is None else one["sd"]
-                    writer.writerow([arm, reading, part, ours["n"], name, published[arm].get(name, ""), one["value"],
-                                     one["low"], one["high"], sd, gap["value"], gap["low"], gap["high"]])  # fmt: skip
-    return text.getvalue()
-
-
-def share(figure: Mapping[str, Any]) -> str:
-    """ "71.55 [70.1, 73.0] ± 0.3", in per cent."""
-    sd = "" if figure["sd"] is None else f" ± {100 * figure['sd']:.1f}"
-    return f"{100 * figure['value']:.2f} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]{sd}"
-
-
-def signed(figure: Mapping[str, Any]) -> str:
-    """ "+1.20 [+0.1, +2.3]", in points."""
-    return f"{100 * figure['value']:+.2f} [{100 * figure['low']:+.1f}, {100 * figure['high']:+.1f}]"
+                    gap, one = ours.get("difference", {}).get(name, {}), ours[name]
+                    rows.append([arm, reading, part, ours["n"], name, published[arm].get(name)])
+                    rows[-1] += [*(one[end] for end in ends), one["sd"], *(gap.get(end) for end in ends)]
+    return grid.comma_separated(rows)

@@ -4,7 +4,7 @@ One affine warp does flip, rotation, scale and shift in a single interpolation; 
 random erasing (Zhong et al. 2017, arXiv 1708.04896) and mixup (Zhang et al. 2017, arXiv 1710.09412). Every draw
 comes from one generator that is seeded by (seed, step), so that a resumed run sees the very same batches, and so
 that an optimiser that looks at a batch twice (SAM) sees the same pictures both times. That generator is the CPU's: few
-numbers are drawn for a picture, and the host knows of how many to go on with without asking the device (``upload``).
+numbers are drawn per picture, and the host knows their counts without asking the device (``upload``).
 """
 
 import math
@@ -19,8 +19,8 @@ from torch.nn import functional as F
 class AugmentSettings:
     """Strengths; 0 (or scale (1, 1)) turns a change off.
 
-    flip: probability of mirroring. rotate: degrees either way. scale: range of the zoom factor. shift: share of the
-    side either way. brightness, contrast: relative range either way. erase: probability; erase_area: share of the
+    flip: probability of mirroring. rotate: degrees either way. scale: range of the zoom factor. shift: fraction of the
+    side either way. brightness, contrast: relative range either way. erase: probability; erase_area: fraction of the
     picture. mixup: alpha of its Beta distribution. degrade: probability of a picture of worse quality (``degrade.py``).
     """
 
@@ -61,13 +61,13 @@ def augment(
 ) -> Tensor:
     """Geometric and photometric changes. images: float N×C×S×S in 0-1 → N×C×size×size in the same range.
 
-    size: side of the result, the pictures' own where None; resizing costs no interpolation of its own. window: share
-    of the picture's side that the result shows, from a random place.
+    size: side of the result, the pictures' own where None; resizing costs no interpolation of its own. window: fraction
+    of the picture's side that the result shows, at a random position.
     """
     matrices = affine_matrices(len(images), settings, generator)
     if window < 1:
-        places = (torch.rand(len(images), 2, generator=generator) * 2 - 1) * (1 - window)
-        matrices = torch.cat([matrices[:, :, :2] * window, matrices[:, :, 2:] + places[:, :, None]], 2)
+        offsets = (torch.rand(len(images), 2, generator=generator) * 2 - 1) * (1 - window)
+        matrices = torch.cat([matrices[:, :, :2] * window, matrices[:, :, 2:] + offsets[:, :, None]], 2)
     images = warp(images, matrices, size=size)
     images = jitter(images, settings, generator)
     return erase(images, settings, generator)
@@ -146,8 +146,8 @@ def mixup(batch: dict[str, Tensor], alpha: float, generator: torch.Generator) ->
         return batch
     # Beta(a, a) from two gammas of our own generator: torch's Beta cannot take one.
     gammas = torch._standard_gamma(torch.full((2,), alpha, dtype=torch.float64), generator=generator)
-    share = float(gammas[0] / gammas.sum()) if float(gammas.sum()) > 0 else 1.0
-    share = max(share, 1 - share)
+    weight = float(gammas[0] / gammas.sum()) if float(gammas.sum()) > 0 else 1.0
+    weight = max(weight, 1 - weight)
     first = next(iter(batch.values()))
     order = upload(torch.randperm(len(first), generator=generator), first.device)
-    return {name: torch.lerp(values[order], values, share) for name, values in batch.items()}
+    return {name: torch.lerp(values[order], values, weight) for name, values in batch.items()}

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights that does not remember its first steps for long.
+"""An exponential moving average of the weights with a decay that grows, so that the first steps soon fade.
 
 Lightning's ``WeightAveraging`` does the work around it (averaged weights for validation and under ``state_dict``, both
 sets in the checkpoint; batch-norm statistics are averaged like weights). The decay grows with the number of updates n,
@@ -53,10 +53,10 @@ def move(averaged: list[Tensor], current: list[Tensor], *, updates: int, decay: 
     if updates == 0:
         _copy(averaged, current)
         return
-    n = torch.tensor(updates, dtype=torch.float32)  # in the numbers' own precision, so that runs of long ago go on
-    share = float(1 - torch.clamp((1 + n) / (10 + n), max=decay))
+    n = torch.tensor(updates, dtype=torch.float32)  # in the weights' precision, so that old runs resume exactly
+    step = float(1 - torch.clamp((1 + n) / (10 + n), max=decay))
     away = torch._foreach_sub(current, averaged)
-    torch._foreach_mul_(away, share)
+    torch._foreach_mul_(away, step)
     torch._foreach_add_(averaged, away)
 
 

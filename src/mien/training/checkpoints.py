@@ -1,4 +1,4 @@
-"""Lightning's checkpoints and early stop, in a run directory that may be killed, moved and gone on with."""
+"""Lightning's checkpoints and early stopping, for runs that are killed, moved and resumed."""
 
 import time
 from pathlib import Path
@@ -11,14 +11,14 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from mien.atomic import AtomicFile
 
-#: What is left of a checkpoint that nobody goes on from.
+#: What a checkpoint keeps that is not resumed from.
 WEIGHTS_AND_WHEN = ("state_dict", "epoch", "global_step", "pytorch-lightning_version")
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """A checkpoint that appears whole or not at all. Lightning's own is built where $TMPDIR is and then copied.
+    """Writes checkpoints atomically. Lightning's own is built under $TMPDIR and then copied.
 
-    weights_alone: the file that holds what is evaluated and exported, a quarter of what resuming takes under Adam.
+    weights_alone: the file that holds what is evaluated and exported; under Adam a quarter of a full checkpoint.
     """
 
     def __init__(self, *, weights_alone: Path | None = None) -> None:
@@ -45,7 +45,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Its remembered files are those of the directory that it is in now; Lightning would forget the best score."""
+    """Checkpoints of a run that was moved: Lightning would forget its best score."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         assert self.dirpath is not None
@@ -60,7 +60,7 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(RunCheckpoint):
-    """Saved at the end of an epoch: of each, or of the first one that ends ``seconds`` after the last time.
+    """Saved after every epoch, or after the first one that ends ``seconds`` after the last save.
 
     On a fast device an epoch can be over before its checkpoint is written. The run's last epoch is always saved.
     """
@@ -72,13 +72,13 @@ class LastCheckpoint(RunCheckpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         due = last or time.monotonic() - self._saved >= self.seconds
-        if trainer.strategy.broadcast(due):  # saving is a meeting: one process decides for all
+        if trainer.strategy.broadcast(due):  # saving is collective: one process decides for all
             super().on_train_epoch_end(trainer, pl_module)
             self._saved = time.monotonic()
 
 
 class PatientStop(EarlyStopping):
-    """An early stop that a resumed run remembers: one killed in its last moments trains no epoch more."""
+    """Early stopping that survives a resume: a run that had stopped trains no further epoch."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         trainer.should_stop = self.wait_count >= self.patience

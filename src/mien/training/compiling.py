@@ -1,8 +1,8 @@
-"""Training passes as torch's compiler makes them (``mien train --compile``): fewer, larger kernels for the same sums.
+"""Training passes through torch.compile (``mien train --compile``): fewer, larger kernels for the same computation.
 
-What is compiled is a function that training alone calls: the loss of a network on drawn inputs, and what teachers say
-of them. The network stays the module it was, so that checkpoints, averages, SAM, validation and export know nothing of
-it. SAM's second pass, which leaves batch-norm statistics alone, becomes a second compiled function.
+What is compiled is a function that training alone calls: the loss of a network on drawn inputs, and the teachers'
+predictions. The network itself stays as it is: checkpoints, averages, SAM, validation and export are unaffected.
+SAM's second pass, which leaves batch-norm statistics alone, becomes a second compiled function.
 
 ``cuda_graphs`` has each pass recorded once and then replayed as a whole, for networks so small that launching their
 kernels takes longer than running them. A replay writes where the recording did, gradients included; so what one pass

@@ -38,15 +38,15 @@ QUANTISERS = (
 )
 
 
-def degrade(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Each picture is spoilt with probability ``share``, in one way that is drawn evenly, at an even strength.
+def degrade(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Degrade each picture with that probability, in one of :data:`KINDS` and at a strength, both drawn uniformly.
 
-    images: float N×C×S×S in 0-1. generator: the CPU's, of the step. share 0 draws nothing and returns the pictures.
+    images: float N×C×S×S in 0-1. generator: the step's, on the CPU. Probability 0 draws nothing.
     """
-    if share == 0:
+    if probability == 0:
         return images
     chosen, kind, strength = torch.rand(3, len(images), generator=generator)
-    kind = torch.where(chosen < share, (kind * len(KINDS)).long(), -1)
+    kind = torch.where(chosen < probability, (kind * len(KINDS)).long(), -1)
     seed = int(torch.randint(2**62, (), generator=generator))
     for number, change in enumerate(KINDS.values()):
         rows = torch.nonzero(kind == number).flatten()
@@ -57,10 +57,12 @@ def degrade(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 
 def blur(images: Tensor, strength: Tensor, seed: int = 0) -> Tensor:
+    """A Gaussian."""
     return spread(images, gaussians(images.shape[-1], between(0.4, 2.5, strength) * images.shape[-1] / 48))
 
 
 def resolution(images: Tensor, strength: Tensor, seed: int = 0) -> Tensor:
+    """Shrunk and enlarged again."""
     size = images.shape[-1]
     sides = (between(38, 10, strength) * size / 48).round().clamp(1, size)
     return spread(images, torch.stack([shrunk(size, int(side)) for side in sides]))
@@ -74,6 +76,7 @@ def noise(images: Tensor, strength: Tensor, seed: int = 0) -> Tensor:
 
 
 def compression(images: Tensor, strength: Tensor, seed: int = 0) -> Tensor:
+    """A JPEG's."""
     return jpeg(images, between(50, 6, strength))
 
 
@@ -86,6 +89,7 @@ def light(images: Tensor, strength: Tensor, seed: int = 0) -> Tensor:
 
 
 def contrast(images: Tensor, strength: Tensor, seed: int = 0) -> Tensor:
+    """Towards the picture's mean."""
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     return whole_levels(mean + (images - mean) * per_picture(between(0.7, 0.12, strength), images))
 
@@ -101,6 +105,7 @@ KINDS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
 
 
 def between(mild: float, strong: float, strength: Tensor) -> Tensor:
+    """Linear in the strength: 0 mild, 1 strong."""
     return mild + (strong - mild) * strength
 
 

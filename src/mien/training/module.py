@@ -1,8 +1,8 @@
 """The one training step of the project, as a Lightning module.
 
 A batch of uint8 crops goes to the device and is drawn (augmented, mixed, normalised) once; the optimiser gets a
-closure that computes loss and gradients of it, and may call that twice (SAM). All draws of a step come from
-(seed, step): a resumed run repeats an uninterrupted one to the bit on the same CPU.
+closure that computes its loss and gradients, and may call that twice (SAM). All draws of a step depend on (seed, step)
+alone: on the same CPU a resumed run equals an uninterrupted one to the bit.
 
 Optimisation is Lightning's "manual" kind, for every optimiser alike: with the automatic one a closure that is called
 twice draws twice, and under accumulation it perturbs along a part of the gradient. Autocast is opened here, for the
@@ -98,12 +98,12 @@ class FerModule(L.LightningModule):
         for number, part in enumerate(parts):
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16):
                 loss, figures = self._loss(self.network, part)
-            share = len(part["images"]) / len(drawn["images"])
+            weight = len(part["images"]) / len(drawn["images"])
             with self._unsynced() if number < len(parts) - 1 else nullcontext():
-                self.manual_backward(loss * share)
-            total += loss.detach() * share
+                self.manual_backward(loss * weight)
+            total += loss.detach() * weight
             for name, value in figures.items():
-                sums[name] = sums.get(name, 0) + value * share
+                sums[name] = sums.get(name, 0) + value * weight
         return total, {name: value * len(drawn["images"]) for name, value in sums.items()}
 
     def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:

@@ -1,7 +1,7 @@
 """The networks of a run: built from its recipe, given their first weights, loaded back from its checkpoints."""
 
 import json
-import sys
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from mien.errors import DataError, MienError, RecipeError
 from mien.labels import SEVEN
 from mien.models import registry
 from mien.models.masked_image import MaskedImageModel, load_encoder
-from mien.models.packaged.packages import start_from_package, trunk
+from mien.models.packaged.packages import backbone, start_from_package
 from mien.preprocess import Preprocess
 from mien.training.recipe import Recipe, load_recipe
+
+log = logging.getLogger(__name__)
 
 
 def recipe_preprocess(recipe: Recipe) -> Preprocess:
@@ -99,7 +101,7 @@ def load_network(
 ) -> tuple[nn.Module, Recipe, Preprocess, dict[str, Any]]:
     """A finished run's network in eval mode, its recipe, preprocess and ``meta.json``. Raises DataError.
 
-    checkpoint: "best" or "last". tasks: the tasks that the caller can do something with.
+    checkpoint: "best" or "last". tasks: those that the caller can use.
     """
     run = Path(run)
     file = run / f"{checkpoint}.ckpt"
@@ -137,7 +139,7 @@ def _network_state(checkpoint: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:  # zip, pickle, the file system: no base in common
-        raise DataError(f"expected a whole checkpoint of mien, cannot read {checkpoint}") from error
+        raise DataError(f"expected a complete checkpoint of mien, cannot read {checkpoint}") from error
     return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
 
 
@@ -185,7 +187,7 @@ def _recipe_of(run: Path) -> Recipe:
 
 
 def _start_from_pretraining(run: Path, network: nn.Module, recipe: Recipe) -> None:
-    """Copy a masked-image run's encoder; says which parameters start fresh."""
+    """Copy a masked-image run's encoder; logs which parameters are newly initialised."""
     if _recipe_of(run).task != "masked_image":
         raise RecipeError(f"model.init: expected a masked-image run, got {run}", hint=f"use model.init: run:{run}")
     state = _network_state(run / "best.ckpt")
@@ -197,26 +199,26 @@ def _start_from_pretraining(run: Path, network: nn.Module, recipe: Recipe) -> No
             f"model.init: {run} does not fit {recipe.model.name}: {error}",
             hint="give both recipes the same model.args and data.size",
         ) from error
-    print(f"{recipe.name}: encoder from {run}; fresh: {', '.join(fresh)}", file=sys.stderr)
+    log.warning("%s: encoder from %s; fresh: %s", recipe.name, run, ", ".join(fresh))
 
 
 def _start_from_package(name: str, network: nn.Module, recipe: Recipe, pictures: Callable[[], Tensor] | None) -> None:
-    """Copy a packaged trunk's weights; says which parameters start fresh."""
+    """Copy a packaged backbone's weights; logs which parameters are newly initialised."""
     if recipe.task != "expression":
         raise RecipeError("model.init: package: expected task expression", hint="use model.init: scratch")
     fresh = start_from_package(network, name, model=recipe.model.name, pictures=pictures)
-    print(f"{recipe.name}: weights from {trunk(name).package}; fresh: {', '.join(fresh)}", file=sys.stderr)
+    log.warning("%s: weights from %s; fresh: %s", recipe.name, backbone(name).package, ", ".join(fresh))
 
 
 def origins(recipe: Recipe, run: Path | None = None) -> list[dict[str, str]]:
     """Which packages' weights a run descends from, each once: licence and where they come from, and ``role``.
 
     role: "start" of its own weights, through the runs that it began at too; "teacher" of a network it learns from.
-    run: one that goes on, which has noted them.
+    run: a resumed one, which has recorded them.
     """
     if run is not None:
         return list(read_meta(run).get("origins", []))
-    found = [trunk(recipe.model.package).origin() | {"role": "start"}] if recipe.model.package else []
+    found = [backbone(recipe.model.package).origin() | {"role": "start"}] if recipe.model.package else []
     for start in recipe.model.start[1]:
         found += read_meta(start).get("origins", [])
     for teacher in recipe.distill.runs if recipe.distill else []:

@@ -1,7 +1,7 @@
-"""What a run learns: expressions (the papers' task), or to fill in masked parts of faces (pretraining).
+"""What a run learns: expressions, orientations, or to fill in masked parts of faces (pretraining).
 
 An objective draws a step's inputs once, as a function of (seed, step); computes the loss of them as often as the
-optimiser asks; and says what a validation batch scores. The training step (``module.py``) is the same for both.
+optimiser asks; and says what a validation batch scores. The training step (``module.py``) is the same for all.
 """
 
 from abc import ABC, abstractmethod
@@ -16,9 +16,9 @@ from mien.models.auxiliary import AuxiliaryLosses
 from mien.models.masked_image import MaskedImageModel
 from mien.preprocess import Preprocess
 from mien.training import augment
-from mien.training.channels import channels
 from mien.training.compiling import Compiler, as_written
 from mien.training.degrade import degrade
+from mien.training.device import channels
 from mien.training.loader import Batch
 from mien.training.orientation import orientation_targets, turned
 from mien.training.precision import in_bf16
@@ -39,7 +39,7 @@ class Objective(ABC):
         self.settings = recipe.augment.settings()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Objective":
-        return self  # nothing in it trains: whoever copies the module (the moving average) shares it
+        return self  # nothing in it trains: copies of the module (the moving average) share it
 
     @abstractmethod
     def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
@@ -60,9 +60,9 @@ class Objective(ABC):
 
     def augmented(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """uint8 N×C×S×S of any side → float N×C×input×input in 0-1, changed at random."""
-        share = self.preprocess.input_size / self.preprocess.size
+        window = self.preprocess.input_size / self.preprocess.size
         return augment.augment(
-            batch["images"].float() / 255, self.settings, generator, size=self.preprocess.input_size, window=share
+            batch["images"].float() / 255, self.settings, generator, size=self.preprocess.input_size, window=window
         )
 
     def plain(self, batch: Batch) -> Tensor:
@@ -92,7 +92,7 @@ class Expression(Objective):
         self.class_weights = class_weights
         self.teachers = [t.eval().requires_grad_(False).to(memory_format=torch.channels_last) for t in teachers]
         self._device: torch.device | None = None
-        self._answers = compiler(self.answers)
+        self._teach = compiler(self.teach)
 
     def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
         generator = augment.step_generator(self.recipe.seed, step, rank)
@@ -107,8 +107,8 @@ class Expression(Objective):
         if self._device != drawn["images"].device:
             self._move(drawn["images"].device)
         if self.teachers and self.recipe.distill:
-            answers = self._answers(clear, self.recipe.distill.temperature)
-            drawn["teachers"] = answers.clone()  # a CUDA graph's own would be overwritten by the next one
+            taught = self._teach(clear, self.recipe.distill.temperature)
+            drawn["teachers"] = taught.clone()  # a CUDA graph's own would be overwritten by the next one
         return drawn
 
     def _move(self, device: torch.device) -> None:
@@ -119,11 +119,11 @@ class Expression(Objective):
             self.class_weights = self.class_weights.to(device)
 
     @torch.no_grad()
-    def answers(self, images: Tensor, temperature: float) -> Tensor:
+    def teach(self, images: Tensor, temperature: float) -> Tensor:
         """The mean of the teachers' probabilities N×K, softened by the temperature."""
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=in_bf16(self.recipe)):
             logits = [teacher(images) for teacher in self.teachers]
-        return torch.stack([F.softmax(answer.float() / temperature, dim=1) for answer in logits]).mean(0)
+        return torch.stack([F.softmax(one.float() / temperature, dim=1) for one in logits]).mean(0)
 
     def loss(self, network: nn.Module, drawn: Drawn) -> tuple[Tensor, dict[str, Tensor]]:
         targets = drawn["expression"]
@@ -137,9 +137,9 @@ class Expression(Objective):
             targets = targets * self.class_weights
         loss = torch.sum(-targets * F.log_softmax(logits, dim=1), dim=1).mean()
         if "teachers" in drawn and self.recipe.distill:
-            share, soft = self.recipe.distill.weight, self.recipe.distill.temperature
+            weight, soft = self.recipe.distill.weight, self.recipe.distill.temperature
             away = F.kl_div(F.log_softmax(logits / soft, dim=1), drawn["teachers"], reduction="batchmean")
-            loss = (1 - share) * loss + share * soft**2 * away
+            loss = (1 - weight) * loss + weight * soft**2 * away
         for term in terms.values():
             loss = loss + term.float()
         hits = (logits.argmax(1) == drawn["expression"].argmax(1)).float().mean()
@@ -157,7 +157,7 @@ class Expression(Objective):
 
 
 class MaskedImage(Objective):
-    """Fill in masked patches: L1 on their pixels (SimMIM, Xie et al. 2021, arXiv 2111.09886). Labels are not looked at.
+    """Fill in masked patches: L1 on their pixels (SimMIM, Xie et al. 2021, arXiv 2111.09886). Labels are not used.
 
     An image's validation mask follows its row, so that every epoch is scored on the same holes, in batches of any
     size and on any number of processes.

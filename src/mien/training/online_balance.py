@@ -1,18 +1,62 @@
-"""Balance while training, without a written copy: which rows an epoch shows (``data.balance: online`` of a recipe).
+"""Class balance during training: which rows an epoch shows (``data.balance: online`` of a recipe).
 
 The store stays as it is; each epoch shows every class equally often and the loader's augmentation varies what is shown
 again. What ``plan_balance`` never varies is never drawn here either: a picture of Training that is the same, or nearly,
 as one of another split would otherwise be shown many times over, and that evaluation image with it.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.build.balance import BalancedOrder
-from mien.data.near_duplicates import block_averages, near_duplicates_of_averages
+from mien.data.near_duplicates import block_averages, near_duplicates
 from mien.data.store import TRAINING_SPLITS, Split, Store
 from mien.errors import DataError
 from mien.labels import EIGHT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BalancedOrder:
+    """An epoch's rows, each class equally often: ``order(epoch)`` → int64, decided by (seed, epoch) alone.
+
+    labels: int64 N; rows of label −1 never come. size: images an epoch, rounded to a multiple of the classes; None: N.
+    Over the epochs the images of a class come equally often: none comes again before all others of it have come.
+    Raises DataError where no image has a label.
+    """
+
+    labels: NDArray[np.int64]
+    size: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (np.asarray(self.labels) >= 0).any():
+            raise DataError("expected labelled images to balance, got none")
+
+    def __len__(self) -> int:
+        classes = len(self._classes())
+        return classes * self._images_a_class(classes)
+
+    def __call__(self, epoch: int) -> NDArray[np.int64]:
+        classes = self._classes()
+        share = self._images_a_class(len(classes))
+        drawn = [self._drawn(c, rows, epoch * share, (epoch + 1) * share) for c, rows in classes.items()]
+        shuffled: NDArray[np.int64] = np.random.default_rng((self.seed, epoch)).permutation(np.concatenate(drawn))
+        return shuffled
+
+    def _classes(self) -> dict[int, NDArray[np.int64]]:
+        labels = np.asarray(self.labels)
+        return {c: np.flatnonzero(labels == c) for c in np.unique(labels[labels >= 0]).tolist()}
+
+    def _images_a_class(self, classes: int) -> int:
+        size = len(self.labels) if self.size is None else self.size
+        return max(1, (size + classes // 2) // classes)
+
+    def _drawn(self, c: int, rows: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int64]:
+        """Positions start … stop − 1 of an endless row of shuffled decks of the class's images."""
+        first, last = start // len(rows), (stop - 1) // len(rows)
+        decks = [np.random.default_rng((self.seed, c, deck)).permutation(rows) for deck in range(first, last + 1)]
+        return np.concatenate(decks)[start - first * len(rows) : stop - first * len(rows)]
 
 
 def balanced_order(store: Store, split: Split, *, seed: int = 0) -> BalancedOrder:
@@ -50,5 +94,6 @@ def tied(store: Store, split: Split) -> NDArray[np.bool_]:
         close.append(block_averages(other.images[other.leak] if known else other.images))
     found = np.fromiter((image.tobytes() in same for image in images), bool, len(images))
     if close:
-        found |= near_duplicates_of_averages(block_averages(images), np.concatenate(close))
+        averages = np.concatenate([block_averages(images), *close])
+        found |= near_duplicates(averages, np.arange(len(averages)) >= len(images))[: len(images)]
     return found

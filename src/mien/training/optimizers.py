@@ -16,7 +16,7 @@ from mien.training.sam import SAM, Pass
 def build_optimizer(
     section: OptimizerSection, network: nn.Module, *, ascent_pass: Pass, descent_pass: Pass
 ) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the network's parameters, in SAM where it says so.
+    """The recipe's optimiser over the network's parameters, wrapped in SAM where the recipe has it.
 
     Biases, norms and whatever the network names in ``no_weight_decay()`` (timm's convention) are never decayed.
     ascent_pass, descent_pass: contexts for SAM's two passes.
@@ -72,7 +72,7 @@ def build_schedule(
 
 
 def lr_factor(section: ScheduleSection, step: int, *, total_steps: int, steps_per_epoch: int) -> float:
-    """Learning rate of a step as a share of the recipe's: warm-up, then the schedule's way down."""
+    """The learning-rate schedule: a step's rate divided by the recipe's. Linear warm-up, then the decay."""
     warmup = section.warmup * total_steps
     if step < warmup:
         return (step + 1) / (warmup + 1)

@@ -1,7 +1,7 @@
 """``precision: auto`` → "bf16" or "fp32", once, when a run begins.
 
-bfloat16 saves time only where the processor multiplies it by instructions of its own; elsewhere torch widens every
-number first. And where it does, depthwise convolutions are slower all the same. Images a second of a training step,
+bfloat16 saves time only where the processor has instructions for it; elsewhere torch widens every number first. And
+even there depthwise convolutions are slower. Images a second of a training step,
 fp32 and bf16 (on one core where marked, else on two):
 
     processor                        compact 48   nano 48        dlib_resnet 112   efficientnet_lite0 96
@@ -10,8 +10,8 @@ fp32 and bf16 (on one core where marked, else on two):
     AVX-512 and VNNI alone           127, 56       917, –        112, 58             82, –
 
 So a processor without AMX-BF16 or AVX512-BF16 computes in fp32; on one that has it a few steps of the network itself
-are measured both ways. On CUDA it is what torch says of the device, emulation left out. A run notes what it was begun
-with (``meta.json``) and keeps it on whatever machine it goes on.
+are measured both ways. On CUDA it is what torch says of the device, emulation left out. A run records its choice
+(``meta.json``) and keeps it on whatever machine it is resumed.
 """
 
 import copy
@@ -63,7 +63,7 @@ def images_per_second(network: nn.Module, shape: tuple[int, int, int, int]) -> d
     with torch.random.fork_rng(devices=[]):
         started, rounds = time.perf_counter(), 0
         while rounds < 2 or time.perf_counter() - started < _SECONDS:
-            for precision in best:  # in turns: what else the machine does slows both alike
+            for precision in best:  # in turns: other load on the machine slows both alike
                 took = _seconds_of_step(trial, pictures, bf16=precision == "bf16")
                 if rounds:  # the first round allocates
                     best[precision] = min(best[precision], took)
@@ -77,8 +77,8 @@ def _seconds_of_step(network: nn.Module, pictures: torch.Tensor, *, bf16: bool) 
         mask = [network.draw_mask(len(pictures), torch.Generator().manual_seed(0))]
     started = time.perf_counter()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        answer = network(pictures, *mask)
-    answer.float().square().mean().backward()
+        logits = network(pictures, *mask)
+    logits.float().square().mean().backward()
     return time.perf_counter() - started
 
 
@@ -92,7 +92,7 @@ def processor_flags(cpuinfo: Path = _CPUINFO) -> set[str]:
 
 
 def as_begun(recipe: Recipe, run: Path) -> Recipe:
-    """The recipe of a run that goes on: where it says ``auto``, what the run's own recipe.yaml says."""
+    """The recipe of a resumed run: where it says ``auto``, what the run's own recipe.yaml says."""
     if recipe.precision != "auto":
         return recipe
     return recipe.model_copy(update={"precision": load_recipe(run / "recipe.yaml").precision})
@@ -103,7 +103,7 @@ def precision_of_run(
 ) -> tuple[Recipe, str]:
     """The recipe with its precision decided, and why it is that one.
 
-    chosen: what this machine would choose. begun: ``meta.json`` of the run that goes on; what it notes stays.
+    chosen: what this machine would choose. begun: ``meta.json`` of the resumed run, whose choice stays.
     """
     if recipe.precision != "auto":
         return recipe, "the recipe says so"

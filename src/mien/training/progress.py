@@ -1,4 +1,4 @@
-"""What a run says while it works: a bar on a terminal, a line an epoch elsewhere (both on stderr), and ``log.csv``.
+"""What a run reports while it trains: Lightning's bar on a terminal, a line an epoch in the log, and ``log.csv``.
 
 epoch, step        counted from 1; optimiser steps so far
 lr                 of the epoch's last step
@@ -9,6 +9,7 @@ seconds            of the epoch, validation included
 
 import csv
 import io
+import logging
 import math
 import sys
 import time
@@ -21,6 +22,8 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from mien.atomic import write_text
 from mien.errors import RecipeError
 from mien.training.module import FerModule
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds")
 
@@ -72,11 +75,9 @@ class EpochLog(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(measured, step=epoch)
         left = (trainer.max_epochs or epoch) - epoch
-        print(
+        log.info(
             f"epoch {epoch}/{trainer.max_epochs}  loss {row.get('train_loss')}  {self._validated(pl_module, measured)}"
-            f"  {row['seconds']} s  (about {left * float(row['seconds']) / 60:.0f} min left)",
-            file=sys.stderr,
-            flush=True,
+            f"  {row['seconds']} s  (about {left * float(row['seconds']) / 60:.0f} min left)"
         )
 
     def _validated(self, module: FerModule, measured: dict[str, float]) -> str:

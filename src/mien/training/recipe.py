@@ -1,4 +1,4 @@
-"""A recipe: everything that makes a training run, typed; a wrong key or value is named, with what was expected.
+"""A recipe: everything that defines a training run, typed; a wrong key or value is named, with what was expected.
 
 Recipes are YAML documents in ``recipes/``, save ``recipes/data/``, where those of builds are. ``--set a.b=value``
 changes one key; the recipe as it was used is written into the run directory.
@@ -17,7 +17,7 @@ from mien.errors import RecipeError
 from mien.preprocess import Preprocess
 from mien.training.augment import AugmentSettings
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Proportion = Annotated[float, Field(ge=0, le=1)]
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -32,10 +32,10 @@ Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 class ModelSection(Section):
     """Which network, and its builder's arguments (see ``mien models``).
 
-    init: "scratch"; "imagenet": timm's weights of the trunk, where the machine can reach them; "run:DIR": the best
-    weights of a finished run of the same network; "mean:DIR,DIR,…": the mean of several ones' (a run and one that
-    began at it, say: Wortsman et al. 2022, arXiv 2109.01903); "ssl:DIR": the encoder of a finished masked-image run;
-    "package:NAME": a trunk that comes inside a package (``models/packaged/``), the classifier fresh.
+    init: "scratch"; "imagenet": timm's weights of the backbone, where the machine can reach them; "run:DIR": the best
+    weights of a finished run of the same network; "mean:DIR,DIR,…": the mean of several runs' weights (a run and one
+    fine-tuned from it: Wortsman et al. 2022, arXiv 2109.01903); "ssl:DIR": the encoder of a finished masked-image run;
+    "package:NAME": a backbone that comes inside a package (``models/packaged/``), the classifier fresh.
     """
 
     name: str
@@ -51,7 +51,7 @@ class ModelSection(Section):
 
     @property
     def package(self) -> str | None:
-        """The trunk that ``init: package:NAME`` names; None for any other start."""
+        """The backbone that ``init: package:NAME`` names; None for any other start."""
         kind, _, name = self.init.partition(":")
         return name if kind == "package" else None
 
@@ -59,7 +59,7 @@ class ModelSection(Section):
 class DataSection(Section):
     """Splits of the store. Training learns from ``train``; ``validation`` selects the best epoch.
 
-    size: side in pixels that pictures are brought to. window: side of the part that the network takes, where not all.
+    size: side in pixels to which pictures are resized. window: side of the part that the network takes, where not all.
     balance: "online" shows each class equally often in every epoch; see ``training/online_balance.py``.
     non_faces: of task "orientation", a store of pictures without a face, with splits of the same names.
     """
@@ -78,16 +78,18 @@ class DataSection(Section):
 
 
 class AugmentSection(Section):
-    flip: Share = 0.5
+    """Strengths of the augmentation, as ``training/augment.py`` describes them."""
+
+    flip: Proportion = 0.5
     rotate: float = Field(default=15.0, ge=0, le=180)
     scale: Range = (0.85, 1.2)
-    shift: Share = 0.08
-    brightness: Share = 0.2
-    contrast: Share = 0.2
-    erase: Share = 0.5
+    shift: Proportion = 0.08
+    brightness: Proportion = 0.2
+    contrast: Proportion = 0.2
+    erase: Proportion = 0.5
     erase_area: Range = (0.02, 0.2)
     mixup: float = Field(default=0.2, ge=0)
-    degrade: Share = 0.0
+    degrade: Proportion = 0.0
 
     def settings(self) -> AugmentSettings:
         return AugmentSettings(**self.model_dump())
@@ -100,7 +102,7 @@ class TargetSection(Section):
     """
 
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    votes: Share = 0.0
+    votes: Proportion = 0.0
     class_weights: Literal["none", "inverse"] = "none"
 
 
@@ -124,7 +126,7 @@ class OptimizerSection(Section):
 
     name: Literal["sgd", "adam", "adamw", "radam"] = "sgd"
     lr: float = Field(default=0.1, gt=0)
-    momentum: Share = 0.9
+    momentum: Proportion = 0.9
     nesterov: bool = True
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     weight_decay: float = Field(default=5e-4, ge=0)
@@ -142,14 +144,14 @@ class OptimizerSection(Section):
 class ScheduleSection(Section):
     """How the learning rate moves.
 
-    cosine, linear, constant: linear warm-up over a share of the run, then down to ``final`` × lr, step by step.
+    cosine, linear, constant: linear warm-up over a proportion of the run, then down to ``final`` × lr, step by step.
     step: × ``factor`` every ``every`` epochs (after a warm-up, if wished). plateau: × ``factor`` whenever the validated
     figure has not improved for ``patience`` epochs, never below ``floor``; it has no warm-up.
     """
 
     name: Literal["cosine", "linear", "constant", "step", "plateau"] = "cosine"
-    warmup: Share = 0.05
-    final: Share = 0.0
+    warmup: Proportion = 0.05
+    final: Proportion = 0.0
     every: int = Field(default=10, ge=1)
     factor: float = Field(default=0.1, gt=0, lt=1)
     patience: int = Field(default=2, ge=1)
@@ -179,11 +181,11 @@ class EmaSection(Section):
 class DistillSection(Section):
     """Learn from finished runs: loss = (1 − weight) · CE(targets) + weight · T² · KL(teachers' mean ‖ student).
 
-    The teachers are asked about the very pictures that the student sees, but before ``augment.degrade`` spoils them.
+    The teachers see the student's own pictures, before ``augment.degrade`` degrades them.
     """
 
     runs: list[Path] = Field(min_length=1)
-    weight: Share = 0.7
+    weight: Proportion = 0.7
     temperature: float = Field(default=1.0, gt=0)
 
     @field_validator("runs", mode="before")
@@ -204,11 +206,13 @@ class MaskingSection(Section):
 class Recipe(Section):
     """One training run. seed fixes weights, order and augmentation.
 
+    needs: the runs that ``model.init`` and ``distill.runs`` name, each with the recipe that trains it: the error for a
+    missing one then says the command. It documents the recipe and is no part of the run.
     task: "expression"; "masked_image": pretraining without labels; or "orientation": which way up a face is
-    (``training/orientation.py``). batch_size: images of one step, whatever the
-    number of processes; accumulate: in how many parts each process computes its share. early_stop: end after that
-    many epochs without a better validated figure. precision: of training steps, validation is always in fp32; "auto":
-    whichever the machine that begins the run computes faster (``training/precision.py``).
+    (``training/orientation.py``). batch_size: images of one step, whatever the number of processes. accumulate: in how
+    many parts each process computes them. early_stop: end after that many epochs without a better validated figure.
+    precision: of training steps, validation is always in fp32; "auto": whichever the machine that begins the run
+    computes faster (``training/precision.py``).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
@@ -228,6 +232,7 @@ class Recipe(Section):
     accumulate: int = Field(default=1, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    needs: dict[Path, str] = Field(default_factory=dict, exclude=True)
 
     def preprocess(self, color: str) -> Preprocess:
         data = self.data
@@ -254,7 +259,7 @@ class Recipe(Section):
 def differences(before: Recipe, now: Recipe) -> list[str]:
     """Each key whose value differs, with both: "optimizer.lr was 0.1, is 0.05".
 
-    A precision of "auto" agrees with whatever the run before was told.
+    A precision of "auto" agrees with any.
     """
     if now.precision == "auto":
         now = now.model_copy(update={"precision": before.precision})

@@ -44,9 +44,9 @@ class SAM(torch.optim.Optimizer):
         super().__init__([{"params": group["params"]} for group in base.param_groups], {})
         self.base, self.rho, self.adaptive = base, rho, adaptive
         self.ascent_pass, self.descent_pass = ascent_pass, descent_pass
-        self._share()
+        self._adopt()
 
-    def _share(self) -> None:
+    def _adopt(self) -> None:
         self.param_groups, self.state = self.base.param_groups, self.base.state
 
     @torch.no_grad()
@@ -101,7 +101,7 @@ class SAM(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.base.load_state_dict(state_dict)
-        self._share()  # loading gives the base new groups and a new state
+        self._adopt()  # loading gives the base new groups and a new state
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         if hasattr(self, "base"):

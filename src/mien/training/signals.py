@@ -1,8 +1,8 @@
 """SIGTERM ends a run of several processes.
 
 Lightning's handler for it broadcasts from inside the handler; where the other process is in the middle of a step, both
-wait for each other for ever, and only SIGKILL is left. Here the first process takes the others with it and leaves with
-status 143. What is on the disk is the last whole epoch, as after any kill.
+wait for each other for ever. Here the first process kills the others and exits with status 143. The last complete
+epoch is on disk, as after any kill.
 """
 
 import signal

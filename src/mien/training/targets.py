@@ -1,6 +1,6 @@
-"""What a network is asked to learn: soft targets from the data set's label and, if wished, the FER+ votes.
+"""What a network learns: soft targets from the data set's label and, where asked for, the FER+ votes.
 
-FER+ (Barsoum et al. 2016, arXiv 1608.01041) asked ten people about each FER2013 image. Their answers are less noisy
+FER+ (Barsoum et al. 2016, arXiv 1608.01041) asked ten people about each FER2013 image. Their votes are less noisy
 than FER2013's single label but follow another convention (more *neutral*), so that copying them would teach the
 wrong question. We ask instead what the votes say *about FER2013's label*: a multinomial regression P(label | votes),
 fitted on the training split, and mix it with the label itself.
@@ -27,7 +27,7 @@ def one_hot(labels: NDArray[np.int64], classes: int) -> Float32:
             f"expected labels 0-{classes - 1} to learn from, got {int(labels.min())}…{int(labels.max())}",
             hint="choose a split whose labels are known"
             if labels.min() < 0
-            else f"build the store with --labels seven: the network answers {classes} expressions",
+            else f"build the store with --labels seven: the network has {classes} classes",
         )
     return np.eye(classes, dtype=np.float32)[labels]
 
@@ -71,7 +71,7 @@ def soft_targets(
     """float32 N×classes, rows sum to 1.
 
     votes: float32 N×10 counts, NaN rows where an image has none (its label then stands alone).
-    smoothing: share that is spread evenly over the classes.
+    smoothing: proportion that is spread evenly over the classes.
     """
     targets = one_hot(labels, classes)
     if votes_weight > 0:
@@ -86,13 +86,13 @@ def soft_targets(
 
 
 def label_given_votes(labels: NDArray[np.int64], votes: Float32, *, classes: int) -> Float32:
-    """P(label | votes) by multinomial logistic regression on vote shares and their square roots; float32 N×classes."""
+    """P(label | votes) float32 N×classes: multinomial logistic regression on vote proportions and their roots."""
     if len(np.unique(labels)) < 2:
         return one_hot(labels, classes)
     from sklearn.linear_model import LogisticRegression
 
-    share = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
-    features = np.concatenate([share, np.sqrt(share)], axis=1)
+    proportions = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
+    features = np.concatenate([proportions, np.sqrt(proportions)], axis=1)
     model = LogisticRegression(C=10.0, max_iter=2000).fit(features, labels)
     posterior = np.zeros((len(labels), classes), np.float32)
     posterior[:, model.classes_] = model.predict_proba(features)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from mien.errors import RecipeError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
-from mien.training.channels import channels
+from mien.training.device import channels
 from mien.training.networks import load_network
 
 #: ITU-R 601, in the whole numbers by which Pillow turns RGB into grey, of 65,536.
@@ -77,8 +77,8 @@ def _windowed(pixels: Tensor, source: Preprocess, target: Preprocess) -> Tensor:
     The source's window shows a part of the picture, which is that part at the target's scale too; where it is smaller
     than the target's own window, it is enlarged to it.
     """
-    share = source.input_size / source.size
-    side = max(target.input_size, round(target.size * share))
+    visible = source.input_size / source.size
+    side = max(target.input_size, round(target.size * visible))
     if side != pixels.shape[-1]:
         # antialias: what Pillow does when it shrinks; without effect when it enlarges
         pixels = F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from mien.data.store import Store
 from mien.evaluation.analysis import attention, gradcam
 from mien.evaluation.analysis.hook_points import target_layer
+from mien.evaluation.analysis.inputs import Settings
 from mien.models import registry
 from mien.models.hook_points import HookPoint
 from mien.models.resnet_unet_eca import MaskedResNet
@@ -113,14 +114,14 @@ def test_enlarging_and_scaling() -> None:
 
 def test_share_inside_a_band() -> None:
     flat = np.ones((5, 48, 48))
-    got = attention.share_inside(flat, (0.25, 0.5))
+    got = attention.proportion_inside(flat, (0.25, 0.5))
     assert (got["value"], got["n"]) == (pytest.approx(0.25), 5)
     top = np.zeros((5, 48, 48))
     top[:4, :12] = 1  # the fifth is empty: left out
-    got = attention.share_inside(top, (0.25, 0.5))
+    got = attention.proportion_inside(top, (0.25, 0.5))
     assert (got["value"], got["n"]) == (0, 4)
-    assert attention.share_inside(top, (0, 0.25))["value"] == 1
-    assert attention.share_inside(np.zeros((2, 48, 48)), (0, 0.5))["value"] is None
+    assert attention.proportion_inside(top, (0, 0.25))["value"] == 1
+    assert attention.proportion_inside(np.zeros((2, 48, 48)), (0, 0.5))["value"] is None
 
 
 def masked(mask: str = "softmax") -> MaskedResNet:
@@ -160,9 +161,8 @@ def test_examples_are_a_draw() -> None:
 
 
 def test_the_report_of_a_run(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
-    report = attention.attention(
-        [str(trained_run)], Store.open(small_store), "public_test", tmp_path, device="cpu", limit=30, examples=2
-    )
+    settings = Settings([str(trained_run)], Store.open(small_store), "public_test", tmp_path, device="cpu", limit=30)
+    report = attention.attention(settings, examples=2)
     assert json.loads((tmp_path / "attention.json").read_text()) == report
     run = report["runs"]["small"]
     assert "masks" not in run

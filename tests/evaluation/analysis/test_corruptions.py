@@ -10,7 +10,7 @@ import pytest
 from mien.data.store import Store
 from mien.evaluation.analysis import corruptions, errors
 from mien.evaluation.analysis.common_corruptions import KINDS, SEVERITIES
-from mien.evaluation.analysis.inputs import labelled
+from mien.evaluation.analysis.inputs import Settings, labelled
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.metrics import wilson
 from mien.evaluation.predictors import load_predictor
@@ -47,19 +47,21 @@ def test_the_report_of_a_run_and_a_file(
 
     def call() -> dict:
         return corruptions.corruptions(
-            [str(trained_run), str(tiny_model)],
-            store,
-            "public_test",
-            tmp_path,
-            device="cpu",
-            progress=lambda done, total: seen.append((done, total)),
+            Settings(
+                [str(trained_run), str(tiny_model)],
+                store,
+                "public_test",
+                tmp_path,
+                device="cpu",
+                progress=lambda done, total: seen.append((done, total)),
+            )
         )
 
     report = call()
     assert json.loads((tmp_path / "corruptions.json").read_text()) == report
     assert (seen[0], seen[-1]) == ((0, 92), (92, 92))
     run, tiny = report["runs"]["small"], report["runs"]["tiny"]
-    plain = evaluate(load_predictor(str(trained_run)), store, "public_test", tmp_path / "e")["figures"]["all"]
+    plain = evaluate(load_predictor(str(trained_run)), store, "public_test", tmp_path / "e").as_dict()["figures"]["all"]
     assert run["clean"]["value"] == pytest.approx(plain["accuracy"]["value"])
     assert run["clean"]["value"] > run["corruptions"]["low_resolution"]["severities"][4]["value"]
     assert abs(tiny["clean"]["value"] - 1 / 7) < 0.15  # it never learnt the bars: chance
@@ -86,10 +88,10 @@ def test_shuffled_labels_are_chance(trained_run: Path, small_store: Path) -> Non
 
 def test_errors_are_the_wrong_answers_by_confidence(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
     store = Store.open(small_store)
-    report = errors.errors([str(trained_run)], store, "training", tmp_path, device="cpu", examples=5)
+    report = errors.errors(Settings([str(trained_run)], store, "training", tmp_path, device="cpu"), examples=5)
     assert json.loads((tmp_path / "errors.json").read_text()) == report
     run = report["runs"]["small"]
-    plain = evaluate(load_predictor(str(trained_run)), store, "training", tmp_path / "e")["figures"]["all"]
+    plain = evaluate(load_predictor(str(trained_run)), store, "training", tmp_path / "e").as_dict()["figures"]["all"]
     matrix = np.array(plain["confusion"])
     assert run["errors"] == plain["n"] - np.trace(matrix[:, :7])
     rows = list(csv.DictReader((tmp_path / "errors-small.csv").read_text().splitlines()))

@@ -12,7 +12,7 @@ from mien.data.store import Store
 from mien.errors import DataError, UsageError
 from mien.evaluation.analysis import clusters, hook_points
 from mien.evaluation.analysis.features import compare, features, headline
-from mien.evaluation.analysis.inputs import choose_device, open_networks, unique_names
+from mien.evaluation.analysis.inputs import Settings, choose_device, open_networks, unique_names
 from mien.models import registry
 from mien.models.hook_points import HookPoint
 
@@ -104,15 +104,15 @@ def test_a_known_gate_gives_a_known_verdict() -> None:
 
 def test_the_report_of_a_run(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    report = features(
+    settings = Settings(
         [str(trained_run), str(trained_run)],
         Store.open(small_store),
         "public_test",
         tmp_path,
         device="cpu",
-        resamples=50,
         progress=lambda done, total: seen.append((done, total)),
     )
+    report = features(settings, resamples=50)
     assert json.loads((tmp_path / "features.json").read_text()) == report
     assert list(report["runs"]) == ["small", "small-2"]
     assert seen[-1] == (140, 140)
@@ -126,12 +126,13 @@ def test_the_report_of_a_run(trained_run: Path, small_store: Path, tmp_path: Pat
 
 
 def test_what_cannot_be_looked_into(tmp_path: Path, trained_run: Path, small_store: Path) -> None:
+    store = Store.open(small_store)
     with pytest.raises(UsageError, match="run directory"):
-        open_networks(["compact"], "cpu")
+        open_networks(Settings(["compact"], store, "public_test", tmp_path, device="cpu"))
     with pytest.raises(UsageError, match="one run"):
-        open_networks([], "cpu")
+        open_networks(Settings([], store, "public_test", tmp_path, device="cpu"))
     with pytest.raises(UsageError, match="auto, cpu or gpu"):
         choose_device("tpu")
     with pytest.raises(DataError, match="split"):
-        features([str(trained_run)], Store.open(small_store), "nowhere", tmp_path)
+        features(Settings([str(trained_run)], store, "nowhere", tmp_path))
     assert unique_names(["a", "b", "a"]) == ["a", "b", "a-2"]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mien.data.store import Store
 from mien.errors import UsageError
 from mien.evaluation.analysis import directions, landscape, sharpness
+from mien.evaluation.analysis.inputs import Settings
 from mien.models import registry
 
 
@@ -177,16 +178,16 @@ def test_the_report_and_going_on(
     store, seen = Store.open(small_store), list[tuple[int, int]]()
 
     def call(seed: int = 0) -> dict:
-        return landscape.landscape(
+        settings = Settings(
             [str(trained_run)],
             store,
             "public_test",
             tmp_path,
             device="cpu",
-            points=5,
             seed=seed,
             progress=lambda done, total: seen.append((done, total)),
         )
+        return landscape.landscape(settings, points=5)
 
     real, calls = landscape.along, 0
 
@@ -223,7 +224,7 @@ def test_the_report_and_going_on(
 
 def test_an_even_grid_would_miss_the_weights(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="odd number"):
-        landscape.landscape([str(trained_run)], Store.open(small_store), "public_test", tmp_path, points=4)
+        landscape.landscape(Settings([str(trained_run)], Store.open(small_store), "public_test", tmp_path), points=4)
 
 
 def test_a_loss_that_is_not_finite_is_none() -> None:

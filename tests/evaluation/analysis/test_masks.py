@@ -11,7 +11,7 @@ from mien.data.store import Store
 from mien.errors import UsageError
 from mien.evaluation import comparisons
 from mien.evaluation.analysis import masks
-from mien.evaluation.analysis.inputs import Network, labelled
+from mien.evaluation.analysis.inputs import Network, Settings, labelled
 from mien.evaluation.metrics import mean_with_percentiles
 from mien.labels import SEVEN
 from mien.models import registry
@@ -81,8 +81,8 @@ def test_the_comparison_is_that_of_two_models(gained: int, lost: int) -> None:
 
 
 def test_the_report(small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masks.inputs, "open_networks", lambda runs, device: [network()])
-    report = masks.masks(["n"], Store.open(small_store), "public_test", tmp_path, limit=20, device="cpu")
+    monkeypatch.setattr(masks.inputs, "open_networks", lambda settings: {"n": network()})
+    report = masks.masks(Settings(["n"], Store.open(small_store), "public_test", tmp_path, limit=20, device="cpu"))
     assert json.loads((tmp_path / "masks.json").read_text()) == report
     assert (tmp_path / "masks.svg").stat().st_size > 1000
     run = report["runs"]["n"]
@@ -91,7 +91,7 @@ def test_the_report(small_store: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_network_without_masks_says_who_has_them(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"got nano .*resnet34_unet_eca .* and resmaskingnet have them"):
-        masks.masks([str(trained_run)], Store.open(small_store), "public_test", tmp_path)
+        masks.masks(Settings([str(trained_run)], Store.open(small_store), "public_test", tmp_path))
     bare = registry.build("resnet34_unet_eca", dict(registry.spec("resnet34_unet_eca").reduced) | {"mask": "none"})
     plain = Network("p", Path("p"), "resnet34_unet_eca", bare, Preprocess(), SEVEN, torch.device("cpu"), {})
     with pytest.raises(UsageError, match="U-Net masks"):

@@ -3,25 +3,25 @@
 Drawn as ``mien.drawing`` draws; labels stand in the label order.
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from mien.data.sources import VOTE_NAMES
-from mien.drawing import AREA_COLOURS, GRID, new_figure, svg
+from mien.drawing import AREA_COLOURS, GRID, heat_map, new_figure, svg
 from mien.errors import MissingExtra
 
 
 def require_charts() -> None:
-    """Raises MissingExtra where charts cannot be drawn, so that nobody learns it after the search."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("matplotlib", "train") from error
+    """Raises MissingExtra where charts or pages cannot be made, so that nobody learns it after the search."""
+    for package in ("matplotlib", "jinja2"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "train")
 
 
-def classes_svg(by_split: list[dict[str, Any]]) -> str | None:
-    """Share of each label in each split that has labels; None where none has. by_split: ``labels.by_split``."""
+def classes_svg(by_split: list[dict[str, Any]]) -> bytes | None:
+    """Proportion of each label in each split that has labels; None where none has. by_split: ``labels.by_split``."""
     rows = [row for row in by_split if sum(row["counts"].values())]
     if not rows:
         return None
@@ -41,12 +41,12 @@ def classes_svg(by_split: list[dict[str, Any]]) -> str | None:
     axes.set_xticks(range(len(names)), names)
     axes.tick_params(axis="x", length=0)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_ylabel("share of the split")
+    axes.set_ylabel("proportion of the split")
     figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=9)
     return _svg(figure, axes)
 
 
-def light_svg(brightness: list[dict[str, Any]], contrast: list[dict[str, Any]]) -> str:
+def light_svg(brightness: list[dict[str, Any]], contrast: list[dict[str, Any]]) -> bytes:
     """Mean and standard deviation of the luma by split and by label: medians, halves and 98 in 100 of the images."""
     names = [(row["by"], row["name"]) for row in brightness]
     figure = new_figure(8.2, 0.9 + 0.27 * len(names))
@@ -69,9 +69,9 @@ def light_svg(brightness: list[dict[str, Any]], contrast: list[dict[str, Any]]) 
     return _svg(figure, *panels, grid=False)
 
 
-def votes_svg(votes: dict[str, Any]) -> str:
-    """How sure the FER+ voters are, and how many of them are for the label that the image carries."""
-    panels = [("votes for the commonest answer", votes["agreement_tenths"], votes["images"])]
+def votes_svg(votes: dict[str, Any]) -> bytes:
+    """How far the FER+ voters agree, and how many of them agree with the label of the image."""
+    panels = [("votes for the majority", votes["agreement_tenths"], votes["images"])]
     if votes["labelled"]:
         panels.append(("votes for the image's own label", votes["label_support_tenths"], votes["labelled"]))
     figure = new_figure(4.3 * len(panels), 2.7)
@@ -86,51 +86,36 @@ def votes_svg(votes: dict[str, Any]) -> str:
     return _svg(figure, *grid)
 
 
-def votes_against_labels_svg(rows: list[dict[str, Any]]) -> str | None:
-    """Heat map of ``votes.label_against_majority``: shares of each label; None where nothing was counted."""
+def votes_against_labels_svg(rows: list[dict[str, Any]]) -> bytes | None:
+    """Heat map of ``votes.label_against_majority``: proportions of each label; None where nothing was counted."""
     rows = [row for row in rows if sum(row[name] for name in (*VOTE_NAMES, "tie"))]
     if not rows:
         return None
-    order = _answers([row["label"] for row in rows])
-    table = np.array([[row[name] for name in order] for row in rows])
-    share = table / table.sum(1, keepdims=True)
+    order = _columns([row["label"] for row in rows])
+    counts = np.array([[row[name] for name in order] for row in rows])
     figure = new_figure(2.2 + 0.66 * len(order), 1.5 + 0.5 * len(rows))
     axes = figure.subplots()
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for i, j in np.ndindex(share.shape):
-        if table[i, j]:
-            text = f"{100 * share[i, j]:.0f}" if share[i, j] >= 0.005 else "<1"
-            axes.text(j, i - 0.08, text, ha="center", va="center", fontsize=10, color=_ink(share[i, j]))
-            axes.text(j, i + 0.3, f"{table[i, j]:,}", ha="center", va="center", fontsize=6.5, color=_ink(share[i, j]))
-    axes.set_xticks(range(len(order)), [name.replace("_", " ") for name in order], rotation=40, ha="right")
-    axes.set_yticks(range(len(rows)), [row["label"] for row in rows])
-    axes.set_xlabel("the voters' commonest answer")
+    labels, columns = [row["label"] for row in rows], [name.replace("_", " ") for name in order]
+    bar = "proportion of the label"
+    heat_map(figure, axes, counts, rows=labels, columns=columns, bar=bar, zeros=False, aspect="auto")
+    axes.set_xlabel("majority vote")
     axes.set_ylabel("label of the image")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, format=lambda value, _: f"{value:.0%}", pad=0.02)
-    bar.set_label("share of the label")
-    bar.outline.set_visible(False)
     return _svg(figure)
 
 
-def _answers(labels: list[str]) -> list[str]:
-    """The answers that voters could give, those of the labels first and in their order."""
-    from mien.data.audit.findings import vote_columns
+def _columns(labels: list[str]) -> list[str]:
+    """What voters could choose, the labels first and in their order, and "tie"."""
+    from mien.data.audit.findings import column_of_each_label
 
-    first = [VOTE_NAMES[column] for column in vote_columns(labels) if column >= 0]
+    first = [VOTE_NAMES[column] for column in column_of_each_label(labels) if column >= 0]
     return [*first, *(name for name in VOTE_NAMES if name not in first), "tie"]
 
 
-def _ink(share: float) -> str:
-    return "white" if share > 0.55 else "#1a1a1a"
-
-
-def _svg(figure: Any, *panels: Any, grid: bool = True) -> str:
+def _svg(figure: Any, *panels: Any, grid: bool = True) -> bytes:
     """grid: along y; else the panels have their own, and no line on the left."""
     for axes in panels:
         axes.spines[["top", "right", *([] if grid else ["left"])]].set_visible(False)
         axes.set_axisbelow(True)
         if grid:
             axes.grid(axis="y", color=GRID, linewidth=0.6)
-    return svg(figure).decode()
+    return svg(figure)

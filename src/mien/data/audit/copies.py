@@ -1,4 +1,4 @@
-"""From pairs to answers: which image has a copy where, of which label, and which images belong together.
+"""What the pairs amount to: which image has a copy where, of which label, and which images belong together.
 
 Four degrees of being the same picture, each with its own column in every table:
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.audit.index import Index, Picture, Progress
-from mien.data.audit.search import Pairs, alike_pairs, components, near_pairs, numbered
+from mien.data.near_duplicates import Pairs, alike_pairs, blank, first_equal, join_groups, near_pairs
 from mien.errors import DataError
 from mien.imaging import plain
 
@@ -41,8 +41,8 @@ _PIXELS = 256 << 20  # bytes of pictures that are compared at a time
 class Copies:
     """What was found, for N images and C cells (a cell is a source in a split, see ``cells``).
 
-    twin: int64 N, the first image with the same pixels (itself where it is that one). group: int64 N, equal for images
-    that are near-duplicates or identical, directly or through others, as ``duplicates.groups_within`` numbers them.
+    first_identical: int64 N, the first image with the same pixels (itself where it is that one). group: int64 N, equal
+    for images that are near-duplicates or identical, directly or through others, numbered as ``near_groups`` does.
     has: degree → bool N×C, whether the image has another such image in the cell. other: ``near`` and ``strict`` →
     bool N×C, whether one of those carries another label. keys: uint64 N×C, the closest near-duplicate in each cell, for
     ``closest``. pairs: near-duplicates among distinct pictures, the first LISTED of ``pair_count``, of which
@@ -51,7 +51,7 @@ class Copies:
 
     cells: tuple[tuple[int, int], ...]
     cell: NDArray[np.int64]
-    twin: Int64
+    first_identical: Int64
     group: Int64
     has: dict[str, Bool]
     other: dict[str, Bool]
@@ -149,8 +149,7 @@ class _Table:
     strict: float
     words: dict[str, Words] = field(init=False)
     closest: Words = field(init=False)
-    parent: Int64 = field(init=False)
-    waiting: list[Pairs] = field(default_factory=list)
+    group: Int64 = field(init=False)
     listed: list[Pairs] = field(default_factory=list)
     count: int = 0
     mirrored: int = 0
@@ -158,22 +157,13 @@ class _Table:
     def __post_init__(self) -> None:
         self.words = {name: np.zeros_like(self.distinct.own) for name in ("near", "strict")}
         self.closest = np.zeros_like(self.distinct.own)  # correlation in millionths, then how early the image is
-        self.parent = np.arange(len(self.distinct.first))
+        self.group = np.arange(len(self.distinct.first))
 
     def add(self, pairs: Pairs) -> None:
         if self.count < LISTED:
             self.listed.append(pairs)
         self.count += len(pairs.first)
         self.mirrored += int(pairs.mirrored.sum())
-        self.waiting.append(pairs)
-        if sum(len(batch.first) for batch in self.waiting) >= _BATCH:
-            self.take_in()
-
-    def take_in(self) -> None:
-        if not self.waiting:
-            return
-        pairs = _joined(self.waiting)
-        self.waiting = []
         distinct = self.distinct
         a, b = distinct.of[pairs.first], distinct.of[pairs.second]
         close = pairs.correlation > self.strict
@@ -182,39 +172,39 @@ class _Table:
         for here, there in ((a, b), (b, a)):
             images = distinct.early[there, :, 0]
             np.maximum.at(self.closest, here, _key(pairs.correlation[:, None], images, len(distinct.of)))
-        self.parent = components(self.parent, a, b)
+        self.group = join_groups(self.group, a, b)
 
     def finish(self, index: Index, within: Words) -> Copies:
-        self.take_in()
         distinct, rows = self.distinct, self.distinct.part
         shape = (len(index), len(distinct.cells))
         of, cell = distinct.of[rows], distinct.cell[rows]
         others = distinct.count[of] - (np.arange(shape[1]) == cell[:, None])  # of the same pixels, without itself
-        twins = others > 0
-        blank = (np.ptp(index.averages[distinct.first], axis=1) == 0)[of]
-        alive = twins & ~blank[:, None]  # a blank image is nobody's near-duplicate, not even another blank one's
+        identical = others > 0
+        alive = (
+            identical & ~blank(index.averages[distinct.first])[of][:, None]
+        )  # a blank image is nobody's near-duplicate, not even another blank one's
 
         def whole(values: NDArray[Any]) -> NDArray[Any]:
             result = np.zeros(shape, values.dtype)
             result[rows] = values
             return result
 
-        has = {"identical": whole(twins), "within": whole(twins | _present(within[of]))}
+        has = {"identical": whole(identical), "within": whole(identical | _present(within[of]))}
         other = {}
         known = distinct.bit[rows][:, None]
         for name, words in self.words.items():
             has[name] = whole(alive | _present(words[of]))
             labels = (words[of] | np.where(alive, distinct.own[of], 0)) & ~_THERE
             other[name] = whole((labels & ~known != 0) & (known != 0))
-        twin = np.arange(len(index))
-        twin[rows] = distinct.first[of]
+        first_identical = np.arange(len(index))
+        first_identical[rows] = distinct.first[of]
         root = np.arange(len(index))
-        root[rows] = distinct.first[self.parent[of]]
+        root[rows] = distinct.first[first_equal(self.group)[of]]
         return Copies(
             cells=distinct.cells,
             cell=distinct.cell,
-            twin=twin,
-            group=numbered(root),
+            first_identical=first_identical,
+            group=np.unique(root, return_inverse=True)[1],
             has=has,
             other=other,
             keys=whole(self._closest(rows, alive)),
@@ -224,11 +214,11 @@ class _Table:
         )
 
     def _closest(self, rows: Int64, alive: Bool) -> Words:
-        """uint64 len(rows)×C: the key of the closest near-duplicate in each cell. A twin is at 1."""
+        """uint64 len(rows)×C: the key of the closest near-duplicate in each cell. An identical image is at 1."""
         distinct, n = self.distinct, len(self.distinct.of)
         early = distinct.early[distinct.of[rows]]
-        twin = np.where(early[..., 0] == rows[:, None], early[..., 1], early[..., 0])
-        keys = np.where(alive, _key(np.ones((1, 1), np.float32), twin, n), 0)
+        nearest = np.where(early[..., 0] == rows[:, None], early[..., 1], early[..., 0])
+        keys = np.where(alive, _key(np.ones((1, 1), np.float32), nearest, n), 0)
         return np.maximum(keys, self.closest[distinct.of[rows]])
 
 
@@ -253,19 +243,10 @@ def _present(words: Words) -> Bool:
     return there
 
 
-def _joined(batches: list[Pairs]) -> Pairs:
-    return Pairs(
-        first=np.concatenate([batch.first for batch in batches]),
-        second=np.concatenate([batch.second for batch in batches]),
-        correlation=np.concatenate([batch.correlation for batch in batches]),
-        mirrored=np.concatenate([batch.mirrored for batch in batches]),
-    )
-
-
 def _shortened(batches: list[Pairs]) -> Pairs:
     none = np.zeros(0, np.int64)
-    pairs = _joined([Pairs(none, none, none.astype(np.float32), none.astype(bool)), *batches])
-    return Pairs(*(column[:LISTED] for column in pairs))  # type: ignore[arg-type]
+    batches = [Pairs(none, none, none.astype(np.float32), none.astype(bool)), *batches]
+    return Pairs(*(np.concatenate(column)[:LISTED] for column in zip(*batches, strict=True)))
 
 
 def _same_shape(index: Index, rows: Int64) -> Iterator[Int64]:

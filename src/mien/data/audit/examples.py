@@ -147,8 +147,13 @@ def _mirrored(look: _Look, copies: Copies) -> Sheet | None:
 def _mixed(look: _Look, copies: Copies) -> Sheet | None:
     index = look.index
     numbers = findings.mixed_groups(copies.group, index.label)
-    twins = np.unique(copies.group[np.isin(copies.twin, findings.mixed_groups(copies.twin, index.label))])
-    order = [*np.intersect1d(numbers, twins).tolist(), *np.setdiff1d(numbers, twins).tolist()]  # same pixels first
+    identical = np.unique(
+        copies.group[np.isin(copies.first_identical, findings.mixed_groups(copies.first_identical, index.label))]
+    )
+    order = [
+        *np.intersect1d(numbers, identical).tolist(),
+        *np.setdiff1d(numbers, identical).tolist(),
+    ]  # same pixels first
     return _sheet(
         "conflicts",
         "One picture, several labels",
@@ -196,7 +201,7 @@ def _group_rows(look: _Look, group: Int64, order: list[int], *, limit: int) -> I
 def _votes(look: _Look) -> list[Sheet | None]:
     index = look.index
     votes = index.votes
-    support = findings.support(votes, index.label, findings.vote_columns(index.labels))
+    support = findings.support(votes, index.label, findings.column_of_each_label(index.labels))
     agreement, answer = findings.agreement(votes), findings.majority(votes)
     against = np.flatnonzero((np.round(support, 6) <= 0.2) & look.original)
     order = against[np.lexsort((against, -agreement[against], support[against]))]

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.audit.index import Picture, Progress
-from mien.faces.detector import Detection
+from mien.faces.base import Detection
 
 Uint8 = NDArray[np.uint8]
 
 
 class Detects(Protocol):
+    """What finds faces in a picture: uint8 H×W×3, RGB."""
+
     def detect(self, image: Uint8, /) -> list[Detection]: ...
 
 

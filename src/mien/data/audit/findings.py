@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.sources import VOTE_NAMES
+from mien.data.sources import VOTE_LABELS, VOTE_NAMES
 from mien.errors import DataError
-from mien.labels import canonical
 
 Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]
@@ -83,39 +82,35 @@ def voted(votes: Ints) -> Bool:
 
 
 def agreement(votes: Ints) -> Float64:
-    """float64 N, 0-1: the share of the votes that fell on the commonest answer; NaN without votes."""
+    """float64 N, 0-1: the proportion of the votes that the commonest choice got; NaN without votes."""
     total = votes.sum(1)
-    share: Float64 = np.divide(votes.max(1), total, out=np.full(len(votes), np.nan), where=total > 0)
-    return share
+    proportion: Float64 = np.divide(votes.max(1), total, out=np.full(len(votes), np.nan), where=total > 0)
+    return proportion
 
 
 def majority(votes: Ints) -> Int64:
-    """int64 N: the answer with the most votes, TIE where two have as many, NO_VOTES where nobody voted."""
+    """int64 N: the choice with the most votes, TIE where two have as many, NO_VOTES where nobody voted."""
     top = votes.max(1)
-    answer = np.where((votes == top[:, None]).sum(1) > 1, TIE, votes.argmax(1))
-    result: Int64 = np.where(votes.sum(1) > 0, answer, NO_VOTES).astype(np.int64)
+    choice = np.where((votes == top[:, None]).sum(1) > 1, TIE, votes.argmax(1))
+    result: Int64 = np.where(votes.sum(1) > 0, choice, NO_VOTES).astype(np.int64)
     return result
 
 
-def vote_columns(labels: Sequence[str]) -> list[int]:
-    """For each label its column of the votes, or −1 where nobody could vote for it (a class of the user's own)."""
-    columns = {}
-    for column, name in enumerate(VOTE_NAMES):
-        if column not in (NOT_FACE, UNKNOWN):
-            columns[canonical(name)] = column
-    return [columns.get(name, -1) for name in labels]
+def column_of_each_label(labels: Sequence[str]) -> list[int]:
+    """The column of FER+ votes for each label, −1 where nobody could vote for it (a class of the user's own)."""
+    return [VOTE_LABELS.index(name) if name in VOTE_LABELS else -1 for name in labels]
 
 
 def support(votes: Ints, label: Ints, columns: Sequence[int]) -> Float64:
-    """float64 N, 0-1: the share of the votes that fell on the image's own label; NaN without votes or label.
+    """float64 N, 0-1: the proportion of the votes for the image's own label; NaN without votes or label.
 
-    columns: from :func:`vote_columns`.
+    columns: from :func:`column_of_each_label`.
     """
     column = np.where(label >= 0, np.array([*columns, -1], np.int64)[label], -1)
     total = votes.sum(1)
     own = votes[np.arange(len(votes)), column.clip(0)]
-    share: Float64 = np.divide(own, total, out=np.full(len(votes), np.nan), where=(total > 0) & (column >= 0))
-    return share
+    proportion: Float64 = np.divide(own, total, out=np.full(len(votes), np.nan), where=(total > 0) & (column >= 0))
+    return proportion
 
 
 def label_against_votes(votes: Ints, label: Ints, classes: int) -> Int64:
@@ -127,9 +122,9 @@ def label_against_votes(votes: Ints, label: Ints, classes: int) -> Int64:
     return table
 
 
-def tenths(share: Float64) -> Int64:
-    """int64 11: how many of the shares (0-1, NaN left out) lie at 0, in (0, 0.1], in (0.1, 0.2] … (0.9, 1]."""
-    known = share[~np.isnan(share)]
+def tenths(proportion: Float64) -> Int64:
+    """int64 11: how many of the proportions (0-1, NaN left out) lie at 0, in (0, 0.1], in (0.1, 0.2] … (0.9, 1]."""
+    known = proportion[~np.isnan(proportion)]
     return np.bincount(np.ceil(np.round(known * 10, 6)).astype(np.int64), minlength=11)
 
 
@@ -178,7 +173,7 @@ def imbalance(counts: Ints) -> float:
 
 
 def shift(counts: Ints, reference: Ints) -> float:
-    """Total variation distance, 0-1, of two class distributions: the share that would have to change its class.
+    """Total variation distance, 0-1, of two class distributions: the part that would have to change class.
 
     NaN where either is empty.
     """

@@ -8,7 +8,7 @@ Numbers run over the store's splits, shards and rows in order.
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mien.data.sources import VOTE_NAMES
 from mien.data.store import Store
 from mien.errors import DataError
 from mien.imaging import plain
+from mien.tables import parquet_file
 
 Uint8 = NDArray[np.uint8]
 #: (items done, items in all, what is going on)
@@ -45,7 +46,7 @@ class Index:
     votes: int16 N×10 in the order of ``sources.VOTE_NAMES``, zeros where there are none. group: int32 code into
     ``groups`` ("source/name"), −1 for none. width, height: int32, 0 where the picture cannot be read. grey: bool.
     mean, std: float32, of the luma, 0-255. spread: int16, levels of luma between the 5th and the 95th percentile.
-    flat: float32, largest share of the pixels within FLAT_LEVELS neighbouring levels of luma. digest: V16, hash of the
+    flat: float32, largest part of the pixels within FLAT_LEVELS neighbouring levels of luma. digest: V16, hash of the
     pixels. averages: float32 N×144, zeros where there are none (a side below 12 pixels, or unreadable). marked: int8,
     the store's own ``near_duplicate`` column, −1 for null. generated: bool, made by augmentation from another image of
     the store. stray: int64, numbers of the generated images whose original is not in their own split.
@@ -278,14 +279,5 @@ def _shards(store: Store) -> Iterator[tuple[str, Path]]:
             yield split, shard
 
 
-@contextmanager
-def _open(shard: Path) -> Iterator[Any]:
-    """A Parquet file whose errors are ours."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(shard) as file:
-            yield file
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise DataError(f"expected a shard of ours, cannot read {shard}: {error}", hint="build it again") from error
+def _open(shard: Path) -> AbstractContextManager[Any]:
+    return parquet_file(shard, expected="a shard of ours", hint="build it again")

@@ -10,9 +10,11 @@ Each file appears whole or not at all, ``audit.json`` last. ``images.parquet`` h
 same ``duplicate_group`` are copies of each other, directly or through others, and must not be parted.
 """
 
+import io
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +27,8 @@ from mien.data.audit import findings
 from mien.data.audit.copies import Copies
 from mien.data.audit.examples import Sheet
 from mien.data.audit.index import Index, fetch, paths
-from mien.data.audit.search import Pairs
+from mien.data.audit.result import Audit
+from mien.data.near_duplicates import Pairs
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import TRAINING_SPLITS, Store
 from mien.errors import OutputError
@@ -118,7 +121,7 @@ def write_report(
     store: Store,
     index: Index,
     copies: Copies,
-    result: dict[str, Any],
+    result: Audit,
     sheets: Sequence[Sheet],
     out: Path,
     *,
@@ -126,6 +129,8 @@ def write_report(
     pairs: PairsFile,
 ) -> None:
     """Write all files of the report. Raises OutputError."""
+    import pyarrow.parquet as pq
+
     from mien.data.audit.page import page
     from mien.data.audit.sheets import contact_sheet, thumbnails
 
@@ -138,10 +143,13 @@ def write_report(
         raise OutputError(f"expected to write {out / SHEETS}, failed: {error.strerror or error}") from error
     for sheet in sheets:
         write_bytes(out / SHEETS / f"{sheet.name}.png", contact_sheet(sheet, shown))
-    _write_images(store, index, copies, out / IMAGES, faces=faces)
+    table = io.BytesIO()
+    pq.write_table(_images(index, copies, list(chain.from_iterable(paths(store))), faces), table, row_group_size=2048)
+    write_bytes(out / IMAGES, table.getvalue())
     pairs.commit()
-    write_text(out / HTML, page(result, sheets, shown))
-    write_text(out / JSON, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    content = result.content()
+    write_text(out / HTML, page(content, sheets, shown))
+    write_text(out / JSON, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _pairs_schema() -> Any:
@@ -152,44 +160,8 @@ def _pairs_schema() -> Any:
     )
 
 
-def _write_images(store: Store, index: Index, copies: Copies, file: Path, *, faces: NDArray[np.int16] | None) -> None:
-    """images.parquet, a row group at a time."""
-    import pyarrow.parquet as pq
-
-    columns = _columns(index, copies, faces)
-    target = AtomicFile(file)
-    try:
-        writer, start = None, 0
-        for names in paths(store):
-            table = _rows(columns, names, start)
-            if writer is None:
-                writer = pq.ParquetWriter(target.stream, table.schema)
-            writer.write_table(table)
-            start += len(names)
-        if writer is not None:
-            writer.close()
-    except OSError as error:
-        target.discard()
-        raise target.failed(error) from error
-    except BaseException:
-        target.discard()
-        raise
-    target.commit()
-
-
-def _rows(columns: dict[str, Any], names: list[str], start: int) -> Any:
-    import pyarrow as pa
-
-    part = {"image": pa.array(np.arange(start, start + len(names)))}
-    for name, values in columns.items():
-        part[name] = values[start : start + len(names)]
-        if name == "source":
-            part["path"] = pa.array(names)
-    return pa.table(part)
-
-
-def _columns(index: Index, copies: Copies, faces: NDArray[np.int16] | None) -> dict[str, Any]:
-    """Every column of images.parquet but the image's number and path, as Arrow arrays of N."""
+def _images(index: Index, copies: Copies, names: list[str], faces: NDArray[np.int16] | None) -> Any:
+    """images.parquet as an Arrow table. names: N paths."""
     import pyarrow as pa
 
     def named(codes: NDArray[Any], names: Sequence[str]) -> Any:
@@ -201,16 +173,18 @@ def _columns(index: Index, copies: Copies, faces: NDArray[np.int16] | None) -> d
     training = [index.splits[split] in TRAINING_SPLITS for split, _ in copies.cells]
     votes, voted = index.votes, findings.voted(index.votes)
     answer = np.where(voted, findings.majority(votes), findings.NO_VOTES)
-    support = findings.support(votes, index.label, findings.vote_columns(index.labels))
+    support = findings.support(votes, index.label, findings.column_of_each_label(index.labels))
     kinds = findings.picture_kinds(index.std, index.spread, index.flat, index.readable).astype(np.int64)
-    first = np.arange(len(index)) == copies.twin
+    first = np.arange(len(index)) == copies.first_identical
     columns = {
+        "image": pa.array(np.arange(len(index))),
         "split": named(index.split, index.splits),
         "source": named(index.source, index.sources),
+        "path": pa.array(names),
         "label": named(index.label, index.labels),
         "group": named(index.group, index.groups),
         "duplicate_group": pa.array(copies.group),
-        "identical_to": pa.array(copies.twin, mask=first),
+        "identical_to": pa.array(copies.first_identical, mask=first),
         "near_duplicate_in_training": pa.array(copies.has["near"][:, training].any(1)) if any(training) else None,
         "near_duplicate_of_other_label": pa.array(copies.other["near"].any(1)),
         "votes_majority": named(answer, VOTE_NAMES),
@@ -224,7 +198,7 @@ def _columns(index: Index, copies: Copies, faces: NDArray[np.int16] | None) -> d
         "generated": pa.array(index.generated),
         "faces": None if faces is None else pa.array(faces, mask=faces < 0),
     }
-    return {name: values for name, values in columns.items() if values is not None}
+    return pa.table({name: values for name, values in columns.items() if values is not None})
 
 
 def _floats(values: NDArray[np.float64]) -> Any:

@@ -5,7 +5,6 @@ appears only when it is whole. Whatever ends an audit leaves no half report and 
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from mien.data.audit.examples import choose
 from mien.data.audit.faces import Detects, count_faces
 from mien.data.audit.index import Index, Progress, fetch, read_index
 from mien.data.audit.report import PairsFile, check_target, write_report
+from mien.data.audit.result import Audit, AuditedStore, Generated, Settings, SourceOfStore
 from mien.data.audit.verdict import verdict
 from mien.data.store import Store
 from mien.errors import UsageError
@@ -36,7 +36,7 @@ def audit_store(
     detector: Detects | None = None,
     workers: int = 1,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Audit:
     """Audit the store at ``path``; return what ``audit.json`` holds, and write the report to the directory ``out``.
 
     threshold: correlation above which two images are near-duplicates, 0-1. tolerance: mean absolute difference
@@ -85,44 +85,37 @@ def _result(
     threshold: float,
     tolerance: float,
     detector: Detects | None,
-) -> dict[str, Any]:
-    """Everything of ``audit.json``, the findings first."""
-    result: dict[str, Any] = {
-        "mien_audit": FORMAT,
-        "mien": __version__,
-        "store": {
-            "name": store.path.resolve().name,
-            "fingerprint": store.fingerprint,
-            "labels": list(store.labels),
-            "sources": [
-                {key: part.get(key, "") for key in ("name", "layout", "licence")}
-                for part in store.summary.get("sources", [])
-            ],
-        },
-        "settings": {
-            "threshold": threshold,
-            "strict": max(threshold, STRICT),
-            "tolerance": tolerance,
-            "faces": None if detector is None else getattr(detector, "name", type(detector).__name__),
-        },
-        "findings": [],
-        "images": figures.images(index, copies),
-        "copies": figures.copies_of(index, copies),
-        "labels": figures.labels(index),
-        "votes": figures.votes(index),
-        "pictures": figures.pictures(index),
-        "faces": None
-        if faces is None
-        else {
-            "searched": int((faces >= 0).sum()),
-            "none": int((faces == 0).sum()),
-            "several": int((faces > 1).sum()),
-        },
-        "groups": figures.groups(index),
-        "generated": {"images": int(index.generated.sum()), "without_original_in_split": len(index.stray)},
-    }
-    result["findings"] = verdict(result)
-    return result
+) -> Audit:
+    """Everything of ``audit.json``."""
+    described = [
+        {key: part.get(key, "") for key in ("name", "layout", "licence")} for part in store.summary.get("sources", [])
+    ]
+    result = Audit(
+        mien_audit=FORMAT,
+        mien=__version__,
+        store=AuditedStore(
+            name=store.path.resolve().name,
+            fingerprint=store.fingerprint,
+            labels=list(store.labels),
+            sources=[SourceOfStore(**part) for part in described],
+        ),
+        settings=Settings(
+            threshold=threshold,
+            strict=max(threshold, STRICT),
+            tolerance=tolerance,
+            faces=None if detector is None else getattr(detector, "name", type(detector).__name__),
+        ),
+        findings=[],
+        images=figures.images(index, copies),
+        copies=figures.copies_of(index, copies),
+        labels=figures.labels(index),
+        votes=figures.votes(index),
+        pictures=figures.pictures(index),
+        faces=figures.faces(faces),
+        groups=figures.groups(index),
+        generated=Generated(images=int(index.generated.sum()), without_original_in_split=len(index.stray)),
+    )
+    return result.model_copy(update={"findings": verdict(result)})
 
 
 def _check(threshold: float, tolerance: float, examples: int) -> None:

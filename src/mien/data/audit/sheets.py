@@ -34,12 +34,11 @@ def thumbnail(pixels: NDArray[np.uint8] | None) -> Image.Image:
         draw.line((0, SIDE, SIDE, 0), fill=150)
         return image
     image = Image.fromarray(pixels)
-    share = SIDE / max(image.size)
-    if share >= 1:
+    scale = SIDE / max(image.size)
+    if scale >= 1:
         return image
-    return image.resize(
-        (max(1, round(image.width * share)), max(1, round(image.height * share))), Image.Resampling.LANCZOS
-    )
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def enlarged(image: Image.Image) -> Image.Image:
@@ -49,6 +48,7 @@ def enlarged(image: Image.Image) -> Image.Image:
 
 
 def png(image: Image.Image) -> bytes:
+    """The picture as a small PNG, exact."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -1,9 +1,9 @@
-"""Equal classes in Training without a doubled image (SPEC §2.4, Paper A): which originals are varied, and how.
+"""Equal classes in Training without a doubled image (Paper A): which originals are varied, and how.
 
-Offline, ``plan_balance`` says how many variations each Training original gets and ``variations`` makes them: rotated
-within ±10°, autocontrast, mirrored, slightly shifted, scaled, brightened. A class that has the target already keeps all
-its originals; only as many images are generated as the target asks for, so none has to be dropped afterwards.
-Online, ``BalancedOrder`` gives an epoch in which each class has the same share and the loader's augmentation varies.
+``plan_balance`` says how many variations each Training original gets and ``variations`` makes them: rotated within
+±10°, autocontrast, mirrored, slightly shifted, scaled, brightened. A class that has the target already keeps all its
+originals; only as many images are generated as the target asks for, so none has to be dropped afterwards. Without a
+written copy, ``training/online_balance.py`` does the same for each epoch.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.build.split_settings import TRAINING, Index, SplitPlan
+from mien.data.build.settings import TRAINING, Variation
+from mien.data.build.splits import Index, SplitPlan, row_hash
 from mien.errors import DataError, UsageError
 from mien.labels import EIGHT, code
 
@@ -24,23 +25,6 @@ Uint8 = NDArray[np.uint8]
 _PATIENCE = 20
 #: Per cent of the darkest and of the brightest pixels that autocontrast lets saturate.
 _CUTOFF = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variation:
-    """Strengths of :func:`generate`.
-
-    rotate: degrees either way; an angle is never below a tenth of it. autocontrast, mirror: probabilities; were
-    autocontrast certain, a network could tell generated images, and so the small classes, by it. shift: share of the
-    side either way. scale, brightness: relative range either way.
-    """
-
-    rotate: float = 10.0
-    autocontrast: float = 0.5
-    mirror: float = 0.5
-    shift: float = 0.04
-    scale: float = 0.05
-    brightness: float = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +75,8 @@ def plan_balance(
         if not rows:
             warnings.append(f"{EIGHT[c]}: {missing} images short of the target, none of its {n} images can be varied")
             continue
-        ordered = sorted((_row_seed(seed, index.source[row], index.path[row]), row) for row in rows)
+        # hashes of 62 bits, so that counting on from one stays within int64
+        ordered = sorted((row_hash("balance", seed, index.source[row], index.path[row]) >> 2, row) for row in rows)
         each, more = divmod(missing, len(ordered))
         jobs += [(row, each + (i < more), key) for i, (key, row) in enumerate(ordered) if each + (i < more)]
         after[c] += missing
@@ -201,59 +186,7 @@ def generated_name(path: str, number: int) -> str:
     return f"generated-{number:04d}/{path}"
 
 
-def _row_seed(seed: int, source: str, path: str) -> int:
-    """A number of 62 bits, so that counting on from it stays within int64."""
-    text = "\0".join(("balance", str(seed), source, path)).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 2
-
-
 def _draws(seed: int) -> list[float]:
     """Eight numbers in [0, 1), by a hash: no generator's version can change them."""
     digest = hashlib.blake2b(str(int(seed)).encode(), digest_size=64, person=b"mien variation").digest()
     return [int.from_bytes(digest[i : i + 8], "big") / 2**64 for i in range(0, 64, 8)]
-
-
-# --- online ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BalancedOrder:
-    """An epoch's rows, each class equally often: ``order(epoch)`` → int64, decided by (seed, epoch) alone.
-
-    labels: int64 N; rows of label −1 never come. size: images an epoch, rounded to a multiple of the classes; None: N.
-    Over the epochs the images of a class come equally often: none comes again before all others of it have come.
-    Raises DataError where no image has a label.
-    """
-
-    labels: NDArray[np.int64]
-    size: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not (np.asarray(self.labels) >= 0).any():
-            raise DataError("expected labelled images to balance, got none")
-
-    def __len__(self) -> int:
-        classes = len(self._classes())
-        return classes * self._share(classes)
-
-    def __call__(self, epoch: int) -> NDArray[np.int64]:
-        classes = self._classes()
-        share = self._share(len(classes))
-        drawn = [self._drawn(c, rows, epoch * share, (epoch + 1) * share) for c, rows in classes.items()]
-        shuffled: NDArray[np.int64] = np.random.default_rng((self.seed, epoch)).permutation(np.concatenate(drawn))
-        return shuffled
-
-    def _classes(self) -> dict[int, NDArray[np.int64]]:
-        labels = np.asarray(self.labels)
-        return {c: np.flatnonzero(labels == c) for c in np.unique(labels[labels >= 0]).tolist()}
-
-    def _share(self, classes: int) -> int:
-        size = len(self.labels) if self.size is None else self.size
-        return max(1, (size + classes // 2) // classes)
-
-    def _drawn(self, c: int, rows: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int64]:
-        """Positions start … stop − 1 of an endless row of shuffled decks of the class's images."""
-        first, last = start // len(rows), (stop - 1) // len(rows)
-        decks = [np.random.default_rng((self.seed, c, deck)).permutation(rows) for deck in range(first, last + 1)]
-        return np.concatenate(decks)[start - first * len(rows) : stop - first * len(rows)]

@@ -18,10 +18,9 @@ from functools import cache, partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
-from mien.data.build.balance import Variation, generated_name, variations
+from mien.data.build.balance import generated_name, variations
 from mien.data.build.normalise import Standard, normalise
 from mien.data.build.parts import (
-    UNLABELLED,
     PartInfo,
     Row,
     decode_png,
@@ -33,7 +32,9 @@ from mien.data.build.parts import (
     write_rows,
 )
 from mien.data.build.plausible import with_votes_that_fit
+from mien.data.build.settings import Variation
 from mien.data.sources import Drop, Sample, Source
+from mien.data.store import UNLABELLED
 from mien.errors import OutputError
 from mien.faces import Detector, make_detector
 
@@ -111,7 +112,7 @@ class Workers:
 
 
 @dataclass(slots=True)
-class Gathered:
+class Ingested:
     """What came of the sources. read: source → its official split → label → number, before anything was dropped here.
 
     items: pictures and drops that the streams gave. warnings: doubts about votes, see ``plausible.py``.
@@ -125,14 +126,14 @@ class Gathered:
 
 def ingest(
     sources: Sequence[Source], standard: Standard, workers: Workers, part_path: PartPath, progress: Progress
-) -> Gathered:
+) -> Ingested:
     """Every source brought to the standard, as parts in the order of the streams. standard: settled.
 
     Raises DataError where a source is broken, OSError where a part cannot be written.
     """
     totals = [source.total() for source in sources]
     total = None if None in totals else sum(t for t in totals if t is not None)
-    found = Gathered()
+    found = Ingested()
     again = 0
     for source in sources:
         what = f"reading {source.name} ({source.layout})"

@@ -51,7 +51,7 @@ MIN_OVERLAP = 0.2
 class Standard:
     """What every picture is brought to.
 
-    size: side in pixels; "keep" leaves each crop as it is; "auto" is settled by ``peek.settle`` before a build.
+    size: side in pixels; "keep" leaves each crop as it is; "auto" is decided by ``infer_defaults`` before a build.
     color: "grey", "rgb", "keep" (grey where a picture has no colour), or "auto". labels: "seven", "eight", or "auto":
     eight if contempt occurs. mapping: (source, label) → another label, or None to drop the picture; source "" stands
     for all, a source's own entry wins. detector: finds the face where a picture is no crop; see ``mien.faces``.

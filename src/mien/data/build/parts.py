@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.build.balance import can_vary
-from mien.data.build.split_settings import Index
+from mien.data.build.splits import Index
 from mien.data.near_duplicates import BLOCKS, block_averages
 from mien.data.sources import Drop, Sample
 from mien.labels import EIGHT, code
@@ -28,8 +28,6 @@ from mien.labels import EIGHT, code
 ITEMS, BYTES = 512, 16 << 20
 #: Version of the part files, for the key of a build.
 FORMAT = 2
-#: Stands for the label in counts where a source holds it back.
-UNLABELLED = "unlabelled"
 _ROWS_AT_A_TIME = 64
 _AVERAGES = 4 * BLOCKS * BLOCKS  # bytes of float32
 _SOURCE, _MARK = b"mien_source", b"mien_fingerprint"

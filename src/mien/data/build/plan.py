@@ -5,35 +5,19 @@ them, and finds the rows to be varied in their parts. Where every picture has an
 for, there is nothing to decide, and the official splits stand as they are.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.audit.search import components, near_pairs
-from mien.data.build.balance import BalancePlan, Variation, plan_balance
+from mien.data.build.balance import BalancePlan, plan_balance
 from mien.data.build.ingest import Wanted
 from mien.data.build.parts import Facts, PartInfo, read_digests
-from mien.data.build.split_settings import RowDrop, SplitSettings
-from mien.data.build.splits import plan_splits
+from mien.data.build.settings import BalanceSettings, SplitSettings
+from mien.data.build.splits import RowDrop, plan_splits
+from mien.data.near_duplicates import near_duplicates, near_groups
 from mien.data.store import TRAINING_SPLITS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BalanceSettings:
-    """Training is brought to ``target`` images a class by variations of its originals; see ``balance.plan_balance``."""
-
-    target: int | Mapping[str, int] | None = None
-    variation: Variation = field(default_factory=Variation)
-    seed: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """For ``summary.json``."""
-        target = self.target if self.target is None or isinstance(self.target, int) else dict(self.target)
-        strength = {name: getattr(self.variation, name) for name in self.variation.__slots__}
-        return {"target": target, "variation": strength, "seed": self.seed}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,21 +62,6 @@ def crossing_groups(split: Sequence[str], group: Sequence[str | None]) -> tuple[
     )
 
 
-def near_groups(averages: NDArray[np.float32], digest: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """int64 N: near-duplicates and equal images, directly or through others, share a number ≥ 0.
-
-    averages: float32 N×144. digest: uint64 N, of the pixels: equal images are searched once.
-    """
-    _, first, copy_of = np.unique(digest, return_index=True, return_inverse=True)
-    if len(first) == len(digest):  # no need for a second copy of all averages
-        first = copy_of = np.arange(len(digest))
-    pairs = list(near_pairs(averages if len(first) == len(digest) else averages[first]))
-    roots = np.arange(len(first))
-    if pairs:
-        roots = components(roots, np.concatenate([p.first for p in pairs]), np.concatenate([p.second for p in pairs]))
-    return roots[copy_of].astype(np.int64)
-
-
 def leaks(facts: Facts, split: Sequence[str]) -> NDArray[np.int8]:
     """int8 N: whether Training holds a near-duplicate of a row outside of it, 0 or 1; −1 where that is not known.
 
@@ -101,15 +70,10 @@ def leaks(facts: Facts, split: Sequence[str]) -> NDArray[np.int8]:
     """
     known = np.array([bool(name) for name in split], bool)
     training = np.array([name in TRAINING_SPLITS for name in split], bool)
-    found = np.full(len(facts), -1, np.int8)
-    if training.any() and (known & ~training).any():
-        found[known & ~training] = 0
-        rows = np.flatnonzero(known)
-        for pairs in near_pairs(facts.averages if known.all() else facts.averages[rows]):
-            first, second = rows[pairs.first], rows[pairs.second]
-            crossing = training[first] != training[second]
-            found[np.where(training[first], second, first)[crossing]] = 1
-    return found
+    outside = known & ~training
+    if not training.any() or not outside.any():
+        return np.full(len(facts), -1, np.int8)
+    return np.where(outside, near_duplicates(facts.averages, training), -1).astype(np.int8)
 
 
 def wanted_by_part(varied: BalancePlan, facts: Facts, parts: Sequence[PartInfo]) -> list[tuple[PartInfo, list[Wanted]]]:

@@ -14,22 +14,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mien.data.build.normalise import MAPPED_AWAY, OTHER_LABEL
-from mien.data.build.parts import UNLABELLED
-from mien.data.sources import VOTE_NAMES, Drop, Sample, reasons
+from mien.data.sources import VOTE_LABELS, Drop, Sample, reasons
 from mien.data.sources import fer2013_readers as fer2013
 from mien.data.sources.own_labels import Labels
 from mien.data.sources.own_tables import GENERATED
+from mien.data.store import UNLABELLED
 from mien.errors import DataError
-from mien.labels import SEVEN, canonical
+from mien.labels import SEVEN
 
-#: Share of FER2013's Training images of each label that is (or ties with) the first choice of FER+'s voters. Of 28,560
+#: Of FER2013's Training images of each label: how many have it as (or tied with) FER+'s first choice, 0-1. Of 28,560
 #: together 65 %; with the rows shuffled 18 %, and no label then has more than 0.42 of what stands here.
 FITTING = dict(zip(SEVEN, (0.504, 0.382, 0.154, 0.928, 0.467, 0.815, 0.870), strict=True))
-#: Refused: fewer agree than this share of what FITTING has for the same labels (about a third of all), by more than
+#: Refused: fewer agree than this part of what FITTING has for the same labels (about a third of all), by more than
 #: so many standard deviations, in at least so many rows. Fewer rows could be chance: they are told, and kept.
 LOWEST, DEVIATIONS, ROWS = 0.55, 5, 100
 STRETCH = 512
-_COLUMN = {canonical(name): column for column, name in enumerate(VOTE_NAMES[:8])}
 
 #: What the user asked for; no reason to doubt a source.
 _ASKED_FOR = {reasons.LEFT_OUT, MAPPED_AWAY, OTHER_LABEL, GENERATED}
@@ -66,7 +65,7 @@ class _Tally:
 
     def add(self, votes: Sequence[int], label: str) -> None:
         self.rows += 1
-        self.agree += votes[_COLUMN[label]] == max(votes)
+        self.agree += votes[VOTE_LABELS.index(label)] == max(votes)
         self.wanted += FITTING[label]
         self.variance += FITTING[label] * (1 - FITTING[label])
 

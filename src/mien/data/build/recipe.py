@@ -14,10 +14,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mien.data.build.balance import Variation
 from mien.data.build.normalise import Standard
-from mien.data.build.plan import BalanceSettings
-from mien.data.build.split_settings import Copies, Crossing, SplitSettings
+from mien.data.build.settings import BalanceSettings, Copies, Crossing, SplitSettings, Variation
 from mien.data.sources import SOURCES, Source, open_source
 from mien.documents import Section, check_kind, find_recipe, parse, read_mapping
 from mien.errors import DataError, UsageError
@@ -53,7 +51,7 @@ class SourceSection(Section):
 
 
 class SplitsSection(Section):
-    """See ``split_settings.SplitSettings``."""
+    """See ``splits.SplitSettings``."""
 
     official: dict[str, dict[str, str]] = Field(default_factory=dict)
     carve: bool = False

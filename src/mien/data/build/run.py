@@ -31,15 +31,16 @@ from mien.data.build.card import CARD, card
 from mien.data.build.infer_defaults import infer_defaults
 from mien.data.build.ingest import Progress, Workers, generate_parts, ingest
 from mien.data.build.normalise import Standard
-from mien.data.build.parts import UNLABELLED, Facts, PartInfo, Row, decode_png, read_facts, read_rows
-from mien.data.build.plan import BalanceSettings, BuildPlan, leaks, make_plan, new_images, wanted_by_part
+from mien.data.build.parts import Facts, PartInfo, Row, decode_png, read_facts, read_rows
+from mien.data.build.plan import BuildPlan, leaks, make_plan, new_images, wanted_by_part
 from mien.data.build.plausible import doubts
+from mien.data.build.settings import TRAINING, BalanceSettings, SplitSettings
 from mien.data.build.shards import SplitWriter, schema
-from mien.data.build.split_settings import TRAINING, SplitSettings
 from mien.data.build.staging import Staging
+from mien.data.build.summary import Options, Written, summarise, versions
 from mien.data.sources import Drop, Source
-from mien.data.store import LARGE_PNG, is_store
-from mien.data.summary import Options, Written, summarise, versions, write_summary
+from mien.data.store import LARGE_PNG, UNLABELLED, is_store
+from mien.data.summary import Summary
 from mien.errors import DataError, MienError, MissingExtra, OutputError, UsageError
 
 __all__ = ["Progress", "build_store", "check_target"]
@@ -84,7 +85,7 @@ def build_store(
     options = Options(standard, splits or SplitSettings(), balance, tuple(settled))
     try:
         with Staging(out, _what(sources, standard)) as place, Workers(workers) as crew:
-            return _build(sources, options, place, crew, progress or _silent)
+            return _build(sources, options, place, crew, progress or _silent).content()
     except OSError as error:
         raise OutputError(f"expected to write the store {out}, failed: {error}") from error
 
@@ -116,9 +117,7 @@ def _what(sources: Sequence[Source], standard: Standard) -> dict[str, Any]:
     }
 
 
-def _build(
-    sources: Sequence[Source], options: Options, place: Staging, crew: Workers, progress: Progress
-) -> dict[str, Any]:
+def _build(sources: Sequence[Source], options: Options, place: Staging, crew: Workers, progress: Progress) -> Summary:
     try:
         ingested = ingest(sources, options.standard, crew, place.part, progress)
         drops = [(part.source, drop) for part in ingested.parts for drop in part.drops]
@@ -155,9 +154,11 @@ def _build(
     summary = summarise(sources, options, ingested.read, written, plan, drops)
     figure = _draw(place.store, written) if plan.varied is not None else None
     columns = schema(written.optional).names
-    (place.store / CARD).write_text(card(summary, columns, figure=figure), encoding="utf-8", errors="backslashreplace")
+    (place.store / CARD).write_text(
+        card(summary.content(), columns, figure=figure), encoding="utf-8", errors="backslashreplace"
+    )
     _write_drops(place.store / "dropped.csv", drops)
-    write_summary(place.store, summary)
+    summary.write(place.store)
     place.finish()
     progress(total, total, "done")
     return summary

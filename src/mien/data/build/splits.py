@@ -13,30 +13,86 @@ on the other side of a boundary.
 """
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.build.split_settings import (
-    BEYOND,
-    CONFLICT,
-    CROSSING_COPY,
-    CROSSING_GROUP,
-    EXACT_COPY,
-    NEAR_COPY,
-    TRAINING,
-    Copies,
-    Index,
-    RowDrop,
-    SplitPlan,
-    SplitSettings,
-)
-from mien.data.build.stratify import Units, apportion, components, share_out, take_balanced
+from mien.data.build.settings import TRAINING, Copies, SplitSettings
+from mien.data.build.stratify import apportion, distribute, take_balanced
+from mien.data.near_duplicates import first_equal, join_groups
 from mien.errors import DataError
 from mien.labels import EIGHT
 
-_OTHERS = ", and every other split needs a group of them too"
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+CONFLICT = "duplicate with a conflicting label"
+EXACT_COPY = "exact duplicate"
+NEAR_COPY = "near-duplicate"
+CROSSING_COPY = "near-duplicate of an evaluation image"
+CROSSING_GROUP = "same group as an evaluation image"
+BEYOND = "beyond the balanced count"
+
 _K = len(EIGHT)  # the classes; column _K of a table counts what has no label
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Index:
+    """What the plan knows of N images, row by row. (source, path) must be unique.
+
+    source, path: names. label: int64 N, codes of ``mien.labels``, −1 where held back. split: the official one, "" where
+    there is none ("train" reads as "training"). group: a subject within its source, None or "" where there is none.
+    near, exact: int64 N, rows with the same number ≥ 0 are near-duplicates or have identical pixels; −1: no copy known.
+    """
+
+    source: Sequence[str]
+    path: Sequence[str]
+    label: Ints
+    split: Sequence[str]
+    group: Sequence[str | None]
+    near: Ints | None = None
+    exact: Ints | None = None
+
+    def __post_init__(self) -> None:
+        columns = {name: getattr(self, name) for name in self.__slots__}
+        lengths = {name: len(column) for name, column in columns.items() if column is not None}
+        if len(set(lengths.values())) != 1:
+            raise DataError(f"expected columns of one length in an index, got {lengths}")
+        if len(self) and not -1 <= self.label.min() <= self.label.max() < _K:
+            raise DataError(f"expected label codes −1 … {_K - 1}, got {self.label.min()} … {self.label.max()}")
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class RowDrop:
+    """A row that goes nowhere. reason: one of the phrases above. detail: the row it stands back for, and the like."""
+
+    row: int
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitPlan:
+    """split: N names, "" where dropped. drops: in the order of the rows. unit: int64 N, what must stay together.
+
+    crossing: bool N, rows whose unit stands in another split as well (only official rows can).
+    warnings: one sentence each, for stderr and ``summary.json``.
+    """
+
+    split: list[str]
+    drops: list[RowDrop]
+    unit: Ints
+    crossing: Bools
+    warnings: list[str]
+
+    def rows(self, split: str) -> Ints:
+        """int64: the rows of one split, in order."""
+        return np.array([row for row, name in enumerate(self.split) if name == split], np.int64)
 
 
 def plan_splits(index: Index, settings: SplitSettings | None = None) -> SplitPlan:
@@ -65,15 +121,16 @@ class _Planner:
         self.label = np.asarray(index.label, np.int64)[order]
         official = [self._official(index.source[row], index.split[row]) for row in self.order]
         self.split: NDArray[np.object_] = np.array(official, object)
-        self.exact = _numbers(index.exact, order)
-        self.copy = components(n, [_numbers(index.near, order), self.exact])
-        subjects: dict[tuple[str, str], int] = {}
-        subject = np.full(n, -1, np.int64)
-        for i, row in enumerate(self.order):
-            if index.group[row]:
-                subject[i] = subjects.setdefault((index.source[row], str(index.group[row])), len(subjects))
-        self.unit = components(n, [subject, self.copy])
-        self.key = np.array([_hash(settings.seed, source, path) for source, path in self.names], np.uint64)
+        near, self.exact = (
+            np.full(n, -1, np.int64) if column is None else np.asarray(column, np.int64)[order]
+            for column in (index.near, index.exact)
+        )
+        self.copy = tied_rows(n, [near, self.exact])
+        number: dict[tuple[str, str], int] = {}
+        people = [(index.source[row], str(index.group[row] or "")) for row in self.order]
+        subject = np.array([number.setdefault(p, len(number)) if p[1] else -1 for p in people], np.int64)
+        self.unit = tied_rows(n, [subject, self.copy])
+        self.key = np.array([row_hash(settings.seed, *name) for name in self.names], np.uint64)
         self.evaluation = np.array([name not in ("", TRAINING) for name in self.split], bool)
         self.kept = np.ones(n, bool)
         self.drops: list[RowDrop] = []
@@ -85,57 +142,44 @@ class _Planner:
 
     def plan(self) -> SplitPlan:
         self._drop_conflicts()
-        self._settle_crossings()
+        self._resolve_crossings()
         self._drop_copies()
         free = self.kept & (self.split == "")
         for split in self.settings.balanced:
             if (self.kept & (self.split == split)).any():
                 self._trim(split)
         self._place(free)
-        names = [""] * len(self.names)
-        unit = np.empty(len(self.names), np.int64)
-        crossing = np.zeros(len(self.names), bool)
-        crosses = self._spanning()
-        for i, row in enumerate(self.order):
-            names[row] = str(self.split[i]) if self.kept[i] else ""
-            unit[row] = self.unit[i]
-            crossing[row] = self.kept[i] and crosses[self.unit[i]]
-        return SplitPlan(names, sorted(self.drops, key=lambda drop: drop.row), unit, crossing, self.warnings)
+        back = np.argsort(self.order)
+        split = np.where(self.kept, self.split, "")[back].tolist()
+        crossing = (self.kept & self._spanning()[self.unit])[back]
+        return SplitPlan(split, sorted(self.drops, key=lambda drop: drop.row), self.unit[back], crossing, self.warnings)
 
     def _drop(self, i: int, reason: str, detail: str = "") -> None:
         self.kept[i] = False
         self.drops.append(RowDrop(self.order[i], reason, detail))
 
     def _name(self, i: int) -> str:
-        return f"{self.names[i][0]}: {self.names[i][1]}"
+        return ": ".join(self.names[i])
 
-    def _copies(self, which: Copies) -> NDArray[np.int64]:
+    def _copies(self, which: Copies) -> Ints:
         """A number for each row, shared by what counts as a copy; −1 where there is none."""
-        return {"none": np.full(len(self.names), -1, np.int64), "exact": self.exact, "near": self.copy}[which]
+        return {"none": np.full_like(self.copy, -1), "exact": self.exact, "near": self.copy}[which]
 
     def _drop_conflicts(self) -> None:
         number = self._copies(self.settings.drop_conflicts)
-        first: dict[int, int] = {}  # copies → the first row
-        other: dict[int, int] = {}  # copies → the first row with another label
-        labelled = np.flatnonzero((number >= 0) & (self.label >= 0)).tolist()
-        for i in labelled:
-            one = first.setdefault(int(number[i]), i)
-            if self.label[i] != self.label[one]:
-                other.setdefault(int(number[i]), i)
-        for i in labelled:
-            if int(number[i]) in other and not self.evaluation[i]:
-                against = first[int(number[i])]
-                against = against if self.label[against] != self.label[i] else other[int(number[i])]
+        rows = np.flatnonzero((number >= 0) & (self.label >= 0))
+        first = rows[first_equal(number[rows])]
+        other = _first_rows(number, rows[self.label[rows] != self.label[first]])  # with another label than the first
+        for i, one in zip(rows.tolist(), first.tolist(), strict=True):
+            if number[i] in other and not self.evaluation[i]:
+                against = one if self.label[one] != self.label[i] else other[int(number[i])]
                 what = f"{EIGHT[self.label[i]]}, but {EIGHT[self.label[against]]} in {self._name(against)}"
                 self._drop(i, CONFLICT, what)
 
-    def _settle_crossings(self) -> None:
+    def _resolve_crossings(self) -> None:
         """Free rows tied to official ones follow them or go; Training rows tied to evaluation rows stay or go."""
-        judges: dict[int, int] = {}  # unit → its first official evaluation row
-        copied: dict[int, int] = {}  # copies → the same
-        for i in np.flatnonzero(self.evaluation).tolist():
-            judges.setdefault(int(self.unit[i]), i)
-            copied.setdefault(int(self.copy[i]), i)
+        official = np.flatnonzero(self.evaluation)
+        judges, copied = _first_rows(self.unit, official), _first_rows(self.copy, official)
 
         def drop(i: int) -> None:
             judge = copied.get(int(self.copy[i]))
@@ -186,25 +230,27 @@ class _Planner:
             )
         asked = self.settings.balanced[split]
         if asked is not None and asked > k:
-            self._fewer(split, asked, k, f"it has only {k} of {EIGHT[scarce]}")
+            self.warnings.append(
+                f"{split}: {k} images per class instead of {asked}: it has only {k} of {EIGHT[scarce]}"
+            )
         k = k if asked is None else min(asked, k)
         crosses = self._spanning()[self.unit[rows]]
         rows = rows[np.lexsort((self.key[rows], crosses, ~self.evaluation[rows]))]
-        for c in (-1, *there):
+        self._drop_beyond(rows, k, f"{split} has {k} a class", f"no label, and {split} is balanced")
+
+    def _drop_beyond(self, rows: Ints, k: int, why: str, why_unlabelled: str) -> None:
+        """Of the rows of a balanced split keep the first ``k`` of each class."""
+        for c in range(-1, _K):
             for i in rows[self.label[rows] == c][k if c >= 0 else 0 :].tolist():
-                self._drop(i, BEYOND, f"{split} has {k} a class" if c >= 0 else f"no label, and {split} is balanced")
+                self._drop(i, BEYOND, why if c >= 0 else why_unlabelled)
 
-    def _fewer(self, split: str, asked: int, k: int, why: str) -> None:
-        self.warnings.append(f"{split}: {k} images per class instead of {asked}: {why}")
-
-    def _spanning(self) -> NDArray[np.bool_]:
+    def _spanning(self) -> Bools:
         """bool: which units stand in more than one split."""
-        number: dict[str, int] = {}
-        codes = np.array([number.setdefault(name, len(number)) for name in self.split], np.int64)
+        codes = np.unique(self.split.astype(str), return_inverse=True)[1]
         pairs = np.unique(np.stack([self.unit, codes], 1)[self.kept & (self.split != "")], axis=0)
         return np.bincount(pairs[:, 0], minlength=len(self.names)) > 1
 
-    def _place(self, free: NDArray[np.bool_]) -> None:
+    def _place(self, free: Bools) -> None:
         """Balanced splits first, then shares, then Training takes the rest."""
         rows = np.flatnonzero(free)
         fill = [split for split in self.settings.balanced if not (self.kept & (self.split == split)).any()]
@@ -221,26 +267,30 @@ class _Planner:
         np.add.at(counts, (unit, np.where(self.label[rows] < 0, _K, self.label[rows])), 1)
         key = np.full(len(numbers), np.iinfo(np.uint64).max, np.uint64)
         np.minimum.at(key, unit, self.key[rows])
-        units = Units(counts, key)
         names = [TRAINING, *shared]
-        covered = np.array([self._covered(split) for split in names])
+        # classes that a split has already, from official rows; what has no label is needed nowhere
+        official = [self.label[self.kept & (self.split == split)] for split in names]
+        covered = np.array([[*np.isin(np.arange(_K), there), True] for there in official])
         available = np.ones(len(numbers), bool)
         for done, split in enumerate(fill):
-            taken, k = self._fill(split, units, available, reserve=(~covered).sum(0) + len(fill) - done - 1)
+            taken, k = self._fill(split, counts, key, available, reserve=(~covered).sum(0) + len(fill) - done - 1)
             available &= ~taken
-            self._settle(rows[taken[unit]], split, k)
-        left = Units(counts[available], key[available])
+            mine = rows[taken[unit]]
+            self.split[mine] = split
+            why = f"its group was needed in {split}, which has {k} a class"  # and it cannot go anywhere else
+            self._drop_beyond(mine[np.argsort(self.key[mine], kind="stable")], k, why, why)
+        left = counts[available]
         total, quotas = counts.sum(0), np.zeros((len(names), _K + 1), np.int64)
         asked = sum(share for share in shared.values() if isinstance(share, int))
         if asked >= len(rows):
             raise DataError(f"expected shares below the {len(rows)} free images, got {asked}", hint="ask for fewer")
         for s, share in enumerate(shared.values(), start=1):
             number = share if isinstance(share, int) else round(share * int(total.sum()))
-            quotas[s] = np.minimum(apportion(number, total), left.counts.sum(0) - quotas.sum(0))
-            quotas[s] = np.maximum(quotas[s], (total > 0) & ~covered[s] & (left.counts.sum(0) > quotas.sum(0)))
-        quotas[0] = left.counts.sum(0) - quotas.sum(0)
+            quotas[s] = np.minimum(apportion(number, total), left.sum(0) - quotas.sum(0))
+            quotas[s] = np.maximum(quotas[s], (total > 0) & ~covered[s] & (left.sum(0) > quotas.sum(0)))
+        quotas[0] = left.sum(0) - quotas.sum(0)
         self._check_units(left, covered, names)
-        place = share_out(left, quotas, covered | (left.counts.sum(0) == 0))
+        place = distribute(left, key[available], quotas, covered | (left.sum(0) == 0))
         if len(place) and place.min() < 0:
             raise DataError(
                 f"expected a unit of every class for each of {', '.join(names)}, found no way without dividing one",
@@ -251,52 +301,41 @@ class _Planner:
         for s, split in enumerate(names):
             self.split[rows[(where == s)[unit]]] = split
 
-    def _covered(self, split: str) -> NDArray[np.bool_]:
-        """bool K+1: the classes that a split has already, from official rows; what has no label is needed nowhere."""
-        there = np.ones(_K + 1, bool)
-        there[:_K] = np.isin(np.arange(_K), self.label[self.kept & (self.split == split)])
-        return there
-
     def _fill(
-        self, split: str, units: Units, available: NDArray[np.bool_], *, reserve: NDArray[np.int64]
-    ) -> tuple[NDArray[np.bool_], int]:
+        self, split: str, counts: Ints, key: NDArray[np.uint64], available: Bools, *, reserve: Ints
+    ) -> tuple[Bools, int]:
         """The units of a balanced split, and its number per class: what was asked for, or as many as there can be."""
         asked, classes = self.settings.balanced[split], self._classes()
-        pool = units.counts.sum(0)
+        pool = counts.sum(0)
         scarce = min(classes, key=lambda c: pool[c], default=0)
         k = most = int(np.floor(self.settings.at_most * pool[scarce] + 1e-9))
         k = k if asked is None else min(asked, k)
         while k > 0:
             wanted = np.zeros(_K + 1, np.int64)
             wanted[classes] = k
-            taken = take_balanced(units, available, wanted, reserve)
-            attained = units.counts[taken].sum(0)[classes]
+            taken = take_balanced(counts, key, available, wanted, reserve)
+            attained = counts[taken].sum(0)[classes]
             if attained.min() >= k:
                 if asked is not None and k < asked:
-                    few = f"there are only {pool[scarce]} free images of {EIGHT[scarce]}"
-                    rule = f", of which it may take {self.settings.at_most:.0%}" if most == k else _OTHERS
-                    self._fewer(split, asked, k, few + rule)
+                    others = "and every other split needs a group of them too"
+                    limit = f"of which it may take {self.settings.at_most:.0%}" if most == k else others
+                    self.warnings.append(
+                        f"{split}: {k} images per class instead of {asked}: there are only {pool[scarce]} free images "
+                        f"of {EIGHT[scarce]}, {limit}"
+                    )
                 return taken, k
             scarce, k = classes[int(attained.argmin())], int(attained.min())
         raise DataError(
             f"expected free images of every class to fill {split} from, got {pool[scarce]} of {EIGHT[scarce]} in "
-            f"{int((units.counts[:, scarce] > 0).sum())} groups",
+            f"{int((counts[:, scarce] > 0).sum())} groups",
             hint="take more of them (at_most), leave the class out, or do not balance this split",
         )
 
-    def _settle(self, rows: NDArray[np.int64], split: str, k: int) -> None:
-        """Put units into a balanced split; what goes over its count cannot go anywhere else, and is dropped."""
-        self.split[rows] = split
-        rows = rows[np.argsort(self.key[rows], kind="stable")]
-        for c in range(-1, _K):
-            for i in rows[self.label[rows] == c][k if c >= 0 else 0 :].tolist():
-                self._drop(i, BEYOND, f"its group was needed in {split}, which has {k} a class")
-
-    def _check_units(self, units: Units, covered: NDArray[np.bool_], names: list[str]) -> None:
+    def _check_units(self, counts: Ints, covered: Bools, names: list[str]) -> None:
         """Raises DataError where a class has fewer units than splits that need one."""
-        for c in np.flatnonzero(units.counts.sum(0)[:_K]).tolist():
+        for c in np.flatnonzero(counts.sum(0)[:_K]).tolist():
             need = [name for name, there in zip(names, covered[:, c], strict=True) if not there]
-            have = int((units.counts[:, c] > 0).sum())
+            have = int((counts[:, c] > 0).sum())
             if have < len(need):
                 raise DataError(
                     f"expected at least {len(need)} groups with {EIGHT[c]}, one each for {', '.join(need)}, got {have}",
@@ -304,11 +343,24 @@ class _Planner:
                 )
 
 
-def _numbers(column: NDArray[np.int64] | None, order: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.full(len(order), -1, np.int64) if column is None else np.asarray(column, np.int64)[order]
+def tied_rows(n: int, relations: Sequence[Ints]) -> Ints:
+    """int64 n: rows that share a number ≥ 0 in any relation, directly or through others, get one number.
+
+    Numbers run from 0 in the order of the first row.
+    """
+    group = np.arange(n)
+    for relation in relations:
+        rows = np.flatnonzero(relation >= 0)
+        group = join_groups(group, rows, rows[first_equal(relation[rows])])
+    return group
 
 
-def _hash(seed: int, source: str, path: str) -> int:
-    """64 bits that (seed, source, path) alone decide, on any machine."""
-    text = "\0".join((str(seed), source, path)).encode("utf-8", "surrogatepass")
+def _first_rows(number: Ints, rows: Ints) -> dict[int, int]:
+    """Of these (rising) rows the first of each number."""
+    return dict(zip(number[rows[::-1]].tolist(), rows[::-1].tolist(), strict=True))
+
+
+def row_hash(*parts: object) -> int:
+    """64 bits that a seed and the names of a row decide, on any machine."""
+    text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

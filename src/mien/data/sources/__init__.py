@@ -9,11 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from mien.data.sources.base import VOTE_NAMES, Counts, Drop, Sample, Source
+from mien.data.sources.base import VOTE_LABELS, VOTE_NAMES, Counts, Drop, Sample, Source
 from mien.errors import DataError, UsageError
 
 __all__ = [
-    "OPTIONS", "SOURCES", "VOTE_NAMES", "Counts", "Drop", "Sample", "Source", "open_source",
+    "OPTIONS", "SOURCES", "VOTE_LABELS", "VOTE_NAMES", "Counts", "Drop", "Sample", "Source", "open_source",
 ]  # fmt: skip
 
 #: name → "module:function", where the function takes a path and returns a Source. Modules load on first use.

@@ -6,17 +6,18 @@ be right is dropped under a fixed reason.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite, isnan
+from functools import partial
+from math import inf, isfinite, isnan
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from mien.data.sources import reasons
-from mien.data.sources.base import Drop, Sample
-from mien.data.sources.tables import csv_columns, csv_rows, shown
+from mien.data.sources.base import Drop, LeftOut, Sample, attempt, cells_of
 from mien.data.sources.trees import files_below, is_picture, not_a_picture, read_outside
 from mien.errors import DataError
+from mien.tables import csv_columns, csv_rows, shown
 
 #: AffectNet's own codes 0-7 …
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
@@ -31,29 +32,31 @@ _MISSING_AFFECT = -2.0
 Points = tuple[tuple[float, float], ...]
 
 
-def label_of(value: Any) -> str | Drop:
-    """AffectNet's code, a number or its text, → our name, or the reason to leave the image out."""
+def label_of(value: Any) -> str:
+    """AffectNet's code, a number or its text, → our name. Raises LeftOut."""
     try:
         number = float(value)
     except (TypeError, ValueError):
-        return Drop("", reasons.CODE, f"{str(value)[:40]!r}, expected 0-10")
+        raise LeftOut(reasons.CODE, f"{str(value)[:40]!r}, expected 0-10") from None
     if number in NO_EXPRESSION:
-        return Drop("", NO_EXPRESSION[int(number)])
-    return CODES[int(number)] if number in range(len(CODES)) else Drop("", reasons.CODE, f"{value}, expected 0-10"[:60])
+        raise LeftOut(NO_EXPRESSION[int(number)])
+    if number not in range(len(CODES)):
+        raise LeftOut(reasons.CODE, f"{value}, expected 0-10"[:60])
+    return CODES[int(number)]
 
 
-def affect_of(value: Any) -> float | Drop | None:
-    """Valence or arousal in -1…1; None for −2, NaN and nothing, which all mean missing."""
+def affect_of(value: Any) -> float | None:
+    """Valence or arousal in -1…1; None for −2, NaN and nothing, which all mean missing. Raises LeftOut."""
     if value is None or value == "":
         return None
     try:
         number = float(value)
     except (TypeError, ValueError):
-        return Drop("", reasons.AFFECT, str(value)[:40])
+        number = inf
     if number == _MISSING_AFFECT or isnan(number):
         return None
     if abs(number) > 1 + 1e-6:
-        return Drop("", reasons.AFFECT, str(value)[:40])
+        raise LeftOut(reasons.AFFECT, str(value)[:40])
     return min(max(number, -1.0), 1.0)
 
 
@@ -85,35 +88,22 @@ def head(path: Path) -> Head:
 
 def read_csv(path: Path, *, head: Head, images: Path, split: str) -> Iterator[Sample | Drop]:
     """One table in the order of its rows; a sample's name is its path below the images' folder."""
-    where = head.where
     for line, row in csv_rows(path, header=head.has_header):
-        place = f"{path.name}:{line}"
-        if isinstance(row, str) or len(row) <= max(where.values()):
-            yield Drop(place, reasons.ROW, row if isinstance(row, str) else f"{len(row)} of {len(where)} columns")
-            continue
-        cells = {name: row[i].strip() for name, i in where.items()}
-        item = _row(cells, images=images, split=split)
-        yield Drop(place, item.reason, item.detail) if isinstance(item, Drop) else item
+        yield attempt(f"{path.name}:{line}", partial(_row, row, head.where, images=images, split=split))
 
 
-def _row(cells: dict[str, str], *, images: Path, split: str) -> Sample | Drop:
+def _row(row: list[str] | str, where: dict[str, int], *, images: Path, split: str) -> Sample:
+    cells = {name: cell.strip() for name, cell in cells_of(row, where, columns=len(where)).items()}
     label = label_of(cells["expression"])
-    if isinstance(label, Drop):
-        return label
     valence, arousal = affect_of(cells.get("valence")), affect_of(cells.get("arousal"))
-    for value in (valence, arousal):
-        if isinstance(value, Drop):
-            return value
     name = relative_path(cells["subdirectory_filepath"])
     if name is None:
-        return Drop("", reasons.ROW, f"path {cells['subdirectory_filepath'][:60]!r}")
+        raise LeftOut(reasons.ROW, f"path {cells['subdirectory_filepath'][:60]!r}")
     file = images / name
     if not file.exists():
-        return Drop("", reasons.MISSING, name)
+        raise LeftOut(reasons.MISSING, name)
     if drop := not_a_picture(file, ""):
-        return drop
-    assert not isinstance(valence, Drop)
-    assert not isinstance(arousal, Drop)
+        raise LeftOut(drop.reason, drop.detail)
     return Sample(
         f"{images.name}/{name}",
         None,
@@ -188,29 +178,21 @@ def read_npy(folder: Path, *, root: Path, split: str) -> Iterator[Sample | Drop]
         elif name not in pictures:
             yield Drop(place, reasons.MISSING)
         else:
-            item = _annotated(images / f"{name}{pictures[name]}", annotations / name, place=place, split=split)
-            yield Drop(place, item.reason, item.detail) if isinstance(item, Drop) else item
+            file = images / f"{name}{pictures[name]}"
+            yield attempt(place, partial(_annotated, file, annotations / name, place=place, split=split))
     yield from read_outside(root, (folder,), (images, annotations), reason=reasons.NO_ANNOTATION)
 
 
-def _annotated(file: Path, stem: Path, *, place: str, split: str) -> Sample | Drop:
+def _annotated(file: Path, stem: Path, *, place: str, split: str) -> Sample:
     found: dict[str, Any] = {}
     for part in ("exp", "val", "aro", "lnd"):
         array = load_array(stem.with_name(f"{stem.name}_{part}.npy"))
-        if isinstance(array, Drop):
-            return array
         if part != "lnd" and array is not None:
             if array.size != 1:
-                return Drop("", reasons.ANNOTATION, f"{part}: {array.size} values, expected one")
+                raise LeftOut(reasons.ANNOTATION, f"{part}: {array.size} values, expected one")
             array = array.reshape(-1)[0]
         found[part] = array
     label, valence, arousal = label_of(found["exp"]), affect_of(found["val"]), affect_of(found["aro"])
-    for value in (label, valence, arousal):
-        if isinstance(value, Drop):
-            return value
-    assert isinstance(label, str)
-    assert not isinstance(valence, Drop)
-    assert not isinstance(arousal, Drop)
     landmarks = None
     if found["lnd"] is not None and found["lnd"].dtype.kind in "fiu":
         landmarks = points([float(v) if isfinite(v) else None for v in found["lnd"].reshape(-1).tolist()])
@@ -218,11 +200,13 @@ def _annotated(file: Path, stem: Path, *, place: str, split: str) -> Sample | Dr
 
 
 def load_array(file: Path) -> Any:
-    """An npy file as an array; None where it is not there; a Drop where it is broken or holds pickled objects."""
+    """An npy file as an array; None where it is not there. LeftOut where it is broken or holds pickled objects."""
     if not file.is_file():
         return None
     try:
         array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError, MemoryError, SyntaxError) as error:
-        return Drop("", reasons.ANNOTATION, f"{file.name}: {' '.join(str(error).split())[:80]}")
-    return array if isinstance(array, np.ndarray) else Drop("", reasons.ANNOTATION, f"{file.name}: not one array")
+        raise LeftOut(reasons.ANNOTATION, f"{file.name}: {' '.join(str(error).split())[:80]}") from error
+    if not isinstance(array, np.ndarray):
+        raise LeftOut(reasons.ANNOTATION, f"{file.name}: not one array")
+    return array

@@ -4,7 +4,7 @@ A source reads one public data set as it lies on a disk and says nothing about s
 beyond its own, or networks. It streams, so that memory stays bounded whatever its size.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,10 +12,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.sources.reasons import ROW
+from mien.labels import canonical
+
 #: The ten columns of FER+ votes, in FER+'s own order. Everything that stores or reads votes uses it.
 VOTE_NAMES: tuple[str, ...] = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "not_face",
 )  # fmt: skip
+#: The label that each of them is a vote for; None for the two that are no expression.
+VOTE_LABELS = tuple(canonical(name) if name not in ("unknown", "not_face") else None for name in VOTE_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,29 @@ class Drop:
     where: str
     reason: str
     detail: str = ""
+
+
+class LeftOut(Exception):
+    """Raised on the way to a sample where an image cannot be one; :func:`attempt` makes a drop of it."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+def attempt(place: str, make: Callable[[], Sample]) -> Sample | Drop:
+    """The sample, or the drop that says why there is none. place: where it was listed."""
+    try:
+        return make()
+    except LeftOut as why:
+        return Drop(place, why.reason, why.detail)
+
+
+def cells_of(row: list[str] | str, where: Mapping[str, int], *, columns: int) -> dict[str, str]:
+    """A row of ``tables.csv_rows`` as role → cell. Raises LeftOut where the line is broken or too short."""
+    if isinstance(row, str) or len(row) <= max(where.values()):
+        raise LeftOut(ROW, row if isinstance(row, str) else f"{len(row)} of {columns} columns")
+    return {role: row[i] for role, i in where.items()}
 
 
 #: split → label name (or ``"unlabelled"``) → number of images.

@@ -1,4 +1,4 @@
-"""CK+ (Lucey et al. 2010) in each layout in which it is passed around (SPEC §6).
+"""CK+ (Lucey et al. 2010) in each layout in which it is passed around.
 
     official tree  cohn-kanade-images/S###/###/*.png with Emotion/S###/###/*_emotion.txt (and Landmarks/ where it is)
     CK+48          <expression>/S010_004_00000017.png: 48×48 crops of the last three frames; no neutral
@@ -18,7 +18,6 @@ from pathlib import Path
 from mien.data.sources import fer2013_readers, reasons
 from mien.data.sources.base import Drop, Sample
 from mien.data.sources.found import Found, in_order, not_found
-from mien.data.sources.tables import csv_columns, require_columns
 from mien.data.sources.trees import (
     Classes,
     children,
@@ -32,6 +31,7 @@ from mien.data.sources.trees import (
 )
 from mien.errors import DataError
 from mien.labels import EIGHT
+from mien.tables import csv_columns, require_columns
 
 NAME = "ckplus"
 LICENCE = (

@@ -1,4 +1,4 @@
-"""FER2013 (Goodfellow et al. 2013) in each layout in which it is passed around (SPEC §6).
+"""FER2013 (Goodfellow et al. 2013) in each layout in which it is passed around.
 
     csv       fer2013.csv or icml_face_data.csv: emotion, pixels, Usage; FER+'s fer2013new.csv beside it is joined
     kaggle    train.csv (emotion, pixels) and test.csv (pixels alone: both test sets mixed, no labels)
@@ -11,15 +11,17 @@ that is wrong as a whole is a DataError. This file finds the layout; ``fer2013_r
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from mien.data.sources import fer2013_readers as readers
-from mien.data.sources.base import Counts, Drop, Looked, Sample
-from mien.data.sources.found import named_once
-from mien.data.sources.tables import csv_columns, require_columns
+from mien.data.sources.base import Counts, Drop, Sample
+from mien.data.sources.found import Found, count_differences, in_order, named_once, not_found
+from mien.data.sources.trees import Classes, class_folders, expression, read_outside, require_classes, split_folders
 from mien.errors import DataError
 from mien.labels import SEVEN
+from mien.tables import csv_columns, require_columns
 
 LICENCE = (
     "FER2013: for research (Goodfellow et al. 2013, ICML representation-learning challenge); "
@@ -27,10 +29,10 @@ LICENCE = (
 )
 
 #: Images per class in code order, as published.
-EXPECTED: dict[str, dict[str, int]] = {
-    "training": dict(zip(SEVEN, (3995, 436, 4097, 7215, 4830, 3171, 4965), strict=True)),
-    "public_test": dict(zip(SEVEN, (467, 56, 496, 895, 653, 415, 607), strict=True)),
-    "private_test": dict(zip(SEVEN, (491, 55, 528, 879, 594, 416, 626), strict=True)),
+EXPECTED: Counts = {
+    "training": in_order(SEVEN, (3995, 436, 4097, 7215, 4830, 3171, 4965)),
+    "public_test": in_order(SEVEN, (467, 56, 496, 895, 653, 415, 607)),
+    "private_test": in_order(SEVEN, (491, 55, 528, 879, 594, 416, 626)),
 }
 #: Kaggle's test.csv: PublicTest and PrivateTest together, and no telling which is which.
 _MIXED = {name: EXPECTED["public_test"][name] + EXPECTED["private_test"][name] for name in SEVEN}
@@ -46,30 +48,7 @@ _PARQUET = ("training.parquet", "public_test.parquet", "private_test.parquet")
 FERPLUS = "fer2013new.csv"
 
 
-@dataclass(frozen=True, slots=True)
-class Fer2013:
-    """FER2013 in one layout. A :class:`~mien.data.sources.base.Source`. ferplus: it may have FER+'s votes."""
-
-    layout: str
-    files: tuple[Path, ...]
-    read: Callable[[], Iterator[Sample | Drop]]
-    count: Callable[[], int | None]
-    warnings: tuple[str, ...] = ()
-    ferplus: bool = False
-    name: str = "fer2013"
-    licence: str = LICENCE
-
-    def total(self) -> int | None:
-        return self.count()
-
-    def stream(self) -> Iterator[Sample | Drop]:
-        return self.read()
-
-    def differences(self, counts: Counts) -> list[str]:
-        return differences(counts)
-
-
-def open_fer2013(path: Path) -> Fer2013:
+def open_fer2013(path: Path) -> Found:
     """Detect the layout of a file or directory. Raises DataError that says what was looked for and what was found."""
     if path.is_file():
         return _open_file(path)
@@ -81,16 +60,19 @@ def open_fer2013(path: Path) -> Fer2013:
             return _kaggle(tuple(root / name for name in ("train.csv", "test.csv") if (root / name).is_file()))
         if any((root / name).is_file() for name in _PARQUET):
             return _parquet(tuple(root / name for name in _PARQUET if (root / name).is_file()))
-        if folders := readers.split_folders(root):
+        folders = {
+            split: folder for split, folder in split_folders(root).items() if any(map(Path.is_dir, folder.iterdir()))
+        }
+        if folders:
             return _folders(root, folders)
-    found = tuple(sorted(child.name + "/" * child.is_dir() for child in path.iterdir() if child.name[0] != "."))
-    raise DataError(
-        f"no FER2013: {Looked(path, _WANTED, found).text()}",
-        hint=f"give the file or directory that holds it; {readers.OTHER_TABLE}",
-    )
+    raise not_found("FER2013", path, _WANTED, hint=f"give the file or directory that holds it; {readers.OTHER_TABLE}")
 
 
-def _open_file(path: Path) -> Fer2013:
+def _found(layout: str, files: tuple[Path, ...], read: Callable[[], Iterator[Sample | Drop]], **more: Any) -> Found:
+    return Found(name="fer2013", layout=layout, files=files, licence=LICENCE, read=read, compare=differences, **more)
+
+
+def _open_file(path: Path) -> Found:
     if path.suffix.lower() == ".parquet":
         return _parquet((path,))
     if path.suffix.lower() == ".csv":
@@ -99,22 +81,16 @@ def _open_file(path: Path) -> Fer2013:
     raise DataError(f"no FER2013: expected a .csv or .parquet file, or a directory, got {path}")
 
 
-def _csv(path: Path) -> Fer2013:
+def _csv(path: Path) -> Found:
     require_columns(path, ("emotion", "pixels", "usage"), hint=readers.OTHER_TABLE)
-    votes = path.parent / FERPLUS
-    files = (path, votes) if votes.is_file() else (path,)
-    if votes.is_file():
-        require_columns(votes, readers.FERPLUS_COLUMNS)
-    return Fer2013(
-        layout="csv with FER+ votes" if votes.is_file() else "csv",
-        files=files,
-        read=lambda: readers.read_csv(path, votes=votes if votes.is_file() else None),
-        count=lambda: None,
-        ferplus=votes.is_file(),
-    )
+    votes = path.parent / FERPLUS if (path.parent / FERPLUS).is_file() else None
+    if votes is None:
+        return _found("csv", (path,), lambda: readers.read_csv(path, votes=None))
+    require_columns(votes, readers.FERPLUS_COLUMNS)
+    return _found("csv with FER+ votes", (path, votes), lambda: readers.read_csv(path, votes=votes), ferplus=True)
 
 
-def _kaggle(files: tuple[Path, ...]) -> Fer2013:
+def _kaggle(files: tuple[Path, ...]) -> Found:
     for file in files:
         require_columns(file, ("pixels",), hint=readers.OTHER_TABLE)
     warnings = []
@@ -126,57 +102,54 @@ def _kaggle(files: tuple[Path, ...]) -> Fer2013:
         warnings.append(
             "the rows without labels became the split 'test': PublicTest and PrivateTest cannot be told apart"
         )
-    return Fer2013(
-        layout="kaggle csv",
-        files=files,
-        read=lambda: (item for file in files for item in readers.read_csv(file, votes=None)),
-        count=lambda: None,
+    return _found(
+        "kaggle csv",
+        files,
+        lambda: chain.from_iterable(readers.read_csv(file, votes=None) for file in files),
         warnings=tuple(warnings),
     )
 
 
-def _parquet(files: tuple[Path, ...]) -> Fer2013:
+def _parquet(files: tuple[Path, ...]) -> Found:
     rows = sum(readers.parquet_rows(file) for file in files)
-    return Fer2013(
-        layout="parquet",
-        files=files,
-        read=lambda: named_once(item for file in files for item in readers.read_parquet(file)),
+    return _found(
+        "parquet",
+        files,
+        lambda: named_once(chain.from_iterable(map(readers.read_parquet, files))),
         count=lambda: rows,
         ferplus=True,
     )
 
 
-def _folders(root: Path, folders: dict[str, Path]) -> Fer2013:
-    classes = {name: readers.class_folders(folder) for name, folder in folders.items()}
-    return Fer2013(
-        layout="folders",
-        files=tuple(folders.values()),
-        read=lambda: readers.read_folders(root, classes),
-        count=lambda: None,
+def _folders(root: Path, splits: dict[str, Path]) -> Found:
+    found = {split: _classes(folder) for split, folder in splits.items()}
+    taken = [*splits.values(), *(path for classes in found.values() for path in classes.paths())]
+    return _found(
+        "folders",
+        tuple(splits.values()),
+        lambda: chain(readers.read_folders(root, found), read_outside(root, (root, *splits.values()), taken)),
     )
 
 
-def differences(counts: Counts) -> list[str]:
-    """What differs from the published counts: a split that is missing or unknown, a total, a class; [] if nothing."""
-    found = []
-    expected: dict[str, dict[str, int]] = dict(EXPECTED)
-    if "test" in counts and not {"public_test", "private_test"} & set(counts):
-        expected = {"training": EXPECTED["training"], "test": _MIXED}
-    for split, classes in expected.items():
-        have = counts.get(split)
-        if have is None:
-            found.append(f"{split}: missing, expected {sum(classes.values())} images")
-            continue
-        total = sum(have.values())
-        if total != sum(classes.values()):
-            found.append(f"{split}: {total} images, expected {sum(classes.values())}")
-        if not have.get("unlabelled"):
-            found += [f"{split}: {have.get(c, 0)} {c}, expected {n}" for c, n in classes.items() if have.get(c, 0) != n]
-        elif have["unlabelled"] != total or split in ("training", "public_test"):
-            found.append(f"{split}: {have['unlabelled']} of {total} images have no label")
-    found += [
-        f"{split}: {sum(counts[split].values())} images, not a split of FER2013"
-        for split in counts
-        if split not in expected
+def _classes(folder: Path) -> Classes:
+    """The seven class folders of a split. Raises DataError where one is missing, doubled, or no class of FER2013."""
+    classes = class_folders(folder, lambda name: label if (label := expression(name)) in SEVEN else None)
+    strange = [(name, "no expression of FER2013") for name in classes.unknown]
+    strange += [
+        (paths[1].name, f"a second folder for {label}") for label, paths in classes.folders.items() if paths[1:]
     ]
-    return found
+    if strange:
+        raise DataError(
+            f"expected class folders named {', '.join(SEVEN)} in {folder}, found {strange[0][0]!r}: {strange[0][1]}",
+            hint="numbers are not taken for classes, because copies number them differently; rename the folders, "
+            "or read your own by --source folder=PATH",
+        )
+    require_classes(classes, folder, SEVEN, names={})
+    return classes
+
+
+def differences(counts: Counts) -> list[str]:
+    """What differs from the published counts, one sentence each; the test sets may be mixed and without labels."""
+    mixed = "test" in counts and not {"public_test", "private_test"} & set(counts)
+    expected = {"training": EXPECTED["training"], "test": _MIXED} if mixed else EXPECTED
+    return count_differences(counts, expected, name="FER2013", withheld=("private_test", "test"))

@@ -4,7 +4,9 @@ A drop's reason is one of the phrases below or of ``reasons.py``, so that drops 
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.data.sources.base import VOTE_NAMES, Drop, Sample
-from mien.data.sources.reasons import NOT_AN_IMAGE, ROW, UNREADABLE
-from mien.data.sources.tables import csv_columns, csv_rows
-from mien.data.sources.trees import files_below, read_outside
+from mien.data.sources.base import VOTE_NAMES, Drop, LeftOut, Sample, attempt, cells_of
+from mien.data.sources.reasons import UNREADABLE
+from mien.data.sources.trees import Classes, read_tree
 from mien.errors import DataError
-from mien.labels import SEVEN, canonical, is_empty, whole
+from mien.labels import SEVEN, is_empty, whole
+from mien.tables import csv_columns, csv_rows, parquet_file
 
 SIDE = 48
 FERPLUS_COLUMNS = ("usage", "image name", *(name if name != "not_face" else "nf" for name in VOTE_NAMES))
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 PIXELS = "wrong number of pixels"
 VALUE = "pixel value out of 0-255"
@@ -33,10 +34,6 @@ USAGE = "unknown usage"
 OTHER_TABLE = "any other table of pictures is read by --source csv=PATH or parquet=PATH"
 
 _USAGES = {"training": "training", "publictest": "public_test", "privatetest": "private_test"}
-_FOLDERS = {
-    "train": "training", "training": "training", "test": "test", "validation": "validation", "valid": "validation",
-    "val": "validation", "publictest": "public_test", "privatetest": "private_test",
-}  # fmt: skip
 
 
 def usage_split(usage: str) -> str | None:
@@ -55,41 +52,24 @@ def read_csv(path: Path, *, votes: Path | None, labels: tuple[str, ...] = SEVEN)
     codes mean (copies of CK+ in this format append contempt).
     """
     columns = csv_columns(path)
-    where = {name: columns.index(name) for name in ("emotion", "pixels", "usage") if name in columns}
+    where: dict[str, int] = {name: columns.index(name) for name in ("emotion", "pixels", "usage") if name in columns}
     default = None if "usage" in where else "training" if "emotion" in where else "test"
     numbers: dict[str, int] = {}
-    joined = _aligned(path, csv_rows(path), votes)
-    for line, row, line_votes in joined:
-        place = f"{path.name}:{line}"
-        if isinstance(row, str):
-            yield Drop(place, ROW, row)
-            continue
-        if len(row) <= max(where.values()):
-            yield Drop(place, ROW, f"{len(row)} of {len(columns)} columns")
-            continue
-        split = default or usage_split(row[where["usage"]])
+
+    def one(row: list[str] | str, of_line: dict[str, str] | None, place: str) -> Sample:
+        cells = cells_of(row, where, columns=len(columns))
+        split = default or usage_split(cells["usage"])
         if split is None:
-            yield Drop(place, USAGE, row[where["usage"]][:40])
-            continue
-        number = numbers[split] = numbers.get(split, -1) + 1  # a dropped row keeps its number
-        emotion = row[where["emotion"]] if "emotion" in where else ""
-        label = _label(emotion, labels)
-        pixels = _pixels(row[where["pixels"]])
-        if isinstance(label, Drop):
-            yield Drop(place, label.reason, label.detail)
-        elif isinstance(pixels, Drop):
-            yield Drop(place, pixels.reason, pixels.detail)
-        else:
-            usage = row[where["usage"]] if "usage" in where else split
-            found = _votes(line_votes, usage=usage, place=place) if votes else None
-            yield Sample(f"{split}_{number:05d}.png", pixels, label, split, found)
+            raise LeftOut(USAGE, cells["usage"][:40])
+        number = numbers[split] = numbers.get(split, -1) + 1  # a row that is left out keeps its number
+        label = _label(cells.get("emotion", ""), labels)
+        pixels = _pixels(cells["pixels"])
+        found = _votes(of_line, usage=cells.get("usage", split), place=place) if votes else None
+        return Sample(f"{split}_{number:05d}.png", pixels, label, split, found)
 
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"expected a folder, cannot read {folder}: {error}") from error
+    for line, row, of_line in _aligned(path, csv_rows(path), votes):
+        place = f"{path.name}:{line}"
+        yield attempt(place, partial(one, row, of_line, place))
 
 
 def _aligned(
@@ -130,103 +110,53 @@ def _counts(cells: Sequence[Any], *, place: str) -> tuple[int, ...] | None:
     return counts if any(counts) else None
 
 
-def _label(cell: Any, labels: tuple[str, ...] = SEVEN) -> str | Drop | None:
+def _label(cell: Any, labels: tuple[str, ...] = SEVEN) -> str | None:
     """A code → its label; None where the cell is empty: a label held back."""
     if is_empty(cell):
         return None
     code = whole(cell)
     if code is None or not 0 <= code < len(labels):
-        return Drop("", EMOTION if labels == SEVEN else EMOTION_OF_EIGHT, str(cell).strip()[:40])
+        raise LeftOut(EMOTION if labels == SEVEN else EMOTION_OF_EIGHT, str(cell).strip()[:40])
     return labels[code]
 
 
-def _pixels(text: str) -> NDArray[np.uint8] | Drop:
+def _pixels(text: str) -> NDArray[np.uint8]:
     try:
         values = bytes(map(int, text.split()))
     except ValueError as error:  # not a number, or a number that is no byte
-        return Drop("", VALUE, str(error)[:80])
+        raise LeftOut(VALUE, str(error)[:80]) from error
     if len(values) != SIDE * SIDE:
-        return Drop("", PIXELS, f"{len(values)} values, expected {SIDE * SIDE}")
+        raise LeftOut(PIXELS, f"{len(values)} values, expected {SIDE * SIDE}")
     return np.frombuffer(values, np.uint8).reshape(SIDE, SIDE)
 
 
 # --- image files -----------------------------------------------------------------------------------------------------
 
 
-def split_folders(root: Path) -> dict[str, Path]:
-    """split → folder, for each folder of ``root`` that is named after a split and holds folders."""
-    found: dict[str, Path] = {}
-    for child in _children(root) if root.is_dir() else ():
-        split = _FOLDERS.get(child.name.lower().replace("_", ""))
-        if split and child.is_dir() and any(grandchild.is_dir() for grandchild in child.iterdir()):
-            if split in found:
-                raise DataError(
-                    f"expected one folder for {split} in {root}, found {found[split].name} and {child.name}"
-                )
-            found[split] = child
-    return found
+def read_folders(root: Path, classes: Mapping[str, Classes]) -> Iterator[Sample | Drop]:
+    """classes: the folder's split → its class folders. A file's own prefix (``PublicTest_``) says more."""
+    for item in read_tree(root, classes):
+        yield attempt(item.path, partial(_decoded, item)) if isinstance(item, Sample) else item
 
 
-def class_folders(folder: Path) -> dict[str, Path]:
-    """expression → folder. Raises DataError where a name is no expression of FER2013 or one of the seven is missing."""
-    found: dict[str, Path] = {}
-    for child in _children(folder):
-        if not child.is_dir() or child.name.startswith((".", "__MACOSX")):
-            continue
-        try:
-            name = canonical(child.name)
-        except DataError:
-            name = ""
-        if name not in SEVEN or name in found:
-            problem = f"a second folder for {name}" if name in found else "no expression of FER2013"
-            raise DataError(
-                f"expected class folders named {', '.join(SEVEN)} in {folder}, found {child.name!r}: {problem}",
-                hint="numbers are not taken for classes, because copies number them differently; rename the folders, "
-                "or read your own by --source folder=PATH",
-            )
-        found[name] = child
-    missing = [name for name in SEVEN if name not in found]
-    if missing:
-        have = ", ".join(path.name for path in found.values()) or "none"
-        raise DataError(
-            f"expected class folders {', '.join(SEVEN)} in {folder}, found {have}; missing {', '.join(missing)}",
-            hint="the copy looks incomplete; make an empty folder for a class that has no image",
-        )
-    return found
+def _decoded(sample: Sample) -> Sample:
+    split = usage_split(Path(sample.path).name.partition("_")[0]) or sample.split
+    return replace(sample, pixels=_image(sample.file), split=split, file=None)
 
 
-def read_folders(root: Path, classes: dict[str, dict[str, Path]]) -> Iterator[Sample | Drop]:
-    """classes: folder's split → expression → folder. In order of split, class code and name; then what lies outside."""
-    for split, folders in classes.items():
-        for label in SEVEN:
-            for file in files_below(folders[label]):
-                place = file.relative_to(root).as_posix()
-                if not file.is_file() or file.suffix.lower() not in IMAGE_SUFFIXES:
-                    yield Drop(place, NOT_AN_IMAGE, file.suffix)
-                    continue
-                pixels = _image(file)
-                if isinstance(pixels, Drop):
-                    yield Drop(place, pixels.reason, pixels.detail)
-                else:
-                    yield Sample(place, pixels, label, usage_split(file.name.partition("_")[0]) or split)
-    taken = [folder for folders in classes.values() for folder in folders.values()]
-    homes = list(dict.fromkeys(folder.parent for folder in taken))
-    yield from read_outside(root, (root, *homes), (*homes, *taken))
-
-
-def _image(source: Path | bytes | None) -> NDArray[np.uint8] | Drop:
-    """An image file or its bytes → uint8 48×48 grey."""
+def _image(source: Path | bytes | None) -> NDArray[np.uint8]:
+    """An image file or its bytes → uint8 48×48 grey. Raises LeftOut."""
     if source is None:
-        return Drop("", UNREADABLE, "no bytes")
+        raise LeftOut(UNREADABLE, "no bytes")
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             if image.size != (SIDE, SIDE):  # before decoding: a bomb is never unpacked
-                return Drop("", PIXELS, f"{image.width}×{image.height}, expected {SIDE}×{SIDE}")
+                raise LeftOut(PIXELS, f"{image.width}×{image.height}, expected {SIDE}×{SIDE}")
             if image.mode not in ("L", "1", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"):
-                return Drop("", UNREADABLE, f"mode {image.mode}")
+                raise LeftOut(UNREADABLE, f"mode {image.mode}")
             return np.asarray(image.convert("L"))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        return Drop("", UNREADABLE, str(error).partition(" <")[0][:80])
+        raise LeftOut(UNREADABLE, str(error).partition(" <")[0][:80]) from error
 
 
 # --- Parquet ---------------------------------------------------------------------------------------------------------
@@ -235,13 +165,9 @@ def _image(source: Path | bytes | None) -> NDArray[np.uint8] | Drop:
 def parquet_rows(path: Path) -> int:
     """The number of rows. Raises DataError where the file is broken or has no ``image`` struct with ``bytes``."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise _broken(path, error) from error
+    with parquet_file(path) as file:
+        schema, rows = file.schema_arrow, file.metadata.num_rows
     image = schema.field("image").type if "image" in schema.names else None
     if image is None or not pa.types.is_struct(image) or image.get_field_index("bytes") < 0:
         raise DataError(
@@ -250,47 +176,33 @@ def parquet_rows(path: Path) -> int:
     return int(rows)
 
 
-def _broken(path: Path, error: Exception) -> DataError:
-    return DataError(f"expected a Parquet file, cannot read {path}: {error}", hint="the copy may be incomplete")
-
-
 def read_parquet(path: Path) -> Iterator[Sample | Drop]:
     """``image`` {bytes, path}, and if there: ``emotion`` (or ``label``) 0-6, ``usage``, ``ferplus_votes``."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     stem = usage_split(path.stem)
     number = -1
-    try:
-        with pq.ParquetFile(path) as file:
-            named = file.schema_arrow.names
-            wanted = [c for c in ("image", "emotion", "usage", "ferplus_votes") if c in named]
-            if "emotion" not in named and "label" in named:  # the same codes, or the counts will say that they differ
-                wanted.append("label")
-            if stem is None and "usage" not in wanted:
-                raise DataError(
-                    f"expected a usage column, or a file named {', '.join(_USAGES.values())}.parquet, got {path}",
-                    hint=OTHER_TABLE,
-                )
-            for batch in file.iter_batches(batch_size=1024, columns=wanted):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield _parquet_sample(row, place=f"{path.name}:{number}", number=number, stem=stem)
-    except (pa.ArrowException, OSError) as error:
-        raise _broken(path, error) from error
+    with parquet_file(path) as file:
+        named = file.schema_arrow.names
+        wanted = [c for c in ("image", "emotion", "usage", "ferplus_votes") if c in named]
+        if "emotion" not in named and "label" in named:  # the same codes, or the counts will say that they differ
+            wanted.append("label")
+        if stem is None and "usage" not in wanted:
+            raise DataError(
+                f"expected a usage column, or a file named {', '.join(_USAGES.values())}.parquet, got {path}",
+                hint=OTHER_TABLE,
+            )
+        for batch in file.iter_batches(batch_size=1024, columns=wanted):
+            for row in batch.to_pylist():
+                number += 1
+                place = f"{path.name}:{number}"
+                yield attempt(place, partial(_parquet_sample, row, place=place, number=number, stem=stem))
 
 
-def _parquet_sample(row: dict[str, Any], *, place: str, number: int, stem: str | None) -> Sample | Drop:
+def _parquet_sample(row: dict[str, Any], *, place: str, number: int, stem: str | None) -> Sample:
     split = usage_split(str(row["usage"])) if row.get("usage") is not None else stem
     if split is None:
-        return Drop(place, USAGE, str(row.get("usage"))[:40])
+        raise LeftOut(USAGE, str(row.get("usage"))[:40])
     image = row["image"] or {}
-    label = _label(row.get("emotion", row.get("label")))
-    if isinstance(label, Drop):
-        return Drop(place, label.reason, label.detail)
-    pixels = _image(image.get("bytes"))
-    if isinstance(pixels, Drop):
-        return Drop(place, pixels.reason, pixels.detail)
+    label, pixels = _label(row.get("emotion", row.get("label"))), _image(image.get("bytes"))
     counts = row.get("ferplus_votes")
     path = image.get("path") or f"{split}_{number:05d}.png"
     return Sample(path, pixels, label, split, None if counts is None else _counts(counts, place=place))

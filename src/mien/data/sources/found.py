@@ -1,6 +1,6 @@
 """What the openers of data sets return: a layout that was found, how to read it, and the counts it should have."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -18,7 +18,8 @@ class Found:
     """A data set in one layout. A :class:`~mien.data.sources.base.Source`.
 
     read: starts the stream afresh. expected: split → class → published number of images; empty: nothing to compare.
-    count: the number of items, or None. ferplus: its votes are FER+'s, see ``plausible.py``.
+    compare: in place of that, gives the differences from the published counts. count: the number of items, or None.
+    ferplus: its votes are FER+'s, see ``plausible.py``.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Found:
     licence: str
     read: Callable[[], Iterator[Sample | Drop]]
     expected: Counts = field(default_factory=dict)
+    compare: Callable[[Counts], list[str]] | None = None
     count: Callable[[], int | None] = _unknown
     warnings: tuple[str, ...] = ()
     ferplus: bool = False
@@ -38,11 +40,16 @@ class Found:
         return self.read()
 
     def differences(self, counts: Counts) -> list[str]:
+        if self.compare is not None:
+            return self.compare(counts)
         return count_differences(counts, self.expected, name=self.name) if self.expected else []
 
 
-def count_differences(counts: Counts, expected: Counts, *, name: str) -> list[str]:
-    """What differs from the published counts: a split that is missing or unknown, a total, a class; [] if nothing."""
+def count_differences(counts: Counts, expected: Counts, *, name: str, withheld: Sequence[str] = ()) -> list[str]:
+    """What differs from the published counts: a split that is missing or unknown, a total, a class; [] if nothing.
+
+    withheld: the splits that are passed around without labels as well.
+    """
     found = []
     for split, classes in expected.items():
         have, wanted = counts.get(split), sum(classes.values())
@@ -53,6 +60,10 @@ def count_differences(counts: Counts, expected: Counts, *, name: str) -> list[st
         total = sum(have.values())
         if total != wanted:
             found.append(f"{which}{total} images, expected {wanted}")
+        if unlabelled := have.get("unlabelled"):
+            if unlabelled != total or split not in withheld:
+                found.append(f"{which}{unlabelled} of {total} images have no label")
+            continue
         found += [f"{which}{have.get(c, 0)} {c}, expected {n}" for c, n in classes.items() if have.get(c, 0) != n]
         found += [f"{which}{n} {c}, expected none" for c, n in have.items() if c not in classes]
     for split, have in counts.items():

@@ -1,4 +1,4 @@
-"""The user's own pictures: class folders, or a table with an image column and a label column (SPEC §6).
+"""The user's own pictures: class folders, or a table with an image column and a label column.
 
     folder   <expression>/… or {train,val,test}/<expression>/…: classes by name
     csv      a column of paths (relative to the file) and one of labels; optional split, group, valence, arousal

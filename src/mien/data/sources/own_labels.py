@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mien.data.sources import reasons
-from mien.data.sources.base import Drop
+from mien.data.sources.base import LeftOut
 from mien.data.sources.trees import expression
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical, is_empty, whole
@@ -34,24 +34,29 @@ class Labels:
         """A folder's name → label, or the reason to leave it out, or None. Numbers are no names: copies differ."""
         return self._names.get(_key(name)) or expression(name)
 
-    def cell(self, value: Any, classes: Sequence[str] = ()) -> str | Drop | None:
+    def cell(self, value: Any, classes: Sequence[str] = ()) -> str | None:
         """A table's cell, name or code, → label; None where it is empty: a label held back.
 
         classes: what the table itself says its codes mean; without it they are the codes of ``mien.labels``.
+        Raises LeftOut for what is no label, or one that the user leaves out.
         """
         code, text = whole(value), str(value).strip()
         if is_empty(value) or (classes and code == -1):  # what Hugging Face writes for no label
             return None
         if code is not None and classes:
             if not 0 <= code < len(classes):
-                return Drop("", reasons.CODE, f"{text[:40]}, expected 0-{len(classes) - 1}")
+                raise LeftOut(reasons.CODE, f"{text[:40]}, expected 0-{len(classes) - 1}")
             text, code = classes[code], None
-        if known := self._names.get(_key(text)):
-            return Drop("", known, text) if known == reasons.LEFT_OUT else known
-        if code is not None:
-            ours = 0 <= code < len(EIGHT)
-            return EIGHT[code] if ours else Drop("", reasons.CODE, f"{text[:40]}, expected 0-{len(EIGHT) - 1}")
-        return expression(text) or Drop("", reasons.UNKNOWN_LABEL, text[:40])
+        known = self._names.get(_key(text))
+        if known == reasons.LEFT_OUT:
+            raise LeftOut(known, text)
+        if known is None and code is not None:
+            if not 0 <= code < len(EIGHT):
+                raise LeftOut(reasons.CODE, f"{text[:40]}, expected 0-{len(EIGHT) - 1}")
+            return EIGHT[code]
+        if (label := known or expression(text)) is None:
+            raise LeftOut(reasons.UNKNOWN_LABEL, text[:40])
+        return label
 
     def require_known(self, classes: Sequence[str], *, where: object) -> None:
         """Raises DataError where a class that a table declares is no expression."""

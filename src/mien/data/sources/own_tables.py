@@ -11,17 +11,18 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from mien.data.sources import reasons
-from mien.data.sources.base import VOTE_NAMES, Drop, Sample
+from mien.data.sources.base import VOTE_NAMES, Drop, LeftOut, Sample, attempt, cells_of
 from mien.data.sources.own_labels import Labels, group_of
-from mien.data.sources.tables import csv_columns, csv_delimiter, csv_encoding, csv_rows, shown
 from mien.data.sources.trees import split_name
 from mien.errors import DataError, ImageError
 from mien.imaging import load_rgb, plain
 from mien.labels import is_empty
+from mien.tables import csv_columns, csv_delimiter, csv_encoding, csv_rows, not_pictures, parquet_file, shown
 
 #: What a column may be called, in the order of preference.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -125,66 +126,55 @@ def find_columns(columns: Sequence[str], *, where: Path) -> tuple[dict[str, str]
 def _sample(
     cells: dict[str, Any],
     *,
-    place: str,
-    picture: Callable[[], Sample | Drop],
+    picture: Callable[[], Sample],
     labels: Labels,
     table: Table,
     split: str,
     photos: bool,
-) -> Sample | Drop:
-    """One row. picture: gives a bare sample that says what the picture is called and where it is."""
+) -> Sample:
+    """One row. picture: gives a bare sample that says what the picture is called and where it is. Raises LeftOut."""
     if (original := group_of(cells.get("generated"))) is not None:
-        return Drop(place, GENERATED, f"from {table.named(original)}"[:120])
+        raise LeftOut(GENERATED, f"from {table.named(original)}"[:120])
     label = labels.cell(cells["label"], table.classes)
-    if isinstance(label, Drop):
-        return Drop(place, label.reason, label.detail)
     own = cells.get("split")
     named = split if own is None else "" if is_empty(own) else split_name(str(own))
     if named is None:
-        return Drop(place, reasons.SPLIT, str(own)[:40])
-    affect: list[float | None] = []
-    for role in ("valence", "arousal"):
-        value = _affect(cells.get(role))
-        if isinstance(value, Drop):
-            return Drop(place, value.reason, f"{role} {value.detail}")
-        affect.append(value)
+        raise LeftOut(reasons.SPLIT, str(own)[:40])
+    valence, arousal = (_affect(cells.get(role), role) for role in ("valence", "arousal"))
     votes, points = cells.get("votes"), cells.get("landmarks")
     if votes is not None and len(votes) != len(VOTE_NAMES):
-        return Drop(place, reasons.ROW, f"{len(votes)} of {len(VOTE_NAMES)} votes")
-    image = picture()
-    if isinstance(image, Drop):
-        return Drop(place, image.reason, image.detail)
-    return Sample(
-        image.path,
-        image.pixels,
-        label,
-        named,
+        raise LeftOut(reasons.ROW, f"{len(votes)} of {len(VOTE_NAMES)} votes")
+    return replace(
+        picture(),
+        label=label,
+        split=named,
         votes=None if votes is None else tuple(votes),
         group=group_of(cells.get("group")),
-        file=image.file,
         is_crop=not photos,
         landmarks=tuple(zip(points[::2], points[1::2], strict=False)) if points else None,
-        valence=affect[0],
-        arousal=affect[1],
+        valence=valence,
+        arousal=arousal,
     )
 
 
-def _affect(value: Any) -> float | Drop | None:
-    """-1…1; None where the cell is empty."""
+def _affect(value: Any, role: str) -> float | None:
+    """-1…1; None where the cell is empty. Raises LeftOut."""
     if is_empty(value):
         return None
     try:
         number = float(value)
     except (TypeError, ValueError):
-        return Drop("", reasons.AFFECT, str(value)[:40])
-    return number if abs(number) <= 1 else Drop("", reasons.AFFECT, str(value)[:40])
+        number = inf
+    if not abs(number) <= 1:
+        raise LeftOut(reasons.AFFECT, f"{role} {str(value)[:40]}")
+    return number
 
 
-def _file(text: Any, *, table: Table, home: Path) -> Sample | Drop:
+def _file(text: Any, *, table: Table, home: Path) -> Sample:
     """A path in a table, relative to the file that says it; with Windows' backslashes where it is one."""
     name = str(text or "").strip()
     if not name:
-        return Drop("", reasons.ROW, "no image named")
+        raise LeftOut(reasons.ROW, "no image named")
     for spelling in (name, name.replace("\\", "/")):
         file = home / spelling
         try:
@@ -194,7 +184,7 @@ def _file(text: Any, *, table: Table, home: Path) -> Sample | Drop:
                 return Sample(table.named(spelling), None, None, "", file=file)
         except (OSError, ValueError):  # a name that no disk can hold
             break
-    return Drop("", reasons.MISSING, name[:120] if _absolute(name) is None else table.named(name)[:120])
+    raise LeftOut(reasons.MISSING, (name if _absolute(name) is None else table.named(name))[:120])
 
 
 def _note(found: dict[Any, None], label: Any) -> None:
@@ -235,13 +225,13 @@ def read_csv(table: Table, labels: Labels, *, photos: bool) -> Iterator[Sample |
     columns = csv_columns(path, delimiter=table.delimiter)
     where = {role: columns.index(name) for role, name in table.name.items()}
     for line, row in csv_rows(path, delimiter=table.delimiter):
-        place = f"{path.name}:{line}"
-        if isinstance(row, str) or len(row) <= max(where.values()):
-            yield Drop(place, reasons.ROW, row if isinstance(row, str) else f"{len(row)} of {len(columns)} columns")
-            continue
-        cells = {role: row[i] for role, i in where.items()}
-        picture = partial(_file, cells["image"], table=table, home=path.parent)
-        yield _sample(cells, place=place, picture=picture, labels=labels, table=table, split="", photos=photos)
+
+        def one(row: list[str] | str = row) -> Sample:
+            cells = cells_of(row, where, columns=len(columns))
+            picture = partial(_file, cells["image"], table=table, home=path.parent)
+            return _sample(cells, picture=picture, labels=labels, table=table, split="", photos=photos)
+
+        yield attempt(f"{path.name}:{line}", one)
 
 
 # --- Parquet ---------------------------------------------------------------------------------------------------------
@@ -253,20 +243,16 @@ def parquet_table(files: tuple[Path, ...], root: Path) -> Table:
     Raises DataError where a file is broken, has other columns than the first, or lacks one that is needed.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     rows, table = 0, None
     for path in files:
-        try:
-            with pq.ParquetFile(path) as file:
-                schema = file.schema_arrow
-                rows += file.metadata.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise _broken(path, error) from error
+        with parquet_file(path) as file:
+            schema = file.schema_arrow
+            rows += file.metadata.num_rows
         name, warnings = find_columns(schema.names, where=path)
         if set(schema.names) >= _OURS:
             name |= {role: role for role in ("votes", "landmarks") if role in schema.names}
-        if (problem := _not_an_image(schema.field(name["image"]).type)) is not None:
+        if (problem := not_pictures(schema.field(name["image"]).type)) is not None:
             raise DataError(
                 f"expected column {name['image']} of {path} to hold bytes, paths or {{bytes, path}}, got {problem}"
             )
@@ -300,32 +286,10 @@ def _paths(files: tuple[Path, ...], column: str) -> Iterator[Any]:
 
 def _cells(files: tuple[Path, ...], column: str) -> Iterator[Any]:
     """One column of all files."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for path in files:
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(columns=[column]):
-                    yield from batch.column(0).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise _broken(path, error) from error
-
-
-def _broken(path: Path, error: Exception) -> DataError:
-    return DataError(f"expected a Parquet file, cannot read {path}: {error}", hint="the copy may be incomplete")
-
-
-def _not_an_image(kind: Any) -> str | None:
-    """What a column holds instead of pictures; None where it can hold them."""
-    import pyarrow as pa
-
-    if isinstance(kind, pa.DictionaryType):
-        kind = kind.value_type
-    if pa.types.is_struct(kind):
-        return None if {kind.field(i).name for i in range(kind.num_fields)} & {"bytes", "path"} else str(kind)
-    plain = ("binary", "large_binary", "fixed_size_binary", "binary_view", "string", "large_string", "string_view")
-    return None if str(kind).split("[")[0] in plain else str(kind)
+        with parquet_file(path) as file:
+            for batch in file.iter_batches(columns=[column]):
+                yield from batch.column(0).to_pylist()
 
 
 def _classes(metadata: dict[bytes, bytes], column: str) -> tuple[str, ...]:
@@ -339,29 +303,24 @@ def _classes(metadata: dict[bytes, bytes], column: str) -> tuple[str, ...]:
 
 def read_parquet(table: Table, labels: Labels, *, photos: bool) -> Iterator[Sample | Drop]:
     """A split that no column says is taken from file names like ``train-00000-of-00001.parquet``."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for path in table.files:
         number = -1
         shard = _SHARD.fullmatch(path.stem)
         split = (split_name(shard[1]) if shard else None) or ""
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=_BATCH, columns=list(table.name.values())):
-                    for row in batch.to_pylist():
-                        number += 1
-                        place = f"{path.relative_to(table.root).as_posix()}:{number}"
-                        cells = {role: row[name] for role, name in table.name.items()}
-                        picture = partial(_picture, cells["image"], name=place, table=table, home=path.parent)
-                        yield _sample(
-                            cells, place=place, picture=picture, labels=labels, table=table, split=split, photos=photos
-                        )
-        except (pa.ArrowException, OSError) as error:
-            raise _broken(path, error) from error
+        with parquet_file(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH, columns=list(table.name.values())):
+                for row in batch.to_pylist():
+                    number += 1
+                    place = f"{path.relative_to(table.root).as_posix()}:{number}"
+                    cells = {role: row[name] for role, name in table.name.items()}
+                    picture = partial(_picture, cells["image"], name=place, table=table, home=path.parent)
+                    one = partial(
+                        _sample, cells, picture=picture, labels=labels, table=table, split=split, photos=photos
+                    )
+                    yield attempt(place, one)
 
 
-def _picture(value: Any, *, name: str, table: Table, home: Path) -> Sample | Drop:
+def _picture(value: Any, *, name: str, table: Table, home: Path) -> Sample:
     """A cell: bytes, a path, or a struct of both, where the bytes come first."""
     data = value
     if isinstance(value, dict):
@@ -373,4 +332,4 @@ def _picture(value: Any, *, name: str, table: Table, home: Path) -> Sample | Dro
     try:
         return Sample(name, plain(load_rgb(data)), None, "")
     except ImageError as error:
-        return Drop("", reasons.of_image_error(error), error.message)
+        raise LeftOut(reasons.of_image_error(error), error.message) from error

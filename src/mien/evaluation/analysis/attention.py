@@ -1,13 +1,13 @@
-"""Where a network looks: Grad-CAM by class, and what its U-Net masks do at each place, for networks that have them.
+"""Where a network looks: Grad-CAM by class, and what its U-Net masks do at each position, for networks that have them.
 
-Grad-CAM (``gradcam.py``) is for the true class, on examples drawn by chance, not chosen, and averaged over all images
+Grad-CAM (``gradcam.py``) is for the true class, on examples drawn at random, and averaged over all images
 of the class; every image's map is divided by its largest value first. Numbers beside the pictures: how much of a map's
 sum lies in the band of the eyes and in that of the mouth of a FER2013 crop (``corruptions.py`` has the bands), with
-bootstrap intervals over images; a map without preferences gives a band its share of the area. A map can be empty, where
+bootstrap intervals over images; a uniform map gives each band the fraction that is its area. A map can be empty, where
 nothing speaks for the class: it is left out there, and counted.
 
-Masks (``resnet34_unet_eca``, ``resmaskingnet``): a softmax over channels averages exactly 1/C at every place, so its
-mean over channels, relative to 1/C, is 1 everywhere and shows nothing. Drawn instead is the *gain*: at each place
+Masks (``resnet34_unet_eca``, ``resmaskingnet``): a softmax over channels averages exactly 1/C at every position, so its
+mean over channels, relative to 1/C, is 1 everywhere and shows nothing. Drawn instead is the *gain*: at each position
 Σ_c M_c F_c / (u Σ_c F_c), by how much the mask weighs what is there (F, features after a ReLU) compared to a uniform
 mask (u = 1/C, or 1/2 for sigmoid). 1: as a uniform mask would. The mean over channels is reported all the same.
 
@@ -25,93 +25,73 @@ import torch
 from numpy.typing import NDArray
 
 from mien import drawing
-from mien.data.store import Split, Store
+from mien.data.store import Split
 from mien.evaluation.analysis import gradcam, hook_points, inputs, outputs
 from mien.evaluation.analysis.common_corruptions import EYES, MOUTH
-from mien.evaluation.analysis.inputs import Network
+from mien.evaluation.analysis.inputs import Advance, Network, Settings
 from mien.evaluation.metrics import mean_with_percentiles
-from mien.evaluation.predictors import Progress
 from mien.models.hook_points import HookPoint
 from mien.models.resnet_unet_eca import MaskedResNet
 
 Float = NDArray[np.float64]
 EXAMPLES = 4
+BANDS = {"eyes": EYES, "mouth": MOUTH}
 #: Pixels of the averaged maps.
 SIDE = 48
 
 
-def attention(
-    runs: Sequence[str],
-    store: Store,
-    split_name: str,
-    out: Path,
-    *,
-    limit: int | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    examples: int = EXAMPLES,
-    command: str = "",
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+def attention(settings: Settings, *, examples: int = EXAMPLES) -> dict[str, Any]:
     """Write the files named above; returns the report.
 
     examples: pictures of each class on the sheet. Raises UsageError, DataError or OutputError where something does
     not fit, a network without a feature map among them.
     """
-    networks = inputs.open_networks(runs, device)
-    split = inputs.labelled(store, split_name, limit=limit, classes=len(inputs.same_labels(networks)))
-    inputs.make_folder(out)
-    report = inputs.heading("attention", store, split, limit=limit, seed=seed, command=command)
-    report |= {"bands": {"eyes": list(EYES), "mouth": list(MOUTH)}, "runs": {}}
-    for number, network in enumerate(networks):
 
-        def advance(count: int, number: int = number) -> None:
-            if progress:
-                progress(number * len(split) + count, len(networks) * len(split))
+    def measure(name: str, network: Network, split: Split, advance: Advance) -> dict[str, Any]:
+        return _one(network, split, settings.out, examples=examples, seed=settings.seed, advance=advance)
 
-        report["runs"][network.name] = _one(network, split, out, examples=examples, seed=seed, advance=advance)
-    outputs.save_report(report, out)
-    return report
+    head = {"bands": {band: list(rows) for band, rows in BANDS.items()}}
+    return settings.report("attention", inputs.open_networks(settings), measure, head=head)
 
 
-def _one(network: Network, split: Split, out: Path, *, examples: int, seed: int, advance: Any) -> dict[str, Any]:
+def _one(network: Network, split: Split, out: Path, *, examples: int, seed: int, advance: Advance) -> dict[str, Any]:
     module, names = network.module, network.labels
-    place = hook_points.target_layer(module, network.batch(split.images[:2]))
+    target = hook_points.target_layer(module, network.batch(split.images[:2]))
     masked = module if isinstance(module, MaskedResNet) and len(module.unets) > 0 else None
     maps: list[Float] = []
-    answers: list[NDArray[np.int64]] = []
+    predicted: list[NDArray[np.int64]] = []
     gains: list[list[Float]] = []
     means: list[list[float]] = []
     grid: list[int] = []
     count = 0
     for images, labels in inputs.batches(network, split):
-        cams, logits = gradcam.grad_cam(module, images, labels, place)
+        cams, logits = gradcam.grad_cam(module, images, labels, target)
         grid = list(cams.shape[1:])
         maps.append(gradcam.to_unit(gradcam.enlarge(cams, SIDE)).double().cpu().numpy())
-        answers.append(logits.argmax(1).cpu().numpy())
+        predicted.append(logits.argmax(1).cpu().numpy())
         if masked is not None:
             by_stage, mean = mask_gains(masked, images)
             gains.append([stage.double().cpu().numpy() for stage in by_stage])
             means.append([value * len(images) for value in mean])
         count += len(images)
         advance(count)
-    cam, answer = np.concatenate(maps), np.concatenate(answers)
+    cam, predictions = np.concatenate(maps), np.concatenate(predicted)
     averages = {name: cam[split.labels == code].mean(0) for code, name in enumerate(names) if code in split.labels}
     result: dict[str, Any] = network.describe() | {
-        "map": {"module": place.module, "side": place.side, "layout": place.layout, "grid": grid},
+        "map": {"module": target.module, "side": target.side, "layout": target.layout, "grid": grid},
         "inside": {
-            name: {band: share_inside(cam[split.labels == code], rows, seed=seed) for band, rows in _bands()}
+            name: {band: proportion_inside(cam[split.labels == code], rows, seed=seed) for band, rows in BANDS.items()}
             for code, name in enumerate(names)
             if code in split.labels
         },
-        "area": {band: _area(rows) for band, rows in _bands()},
+        "area": {band: _area(rows) for band, rows in BANDS.items()},
         "empty_maps": int((cam.sum((1, 2)) == 0).sum()),
         "averages": {name: np.round(value, 4).tolist() for name, value in averages.items()},
     }
     stem = out / f"attention-{network.name}"
     chosen = draw_examples(split.labels, len(names), examples=examples, seed=seed)
     title = f"{network.name} on {split.name}"
-    result["figures"] = sheet(split, cam, answer, averages, chosen, names, stem, title=title)
+    result["figures"] = sheet(split, cam, predictions, averages, chosen, names, stem, title=title)
     result["figures"] += average_figure(averages, stem.with_name(stem.name + "-average"), title=title)
     if masked is not None:
         stages = [np.concatenate([part[stage] for part in gains]) for stage in range(len(gains[0]))]
@@ -147,19 +127,15 @@ def mask_gains(network: MaskedResNet, images: torch.Tensor) -> tuple[list[torch.
     return gains, means
 
 
-def share_inside(maps: Float, rows: tuple[float, float], *, seed: int = 0) -> dict[str, Any]:
-    """The share of the maps' sum inside a band of rows (0-1 of the height), mean over images; empty maps left out."""
+def proportion_inside(maps: Float, rows: tuple[float, float], *, seed: int = 0) -> dict[str, Any]:
+    """The proportion of a map's sum in a band of rows (0-1 of the height), mean over images without empty maps."""
     total = maps.sum((1, 2))
     height = maps.shape[1]
     band = maps[:, round(rows[0] * height) : round(rows[1] * height)].sum((1, 2))
-    shares = band[total > 0] / total[total > 0]
-    if not len(shares):
+    inside = band[total > 0] / total[total > 0]
+    if not len(inside):
         return {"n": 0, "value": None, "low": None, "high": None}
-    return {"n": len(shares), **mean_with_percentiles(shares, seed=seed)}
-
-
-def _bands() -> tuple[tuple[str, tuple[float, float]], ...]:
-    return (("eyes", EYES), ("mouth", MOUTH))
+    return {"n": len(inside), **mean_with_percentiles(inside, seed=seed)}
 
 
 def _area(rows: tuple[float, float]) -> float:
@@ -167,7 +143,7 @@ def _area(rows: tuple[float, float]) -> float:
 
 
 def draw_examples(labels: NDArray[np.int64], classes: int, *, examples: int, seed: int) -> list[NDArray[np.int64]]:
-    """For every class up to ``examples`` row numbers, drawn by chance."""
+    """For every class up to ``examples`` row numbers, drawn at random."""
     random = np.random.default_rng(seed)
     return [random.permutation(np.flatnonzero(labels == code))[:examples] for code in range(classes)]
 
@@ -175,7 +151,7 @@ def draw_examples(labels: NDArray[np.int64], classes: int, *, examples: int, see
 def sheet(
     split: Split,
     maps: Float,
-    answers: NDArray[np.int64],
+    predictions: NDArray[np.int64],
     averages: dict[str, Float],
     chosen: Sequence[NDArray[np.int64]],
     names: Sequence[str],
@@ -183,7 +159,7 @@ def sheet(
     *,
     title: str,
 ) -> list[str]:
-    """One row a class: examples with their overlay and answer, and the class's average map."""
+    """One row a class: examples with overlay and prediction, and the class's average map."""
     columns = max(len(rows) for rows in chosen) + 1
     figure = drawing.new_figure(1.1 + 1.35 * columns, 0.9 + 1.62 * len(names))
     grid = figure.subplots(len(names), columns, squeeze=False)
@@ -193,15 +169,15 @@ def sheet(
         for column, row in enumerate(chosen[code]):
             axes = grid[code][column]
             _overlay(axes, split.images[row], maps[row])
-            right = answers[row] == code
+            right = predictions[row] == code
             colour = drawing.BLACK if right else drawing.VERMILLION
-            axes.set_title(("= " if right else "→ ") + names[answers[row]], fontsize=8, color=colour, pad=2)
+            axes.set_title(("= " if right else "→ ") + names[predictions[row]], fontsize=8, color=colour, pad=2)
         if name in averages:
             grid[code][-1].imshow(averages[name], cmap="inferno", vmin=0, vmax=1)
         left = grid[code][0]
         left.text(-0.06, 0.5, name, transform=left.transAxes, ha="right", va="center", fontsize=10)
     grid[0][-1].set_title("class average", fontsize=8, pad=2)
-    figure.suptitle(f"Grad-CAM for the true class: {title}\n= answered right, → answered otherwise", fontsize=10)
+    figure.suptitle(f"Grad-CAM for the true class: {title}\n= predicted right, → predicted otherwise", fontsize=10)
     return outputs.save_figure(figure, stem)
 
 
@@ -260,16 +236,16 @@ def mask_figure(
 
 def headline(report: dict[str, Any]) -> list[str]:
     """How much of each class's Grad-CAM lies on eyes and mouth, and the masks' gains, in plain text."""
-    lines = [f"{report['data']['images']:,} images of {report['data']['split']}; Grad-CAM for the true class"]
+    lines = [f"{outputs.images_of(report)}; Grad-CAM for the true class"]
     for name, run in report["runs"].items():
         rows, columns = run["map"]["grid"]
-        areas = ", ".join(f"{band} (area {share:.1%})" for band, share in run["area"].items())
-        lines.append(f"{name}: map of {rows}×{columns} places; share of it on {areas}")
+        areas = ", ".join(f"{band} (area {area:.1%})" for band, area in run["area"].items())
+        lines.append(f"{name}: map of {rows}×{columns} positions; proportion of it on {areas}")
         for label, bands in run["inside"].items():
             lines.append(f"  {label:10}" + "  ".join(_shown(band, figure) for band, figure in bands.items()))
         for mask in run.get("masks", []):
             lines.append(
-                f"  stage {mask['stage']}: gain {mask['gain_mean']:.3f} (95 % of places in {mask['gain_low']:.3f} … "
+                f"  stage {mask['stage']}: gain {mask['gain_mean']:.3f} (95 % of positions in {mask['gain_low']:.3f} … "
                 f"{mask['gain_high']:.3f}), mean over channels {mask['mean_over_channels']:.4f}"
             )
     return lines
@@ -278,4 +254,4 @@ def headline(report: dict[str, Any]) -> list[str]:
 def _shown(band: str, figure: dict[str, Any]) -> str:
     if not figure["n"]:
         return f"{band} – (every map is empty)"
-    return f"{band} {figure['value']:.1%} [{figure['low']:.1%}, {figure['high']:.1%}] (n = {figure['n']})"
+    return f"{band} {outputs.interval(figure, '.1%')} (n = {figure['n']})"

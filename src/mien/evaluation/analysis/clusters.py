@@ -72,7 +72,7 @@ def resample_weights(labels: Int, *, resamples: int = RESAMPLES, seed: int = 0) 
 def with_intervals(features: Float, labels: Int, weights: Float) -> tuple[dict[str, Any], dict[str, Float]]:
     """Every measure as {"value", "low", "high"}, and its shifted resamples float R (for paired differences).
 
-    weights: of :func:`resample_weights`; the same for all places that are compared.
+    weights: of :func:`resample_weights`; the same for all hook points that are compared.
     """
     features = _checked(features, labels)
     values = {key: float(value[0]) for key, value in _weighted(features, labels, np.ones((1, len(labels)))).items()}

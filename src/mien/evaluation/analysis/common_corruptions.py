@@ -1,4 +1,4 @@
-"""Nine ways to spoil a face crop, each in five severities; severity 0 gives the image back, to the bit.
+"""Nine corruptions of a face crop, each in five severities; severity 0 is the image itself.
 
 After Hendrycks & Dietterich 2019, arXiv 1903.12261 (their kinds, our parameters: theirs are for 224-pixel photographs).
 Lengths are in pixels of a 48-pixel crop and grow with the image's side. Bands are for crops in FER2013's geometry:
@@ -28,7 +28,7 @@ from PIL import Image
 
 Uint8 = NDArray[np.uint8]
 
-#: Rows of the eyes and of the mouth, as shares of the height: the bands of severity 5.
+#: Rows of the eyes and of the mouth, as fractions of the height: the bands of severity 5.
 EYES, MOUTH = (0.21, 0.52), (0.645, 0.955)
 SEVERITIES = (1, 2, 3, 4, 5)
 PARAMETERS: dict[str, tuple[float, float, float, float, float]] = {
@@ -58,7 +58,7 @@ TITLES = {
 
 
 def corrupt(images: Uint8, kind: str, severity: int, *, seed: int = 0) -> Uint8:
-    """uint8 N×H×W or N×H×W×3 → the same, spoilt.
+    """uint8 N×H×W or N×H×W×3 → the same, corrupted.
 
     severity: 0 (the images themselves) to 5. Raises ValueError for an unknown kind or severity.
     """
@@ -94,10 +94,12 @@ def jpeg(image: Uint8, quality: float) -> Uint8:
 
 
 def brightness(image: Uint8, factor: float) -> Uint8:
+    """Grey levels times ``factor``, cut off at 255."""
     return _rounded(image * np.float64(factor))
 
 
 def contrast(image: Uint8, factor: float) -> Uint8:
+    """Distances from the image's mean times ``factor``."""
     mean = image.mean()
     return _rounded(mean + factor * (image - mean))
 

@@ -1,14 +1,13 @@
 """Accuracy under corruption: nine kinds, five severities each (``corruptions.py``), for one model or several.
 
-Images are spoilt as the store holds them, before the model's own preprocessing; answers come the way of every
+Images are corrupted as the store holds them, before the model's own preprocessing; predictions are those of every
 evaluation (``evaluation/predictors.py``), one view. Each accuracy has Wilson's interval. *Mean corruption accuracy* is
 the mean over kinds and severities 1-5, *kept* that mean divided by the accuracy on clean images; their intervals are
-bootstraps over images, an image with all of its 46 answers at once. What is computed is kept in
-``corruptions-MODEL.rows.json``, and a call that was stopped goes on from there.
+bootstraps over images, each with all of its 46 predictions. What is computed is kept in
+``corruptions-MODEL.rows.json``, from which an interrupted call resumes.
 """
 
 import hashlib
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,58 +16,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien import drawing
-from mien.data.store import Split, Store
+from mien.data.store import Split
 from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.common_corruptions import KINDS, PARAMETERS, SEVERITIES, TITLES, corrupt
-from mien.evaluation.analysis.rows import Rows
-from mien.evaluation.metrics import bootstrap, share, with_percentiles
-from mien.evaluation.predictors import Predictor, Progress, all_logits
+from mien.evaluation.analysis.inputs import Advance, Settings
+from mien.evaluation.metrics import bootstrap, proportion, with_percentiles
+from mien.evaluation.predictors import Predictor, all_logits
 
 Bool = NDArray[np.bool_]
 
 
-def corruptions(
-    runs: Sequence[str],
-    store: Store,
-    split_name: str,
-    out: Path,
-    *,
-    limit: int | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    command: str = "",
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+def corruptions(settings: Settings) -> dict[str, Any]:
     """Write ``corruptions.json`` and ``corruptions.png``/``.svg``; returns the report.
 
     Raises UsageError, ModelError, DataError or OutputError where something does not fit.
     """
-    names, predictors = inputs.open_predictors(runs, device)
-    split = inputs.labelled(store, split_name, limit=limit, classes=len(inputs.same_labels(predictors)))
-    inputs.make_folder(out)
-    report = inputs.heading("corruptions", store, split, limit=limit, seed=seed, command=command)
-    report |= {"parameters": {kind: list(values) for kind, values in PARAMETERS.items()}, "runs": {}}
     conditions = [("clean", 0)] + [(kind, severity) for kind in KINDS for severity in SEVERITIES]
-    for number, (name, predictor) in enumerate(zip(names, predictors, strict=True)):
-        question = _question(predictor, split, seed)
-        rows = Rows(out / f"corruptions-{name}.rows.json", question)
+
+    def measure(name: str, predictor: Predictor, split: Split, advance: Advance) -> dict[str, Any]:
+        question = _question(predictor, split, settings.seed)
+        rows = outputs.Rows(settings.out / f"corruptions-{name}.rows.json", question)
         right: dict[tuple[str, int], Bool] = {}
-        for step, (kind, severity) in enumerate(conditions, start=number * len(conditions)):
-            key, compute = f"{kind} {severity}", partial(_packed, predictor, split, kind, severity, seed)
-            tell = progress if key not in rows else None  # before and after each: what was there took no time
-            if tell:
-                tell(step, len(names) * len(conditions))
+        for step, (kind, severity) in enumerate(conditions):
+            key, compute = f"{kind} {severity}", partial(_packed, predictor, split, kind, severity, settings.seed)
+            new = key not in rows  # progress is told before and after each: what was there took no time
+            if new:
+                advance(step)
             right[kind, severity] = _unpacked(rows.get(key, compute), len(split))
-            if tell:
-                tell(step + 1, len(names) * len(conditions))
-        report["runs"][name] = {"model": predictor.describe()} | summarise(right, seed=seed)
-    report["figures"] = draw(report, out / "corruptions")
-    outputs.save_report(report, out)
-    return report
+            if new:
+                advance(step + 1)
+        return {"model": predictor.describe()} | summarise(right, seed=settings.seed)
+
+    head = {"parameters": {kind: list(values) for kind, values in PARAMETERS.items()}}
+    predictors = inputs.open_predictors(settings)
+    return settings.report("corruptions", predictors, measure, head=head, steps=len(conditions), draw=draw)
 
 
 def rightness(predictor: Predictor, split: Split, kind: str, severity: int, seed: int) -> Bool:
-    """bool N: which images are answered right; kind "clean" for the images themselves."""
+    """bool N: which images are predicted right; kind "clean" for the images themselves."""
     images = split.images if kind == "clean" else corrupt(split.images, kind, severity, seed=seed)
     logits = all_logits(predictor, predictor.preprocess.stack(images), tta=False)[:, 0]
     right: Bool = logits.argmax(1) == split.labels
@@ -76,7 +61,7 @@ def rightness(predictor: Predictor, split: Split, kind: str, severity: int, seed
 
 
 def summarise(right: dict[tuple[str, int], Bool], *, seed: int = 0) -> dict[str, Any]:
-    """From which answers are right to the figures of the report."""
+    """The figures of the report, from which predictions are right."""
     clean = right["clean", 0]
     every = np.stack([right[kind, severity] for kind in KINDS for severity in SEVERITIES], 1)  # N×45
     rows = np.column_stack([clean, every.mean(1)]).astype(np.float64)
@@ -85,13 +70,13 @@ def summarise(right: dict[tuple[str, int], Bool], *, seed: int = 0) -> dict[str,
     values = (mean, float(_ratio(np.array([mean]), rows[:, :1].mean(0))[0]))
     figures = [with_percentiles(value, drawn[:, i]) for i, value in enumerate(values)]
     return {
-        "clean": share(int(clean.sum()), len(clean)),
+        "clean": proportion(int(clean.sum()), len(clean)),
         "mean_corruption_accuracy": figures[0],
         "kept": figures[1],
         "corruptions": {
             kind: {
                 "mean": float(np.mean([right[kind, severity].mean() for severity in SEVERITIES])),
-                "severities": [share(int(bits.sum()), len(bits)) for bits in (right[kind, s] for s in SEVERITIES)],
+                "severities": [proportion(int(bits.sum()), len(bits)) for bits in (right[kind, s] for s in SEVERITIES)],
             }
             for kind in KINDS
         },
@@ -103,7 +88,7 @@ def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def _question(predictor: Predictor, split: Split, seed: int) -> str:
-    """A mark of the model's answers on clean images, of images, labels, parameters and seed."""
+    """A digest of the model's predictions on clean images, of images, labels, parameters and seed."""
     digest = hashlib.sha256(f"1 {seed} {PARAMETERS} {predictor.preprocess.to_json()}".encode())
     probe = predictor.preprocess.stack(split.images[:64])
     digest.update(np.round(all_logits(predictor, probe, tta=False), 4).tobytes())
@@ -148,21 +133,18 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
         for name, run in runs.items()
     ]
     figure.legend(handles, texts, loc="outside lower center", frameon=False)
-    data = report["data"]
-    figure.suptitle(
-        f"Accuracy under corruption: {data['images']:,} images of {data['split']}, 95 % intervals", fontsize=11
-    )
+    figure.suptitle(f"Accuracy under corruption: {outputs.images_of(report)}, 95 % intervals", fontsize=11)
     return outputs.save_figure(figure, stem)
 
 
 def headline(report: dict[str, Any]) -> list[str]:
     """Clean and mean corruption accuracy, and each kind's mean over severities, in plain text."""
     runs = report["runs"]
-    lines = [f"{report['data']['images']:,} images of {report['data']['split']}; accuracy, 95 % intervals"]
+    lines = [f"{outputs.images_of(report)}; accuracy, 95 % intervals"]
     lines.append(f"{'':18}" + "".join(f"{name:>26}" for name in runs))
     rows = (("clean", "clean"), ("mean corruption", "mean_corruption_accuracy"), ("kept", "kept"))
     for title, key in rows:
-        cells = (f"{r[key]['value']:.2%} [{r[key]['low']:.2%}, {r[key]['high']:.2%}]" for r in runs.values())
+        cells = (outputs.interval(run[key]) for run in runs.values())
         lines.append(f"{title:18}" + "".join(f"{cell:>26}" for cell in cells))
     for kind in KINDS:
         cells = (f"{run['corruptions'][kind]['mean']:.2%}" for run in runs.values())

@@ -2,16 +2,15 @@
 
 Vats & Chadha 2023, arXiv 2301.10906, §3.6 claim that "the features before the SE form more compact clusters with
 inter-distance lower than the features after the SE". Taken apart: (a) intra is smaller before, (b) inter is smaller
-before. The gate is a factor in 0 … 1, so that features shrink in passing it, whatever they mean; the claim is therefore
-judged on unit-norm features, and the raw ones are reported beside. Each part *holds* where the 95 % interval of the
+before. The gate is a factor in 0 … 1, so that it shrinks features, whatever they mean; the claim is therefore judged
+on unit-norm features, and the raw ones are reported as well. Each part *holds* where the 95 % interval of the
 paired difference after − before lies above 0, is *contradicted* where it lies below, else *undecided*.
 
 Measures and intervals: ``clusters.py``. Figure: principal components and t-SNE (scikit-learn) of unit-norm features,
 for the eye only; no number comes from it.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,60 +18,35 @@ import numpy as np
 import torch
 
 from mien import drawing
-from mien.data.store import Split, Store
+from mien.data.store import Split
 from mien.evaluation.analysis import clusters, hook_points, inputs, outputs
-from mien.evaluation.analysis.inputs import Network
+from mien.evaluation.analysis.inputs import Advance, Network, Settings
 from mien.evaluation.metrics import with_percentiles
-from mien.evaluation.predictors import Progress
 
 Float = clusters.Float
 #: Images in the scatter plots; more would hide each other, and t-SNE takes their number's square.
 DRAWN = 1200
 
 
-def features(
-    runs: Sequence[str],
-    store: Store,
-    split_name: str,
-    out: Path,
-    *,
-    limit: int | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    resamples: int = clusters.RESAMPLES,
-    command: str = "",
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+def features(settings: Settings, *, resamples: int = clusters.RESAMPLES) -> dict[str, Any]:
     """Write ``features.json`` and ``features-RUN.png``/``.svg``; returns the report.
 
     Raises UsageError, DataError or OutputError where runs, split or ``out`` do not fit.
     """
-    networks = inputs.open_networks(runs, device)
-    split = inputs.labelled(store, split_name, limit=limit, classes=len(inputs.same_labels(networks)))
-    inputs.make_folder(out)
-    report = inputs.heading("features", store, split, limit=limit, seed=seed, command=command)
-    weights = clusters.resample_weights(split.labels, resamples=resamples, seed=seed)
-    report |= {"resamples": resamples, "runs": {}}
-    total = len(networks) * len(split)
-    for number, network in enumerate(networks):
-        advance = partial(_advance, progress, number * len(split), total)
-        found = read_features(network, split, progress=advance)
-        report["runs"][network.name] = network.describe() | compare(found, split.labels, network.labels, weights)
-        stem = out / f"features-{network.name}"
-        report["runs"][network.name]["figures"] = draw(
-            found, split.labels, network.labels, stem, title=f"{network.name} on {split.name}", seed=seed
-        )
-    outputs.save_report(report, out)
-    return report
+
+    def measure(name: str, network: Network, split: Split, advance: Advance) -> dict[str, Any]:
+        weights = clusters.resample_weights(split.labels, resamples=resamples, seed=settings.seed)
+        found = read_features(network, split, advance)
+        stem, title = settings.out / f"features-{name}", f"{name} on {split.name}"
+        figures = draw(found, split.labels, network.labels, stem, title=title, seed=settings.seed)
+        return network.describe() | compare(found, split.labels, network.labels, weights) | {"figures": figures}
+
+    networks = inputs.open_networks(settings)
+    return settings.report("features", networks, measure, head={"resamples": resamples})
 
 
-def _advance(progress: Progress | None, before: int, total: int, count: int) -> None:
-    if progress:
-        progress(before + count, total)
-
-
-def read_features(network: Network, split: Split, *, progress: Callable[[int], None] | None = None) -> dict[str, Float]:
-    """float N×D features by place: "penultimate", and "before", "after" for a network with an SE block.
+def read_features(network: Network, split: Split, advance: Advance) -> dict[str, Float]:
+    """float N×D features by hook point: "penultimate", and "before", "after" for a network with an SE block.
 
     An SE on maps (at the stem) gives each channel's mean over positions. Raises UsageError for a network without a
     linear last layer.
@@ -87,27 +61,26 @@ def read_features(network: Network, split: Split, *, progress: Callable[[int], N
     with torch.no_grad(), hook_points.reading(network.module, list(wanted.values())) as found:
         for images, _ in inputs.batches(network, split):
             network.module(images)
-            for (name, place), tensor in zip(wanted.items(), found, strict=True):
-                parts[name].append(hook_points.as_vector(tensor, place).double().cpu().numpy())
+            for (name, point), tensor in zip(wanted.items(), found, strict=True):
+                parts[name].append(hook_points.as_vector(tensor, point).double().cpu().numpy())
             count += len(images)
-            if progress:
-                progress(count)
+            advance(count)
     return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
 def compare(found: dict[str, Float], labels: clusters.Int, names: Sequence[str], weights: Float) -> dict[str, Any]:
-    """Measures of each place on raw and on unit-norm features; with an SE block differences and the verdict."""
+    """Measures of each hook point on raw and on unit-norm features; with an SE block differences and the verdict."""
     result: dict[str, Any] = {"places": {}}
     drawn: dict[str, dict[str, dict[str, Float]]] = {}
-    for place, raw in found.items():
+    for point, raw in found.items():
         entry: dict[str, Any] = {"dimensions": raw.shape[1], "rms_norm": float(np.sqrt((raw**2).sum(1).mean()))}
-        drawn[place] = {}
+        drawn[point] = {}
         for space, x in (("raw", raw), ("unit", clusters.unit_norm(raw))):
-            entry[space], drawn[place][space] = clusters.with_intervals(x, labels, weights)
+            entry[space], drawn[point][space] = clusters.with_intervals(x, labels, weights)
             entry[space]["intra_by_class"] = {
                 names[code]: value for code, value in clusters.per_class_intra(x, labels).items()
             }
-        result["places"][place] = entry
+        result["places"][point] = entry
     if "before" in found:
         result["difference"] = {
             space: {
@@ -124,12 +97,12 @@ def compare(found: dict[str, Float], labels: clusters.Int, names: Sequence[str],
 
 
 def verdict(difference: dict[str, dict[str, float]]) -> dict[str, str]:
-    """What intervals of after − before say of the paper's claim: of each part, and of the whole."""
+    """What the intervals of after − before say about each part of the paper's claim, and about the whole."""
     parts = {"compact_before": _part(difference["intra"]), "inter_lower_before": _part(difference["inter"])}
-    answers = set(parts.values())
-    whole = "undecided" if "undecided" in answers else "contradicted in part"
-    if len(answers) == 1 and "undecided" not in answers:
-        whole = "supported" if answers == {"holds"} else "contradicted"
+    verdicts = set(parts.values())
+    whole = "undecided" if "undecided" in verdicts else "contradicted in part"
+    if len(verdicts) == 1 and "undecided" not in verdicts:
+        whole = "supported" if verdicts == {"holds"} else "contradicted"
     return parts | {"claim": whole}
 
 
@@ -149,15 +122,15 @@ def draw(
     titles = {"before": "before SE", "after": "after SE", "penultimate": "penultimate features"}
     shown = ("before", "after") if "before" in found else ("penultimate",)
     rows = np.sort(np.random.default_rng(seed).permutation(len(labels))[:DRAWN])
-    wide = len(shown) == 1  # both projections of the one place side by side
+    wide = len(shown) == 1  # both projections of the one hook point side by side
     figure = drawing.new_figure(9.0, 4.9 if wide else 8.6)
     grid = figure.subplots(1, 2, squeeze=False).T if wide else figure.subplots(2, 2)
     for column, name in enumerate(shown):
         x = clusters.unit_norm(found[name])[rows]
         pca = PCA(2, random_state=seed, svd_solver="full").fit(x)
-        share = pca.explained_variance_ratio_.sum()
+        explained = pca.explained_variance_ratio_.sum()
         _scatter(grid[0][column], pca.transform(x), labels[rows], names)
-        grid[0][column].set_title(f"{titles[name]}: PCA, {share:.0%} of the variance", fontsize=10, loc="left")
+        grid[0][column].set_title(f"{titles[name]}: PCA, {explained:.0%} of the variance", fontsize=10, loc="left")
         perplexity = float(min(30, max(2, (len(rows) - 1) // 4)))
         flat = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(x)
         _scatter(grid[1][column], flat, labels[rows], names)
@@ -183,17 +156,15 @@ def _scatter(axes: Any, points: Float, labels: clusters.Int, names: Sequence[str
 
 def headline(report: dict[str, Any]) -> list[str]:
     """The figures of unit-norm features, and the verdict, in plain text."""
-    lines = [f"{report['data']['images']:,} images of {report['data']['split']}; unit-norm features, 95 % intervals"]
+    lines = [f"{outputs.images_of(report)}; unit-norm features, 95 % intervals"]
     for name, run in report["runs"].items():
         lines.append(f"{name}: {run['model']}")
-        for place, entry in run["places"].items():
-            cells = (f"{key} {_shown(entry['unit'][key])}" for key in ("intra", "inter", "ratio", "silhouette"))
-            lines.append(f"  {place:15}" + "  ".join(cells))
+        for point, entry in run["places"].items():
+            lines.append(f"  {point:15}" + _cells(entry["unit"]))
         if "claim" not in run:
             lines.append("  no SE block in this network: nothing to compare (swin_t_se and vit_hybrid_se have one)")
             continue
-        cells = (f"{key} {_shown(run['difference']['unit'][key])}" for key in ("intra", "inter", "ratio", "silhouette"))
-        lines.append(f"  {'after − before':15}" + "  ".join(cells))
+        lines.append(f"  {'after − before':15}" + _cells(run["difference"]["unit"]))
         for space in ("unit", "raw"):
             said = run["claim"][space]
             lines.append(
@@ -203,5 +174,7 @@ def headline(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _shown(figure: dict[str, float]) -> str:
-    return f"{figure['value']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}]"
+def _cells(figures: dict[str, Any]) -> str:
+    return "  ".join(
+        f"{key} {outputs.interval(figures[key], '.4g')}" for key in ("intra", "inter", "ratio", "silhouette")
+    )

@@ -1,4 +1,4 @@
-"""Grad-CAM: which places of the last feature map speak for a class.
+"""Grad-CAM: which positions of the last feature map speak for a class.
 
 Selvaraju et al. 2017, arXiv 1610.02391: with A the map N×C×H×W and s the class's logit, each channel is weighted with
 its gradient's mean over positions, α = mean_{hw} ∂s/∂A, and the map is ReLU(Σ_c α_c A_c). For a global mean pool and a
@@ -17,17 +17,17 @@ from mien.evaluation.analysis.hook_points import as_map, reading
 from mien.models.hook_points import HookPoint
 
 
-def grad_cam(network: nn.Module, images: Tensor, targets: Tensor, place: HookPoint) -> tuple[Tensor, Tensor]:
+def grad_cam(network: nn.Module, images: Tensor, targets: Tensor, point: HookPoint) -> tuple[Tensor, Tensor]:
     """Maps float N×H×W, 0 or more, in the units of the logit, and logits N×K.
 
     images: float N×C×S×S. targets: int64 N, the class that each map speaks for. The network's mode is the caller's;
     no parameter's gradient is touched.
     """
-    with torch.enable_grad(), _frozen(network), reading(network, [place]) as found:
+    with torch.enable_grad(), _frozen(network), reading(network, [point]) as found:
         logits = network(images.detach().requires_grad_(True))
         chosen = logits.gather(1, targets[:, None]).sum()  # rows do not see each other in eval mode
         (gradient,) = torch.autograd.grad(chosen, found[0])
-        features, slopes = as_map(found[0].detach(), place), as_map(gradient, place)  # N×C×H×W
+        features, slopes = as_map(found[0].detach(), point), as_map(gradient, point)  # N×C×H×W
     weights = slopes.mean(dim=(2, 3), keepdim=True)
     return F.relu((weights * features).sum(dim=1)), logits.detach()
 

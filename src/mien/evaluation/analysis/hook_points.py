@@ -5,8 +5,9 @@ number a class; the last map is the input of the last module that turns a map in
 the last map that any module gives; of timm's transformers with a class token, the tokens before the last attention.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,21 +18,26 @@ from mien.models.hook_points import HasSELayer, HasTargetLayer, HookPoint
 
 
 @contextmanager
-def reading(network: nn.Module, places: Sequence[HookPoint]) -> Iterator[list[Tensor]]:
-    """A list that holds, after each forward pass inside the context, one tensor for each place, in their order.
+def reading(network: nn.Module, points: Sequence[HookPoint]) -> Iterator[list[Tensor]]:
+    """A list that holds, after each forward pass inside the context, one tensor for each hook point, in their order.
 
     A module that runs more than once in a pass leaves its last. Gradients flow through what is read.
     """
-    found: list[Any] = [None] * len(places)
-    handles = []
-    for number, place in enumerate(places):
+    found: list[Any] = [None] * len(points)
 
-        def keep(module: nn.Module, inputs: Any, output: Any, number: int = number, side: str = place.side) -> None:
-            found[number] = inputs[0] if side == "input" else output
+    def keep(number: int, _: nn.Module, inputs: Any, output: Any) -> None:
+        found[number] = inputs[0] if points[number].side == "input" else output
 
-        handles.append(network.get_submodule(place.module).register_forward_hook(keep))
-    try:
+    modules = [network.get_submodule(point.module) for point in points]
+    with _hooked(modules, [partial(keep, number) for number in range(len(points))]):
         yield found
+
+
+@contextmanager
+def _hooked(modules: Sequence[nn.Module], hooks: Sequence[Callable[..., None]]) -> Iterator[None]:
+    handles = [module.register_forward_hook(hook) for module, hook in zip(modules, hooks, strict=True)]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()
@@ -42,9 +48,9 @@ def se_layer(network: nn.Module) -> HookPoint | None:
     return network.se_layer() if isinstance(network, HasSELayer) else None
 
 
-def other_side(place: HookPoint) -> HookPoint:
-    """What goes into the module whose output a place is."""
-    return HookPoint(place.module, "input" if place.side == "output" else "output", place.layout, place.leading_tokens)
+def other_side(point: HookPoint) -> HookPoint:
+    """The input of the module whose output a hook point is, or the other way round."""
+    return HookPoint(point.module, "input" if point.side == "output" else "output", point.layout, point.leading_tokens)
 
 
 def penultimate(network: nn.Module, example: Tensor, *, classes: int) -> HookPoint:
@@ -82,25 +88,25 @@ def target_layer(network: nn.Module, example: Tensor) -> HookPoint:
     )
 
 
-def as_map(tensor: Tensor, place: HookPoint) -> Tensor:
-    """A tensor that was read at a place → N×C×H×W. Raises UsageError for tokens that make no square."""
-    if place.layout == "channels_first":
+def as_map(tensor: Tensor, point: HookPoint) -> Tensor:
+    """A tensor that was read at a hook point → N×C×H×W. Raises UsageError for tokens that make no square."""
+    if point.layout == "channels_first":
         return tensor
-    if place.layout == "channels_last":
+    if point.layout == "channels_last":
         return tensor.permute(0, 3, 1, 2)
-    if place.layout == "tokens":
-        tokens = tensor[:, place.leading_tokens :]  # N×L×C
+    if point.layout == "tokens":
+        tokens = tensor[:, point.leading_tokens :]  # N×L×C
         n, length, channels = tokens.shape
         side = round(length**0.5)
         if side * side != length:
-            raise UsageError(f"expected a square grid of tokens at {place.module}, got {length}")
+            raise UsageError(f"expected a square grid of tokens at {point.module}, got {length}")
         return tokens.transpose(1, 2).reshape(n, channels, side, side)
-    raise UsageError(f"expected a map at {place.module}, got a vector")
+    raise UsageError(f"expected a map at {point.module}, got a vector")
 
 
-def as_vector(tensor: Tensor, place: HookPoint) -> Tensor:
-    """A tensor that was read at a place → N×D: a map's mean over its positions, a vector as it is."""
-    return tensor if place.layout == "vector" else as_map(tensor, place).mean(dim=(2, 3))
+def as_vector(tensor: Tensor, point: HookPoint) -> Tensor:
+    """A tensor that was read at a hook point → N×D: a map's mean over its positions, a vector as it is."""
+    return tensor if point.layout == "vector" else as_map(tensor, point).mean(dim=(2, 3))
 
 
 def _is_map(tensor: Any, layout: str) -> bool:
@@ -113,20 +119,12 @@ def _is_map(tensor: Any, layout: str) -> bool:
 def _trace(network: nn.Module, example: Tensor) -> list[tuple[str, nn.Module, Any, Any]]:
     """Every module with its inputs and output, in the order in which they end."""
     events: list[tuple[str, nn.Module, Any, Any]] = []
-    handles = []
-    for name, module in network.named_modules():
-        if not name:
-            continue
 
-        def keep(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
-            if inputs:
-                events.append((name, module, inputs, output))
+    def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if inputs:
+            events.append((name, module, inputs, output))
 
-        handles.append(module.register_forward_hook(keep))
-    try:
-        with torch.no_grad():
-            network(example)
-    finally:
-        for handle in handles:
-            handle.remove()
+    modules = {name: module for name, module in network.named_modules() if name}
+    with torch.no_grad(), _hooked(list(modules.values()), [partial(keep, name) for name in modules]):
+        network(example)
     return events

@@ -1,14 +1,14 @@
-"""What an analysis is given: networks of run directories on a device, and labelled images of a store.
+"""What an analysis is asked (:class:`Settings`) and what it looks at: models and labelled images.
 
-Analyses that need gradients or a network's inside take run directories; those that need answers alone go through
+Analyses that need gradients or a network's inside take run directories; those that need predictions alone go through
 ``evaluation/predictors.py`` like every evaluation.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,11 +18,74 @@ from torch import Tensor, nn
 import mien
 from mien.data.store import Split, Store, spread
 from mien.errors import DataError, OutputError, UsageError
-from mien.evaluation.predictors import Predictor, load_predictor
+from mien.evaluation.analysis.outputs import save_report
+from mien.evaluation.predictors import Predictor, Progress, load_predictor
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
+from mien.training.device import choose_device
 from mien.training.networks import load_network
-from mien.training.run import choose_device
+
+Model = TypeVar("Model", bound="Network | Predictor")
+#: Called with how many of a model's images or steps are done.
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an analysis is asked, the same for every kind.
+
+    models: run directories; for errors and corruptions also ONNX files and shipped readers. split: a split of ``store``
+    that has labels. out: the folder to write. limit: at most that many images, spread evenly over the split. device:
+    "auto", "cpu" or "gpu". command: what was typed, for the report. progress: called with what is done of all models.
+    """
+
+    models: Sequence[str]
+    store: Store
+    split: str
+    out: Path
+    limit: int | None = None
+    device: str = "auto"
+    seed: int = 0
+    command: str = ""
+    progress: Progress | None = None
+
+    def report(
+        self,
+        kind: str,
+        models: Mapping[str, Model],
+        measure: Callable[[str, Model, Split, Advance], dict[str, Any]],
+        *,
+        head: Mapping[str, Any] | None = None,
+        steps: int | None = None,
+        draw: Callable[[dict[str, Any], Path], list[str]] | None = None,
+    ) -> dict[str, Any]:
+        """Measure every model on the images, draw what shows them together, and write ``KIND.json``.
+
+        measure: from a model's name, the model, the images and how to tell its progress to its part of the report.
+        head: of the report, beside what every report begins with. steps: of one model's progress, its images where
+        None. Raises DataError for a split without labels, UsageError for models of different label sets, OutputError.
+        """
+        split = labelled(self.store, self.split, limit=self.limit, classes=len(same_labels(models)))
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"expected a directory to write to, got {self.out}: {error.strerror}") from error
+        data = {"store": self.store.fingerprint, "split": split.name, "images": len(split), "limit": self.limit}
+        today = datetime.now(UTC).date().isoformat()
+        report: dict[str, Any] = {"kind": kind, "data": data, "seed": self.seed, "command": self.command}
+        report |= {"mien": mien.__version__, "date": today, **(head or {}), "runs": {}}
+        each = steps or len(split)
+        for number, (name, model) in enumerate(models.items()):
+
+            def advance(done: int, number: int = number) -> None:
+                if self.progress:
+                    self.progress(number * each + done, len(models) * each)
+
+            report["runs"][name] = measure(name, model, split, advance)
+        if draw:
+            report["figures"] = draw(report, self.out / kind)
+        save_report(report, self.out)
+        return report
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,13 +115,13 @@ class Network:
         return about | {key: self.meta[key] for key in kept if key in self.meta}
 
 
-def open_networks(runs: Sequence[str], device: str) -> list[Network]:
-    """Raises DataError where one is no run directory, UsageError for an ONNX file or no run at all."""
-    if not runs:
+def open_networks(settings: Settings) -> dict[str, Network]:
+    """By name. Raises DataError where one is no run directory, UsageError for an ONNX file or no run at all."""
+    if not settings.models:
         raise UsageError("expected one run directory or more, got none")
-    where, found = choose_device(device), list[Network]()
-    names = unique_names([Path(run).resolve().name for run in runs])
-    for run, name in zip(runs, names, strict=True):
+    where, found = choose_device(settings.device), dict[str, Network]()
+    names = unique_names([Path(run).resolve().name for run in settings.models])
+    for run, name in zip(settings.models, names, strict=True):
         path = Path(run)
         if path.suffix in (".onnx", ".ckpt") or not path.is_dir():
             raise UsageError(
@@ -68,17 +131,18 @@ def open_networks(runs: Sequence[str], device: str) -> list[Network]:
         module, recipe, preprocess, meta = load_network(path)
         labels = tuple(meta["labels"]) if "labels" in meta else SEVEN
         module = module.float().to(where).eval()
-        found.append(Network(name, path, recipe.model.name, module, preprocess, labels, where, meta))
+        found[name] = Network(name, path, recipe.model.name, module, preprocess, labels, where, meta)
     return found
 
 
-def open_predictors(models: Sequence[str], device: str) -> tuple[list[str], list[Predictor]]:
-    """Names and predictors of run directories, ONNX files and shipped readers. Raises as ``load_predictor``."""
-    if not models:
+def open_predictors(settings: Settings) -> dict[str, Predictor]:
+    """Run directories, ONNX files and shipped readers, by name. Raises as ``load_predictor``."""
+    if not settings.models:
         raise UsageError("expected one model or more, got none")
-    choose_device(device)  # a wrong word is wrong for an ONNX file as well
-    names = unique_names([Path(m).stem if m.endswith(".onnx") else Path(m).resolve().name for m in models])
-    return names, [load_predictor(model, device=device) for model in models]
+    choose_device(settings.device)  # a wrong word is wrong for an ONNX file as well
+    names = unique_names([Path(m).stem if m.endswith(".onnx") else Path(m).resolve().name for m in settings.models])
+    loaded = (load_predictor(model, device=settings.device) for model in settings.models)
+    return dict(zip(names, loaded, strict=True))
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
@@ -101,14 +165,16 @@ def labelled(store: Store, split_name: str, *, limit: int | None, classes: int) 
         raise DataError(f"expected labels in {split_name}, they are held back", hint="choose a split that has them")
     if split.labels[rows].max() >= classes:
         code = int(split.labels[rows].max())
-        raise DataError(f"expected label codes below {classes}, the network's answers, got {code} in {split_name}")
+        raise DataError(
+            f"expected label codes below {classes}, the number of the network's classes, got {code} in {split_name}"
+        )
     return split.rows(rows)
 
 
-def same_labels(networks: Sequence[Any]) -> tuple[str, ...]:
+def same_labels(models: Mapping[str, Any]) -> tuple[str, ...]:
     """The label set that all share (anything with ``labels`` and ``name``). Raises UsageError where they differ."""
-    first = networks[0]
-    for other in networks[1:]:
+    first, *others = models.values()
+    for other in others:
         if other.labels != first.labels:
             raise UsageError(f"expected runs of one label set, got {first.labels} and {other.labels} ({other.name})")
     return tuple(first.labels)
@@ -119,18 +185,3 @@ def batches(network: Network, split: Split, *, size: int = 64) -> Iterator[tuple
     for start in range(0, len(split), size):
         rows = slice(start, start + size)
         yield network.batch(split.images[rows]), torch.from_numpy(split.labels[rows]).to(network.device)
-
-
-def make_folder(out: Path) -> None:
-    """Raises OutputError."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"expected a directory to write to, got {out}: {error.strerror}") from error
-
-
-def heading(kind: str, store: Store, split: Split, *, limit: int | None, seed: int, command: str) -> dict[str, Any]:
-    """What every report begins with: which analysis, of which images, by which call."""
-    data = {"store": store.fingerprint, "split": split.name, "images": len(split), "limit": limit}
-    today = datetime.now(UTC).date().isoformat()
-    return {"kind": kind, "data": data, "seed": seed, "command": command, "mien": mien.__version__, "date": today}

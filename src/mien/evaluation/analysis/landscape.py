@@ -3,14 +3,15 @@
 Vats & Chadha's Fig. 4 (arXiv 2301.10906) shows landscapes of other networks on ImageNet; this draws those of the runs
 that are given. Directions are random and filter-normalised (``directions.py``), the same draw for runs of one
 architecture; steps are in units of the weights' own length. Batch norms use their running statistics (eval), so that
-the surface is that of the network that answers. Loss: mean cross-entropy over the images, without smoothing or decay.
+the surface is that of the evaluated network. Loss: mean cross-entropy over the images, without smoothing or decay.
 
     landscape.json               all numbers          landscape.png, .svg        contours, and cuts through them
-    landscape-RUN.rows.json      what is computed already; a call of the same question goes on from there
+    landscape-RUN.rows.json      what is computed already; the same call resumes from it
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,62 +19,42 @@ from typing import Any
 import numpy as np
 
 from mien import drawing
-from mien.data.store import Split, Store
+from mien.data.store import Split
 from mien.errors import UsageError
 from mien.evaluation.analysis import inputs, outputs, sharpness
 from mien.evaluation.analysis.directions import Batches, along, filter_normalised
-from mien.evaluation.analysis.inputs import Network
-from mien.evaluation.analysis.rows import Rows
-from mien.evaluation.predictors import Progress
+from mien.evaluation.analysis.inputs import Advance, Network, Settings
 
 POINTS, SPAN, IMAGES = 21, 1.0, 1000
 
 
-def landscape(
-    runs: Sequence[str],
-    store: Store,
-    split_name: str,
-    out: Path,
-    *,
-    limit: int | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    points: int = POINTS,
-    span: float = SPAN,
-    command: str = "",
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Write the files named above; returns the report.
+def landscape(settings: Settings, *, points: int = POINTS, span: float = SPAN) -> dict[str, Any]:
+    """Write the files named above; returns the report. ``settings.limit`` is 1,000 where None.
 
-    limit: images, spread over the split; 1,000 where None. points: of the grid along each direction, odd, so that the
-    trained weights are one of them; the cut has twice as many. span: the last step to each side.
-    Raises UsageError, DataError or OutputError where something does not fit.
+    points: of the grid along each direction, odd, so that the trained weights are one of them; the cut has twice as
+    many. span: the last step to each side. Raises UsageError, DataError or OutputError where something does not fit.
     """
     if points < 3 or points % 2 == 0 or not span > 0:
         raise UsageError(f"expected an odd number of points from 3 and a positive span, got {points} and {span}")
-    networks = inputs.open_networks(runs, device)
-    limit = limit or IMAGES
-    split = inputs.labelled(store, split_name, limit=limit, classes=len(inputs.same_labels(networks)))
-    inputs.make_folder(out)
-    report = inputs.heading("landscape", store, split, limit=limit, seed=seed, command=command)
     grid, cut = np.linspace(-span, span, points), np.linspace(-span, span, 2 * points - 1)
-    each = points + 1 + sharpness.ITERATIONS + 2  # rows, the cut, products, two ascents
-    report |= {"grid": grid.tolist(), "cut": cut.tolist(), "runs": {}}
-    for number, network in enumerate(networks):
-        rows = Rows(out / f"landscape-{network.name}.rows.json", _question(network, split, seed, grid))
 
-        def advance(done: int, number: int = number) -> None:
-            if progress:
-                progress(number * each + done, len(networks) * each)
+    def one(name: str, network: Network, split: Split, advance: Advance) -> dict[str, Any]:
+        question = _question(network, split, settings.seed, grid)
+        rows = outputs.Rows(settings.out / f"landscape-{name}.rows.json", question)
+        return network.describe() | measure(network, split, rows, grid, cut, settings.seed, advance)
 
-        report["runs"][network.name] = network.describe() | measure(network, split, rows, grid, cut, seed, advance)
-    report["figures"] = draw(report, out / "landscape")
-    outputs.save_report(report, out)
-    return report
+    return replace(settings, limit=settings.limit or IMAGES).report(
+        "landscape",
+        inputs.open_networks(settings),
+        one,
+        head={"grid": grid.tolist(), "cut": cut.tolist()},
+        steps=points + 1 + sharpness.ITERATIONS + 2,  # rows, the cut, products, two ascents
+        draw=draw,
+    )
 
 
 def _question(network: Network, split: Split, seed: int, grid: Any) -> str:
-    """A mark of weights, preprocess, images, labels, seed and grid."""
+    """A digest of weights, preprocess, images, labels, seed and grid."""
     digest = hashlib.sha256(f"1 {seed} {grid.tolist()} {network.preprocess.to_json()}".encode())
     for name, value in network.module.state_dict().items():
         digest.update(name.encode() + value.cpu().numpy().tobytes())
@@ -82,7 +63,7 @@ def _question(network: Network, split: Split, seed: int, grid: Any) -> str:
 
 
 def measure(
-    network: Network, split: Split, rows: Rows, grid: Any, cut: Any, seed: int, advance: Callable[[int], None]
+    network: Network, split: Split, rows: outputs.Rows, grid: Any, cut: Any, seed: int, advance: Advance
 ) -> dict[str, Any]:
     """All numbers of one run. advance: called with the number of steps that are done, before and after each that is
     not among ``rows``."""
@@ -178,8 +159,7 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
     axes.set_xlim(grid[0], grid[-1])
     drawing.tidy(axes)
     axes.legend(frameon=False)
-    data = report["data"]
-    figure.suptitle(f"Loss around the trained weights: {data['images']:,} images of {data['split']}", fontsize=11)
+    figure.suptitle(f"Loss around the trained weights: {outputs.images_of(report)}", fontsize=11)
     return outputs.save_figure(figure, stem)
 
 
@@ -195,14 +175,13 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def headline(report: dict[str, Any]) -> list[str]:
     """Loss and sharpness of each run, in plain text."""
-    lines = [f"{report['data']['images']:,} images of {report['data']['split']}; losses in nats, 95 % intervals"]
+    lines = [f"{outputs.images_of(report)}; losses in nats, 95 % intervals"]
     for name, run in report["runs"].items():
         top = run["top_hessian_eigenvalue"]
         sure = "" if top["converged"] else ", not converged"
         cells = [f"loss {_shown(run['loss'])}", f"top eigenvalue {top['value']:.4g} ± {top['residual']:.2g}{sure}"]
         for key, word in (("sam_sharpness", "SAM sharpness"), ("asam_sharpness", "adaptive")):
-            s = run[key]
-            cells.append(f"{word} (ρ {s['rho']:g}) {s['value']:.4f} [{s['low']:.4f}, {s['high']:.4f}]")
+            cells.append(f"{word} (ρ {run[key]['rho']:g}) {outputs.interval(run[key], '.4f')}")
         cells.append(f"loss at ±{report['cut'][-1]:g}: {_shown(run['cut'][0])}, {_shown(run['cut'][-1])}")
         lines.append(f"{name}: " + "; ".join(cells))
     return lines

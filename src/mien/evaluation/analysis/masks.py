@@ -1,13 +1,12 @@
 """What U-Net masks are worth: the same weights with every mask replaced by a uniform one (1/C; 1/2 for sigmoid).
 
-For ``resnet34_unet_eca`` and ``resmaskingnet`` (SPEC §3.1). Accuracy with the masks and with uniform ones, the
-difference on the same images and McNemar's test of who is right where the other is wrong, both as ``comparisons``
-defines them; and std(M/u) for every stage, u the value of a uniform mask: 0 where a mask does nothing that a constant
-factor would not do. The network was trained with its masks: the difference says what this network's masks carry, not
-how well a network without any would have learnt.
+For ``resnet34_unet_eca`` and ``resmaskingnet``. Accuracy with the masks and with uniform ones, the difference on the
+same images and McNemar's test of who is right where the other is wrong, both as ``comparisons`` defines them; and
+std(M/u) for every stage, u the value of a uniform mask: 0 where a mask does nothing that a constant factor would not
+do. The network was trained with its masks: the difference says what this network's masks contribute, not how well a
+network without any would have learnt.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +15,32 @@ import torch
 from numpy.typing import NDArray
 
 from mien import drawing
-from mien.data.store import Split, Store
+from mien.data.store import Split
 from mien.errors import UsageError
 from mien.evaluation.analysis import inputs, outputs
-from mien.evaluation.analysis.inputs import Network
+from mien.evaluation.analysis.inputs import Advance, Network, Settings
 from mien.evaluation.comparisons import mcnemar, right_difference
-from mien.evaluation.metrics import share
-from mien.evaluation.predictors import Progress
+from mien.evaluation.metrics import proportion
 from mien.models.resnet_unet_eca import MaskedResNet
 
 Bool = NDArray[np.bool_]
 
 
-def masks(
-    runs: Sequence[str],
-    store: Store,
-    split_name: str,
-    out: Path,
-    *,
-    limit: int | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    command: str = "",
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+def masks(settings: Settings) -> dict[str, Any]:
     """Write ``masks.json`` and ``masks.png``/``.svg``; returns the report.
 
     Raises UsageError for a network without masks, DataError or OutputError where split or ``out`` do not fit.
     """
-    networks = inputs.open_networks(runs, device)
-    for network in networks:
-        masked(network)
-    split = inputs.labelled(store, split_name, limit=limit, classes=len(inputs.same_labels(networks)))
-    inputs.make_folder(out)
-    report = inputs.heading("masks", store, split, limit=limit, seed=seed, command=command)
-    report["runs"] = {}
-    for number, network in enumerate(networks):
 
-        def advance(count: int, number: int = number) -> None:
-            if progress:
-                progress(number * len(split) + count, len(networks) * len(split))
-
+    def measure(name: str, network: Network, split: Split, advance: Advance) -> dict[str, Any]:
         with_, without, spread = both_ways(network, split, advance)
-        report["runs"][network.name] = (
-            network.describe() | compare(with_, without, seed=seed) | {"std_relative_to_uniform": spread}
-        )
-    report["figures"] = draw(report, out / "masks")
-    outputs.save_report(report, out)
-    return report
+        figures = compare(with_, without, seed=settings.seed)
+        return network.describe() | figures | {"std_relative_to_uniform": spread}
+
+    networks = inputs.open_networks(settings)
+    for network in networks.values():
+        masked(network)
+    return settings.report("masks", networks, measure, draw=draw)
 
 
 def masked(network: Network) -> MaskedResNet:
@@ -76,8 +53,8 @@ def masked(network: Network) -> MaskedResNet:
     )
 
 
-def both_ways(network: Network, split: Split, advance: Any = None) -> tuple[Bool, Bool, dict[str, float]]:
-    """bool N each: answered right with its masks, and with uniform ones; and std(M/u) by stage over all images."""
+def both_ways(network: Network, split: Split, advance: Advance | None = None) -> tuple[Bool, Bool, dict[str, float]]:
+    """bool N each: predicted right with its masks, and with uniform ones; and std(M/u) by stage over all images."""
     module = masked(network)
     right: dict[bool, list[Bool]] = {False: [], True: []}
     sums: dict[str, NDArray[np.float64]] = {}
@@ -105,8 +82,8 @@ def compare(with_: Bool, without: Bool, *, seed: int = 0) -> dict[str, Any]:
     """Accuracies, their paired difference (with − without) and McNemar's test; from bool N each."""
     test = mcnemar(without, with_)
     return {
-        "with_masks": share(int(with_.sum()), len(with_)),
-        "uniform_masks": share(int(without.sum()), len(without)),
+        "with_masks": proportion(int(with_.sum()), len(with_)),
+        "uniform_masks": proportion(int(without.sum()), len(without)),
         "difference": right_difference(without, with_, seed=seed),
         "mcnemar": {"only_with": test["only_second"], "only_uniform": test["only_first"]}
         | {key: test[key] for key in ("p", "method")},
@@ -141,26 +118,23 @@ def draw(report: dict[str, Any], stem: Path) -> list[str]:
     left.grid(axis="x", visible=False)
     left.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=2, columnspacing=1.2)
     right.legend(frameon=False)
-    data = report["data"]
-    figure.suptitle(f"What the masks do: {data['images']:,} images of {data['split']}", fontsize=11)
+    figure.suptitle(f"What the masks do: {outputs.images_of(report)}", fontsize=11)
     return outputs.save_figure(figure, stem)
 
 
 def headline(report: dict[str, Any]) -> list[str]:
     """Accuracy with and without, the difference and the masks' spread, in plain text."""
-    lines = [f"{report['data']['images']:,} images of {report['data']['split']}; 95 % intervals"]
+    lines = [f"{outputs.images_of(report)}; 95 % intervals"]
     for name, run in report["runs"].items():
-        cells = (f"{t} {_shown(run[k])}" for t, k in (("with masks", "with_masks"), ("uniform", "uniform_masks")))
+        cells = (
+            f"{t} {outputs.interval(run[k])}" for t, k in (("with masks", "with_masks"), ("uniform", "uniform_masks"))
+        )
         test = run["mcnemar"]
         lines.append(f"{name}: " + ", ".join(cells))
         lines.append(
-            f"  difference {_shown(run['difference'])}, McNemar p = {test['p']:.3g} "
+            f"  difference {outputs.interval(run['difference'])}, McNemar p = {test['p']:.3g} "
             f"({test['only_with']} right only with, {test['only_uniform']} only without)"
         )
         spread = run["std_relative_to_uniform"]
         lines.append("  std(M / uniform) " + ", ".join(f"{stage} {value:.3f}" for stage, value in spread.items()))
     return lines
-
-
-def _shown(figure: dict[str, float]) -> str:
-    return f"{figure['value']:.2%} [{figure['low']:.2%}, {figure['high']:.2%}]"

@@ -1,6 +1,7 @@
-"""What an analysis leaves in its folder: the figures, and ``KIND.json`` beside them."""
+"""What an analysis leaves in its folder: figures, ``KIND.json``, and what an interrupted call has computed already."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,3 +19,41 @@ def save_report(report: dict[str, Any], out: Path) -> None:
     """Write ``KIND.json``: no NaN in it, floats as they are. Raises OutputError."""
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_text(out / f"{report['kind']}.json", text)
+
+
+def images_of(report: dict[str, Any]) -> str:
+    """Of which images a report speaks: "3,589 images of public_test"."""
+    return f"{report['data']['images']:,} images of {report['data']['split']}"
+
+
+def interval(figure: dict[str, float], form: str = ".2%") -> str:
+    """A figure with its interval: "71.25% [69.80%, 72.70%]"."""
+    return f"{figure['value']:{form}} [{figure['low']:{form}}, {figure['high']:{form}}]"
+
+
+class Rows:
+    """The finished rows of a long analysis, on disk after each: a killed call loses one row.
+
+    question: a digest of all that the rows depend on; a file with another one is started again.
+    """
+
+    def __init__(self, file: Path, question: str) -> None:
+        self.file, self.question = file, question
+        self.known: dict[str, Any] = {}
+        try:
+            content = json.loads(file.read_text("utf-8"))
+            if content["question"] == question:
+                self.known = dict(content["rows"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # none yet, or not ours: computed again
+
+    def __contains__(self, key: str) -> bool:
+        """Whether the row is known: getting it takes no time."""
+        return key in self.known
+
+    def get(self, key: str, compute: Callable[[], Any]) -> Any:
+        """The row, computed where it is not known yet (JSON values)."""
+        if key not in self:
+            self.known[key] = compute()
+            write_text(self.file, json.dumps({"question": self.question, "rows": self.known}, allow_nan=False) + "\n")
+        return self.known[key]

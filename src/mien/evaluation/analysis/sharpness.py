@@ -69,7 +69,7 @@ def top_eigenvalue(
     tolerance: float = TOLERANCE,
     step: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """The largest eigenvalue of a symmetric operator, and how sure that is.
+    """The largest eigenvalue of a symmetric operator, with its residual.
 
     times: v → H v. like: the shapes. Stops where the residual is below ``tolerance`` · |λ|, or after ``iterations``.
     Returns {"value", "residual", "iterations", "converged", "most_negative": the eigenvalue of the largest size where

@@ -11,7 +11,7 @@ Both parts are timm's (``timm.layers.cbam``, with the biases that the authors' M
 
 Three details. The authors' code starts the spatial gate's batch norm at weight 0, which the paper does not mention;
 here it starts at 1, as in pytorchcv, whose network Pham et al. trained. timm starts the last batch norm of each block
-at weight 0; not here, where the attention would get no gradient. With ``pretrained`` the trunk has the weights of
+at weight 0; not here, where the attention would get no gradient. With ``pretrained`` the backbone has the weights of
 timm's ``resnet50.tv_in1k`` and the attention is fresh: gates near ½ · ½, so the first epochs repair what they damp.
 Pham et al. started from a CBAM-ResNet50 trained on ImageNet as a whole, which timm does not have.
 
@@ -27,16 +27,16 @@ from mien.models.backbones import timm_model
 from mien.models.registry import register
 
 
-def load_trunk(network: nn.Module, trunk: Mapping[str, Tensor]) -> list[str]:
+def load_backbone(network: nn.Module, backbone: Mapping[str, Tensor]) -> list[str]:
     """Copy a plain ResNet's state into the same ResNet with attention.
 
     Returns the names that stay fresh, all of them the attention's. Raises ValueError where anything else of the
-    network is not in ``trunk``, or the other way round.
+    network is not in ``backbone``, or the other way round.
     """
-    fresh, unknown = network.load_state_dict(trunk, strict=False)
+    fresh, unknown = network.load_state_dict(backbone, strict=False)
     stray = [*unknown, *(name for name in fresh if ".se." not in name)]
     if stray:
-        raise ValueError(f"expected the trunk and the network to differ in the attention alone, got {', '.join(stray)}")
+        raise ValueError(f"expected backbone and network to differ in the attention alone, got {', '.join(stray)}")
     return fresh
 
 
@@ -74,5 +74,5 @@ def cbam_resnet50(
         "resnet50", options=common | sizes | {"block_args": {"attn_layer": attention}, "zero_init_last": False}
     )
     if pretrained:
-        load_trunk(network, timm_model("resnet50.tv_in1k", pretrained=True, options=common).state_dict())
+        load_backbone(network, timm_model("resnet50.tv_in1k", pretrained=True, options=common).state_dict())
     return network

@@ -21,6 +21,8 @@ model is their B0 (``variant="b0"``), two further outputs in the same linear lay
 - their cross-entropy weighs the classes inversely to their counts: ``targets.class_weights: inverse`` in a recipe.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mien.models.auxiliary import Targets
@@ -29,17 +31,40 @@ from mien.models.losses.concordance import concordance_loss
 from mien.models.registry import register
 
 
+@register(
+    "efficientnet_b2_multitask",
+    source="Savchenko et al. 2022, DOI 10.1109/TAFFC.2022.3188390; arXiv 2103.17107",
+    summary="EfficientNet-B2, expression head; optional valence/arousal outputs with the joint loss",
+    color="rgb",
+    input_sizes=(260, 32),
+    reduced={"variant": "b0"},
+)
 class EfficientNetMultitask(nn.Module):
-    """trunk: N×C×S×S → pooled N×features. affect: whether to have the two outputs for valence and arousal."""
+    """7.7 M parameters, 1.0 GMAC at 260×260. variant: "b2", or "b0", the authors' joint model (4.0 M, 224×224).
+
+    valence_arousal: with the two further outputs and their loss. Raises ValueError for another variant.
+    """
 
     def __init__(
-        self, *, trunk: nn.Module, features: int, num_classes: int, dropout: float, affect: bool, affect_weight: float
+        self,
+        *,
+        num_classes: int = 7,
+        in_channels: int = 3,
+        pretrained: bool = False,
+        variant: str = "b2",
+        valence_arousal: bool = False,
+        affect_weight: float = 1.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.trunk = trunk
+        if variant not in ("b0", "b2"):
+            raise ValueError(f"expected variant to be b0 or b2, got {variant!r}")
+        options = {"in_chans": in_channels, "num_classes": 0}
+        backbone: Any = timm_model(f"tf_efficientnet_{variant}.ns_jft_in1k", pretrained=pretrained, options=options)
+        self.trunk = backbone
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(features, num_classes)
-        self.affect = nn.Linear(features, 2) if affect else None
+        self.classifier = nn.Linear(backbone.num_features, num_classes)
+        self.affect = nn.Linear(backbone.num_features, 2) if valence_arousal else None
         self.affect_weight = affect_weight
 
     def forward(self, images: Tensor) -> Tensor:
@@ -66,40 +91,3 @@ class EfficientNetMultitask(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         return self.dropout(self.trunk(images))
-
-
-@register(
-    "efficientnet_b2_multitask",
-    source="Savchenko et al. 2022, DOI 10.1109/TAFFC.2022.3188390; arXiv 2103.17107",
-    summary="EfficientNet-B2, expression head; optional valence/arousal outputs with the joint loss",
-    color="rgb",
-    input_sizes=(260, 32),
-    reduced={"variant": "b0"},
-)
-def efficientnet_b2_multitask(
-    *,
-    num_classes: int = 7,
-    in_channels: int = 3,
-    pretrained: bool = False,
-    variant: str = "b2",
-    valence_arousal: bool = False,
-    affect_weight: float = 1.0,
-    dropout: float = 0.0,
-) -> nn.Module:
-    """7.7 M parameters, 1.0 GMAC at 260×260. variant: "b2", or "b0", the authors' joint model (4.0 M, 224×224).
-
-    valence_arousal: with the two further outputs (``network.valence_arousal(images)``) and their loss. Raises
-    ValueError for another variant.
-    """
-    if variant not in ("b0", "b2"):
-        raise ValueError(f"expected variant to be b0 or b2, got {variant!r}")
-    options = {"in_chans": in_channels, "num_classes": 0}
-    trunk = timm_model(f"tf_efficientnet_{variant}.ns_jft_in1k", pretrained=pretrained, options=options)
-    return EfficientNetMultitask(
-        trunk=trunk,
-        features=int(trunk.num_features),  # type: ignore[arg-type]
-        num_classes=num_classes,
-        dropout=dropout,
-        affect=valence_arousal,
-        affect_weight=affect_weight,
-    )

@@ -26,6 +26,8 @@ The last layer of the original is freshly made by torch's default; the added lay
 ConvNeXt's own.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mien.models.auxiliary import Targets
@@ -39,18 +41,64 @@ VARIANTS = ("tiny", "small", "base", "large", "xlarge", "pico")
 PICO: dict[str, tuple[int, ...]] = {"depths": (2, 2, 6, 2), "dims": (64, 128, 256, 512)}
 
 
+@register(
+    "emonext",
+    source="El Boudouri & Bohi 2023, arXiv 2501.08199",
+    summary="ConvNeXt with a spatial transformer in front, SE in the down-samplings, an attention regulariser",
+    color="rgb",
+    input_sizes=(224, 48),
+    reduced={"variant": None, "depths": (1, 1, 2, 1), "dims": (16, 32, 64, 128), "drop_path": 0.0},
+)
 class EmoNeXt(nn.Module):
-    """trunk: a ConvNeXt without classifier, N×C×S×S → N×features. transformer: N×C×S×S → the same."""
+    """tiny … xlarge: 30.0, 51.6, 90.7, 202, 358 M parameters; 4.5, 8.8, 15.4, 34.4, 61.0 GMAC at 224×224.
+
+    variant: tiny where None; pico (10.0 M, 1.4 GMAC) is not the paper's. depths, dims: blocks and channels of the four
+    stages in place of a variant, tiny's where one is None. Raises ValueError for an unknown variant, a variant beside
+    sizes, stages that are not four, a side below 32, or ImageNet weights where the paper's variants are left.
+    """
 
     def __init__(
-        self, *, transformer: nn.Module, trunk: nn.Module, features: int, num_classes: int, attention_weight: float
+        self,
+        *,
+        num_classes: int = 7,
+        in_channels: int = 3,
+        image_size: int = 224,
+        pretrained: bool = False,
+        variant: str | None = None,
+        depths: tuple[int, ...] | None = None,
+        dims: tuple[int, ...] | None = None,
+        drop_path: float = 0.1,
+        attention_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.transformer = transformer
-        self.trunk = trunk
-        self.attention = BatchAttentionSpread(features)
+        from timm.layers import SEModule
+
+        if variant is not None and variant not in VARIANTS:
+            raise ValueError(f"expected variant to be one of {', '.join(VARIANTS)}, got {variant!r}")
+        own = {"depths": depths, "dims": dims}
+        changed = {name: tuple(value) for name, value in own.items() if value is not None}
+        for name, value in changed.items():
+            if len(value) != 4 or min(value) < (16 if name == "dims" else 1):
+                raise ValueError(f"expected {name} to be four numbers (channels from 16), got {value}")
+        if variant is not None and changed:
+            raise ValueError(f"expected variant or {' and '.join(changed)}, not both: set one to null")
+        if variant == "pico":
+            variant, changed = None, PICO
+        if changed and pretrained:
+            raise ValueError(f"expected no {' or '.join(changed)} with ImageNet weights, got {changed}")
+        options = {"in_chans": in_channels, "num_classes": 0, "drop_path_rate": drop_path, **changed}
+        self.transformer = SpatialTransformer(in_channels=in_channels, image_size=image_size)
+        backbone: Any = timm_model(f"convnext_{variant or 'tiny'}.fb_in22k", pretrained=pretrained, options=options)
+        for stage in list(backbone.stages)[1:]:
+            channels = stage.downsample[1].out_channels
+            excite = SEModule(channels, rd_channels=channels // 16, bias=False)
+            for layer in (excite.fc1, excite.fc2):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+            stage.downsample = nn.Sequential(*stage.downsample, excite)
+        self.trunk = backbone
+        self.attention = BatchAttentionSpread(backbone.num_features)
         self.attention_weight = attention_weight
-        self.classifier = nn.Linear(features, num_classes)
+        self.classifier = nn.Linear(backbone.num_features, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(self.features(images))
@@ -63,62 +111,3 @@ class EmoNeXt(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """N×C×S×S → pooled and normalised N×features."""
         return self.trunk(self.transformer(images))
-
-
-@register(
-    "emonext",
-    source="El Boudouri & Bohi 2023, arXiv 2501.08199",
-    summary="ConvNeXt with a spatial transformer in front, SE in the down-samplings, an attention regulariser",
-    color="rgb",
-    input_sizes=(224, 48),
-    reduced={"variant": None, "depths": (1, 1, 2, 1), "dims": (16, 32, 64, 128), "drop_path": 0.0},
-)
-def emonext(
-    *,
-    num_classes: int = 7,
-    in_channels: int = 3,
-    image_size: int = 224,
-    pretrained: bool = False,
-    variant: str | None = None,
-    depths: tuple[int, ...] | None = None,
-    dims: tuple[int, ...] | None = None,
-    drop_path: float = 0.1,
-    attention_weight: float = 1.0,
-) -> nn.Module:
-    """tiny … xlarge: 30.0, 51.6, 90.7, 202, 358 M parameters; 4.5, 8.8, 15.4, 34.4, 61.0 GMAC at 224×224.
-
-    variant: tiny where None; pico (10.0 M, 1.4 GMAC) is not the paper's. depths, dims: blocks and channels of the four
-    stages in place of a variant, tiny's where one is None. Raises ValueError for an unknown variant, a variant beside
-    sizes, stages that are not four, a side below 32, or ImageNet weights where the paper's variants are left.
-    """
-    from timm.layers import SEModule
-
-    if variant is not None and variant not in VARIANTS:
-        raise ValueError(f"expected variant to be one of {', '.join(VARIANTS)}, got {variant!r}")
-    own = {"depths": depths, "dims": dims}
-    changed = {name: tuple(value) for name, value in own.items() if value is not None}
-    for name, value in changed.items():
-        if len(value) != 4 or min(value) < (16 if name == "dims" else 1):
-            raise ValueError(f"expected {name} to be four numbers (channels from 16), got {value}")
-    if variant is not None and changed:
-        raise ValueError(f"expected variant or {' and '.join(changed)}, not both: set one to null")
-    if variant == "pico":
-        variant, changed = None, PICO
-    if changed and pretrained:
-        raise ValueError(f"expected no {' or '.join(changed)} with ImageNet weights, got {changed}")
-    options = {"in_chans": in_channels, "num_classes": 0, "drop_path_rate": drop_path, **changed}
-    transformer = SpatialTransformer(in_channels=in_channels, image_size=image_size)
-    trunk = timm_model(f"convnext_{variant or 'tiny'}.fb_in22k", pretrained=pretrained, options=options)
-    for stage in list(trunk.stages)[1:]:  # type: ignore[arg-type]
-        channels = stage.downsample[1].out_channels
-        excite = SEModule(channels, rd_channels=channels // 16, bias=False)
-        for layer in (excite.fc1, excite.fc2):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-        stage.downsample = nn.Sequential(*stage.downsample, excite)
-    return EmoNeXt(
-        transformer=transformer,
-        trunk=trunk,
-        features=int(trunk.num_features),  # type: ignore[arg-type]
-        num_classes=num_classes,
-        attention_weight=attention_weight,
-    )

@@ -21,20 +21,34 @@ from mien.models.layers.residual import conv_bn
 from mien.models.registry import register
 
 
+@register(
+    "vggnet",
+    source="Khaireddin & Chen 2021, arXiv 2105.03588",
+    summary="four double-convolution stages and two hidden layers of 4096, on 40×40 windows of 48×48",
+    color="grey",
+    input_sizes=(40, 48),
+    reduced={"widths": (16, 32, 64, 128), "hidden": (128, 128)},
+)
 class VggNet(nn.Module):
-    """Stages of two convolutions and a pool; a fully connected classifier on the last grid. N×C×S×S → N×num_classes."""
+    """Stages of two convolutions and a pool; a fully connected classifier on the last grid. N×C×S×S → N×num_classes.
+
+    widths: channels of each stage; hidden: sizes of the hidden layers. 29.9 M parameters, 0.35 GMAC at 40×40.
+    Raises ValueError for a side that the pools would reduce to nothing.
+    """
 
     def __init__(
         self,
         *,
-        num_classes: int,
-        in_channels: int,
-        image_size: int,
-        widths: tuple[int, ...],
-        hidden: tuple[int, ...],
-        dropout: float,
+        num_classes: int = 7,
+        in_channels: int = 1,
+        image_size: int = 40,
+        widths: tuple[int, ...] = (64, 128, 256, 512),
+        hidden: tuple[int, ...] = (4096, 4096),
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        if not widths or not hidden:
+            raise ValueError(f"expected at least one stage and one hidden layer, got {widths} and {hidden}")
         side = image_size // 2 ** len(widths)
         if side < 1:
             raise ValueError(
@@ -53,36 +67,3 @@ class VggNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.features(x)  # N×C×S×S → N×widths[-1]×S/16×S/16, rounded down at every pool
         return self.classifier(x.flatten(1))  # → N×(widths[-1]·S/16·S/16) → N×num_classes
-
-
-@register(
-    "vggnet",
-    source="Khaireddin & Chen 2021, arXiv 2105.03588",
-    summary="four double-convolution stages and two hidden layers of 4096, on 40×40 windows of 48×48",
-    color="grey",
-    input_sizes=(40, 48),
-    reduced={"widths": (16, 32, 64, 128), "hidden": (128, 128)},
-)
-def vggnet(
-    *,
-    num_classes: int = 7,
-    in_channels: int = 1,
-    image_size: int = 40,
-    widths: tuple[int, ...] = (64, 128, 256, 512),
-    hidden: tuple[int, ...] = (4096, 4096),
-    dropout: float = 0.2,
-) -> nn.Module:
-    """29.9 M parameters, 0.35 GMAC at 40×40. widths: channels of each stage; hidden: sizes of the hidden layers.
-
-    Raises ValueError for a side that the pools would reduce to nothing.
-    """
-    if not widths or not hidden:
-        raise ValueError(f"expected at least one stage and one hidden layer, got {widths} and {hidden}")
-    return VggNet(
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-        widths=tuple(widths),
-        hidden=tuple(hidden),
-        dropout=dropout,
-    )

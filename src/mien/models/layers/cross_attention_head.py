@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def conv_bn(inputs: int, outputs: int, kernel: tuple[int, int]) -> nn.Sequential:
+def _conv_bn(inputs: int, outputs: int, kernel: tuple[int, int]) -> nn.Sequential:
     padding = (kernel[0] // 2, kernel[1] // 2)
     return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=False), nn.BatchNorm2d(outputs))
 
@@ -22,8 +22,8 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.reduce = conv_bn(width, width // 2, (1, 1))
-        self.branches = nn.ModuleList(conv_bn(width // 2, width, kernel) for kernel in ((3, 3), (1, 3), (3, 1)))
+        self.reduce = _conv_bn(width, width // 2, (1, 1))
+        self.branches = nn.ModuleList(_conv_bn(width // 2, width, kernel) for kernel in ((3, 3), (1, 3), (3, 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.reduce(x)  # N×C×H×W → N×C/2×H×W

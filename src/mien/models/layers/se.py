@@ -1,16 +1,16 @@
 """Squeeze-and-excitation: a gate between 0 and 1 for each channel, computed from all channels.
 
-Hu et al. 2017, arXiv 1709.01507. Ours: the excitation stands alone as :class:`Excitation`, because Vats & Chadha 2023
-(arXiv 2301.10906, §3.5, after Aouayeb et al. 2021, arXiv 2107.03107) apply it to a vector, which needs no squeeze; and
-the whole block takes maps with the channels last, as Swin has them, as well as first. The weights are linear layers
-with biases. The reduction of 16 is Hu's; the paper is silent. The gate starts near 1/2, as torch initialises it.
+Hu et al. 2017, arXiv 1709.01507. Ours: the excitation is a class of its own, :class:`ChannelGate`, because Vats &
+Chadha 2023 (arXiv 2301.10906, §3.5, after Aouayeb et al. 2021, arXiv 2107.03107) apply it to a vector, which needs no
+squeeze; and the whole block takes maps with the channels last, as Swin has them, as well as first. The weights are
+linear layers with biases. The reduction of 16 is Hu's; the paper is silent. The gate starts near 1/2, as in torch.
 """
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Excitation(nn.Module):
+class ChannelGate(nn.Module):
     """v · σ(W₂ ReLU(W₁ v)); float …×channels → the same shape.
 
     reduction: channels / hidden units, at least one unit is left. Raises ValueError where it is below 1.
@@ -32,7 +32,7 @@ class Excitation(nn.Module):
         return v * self.gate(v)
 
 
-class SqueezeExcitation(nn.Module):
+class SELayer(nn.Module):
     """Each channel of a map times the excitation's gate for the channels' means over all positions.
 
     N×channels×H×W → the same, or N×H×W×channels → the same where ``channels_last``.
@@ -41,7 +41,7 @@ class SqueezeExcitation(nn.Module):
     def __init__(self, channels: int, *, reduction: int = 16, channels_last: bool = False) -> None:
         super().__init__()
         self.channels_last = channels_last
-        self.excitation = Excitation(channels, reduction=reduction)
+        self.excitation = ChannelGate(channels, reduction=reduction)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.channels_last:

@@ -1,4 +1,4 @@
-"""A spatial transformer: a small network looks at the picture, then the picture is warped by the answer.
+"""A spatial transformer: a small network computes an affine map from the picture, which then warps it.
 
 Jaderberg et al. 2015, arXiv 1506.02025, with the localisation network of the public EmoNeXt code (8 channels 7×7,
 10 channels 5×5, both unpadded and pooled, then 32 hidden units), which is the one of torch's tutorial on a larger
@@ -57,5 +57,5 @@ class SpatialTransformer(nn.Module):
         """N×2×3 → where each pixel of the result comes from, N×S×S×2, last (x, y)."""
         x, y = self.steps, self.steps[:, None]  # S and S×1: along a row, down a column
         m = matrices[:, :, :, None, None]  # N×2×3×1×1
-        places = m[:, :, 0] * x + m[:, :, 1] * y + m[:, :, 2]  # N×2×S×S
-        return places.permute(0, 2, 3, 1)
+        positions = m[:, :, 0] * x + m[:, :, 1] * y + m[:, :, 2]  # N×2×S×S
+        return positions.permute(0, 2, 3, 1)

@@ -2,8 +2,8 @@
 
 Kabir et al. 2020, *SpinalNet: Deep Neural Network with Gradual Input*, arXiv 2007.03347. Layer i sees half i mod 2 of
 the features and the output of layer i − 1; the classifier sees the outputs of all layers. As in the authors' scripts
-for VGG trunks there are four layers, each with dropout before and batch norm behind its matrix. Ours: any even number
-of features and any number of layers; no bias in front of a batch norm, which would cancel it.
+for VGG there are four layers, each with dropout before and batch norm behind its matrix. Ours: any even number of
+features and any number of layers; no bias in front of a batch norm, which would cancel it.
 """
 
 import torch

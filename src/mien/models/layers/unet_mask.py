@@ -20,7 +20,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from mien.models.layers.eca import ECA
 from mien.models.layers.residual import conv_bn
 
 ACTIVATIONS = ("softmax", "sigmoid")
@@ -38,6 +37,13 @@ def double_conv(inputs: int, outputs: int) -> nn.Sequential:
 def up_conv(inputs: int, outputs: int) -> nn.Module:
     """A 2×2 transposed convolution; N×inputs×H×W → N×outputs×2H×2W."""
     return nn.ConvTranspose2d(inputs, outputs, kernel_size=2, stride=2)
+
+
+def eca(channels: int) -> nn.Module:
+    """timm's efficient channel attention (Wang et al. 2020, arXiv 1910.03151): kernel 3 for 64 channels, 5 to 1,024."""
+    from timm.layers import EcaModule
+
+    return EcaModule(channels)
 
 
 class UNetMask(nn.Module):
@@ -58,7 +64,7 @@ class UNetMask(nn.Module):
         depth: int,
         first_level: bool = True,
         activation: str = "softmax",
-        attention: Callable[[int], nn.Module] | None = ECA,
+        attention: Callable[[int], nn.Module] | None = eca,
         block: Block = double_conv,
         up: Block = up_conv,
         project: bool = True,

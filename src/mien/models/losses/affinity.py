@@ -1,7 +1,7 @@
 """DAN's two losses: features gather about learned class centres, attention heads keep apart.
 
 Wen et al. 2021, arXiv 2109.07270, as its public code computes them. What we changed: the affinity loss takes soft
-targets (the distance to each centre counts by the class's share, which for one-hot targets is the paper's), and
+targets (the distance to each centre is weighted by the class's probability, as in the paper for one-hot targets), and
 distances are summed from differences, where the code expands the square and then clamps what rounding made negative.
 """
 
@@ -18,11 +18,11 @@ class AffinityLoss(nn.Module):
         super().__init__()
         self.centres = nn.Parameter(torch.randn(num_classes, features))
 
-    def forward(self, vectors: Tensor, shares: Tensor) -> Tensor:
-        """vectors: N×features. shares: N×K, rows sum to 1. Returns a float32 scalar ≥ 0."""
+    def forward(self, vectors: Tensor, targets: Tensor) -> Tensor:
+        """vectors: N×features. targets: N×K, rows sum to 1. Returns a float32 scalar ≥ 0."""
         distances = (vectors.float()[:, None] - self.centres).square().sum(dim=2)  # N×1×F - K×F → N×K
         variance = self.centres.var(dim=0).sum()  # over the classes, unbiased; summed over features
-        return (shares * distances).sum(dim=1).mean() / variance
+        return (targets * distances).sum(dim=1).mean() / variance
 
 
 def partition_loss(heads: Tensor) -> Tensor:

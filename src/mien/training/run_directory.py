@@ -1,0 +1,162 @@
+"""A run directory: whether a run may start or resume there, and what its ``meta.json`` records."""
+
+import json
+import logging
+import platform
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import mien
+from mien.atomic import write_text
+from mien.commit import checkout_commit
+from mien.data.store import Store
+from mien.errors import DataError, OutputError, RecipeError, UsageError
+from mien.training.networks import read_meta
+from mien.training.recipe import Recipe, differences, load_recipe
+
+log = logging.getLogger(__name__)
+
+#: What a run leaves that ended within its first epoch.
+_BEFORE_THE_FIRST_EPOCH = {"recipe.yaml", "meta.json", "tensorboard"}
+
+
+def check_free(run: Path) -> None:
+    """Raises UsageError where a new run would mix with something else."""
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"expected a run directory, got the file {run}", hint="choose another")
+    held = {file.name for file in run.iterdir()} if run.is_dir() else set()
+    if held and not ("meta.json" in held and held <= _BEFORE_THE_FIRST_EPOCH):
+        raise UsageError(
+            f"expected a new or empty run directory, got {run}", hint="add --resume to continue it, or choose another"
+        )
+
+
+def check_same_run(run: Path, recipe: Recipe, store: Store, *, devices: int) -> None:
+    """Raises UsageError where a run would resume with another recipe or other data, DataError for a broken checkpoint.
+
+    More epochs are the same run only where nothing in it depends on their number. Another number of devices is noted.
+    """
+    last = run / "last.ckpt"
+    if not (run / "recipe.yaml").is_file():
+        if last.is_file():
+            raise UsageError(f"expected recipe.yaml beside last.ckpt in {run}", hint="this is no run directory of mien")
+        raise UsageError(
+            f"--resume: expected a run in {run}, got no recipe.yaml there", hint="leave out --resume to start one"
+        )
+    before = load_recipe(run / "recipe.yaml")
+    changed = differences(before, recipe)
+    if recipe.epochs > before.epochs and not differences(before, recipe.model_copy(update={"epochs": before.epochs})):
+        _check_more_epochs(run, before)
+    elif changed:
+        raise UsageError(
+            f"--resume: {run} was started with another recipe: {'; '.join(changed)}",
+            hint="resume with the same: repeat its --set options",
+        )
+    meta = read_meta(run)
+    data, before_devices = meta.get("data", {}), meta.get("devices", devices)
+    for key, now in ({"store": store.fingerprint} | _other_store(recipe)).items():
+        if data.get(key) not in (None, now):
+            raise UsageError(f"--resume: {run} was started with {key} {data[key]}, got {now}")
+    if last.is_file():
+        try:
+            torch.load(last, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise DataError(
+                f"expected a complete checkpoint, cannot read {last}",
+                hint="delete the run to start again; its best epoch may be in best.ckpt",
+            ) from error
+    if before_devices != devices:
+        log.warning(
+            f"note: {run} began on {before_devices} devices and resumes on {devices}: batch norm sees other parts"
+        )
+
+
+def _check_more_epochs(run: Path, recipe: Recipe) -> None:
+    """Raises UsageError, with the other way to train on, where a longer run would have been another one from its start.
+
+    recipe: that the run began with.
+    """
+    result = read_meta(run).get("result", {})
+    why = None
+    if not recipe.schedule.open_ended:
+        warm = f" with warmup {recipe.schedule.warmup:g}" if recipe.schedule.warmup else ""
+        why = f"the schedule {recipe.schedule.name}{warm} is planned to end with epoch {recipe.epochs}"
+    elif result.get("stopped_early"):
+        why = f"early_stop ended it after {result['epochs']} of {recipe.epochs} epochs"
+    if why:
+        raise UsageError(
+            f"--resume: {run} cannot get more epochs: {why}",
+            hint=f"start another run at its best weights: without --resume, -o ANOTHER --set model.init=run:{run} "
+            "--set epochs=N, with a smaller optimizer.lr",
+        )
+
+
+def check_prerequisites(recipe: Recipe, store: Path, *, resume: bool = False) -> None:
+    """Raises RecipeError where a run that the recipe names is not finished: the key, the run, and how it is trained.
+
+    store: where the command would find its data. resume: the first weights are no longer asked for.
+    """
+    named = [("model.init", run) for run in (() if resume else recipe.model.start[1])]
+    named += [("distill.runs", run) for run in (recipe.distill.runs if recipe.distill else ())]
+    for key, run in named:
+        missing = [name for name in ("recipe.yaml", "best.ckpt") if not (run / name).is_file()]
+        if not missing:
+            continue
+        state = f"without {' and '.join(missing)}" if run.exists() else "which is not there"
+        hint = f"train it first, or name another one with --set {key}=…"
+        if run in recipe.needs:
+            command = shlex.join(["mien", "train", recipe.needs[run], "--data", str(store), "-o", str(run)])
+            hint = f"train it first: {command}"
+        raise RecipeError(f"{key}: expected a finished run, got {run}, {state}", hint=hint)
+
+
+def begin(run: Path, recipe: Recipe, meta: dict[str, Any]) -> None:
+    """Make the directory and write recipe.yaml and meta.json. Raises OutputError."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"expected a writable run directory, got {run}: {error.strerror}") from error
+    write_text(run / "recipe.yaml", recipe.to_yaml())
+    write_meta(run, meta)
+
+
+def write_meta(run: Path, meta: dict[str, Any]) -> None:
+    """Write meta.json. Raises OutputError."""
+    write_text(run / "meta.json", json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
+
+
+def run_meta(
+    recipe: Recipe,
+    store: Store,
+    network: nn.Module,
+    *,
+    labels: tuple[str, ...],
+    images: int,
+    device: torch.device,
+    devices: int,
+) -> dict[str, Any]:
+    """What is known of a run before it begins: data, versions, machine."""
+    return {
+        "name": recipe.name,
+        "model": recipe.model.name,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "labels": list(labels),
+        "data": {"store": store.fingerprint, "train": recipe.data.train, "images": images, "summary": store.summary}
+        | _other_store(recipe),
+        "mien": mien.__version__,
+        "commit": checkout_commit(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "cpu_threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({platform.machine()})",
+        "devices": devices,
+    }
+
+
+def _other_store(recipe: Recipe) -> dict[str, str]:
+    """The fingerprint of the store that the recipe names beside the run's own."""
+    return {} if recipe.data.non_faces is None else {"non_faces": Store.open(recipe.data.non_faces).fingerprint}
