@@ -58,10 +58,10 @@ def varied(crops: list[np.ndarray], random: np.random.Generator) -> np.ndarray:
         moved = image.transform((48, 48), Image.Transform.AFFINE, geometry, Image.Resampling.BILINEAR)
         return np.asarray(moved)[:, :: random.choice((-1, 1))].astype(np.float32)
 
-    share = random.uniform(0, 0.35)
+    weight = random.uniform(0, 0.35)
     light = np.linspace(-1, 1, 48, dtype=np.float32)
     side, above = random.normal(0, 15, 2)
-    face = (1 - share) * one() + share * one() + side * light + above * light[:, None]
+    face = (1 - weight) * one() + weight * one() + side * light + above * light[:, None]
     return np.clip(face, 0, 255).astype(np.uint8)
 
 
@@ -83,8 +83,8 @@ def write_store(path: Path, n: int, crops: list[np.ndarray], random: np.random.G
     )
     summary: dict = {"mien_store": 1, "labels": LABELS, "splits": {}, "sources": []}
     earlier: list[np.ndarray] = []
-    for split, share in SPLITS.items():
-        rows, files = round(n * share), []
+    for split, proportion in SPLITS.items():
+        rows, files = round(n * proportion), []
         for first in range(0, rows, SHARD):
             files.append(f"data/{split}-{len(files):05d}.parquet")
             with pq.ParquetWriter(path / files[-1], schema) as writer:

@@ -77,7 +77,7 @@ def build(
     from mien.data.build.run import build_store, check_target
     from mien.data.build.staging import home_of
 
-    require("jinja2", extra="train")
+    require("scipy", "jinja2", extra="train")
     check_target(out, overwrite=overwrite)
     options = {"size": size, "color": color, "labels": labels, "detector": detector, "seed": seed}
     plan = _recipe(recipe, source or [], {key: value for key, value in options.items() if value is not None})

@@ -32,9 +32,11 @@ def audit(
 
     Example: mien data audit stores/fer2013 -o audits/fer2013
     """
+    from mien.cli.extras import require
     from mien.cli.progress import Countdown
     from mien.data.audit.run import audit_store
 
+    require("scipy", extra="train")
     detector: Any = None
     workers = 1
     if faces:

@@ -12,11 +12,10 @@ same ``duplicate_group`` are copies of each other, directly or through others, a
 
 import io
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,6 @@ from mien.data.store import TRAINING_SPLITS, Store
 from mien.errors import OutputError
 
 JSON, HTML, IMAGES, PAIRS, SHEETS = "audit.json", "audit.html", "images.parquet", "pairs.parquet", "sheets"
-_ROWS = 65536  # pairs of a row group
 
 
 def check_target(out: Path, store: Store) -> None:
@@ -63,58 +61,30 @@ def _ours(file: Path) -> bool:
         return False
 
 
-class PairsFile:
-    """``pairs.parquet``, written while pairs are found; without a directory it takes them and writes nothing."""
+@contextmanager
+def pairs_file(out: Path | None) -> Iterator[Callable[[Pairs], None]]:
+    """``pairs.parquet``, written while pairs are found: gives the function that takes them. None: they are not kept.
 
-    def __init__(self, out: str | Path | None) -> None:
-        self._out = None if out is None else Path(out)
-        self._file: AtomicFile | None = None
-        self._writer: Any = None
-        self._waiting: list[Pairs] = []
+    The file appears when the block has ended well. Raises OutputError.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    def __enter__(self) -> "PairsFile":
-        if self._out is not None:
-            import pyarrow.parquet as pq
-
-            self._file = AtomicFile(self._out / PAIRS)
-            self._writer = pq.ParquetWriter(self._file.stream, _pairs_schema())
-        return self
-
-    def add(self, pairs: Pairs) -> None:
-        if self._writer is None:
-            return
-        self._waiting.append(pairs)
-        if sum(len(batch.first) for batch in self._waiting) >= _ROWS:
-            self._write(self._flush)
-
-    def commit(self) -> None:
-        """Call once everything else is there. Raises OutputError."""
-        if self._file is not None:
-            self._write(self._flush)
-            self._write(self._writer.close)
-            self._file.commit()
-            self._file = None
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        if self._waiting:
-            columns = [np.concatenate(column) for column in zip(*self._waiting, strict=True)]
-            self._waiting = []
-            self._writer.write_table(pa.table([pa.array(column) for column in columns], schema=_pairs_schema()))
-
-    def _write(self, work: Any) -> None:
-        try:
-            work()
-        except OSError as error:
-            assert self._file is not None
-            raise self._file.failed(error) from error
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._file is not None:
-            with suppress(OSError):  # a full disk fails again on closing
-                self._writer.close()
-            self._file.discard()
+    if out is None:
+        yield lambda pairs: None
+        return
+    columns = (("first", pa.int64()), ("second", pa.int64()), ("correlation", pa.float32()), ("mirrored", pa.bool_()))
+    file, schema = AtomicFile(out / PAIRS), pa.schema(columns)
+    try:
+        with pq.ParquetWriter(file.stream, schema) as writer:
+            yield lambda pairs: writer.write_table(pa.table([pa.array(column) for column in pairs], schema=schema))
+    except OSError as error:
+        file.discard()
+        raise file.failed(error) from error
+    except BaseException:
+        file.discard()
+        raise
+    file.commit()
 
 
 def write_report(
@@ -126,9 +96,8 @@ def write_report(
     out: Path,
     *,
     faces: NDArray[np.int16] | None,
-    pairs: PairsFile,
 ) -> None:
-    """Write all files of the report. Raises OutputError."""
+    """Write all files of the report but the pairs and, which comes last, the figures. Raises OutputError."""
     import pyarrow.parquet as pq
 
     from mien.data.audit.page import page
@@ -146,18 +115,12 @@ def write_report(
     table = io.BytesIO()
     pq.write_table(_images(index, copies, list(chain.from_iterable(paths(store))), faces), table, row_group_size=2048)
     write_bytes(out / IMAGES, table.getvalue())
-    pairs.commit()
-    content = result.content()
-    write_text(out / HTML, page(content, sheets, shown))
-    write_text(out / JSON, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(out / HTML, page(result.content(), sheets, shown))
 
 
-def _pairs_schema() -> Any:
-    import pyarrow as pa
-
-    return pa.schema(
-        [("first", pa.int64()), ("second", pa.int64()), ("correlation", pa.float32()), ("mirrored", pa.bool_())]
-    )
+def write_figures(result: Audit, out: Path) -> None:
+    """Write ``audit.json``, which says that the report is whole. Raises OutputError."""
+    write_text(out / JSON, json.dumps(result.content(), indent=2, ensure_ascii=False) + "\n")
 
 
 def _images(index: Index, copies: Copies, names: list[str], faces: NDArray[np.int16] | None) -> Any:

@@ -15,7 +15,7 @@ from mien.data.audit.copies import Copies, find_copies
 from mien.data.audit.examples import choose
 from mien.data.audit.faces import Detects, count_faces
 from mien.data.audit.index import Index, Progress, fetch, read_index
-from mien.data.audit.report import PairsFile, check_target, write_report
+from mien.data.audit.report import check_target, pairs_file, write_figures, write_report
 from mien.data.audit.result import Audit, AuditedStore, Generated, Settings, SourceOfStore
 from mien.data.audit.verdict import verdict
 from mien.data.store import Store
@@ -54,14 +54,14 @@ def audit_store(
         require_charts()
         check_target(Path(out), store)
     index = read_index(store, progress=say)
-    with PairsFile(out) as pairs_file:
+    with pairs_file(None if out is None else Path(out)) as on_pairs:
         copies = find_copies(
             index,
             lambda numbers: fetch(store, numbers),
             threshold=threshold,
             strict=max(threshold, STRICT),
             tolerance=tolerance,
-            on_pairs=pairs_file.add,
+            on_pairs=on_pairs,
             progress=say,
         )
         faces = None
@@ -72,7 +72,9 @@ def audit_store(
         if out is not None:
             say(len(index), len(index), "writing the report")
             sheets = choose(index, copies, limit=examples, faces=faces)
-            write_report(store, index, copies, result, sheets, Path(out), faces=faces, pairs=pairs_file)
+            write_report(store, index, copies, result, sheets, Path(out), faces=faces)
+    if out is not None:
+        write_figures(result, Path(out))
     return result
 
 

@@ -30,33 +30,26 @@ def schema(optional: Iterable[str] = ()) -> Any:
     """The Arrow schema of a shard, with the feature types that ``datasets`` reads from its metadata."""
     import pyarrow as pa
 
-    def value(dtype: str) -> dict[str, str]:
-        return {"dtype": dtype, "_type": "Value"}
-
-    def listed(dtype: str) -> dict[str, Any]:
-        return {"feature": value(dtype), "_type": "Sequence"}
-
-    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    columns: dict[str, tuple[Any, Any]] = {
-        "image": (image, {"_type": "Image"}),
-        "label": (pa.string(), value("string")),
-        "label_code": (pa.int8(), value("int8")),
-        "source": (pa.string(), value("string")),
-        "split": (pa.string(), value("string")),
-        "votes": (pa.list_(pa.int16()), listed("int16")),
-        "group": (pa.string(), value("string")),
-        "near_duplicate": (pa.bool_(), value("bool")),
-    }
-    more = {
-        "valence": (pa.float32(), value("float32")),
-        "arousal": (pa.float32(), value("float32")),
-        "landmarks": (pa.list_(pa.float32()), listed("float32")),
-        "generated_from": (pa.string(), value("string")),
-    }
+    text, number, numbers = pa.string(), pa.float32(), pa.list_(pa.float32())
+    columns = {
+        "image": pa.struct([("bytes", pa.binary()), ("path", text)]),
+        "label": text, "label_code": pa.int8(), "source": text, "split": text, "votes": pa.list_(pa.int16()),
+        "group": text, "near_duplicate": pa.bool_(),
+    }  # fmt: skip
+    more = {"valence": number, "arousal": number, "landmarks": numbers, "generated_from": text}
     columns |= {name: more[name] for name in OPTIONAL if name in set(optional)}
-    features = {name: feature for name, (_, feature) in columns.items()}
+    names = {text: "string", number: "float32"}
+
+    def feature(kind: Any) -> dict[str, Any]:
+        if pa.types.is_struct(kind):
+            return {"_type": "Image"}
+        if pa.types.is_list(kind):
+            return {"feature": feature(kind.value_type), "_type": "Sequence"}
+        return {"dtype": names.get(kind, str(kind)), "_type": "Value"}
+
+    features = {name: feature(kind) for name, kind in columns.items()}
     return pa.schema(
-        [(name, kind) for name, (kind, _) in columns.items()],
+        list(columns.items()),
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
 
