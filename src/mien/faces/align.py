@@ -51,11 +51,20 @@ class CropGeometry:
             raise ModelError(f"expected side <= tight < loose, got {self}")
 
     @classmethod
-    @cache
+    def of(cls, detector: object) -> "CropGeometry":
+        """As measured on FER2013 with that detector, by its ``name``; the default for one that was not measured."""
+        return cls._measured().get(str(getattr(detector, "name", "")), cls.default())
+
+    @classmethod
     def default(cls) -> "CropGeometry":
         """As measured on FER2013 with the detector ``centerface``."""
-        values = json.loads(files("mien.faces").joinpath("geometry.json").read_text("utf-8"))["geometry"]
-        return cls(**values)
+        return cls._measured()["centerface"]
+
+    @classmethod
+    @cache
+    def _measured(cls) -> "dict[str, CropGeometry]":
+        content = json.loads(files("mien.faces").joinpath("geometry.json").read_text("utf-8"))
+        return {name: cls(**measured["geometry"]) for name, measured in content.items()}
 
     def side_in(self, picture_height: int, picture_width: int, box_height: float) -> float:
         """The side of the crop in pixels, for a box of that height in a picture of that size."""

