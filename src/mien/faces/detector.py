@@ -1,7 +1,7 @@
 """The face detectors by name.
 
-``centerface`` and ``yunet`` find faces in photos (:mod:`mien.faces.centerface`, :mod:`mien.faces.yunet`); ``none`` is for
-pictures that are face crops already, as data sets hold them.
+``centerface`` and ``yunet`` find faces in photos (see :mod:`mien.faces.centerface` and :mod:`mien.faces.yunet`); ``none``
+is for pictures that are face crops already, as data sets hold them.
 """
 
 from mien.errors import UsageError
@@ -9,7 +9,7 @@ from mien.faces.base import Detection, Detector, Uint8, picture_size
 from mien.onnx_runtime import check_device
 from mien.results import Box
 
-DETECTORS = ("yunet", "centerface", "none")
+DETECTORS = ("centerface", "yunet", "none")
 DETECT_SIZES = (32, 4096)  # the smallest and largest detect_size; 4096 takes about 2 GB of memory
 
 

@@ -83,7 +83,8 @@ def orientation_crop(image: Uint8, found: Detection, *, size: int, geometry: Cro
     """The square that the network sees: around the box's centre, as wide as its longer side, never turned.
 
     The landmarks are not used, because they are wrong on turned faces; and a turned face's box is wider than tall.
-    image: uint8 H×W×3. size: side of the result in pixels. geometry: as :meth:`CropGeometry.of` gives it. Returns uint8 size×size×3.
+    image: uint8 H×W×3. size: side of the result in pixels. geometry: as :meth:`CropGeometry.of` gives
+    it. Returns uint8 size×size×3.
     """
     square = Detection(square_box(found.box), found.score)
     return align_crop(image, square, size=size, geometry=geometry or CropGeometry.default())
