@@ -1,9 +1,9 @@
-"""Measures what is best done with a face crop that is not square: squash it, cut it, or pad it, and with what.
+"""Compares ways to make a face crop square: squash, cut, or pad (and with what).
 
     python benchmarks/crop_padding.py --faces ../shared/data/faces/lfw_expressions.parquet
 
 Two minutes on two cores. Faces of LFW are pasted on scikit-image's sample pictures; the detector finds them there,
-and the photo's own prediction (turned, cropped as in training) is held against that of ``Reader.classify`` for the same
+and the photo's own prediction (turned, cropped as in training) is compared to ``Reader.classify`` for the same
 face cut out as the detector's box stands, about 0.8 times as wide as tall. ``same``: proportion of equal predictions.
 ``TV``: mean total variation between both probabilities.
 """

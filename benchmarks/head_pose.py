@@ -1,4 +1,4 @@
-"""How well five landmarks tell where a head is turned: the errors that stand in ``mien/faces/pose.py``.
+"""Errors of head pose from five landmarks; they are stated in ``mien/faces/pose.py``.
 
     python benchmarks/head_pose.py                    # synthetic heads
     python benchmarks/head_pose.py --mesh FILE.npz    # against poses of another tool

@@ -17,7 +17,7 @@ from mien.data.store import Store
 from mien.training.device import choose_device
 from steps import OwnLoop, StepTimer, device_name, recipe_from_scratch, training_pictures
 
-#: Images in memory: a few batches of any recipe, since what is in a picture costs nothing.
+#: Images in memory: a few batches of any recipe, since the content of a picture does not matter here.
 LIMIT = 1024
 
 

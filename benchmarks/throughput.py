@@ -12,7 +12,7 @@ second pass counts nothing. The share of the chip's peak is of its data sheet's 
 left out, and timm's loop leaves out what losses a network has of its own. On CUDA every network is profiled and what
 bounds it is said, by the rule of ``where_time_goes.py``; on a CPU only those named by --profile, and nothing is said.
 
-What fails is written down, and the others go on; the file is written after each recipe.
+Failures are recorded, and the others continue; the file is written after each recipe.
 """
 
 import argparse
@@ -120,7 +120,7 @@ def measure(name: str, split: Split, options: argparse.Namespace, device: torch.
     if device.type == "cuda" or name in options.profile:
         try:
             about["profiles"] = _profiles(made, rates, options)
-        except Exception as error:  # the rates are measured, whatever the profiler makes of them
+        except Exception as error:  # the rates are already measured; a failing profiler does not matter
             print(f"warning: {name}: no profile: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     return about
 

@@ -1,4 +1,4 @@
-"""A training loop of timm's public parts, as its own training script puts them together: what ours is measured against.
+"""A training loop of timm's public parts, combined as in its own training script: the baseline of our speed benchmarks.
 
 timm's wheel has no training script, so the assembly is ours: its loader with prefetcher and worker processes, its
 augmentation and mixup, its optimiser, schedule and moving average, autocast in bf16, channels last. Pictures come from

@@ -1,4 +1,4 @@
-"""Are turned photos read as upright ones, and non-faces left out? At what loss of faces, and what cost?
+"""Are rotated photos read as upright ones, and non-faces dropped? At what loss of faces, at what cost?
 
     python benchmarks/turned_faces.py --faces LFW --fer2013 FER2013 [--photos PHOTOS] -o results/turned_faces.json
 

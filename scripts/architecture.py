@@ -214,7 +214,7 @@ def picture(arrows: dict[str, set[str]]) -> str:
 
 
 def _rounded(lines: int) -> str:
-    """To two digits, so that the picture changes with the house and not with each line."""
+    """To two digits, so that small changes of the code do not change the picture."""
     digits = max(len(str(lines)) - 2, 0)
     return f"{round(lines, -digits):,}"
 

@@ -1,4 +1,4 @@
-"""Trains a list of recipes within a time, on whatever device there is; called again, it goes on where it stopped.
+"""Trains a list of recipes within a time limit, on the available device; called again, it resumes.
 
     python scripts/campaign.py JOBS.yaml --data STORE --minutes N [--jobs N] [-o OUT] [--device auto|cpu|gpu]
                                [--split NAME] [--records DIR] [--limit-mb N]
@@ -18,7 +18,7 @@ JOBS.yaml is a list. A job says what ``mien train`` is to be told:
       seconds_per_epoch: 3.5        # where it is known; else two epochs of each job are trained to measure it
 
 All groups are cut by one factor until everything, evaluation included, ends in time; where not even --least epochs fit,
-the last groups are left out. What has not ended by then is stopped; the same call goes on with it, with the same number
+the last groups are left out. What has not ended by then is stopped; the same call resumes it, with the same number
 of epochs. OUT/NAME.log is what a job said, OUT/pace/NAME its measurement (remove it to measure anew), OUT/records/NAME
 its record (scripts/record.py) with the network in half precision. DIR gets a copy of the records, and of the models as
 many as the limit has room for, in the list's order. Exit status 1 where a job was not finished.
@@ -189,10 +189,10 @@ class Campaign:
             words += ["--set", f"{key}={value}"]
         state = self._finish(words, name, until=self.end - self.options.beside)
         done = len(seconds_of_epochs(run))
-        return f"stopped after {done} of {epochs} epochs: call again to go on" if state == "stopped" else state
+        return f"stopped after {done} of {epochs} epochs: call again to resume" if state == "stopped" else state
 
     def _finish(self, words: list[str], name: str, *, until: float) -> str:
-        """Run a command, its talk in NAME.log, and end it at ``until`` by the clock, or where the campaign is ended."""
+        """Run a command, its output in NAME.log, and end it at the time ``until``, or with the campaign."""
         if time.time() >= until or self.stopped.is_set():
             return "stopped"
         paths = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -267,7 +267,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--split", default="public_test", help="to evaluate on; default %(default)s")
     parser.add_argument("--records", type=Path, metavar="DIR")
     parser.add_argument("--limit-mb", type=float, help="of DIR")
-    parser.add_argument("--least", type=int, default=3, help="epochs that are worth training; default %(default)s")
+    parser.add_argument("--least", type=int, default=3, help="minimum number of epochs of a run; default %(default)s")
     parser.add_argument("--beside", type=float, default=60.0, help="seconds to start and record; default %(default)s")
     parser.add_argument("--save-seconds", type=float, default=20.0, help="as of mien train; default %(default)s")
     options = parser.parse_args(arguments)

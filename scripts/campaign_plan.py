@@ -1,4 +1,4 @@
-"""What a campaign is asked, how far its runs are, and how many epochs fit into a time (``campaign.py`` starts them)."""
+"""A campaign's options, the state of its runs, and how many epochs fit into a time (``campaign.py`` starts them)."""
 
 import csv
 import heapq
@@ -47,7 +47,7 @@ class Job(Section):
 
 
 def read_jobs(file: Path) -> dict[str, Job]:
-    """The jobs by name, each with its group. Raises RecipeError: the job, what was expected and what came."""
+    """The jobs by name, each with its group. Raises RecipeError: the job, what was expected and what was given."""
     try:
         raw = yaml.safe_load(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

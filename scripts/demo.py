@@ -1,4 +1,4 @@
-"""`make demo`: two real photos in, their expressions out; shows the very command that a user would type.
+"""`make demo`: two real photos in, their expressions out; shows the command that a user would type.
 
     python scripts/demo.py [OUT]    annotated pictures go to OUT, demo-out by default
 

@@ -1,4 +1,4 @@
-"""What the orientation network learns from beside FER2013: further faces, and pictures without a face.
+"""Training data of the orientation network besides FER2013: more faces, and pictures without a face.
 
     python scripts/orientation_data.py --faces FOLDER_OF_LFW_AND_GENKI -o .carry/orientation [--debian FOLDER]
 

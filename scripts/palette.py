@@ -1,4 +1,4 @@
-"""Figures with 256 colours, a third of the bytes, since a repository is fetched whole.
+"""Figures with 256 colours, a third of the bytes, to keep the repository small.
 
 python scripts/palette.py FOLDER …    every PNG in it, in place; one that has a palette already is left alone
 """

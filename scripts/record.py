@@ -1,8 +1,8 @@
-"""A finished run as it is kept: whatever a figure could be asked about, nothing bulky.
+"""The record of a finished run: everything behind its figures, without large files.
 
     python scripts/record.py RUN NAME [--data STORE] [--to DIR] [--split NAME] [--no-tta] [--no-blind] [--onnx]
     python scripts/record.py RUN NAME --only training     recipe, meta, log and curves alone
-    python scripts/record.py MODEL NAME --only blind      the blind predictions alone; MODEL may be an ONNX file
+    python scripts/record.py MODEL NAME --only blind      only the predictions of PrivateTest; MODEL may be an ONNX file
 
     DIR/NAME/recipe.yaml, meta.json, log.csv    as the run has them
     DIR/NAME/curves.png                         training and validation by epoch

@@ -1,4 +1,4 @@
-"""Does every shipped recipe go all the way here? Reduced, in minutes: trained, evaluated, exported, read back.
+"""Smoke test of every shipped recipe, reduced, in minutes: train, evaluate, export, read.
 
     python scripts/smoke.py [--data stores/fer2013] [--out results/smoke.json] [--only NAME …]
 
@@ -123,7 +123,7 @@ def main() -> int:
             started, error = time.perf_counter(), None
             try:
                 go_through(recipe, store, work / recipe.name)
-            except Exception as problem:  # whatever it is: that is what a smoke run is for
+            except Exception as problem:  # any exception: finding them is the purpose of a smoke run
                 error = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
                 print(f"error: {name}: {error}", file=sys.stderr, flush=True)
                 shutil.rmtree(work / recipe.name, ignore_errors=True)

@@ -76,7 +76,7 @@ def card(name: str) -> str:
 
 
 def orientation_card() -> str:
-    """The card of the network that tells which way up a face is."""
+    """The card of the orientation network."""
     file = WEIGHTS / "orientation.onnx"
     metadata = ort.InferenceSession(file).get_modelmeta().custom_metadata_map
     found = results("turned_faces.json")

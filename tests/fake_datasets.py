@@ -1,4 +1,4 @@
-"""Small look-alikes of data sets that may not be shipped: drawn faces in every layout of SPEC §6.
+"""Small look-alikes of data sets that may not be shipped: drawn faces in every layout that mien reads.
 
 Codes are written here a second time, from the data sets' own documents, so that a test against them is a test.
 Each writer returns what a source must give: the sample's path → what is true of it.

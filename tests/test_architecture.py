@@ -1,4 +1,4 @@
-"""The rules of the house, held against the code: layers, circles, docstrings, words, and the drawing of the rooms."""
+"""The rules of ARCHITECTURE.md, checked: layers, import cycles, docstrings, words, and the drawing of the rooms."""
 
 import ast
 import re

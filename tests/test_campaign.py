@@ -1,4 +1,4 @@
-"""``scripts/campaign.py``: epochs are cut to fit a time, jobs are gone on with, and what does not work is one line."""
+"""``scripts/campaign.py``: epochs are cut to fit a time limit, jobs are resumed, and failures are one line."""
 
 import csv
 import importlib
@@ -234,7 +234,7 @@ def test_what_is_slower_than_was_said_is_stopped_and_gone_on_with(
     assert took < 2.5
     slow, waiting = capsys.readouterr().out.splitlines()
     done = len(campaign.seconds_of_epochs(tmp_path / "out" / "slow"))
-    assert slow.split() == ["slow", *f"stopped after {done} of 8 epochs: call again to go on".split()]
+    assert slow.split() == ["slow", *f"stopped after {done} of 8 epochs: call again to resume".split()]
     assert 0 < done < 8
     assert waiting.split()[1:3] in (["stopped", "after"], ["left", "out:"])
     recipe_yaml = load_recipe(recipe, overrides={"name": "slow", "epochs": "8"}).to_yaml()
@@ -306,7 +306,7 @@ def test_a_campaign_that_is_terminated_goes_on_with_its_run(
     said = first.communicate(timeout=60)[0].split()
     assert first.returncode == 143
     before = read_log()
-    assert said == ["tiny", *f"stopped after {len(before) - 1} of 12 epochs: call again to go on".split()]
+    assert said == ["tiny", *f"stopped after {len(before) - 1} of 12 epochs: call again to resume".split()]
     assert 3 <= len(before) < 13
     monkeypatch.setattr(campaign, "RECORD", [sys.executable, "-c", RECORDER])
     options = Namespace(

@@ -1,4 +1,4 @@
-"""docs/extending.md is followed to the letter in a copy of the tree: its files are written, its commands run."""
+"""docs/extending.md is followed in a copy of the repository: its files are written, its commands run."""
 
 import json
 import os

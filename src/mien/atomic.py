@@ -1,4 +1,4 @@
-"""A file that appears whole or not at all: written under a temporary name beside it, then moved into place.
+"""Atomic file writes: a file is written under a temporary name beside the target, then moved into place.
 
 Used for every file that mien writes; a process that ends before the move leaves the old file as it was.
 """

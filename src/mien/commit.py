@@ -1,4 +1,4 @@
-"""Which state of the code made a result: the commit of the checkout from which mien runs."""
+"""The version of the code that produced a result: the commit of the checkout from which mien runs."""
 
 import os
 import subprocess

@@ -1,8 +1,8 @@
-"""Recipes are YAML documents that people write: read here, checked against their type, and every slip named.
+"""Reads recipes (YAML) and validates them against their type; an error names every wrong key.
 
 What may stand in a document is a tree of :class:`Section` (pydantic models). One line says what is wrong: the file, the
-key, what was expected and what came. Those that ship lie in ``recipes/``: build recipes in ``recipes/data/``, training
-recipes everywhere else.
+key, what was expected and what was given. Shipped recipes are in ``recipes/``: build recipes in ``recipes/data/``,
+training recipes elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -89,7 +89,7 @@ def read_mapping(file: Path) -> dict[str, Any]:
 
 
 def parse(kind: type[Document], raw: Mapping[str, Any], *, origin: str) -> Document:
-    """Validate a mapping. Raises RecipeError that names each wrong key, what was expected and what came."""
+    """Validate a mapping. Raises RecipeError that names each wrong key, what was expected and what was given."""
     try:
         return kind.model_validate(raw)
     except ValidationError as error:

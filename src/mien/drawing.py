@@ -1,4 +1,4 @@
-"""How every figure is drawn and saved: the colours, a plain style, and PNG and SVG that appear whole.
+"""How every figure is drawn and saved: the colours, a plain style, and atomic writes of PNG and SVG.
 
 On matplotlib ``Figure`` objects with the Agg canvas: no pyplot, no global state, no display. matplotlib is imported on
 the first figure (extra ``train``). The same drawing gives the same bytes.

@@ -1,4 +1,4 @@
-"""The error tree. Each message says what was expected, what came, and what to do.
+"""The error tree. Each message says what was expected, what was given, and what to do.
 
 Exit status 1 for ImageError and ExportError, 2 for every other MienError.
 
@@ -62,7 +62,7 @@ class RecipeError(MienError):
 
 
 class WeightsError(MienError):
-    """Pretrained weights that cannot be had."""
+    """Pretrained weights that cannot be obtained."""
 
     type = "weights"
 

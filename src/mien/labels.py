@@ -1,4 +1,4 @@
-"""The one label order of the project, and the only way into it: by name.
+"""The label order of the project; labels are looked up by name only.
 
 Seven expressions in FER2013's code order; the eight-class set appends contempt
 (CK+, AffectNet, FER+). Every data source maps its own names through

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions, made in one way for every network that reads: threads, device, silence.
+"""ONNX Runtime sessions, created in the same way for every network: threads, device, no log output.
 
 On a GPU, ONNX Runtime's package for it (``onnxruntime-gpu``) takes the place of ``onnxruntime``. It falls back to the
 processor without an error where CUDA does not start; here that is a UsageError, since whoever asks for a GPU wants to

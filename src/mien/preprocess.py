@@ -1,4 +1,4 @@
-"""The one definition of how a face crop becomes a network's input.
+"""Preprocessing: how a face crop becomes a network's input, for training and reading alike.
 
 Training, evaluation, export and reading all go through this class; it travels as JSON
 inside each ONNX file, so that weights and preprocessing cannot drift apart. No torch here:

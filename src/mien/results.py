@@ -1,4 +1,4 @@
-"""What reading returns: frozen, validated records with one spelling in every output format.
+"""What reading returns: frozen, validated records with the same names in every output format.
 
 ``Reading`` is one picture (or video frame) with its faces; ``ReadFailure`` one input
 that could not be read. Both turn into a JSON object (``to_dict``) and into table rows

@@ -1,4 +1,4 @@
-"""Tables as people pass them around: CSV, TSV or Parquet; whatever the encoding, with stray blanks and quotes.
+"""Reads users' tables: CSV, TSV or Parquet, in any usual encoding, tolerating stray blanks and quotes.
 
 Sources of pictures stream rows (:func:`csv_rows`, :func:`parquet_file`): a line that is wrong is told, not thrown, and
 becomes a counted drop. Evaluation reads small tables whole (:func:`read_table`): predictions of another tool, groups;
@@ -255,7 +255,7 @@ def read_table(path: str | Path) -> Table:
     """Raises DataError for a file that is missing, empty, no table, or has a header twice or rows of another length."""
     path = Path(path)
     if not path.is_file():
-        what = "is a directory" if path.is_dir() else "is not there"
+        what = "is a directory" if path.is_dir() else "does not exist"
         raise DataError(f"expected a CSV or Parquet file, got {path}, which {what}")
     with path.open("rb") as stream:
         is_parquet = stream.read(4) == b"PAR1"

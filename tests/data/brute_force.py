@@ -1,4 +1,4 @@
-"""Copies by comparing each image with each other: what the searches for copies are held against."""
+"""Copies by comparing each image with each other: the reference for the searches for copies."""
 
 import numpy as np
 

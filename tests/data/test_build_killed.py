@@ -1,4 +1,4 @@
-"""Builds that are interrupted, at any moment and by anything, go on: the same bytes, nothing doubled, lost or left."""
+"""Builds that are interrupted at any moment resume: the same bytes, nothing doubled, lost or left."""
 
 import os
 import signal
@@ -164,7 +164,7 @@ def test_a_killed_worker_is_an_interruption_too(folder, tmp_path, unbroken):
     os.kill(int(workers[0]), signal.SIGKILL)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "expected worker processes to live, one was killed; memory may be short: try --workers 1" in said
+    assert "expected worker processes to finish, one was killed; memory may be short: try --workers 1" in said
     assert hidden(tmp_path) == [".store.building"]
     assert run_build(folder, tmp_path / "store", 2).returncode == 0
     assert tree(tmp_path / "store") == unbroken

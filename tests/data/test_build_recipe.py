@@ -263,7 +263,7 @@ def test_an_interrupted_command_says_that_it_can_go_on(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert ".store.building: the same command goes on; delete it to start over" in said
+    assert ".store.building: the same command resumes; delete it to start over" in said
     assert "Traceback" not in said
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

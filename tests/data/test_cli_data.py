@@ -1,4 +1,4 @@
-"""``mien data``: tables on stdout, talk on stderr, refusals with a message."""
+"""``mien data``: tables on stdout, messages on stderr, errors with a message."""
 
 import json
 

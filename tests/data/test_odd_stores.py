@@ -1,4 +1,4 @@
-"""Builds of data that a hostile reviewer thought of: half a pair of affects, old disks' names, subjects that cross."""
+"""Builds of unusual data: half a pair of affects, old disks' names, subjects that cross."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Tables as they come: stray quotes, old encodings, gaps, absolute paths, stores of ours, and folders of shards."""
+"""Users' tables: stray quotes, old encodings, gaps, absolute paths, stores of ours, and folders of shards."""
 
 from pathlib import Path
 

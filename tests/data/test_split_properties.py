@@ -1,4 +1,4 @@
-"""Whatever the images and the wishes: groups never cross, official rows stay, the order of rows does not matter.
+"""For any images and settings: groups never cross, official rows stay, the order of rows does not matter.
 
 A split that ignores groups must fail the same check. The arithmetic below is compared with scipy's and closed forms.
 """

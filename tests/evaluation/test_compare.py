@@ -191,7 +191,7 @@ def test_what_cannot_be_compared(seven: tuple[Store, list[Path]], make_model, tm
     store, outs = seven
     with pytest.raises(UsageError, match="two or more"):
         compare_models(collect([str(outs[0])]))
-    with pytest.raises(DataError, match="absent, which is not there"):
+    with pytest.raises(DataError, match="absent, which does not exist"):
         collect([str(outs[0]), str(tmp_path / "absent")])
     with pytest.raises(UsageError, match="expected --data STORE and --split"):
         collect(["nano", str(outs[0])])

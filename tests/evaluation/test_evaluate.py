@@ -1,4 +1,4 @@
-"""The path from a run to a report: run = file, leak-free is what it says, held-back labels are predicted blind."""
+"""The path from a run to a report: run = file, leak-free is what it says, a held-out split is not scored."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""report.html: one file, no request to anywhere, the report's own figures, nothing executed that a name smuggles in."""
+"""report.html: one file, no request to anywhere, the report's own figures, nothing in a name is executed."""
 
 import base64
 import re
@@ -83,7 +83,7 @@ def test_it_says_what_the_report_says(whole) -> None:  # type: ignore[no-untyped
         assert line in words
     assert report["model"]["sha256"] in words
     assert "apparent expression" in words
-    assert "No gap: it takes two groups" in words  # by source, of which there is one
+    assert "No gap: that needs two groups" in words  # by source, of which there is one
 
 
 def test_the_check_of_figures_can_fail(whole) -> None:  # type: ignore[no-untyped-def]
@@ -146,7 +146,7 @@ def test_a_blind_report_says_so_and_shows_no_figure(make_model, tmp_path: Path) 
     report = model_report(load_predictor(str(make_model())), Store.open(tmp_path / "store"), "test", tmp_path)
     found = Page((tmp_path / "report.html").read_text("utf-8"))
     assert report["figures"] is None
-    assert "predicted blind" in found.words()
+    assert "labels of this split are held out" in found.words()
     assert found.images() == []
     assert "accuracy" not in found.words()
     assert any("held back" in line for line in report["not_measured"])

@@ -1,4 +1,4 @@
-"""Predictions of other tools: every form they come in, what is forgiven, what is refused and how it is said."""
+"""Predictions of other tools: all accepted forms, what is tolerated, what is refused, and the messages."""
 
 import csv
 import subprocess
@@ -122,7 +122,7 @@ def refusals(tmp_path: Path) -> list[tuple[Path, str]]:
     twice = [["0.png", *P[0]], ["1.png", *P[1]], ["0.png", *P[0]]]
     swapped = [["0.png", "happy", *P[0]], ["1.png", "happy", *P[1]]]
     return [
-        (tmp_path / "absent.csv", "which is not there"),
+        (tmp_path / "absent.csv", "which does not exist"),
         (write(tmp_path / "a.csv", ["file", *SEVEN], [["0.png", *P[0]]]), "expected a column 'path'"),
         (write(tmp_path / "b.csv", ["path", "score"], [["0.png", 1]]), "one probability column a label"),
         (write(tmp_path / "c.csv", ["path", *SEVEN[:6]], [["0.png", *P[0, :6]]]), "missing neutral"),

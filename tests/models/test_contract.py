@@ -1,4 +1,4 @@
-"""The contract that every registered network keeps (DESIGN §4.10), whole and, where that would be slow, reduced.
+"""The contract that every registered network keeps, whole and, where that would be slow, reduced.
 
 Shape at each of its input sizes; a gradient for every parameter from the network's declared total loss; in eval a row
 does not depend on its batch; state survives a round trip; ONNX Runtime says what torch says; nothing but batch norm

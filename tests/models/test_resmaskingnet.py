@@ -69,7 +69,7 @@ def test_a_mask_of_depth_d_halves_the_side_d_minus_one_times(channels: int, dept
 
 
 def test_size() -> None:
-    """137.8 M parameters and 21.9 GMAC at 224×224 (SPEC §4), and by hand."""
+    """137.8 M parameters and 21.9 GMAC at 224×224, and by hand."""
     parameters, macs = registry.measure(registry.spec("timm/resnet34"), {"num_classes": 7}, size=224)
 
     def conv(k: int, inputs: int, outputs: int, side: int, *, extra: int = 2) -> None:

@@ -73,7 +73,7 @@ def counted(*, first_level: bool, side: int) -> tuple[int, int]:
     [(True, (142_051_211, 10_342_456_000), ("142.05", "10.34")), (False, (132_994_233, 20_978_419_840), ("133", "21"))],
 )
 def test_size_of_both_readings(first_level: bool, pinned: tuple[int, int], published: tuple[str, str]) -> None:
-    """Three ways: pinned, counted by hand, and rounded as SPEC §3.1 gives them."""
+    """Three ways: pinned, counted by hand, and rounded."""
     measured = registry.measure(SPEC, {"first_level": first_level})
     assert measured == pinned == counted(first_level=first_level, side=224)
     for number, unit, text in zip(measured, (1e6, 1e9), published, strict=True):

@@ -170,8 +170,8 @@ def test_every_length_of_padding() -> None:
         ("data:image/png;base64,AA=A", "unreadable", "expected base64"),
         ("data:image/png;base64,A===", "unreadable", "expected base64"),
         ("data:image/png;base64," + "!" * 9999, "unreadable", "expected base64"),
-        ("data:image/svg+xml;base64," + base64.b64encode(b"<svg></svg>").decode(), "unreadable", "no picture we know"),
-        ("data:text/plain,hello", "unreadable", "no picture we know"),
+        ("data:image/svg+xml;base64," + base64.b64encode(b"<svg></svg>").decode(), "unreadable", "an unknown format"),
+        ("data:text/plain,hello", "unreadable", "an unknown format"),
         (DATA_URL[: len(DATA_URL) // 8 * 4], "truncated", "ends before"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A study for real, small: planned alike for each arm, trained, interrupted, gone on with, tabulated and drawn."""
+"""A small real study: planned the same for each arm, trained, interrupted, resumed, tabulated and plotted."""
 
 import csv
 import json

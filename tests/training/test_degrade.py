@@ -68,10 +68,10 @@ def test_a_jpeg_is_pillows(size: int, quality: int) -> None:
 
 def test_noise_has_its_standard_deviation() -> None:
     grey = torch.full((2, 1, 200, 200), 0.5)
-    spoilt = d.noise(grey, torch.tensor([0.0, 1.0]), seed=3)
-    torch.testing.assert_close(spoilt.std((1, 2, 3)) * 255, torch.tensor([4.0, 40.0]), rtol=0.02, atol=0)
-    assert torch.equal(spoilt, d.noise(grey, torch.tensor([0.0, 1.0]), seed=3))
-    assert not torch.equal(spoilt, d.noise(grey, torch.tensor([0.0, 1.0]), seed=4))
+    corrupted = d.noise(grey, torch.tensor([0.0, 1.0]), seed=3)
+    torch.testing.assert_close(corrupted.std((1, 2, 3)) * 255, torch.tensor([4.0, 40.0]), rtol=0.02, atol=0)
+    assert torch.equal(corrupted, d.noise(grey, torch.tensor([0.0, 1.0]), seed=3))
+    assert not torch.equal(corrupted, d.noise(grey, torch.tensor([0.0, 1.0]), seed=4))
 
 
 def test_light_darkens_and_brightens_and_contrast_shrinks_about_the_mean() -> None:
@@ -88,19 +88,19 @@ def test_light_darkens_and_brightens_and_contrast_shrinks_about_the_mean() -> No
 @pytest.mark.parametrize(("size", "channels"), [(48, 1), (45, 3)])
 def test_every_kind_keeps_shape_and_range_and_is_stronger_where_it_says_so(kind: str, size: int, channels: int) -> None:
     x = pictures(2, size, channels)
-    spoilt = d.KINDS[kind](x, torch.tensor([0.0, 1.0]), 5)
-    assert spoilt.shape == x.shape
-    assert spoilt.dtype == x.dtype
-    assert spoilt.min() >= -1e-6
-    assert spoilt.max() <= 1 + 1e-6
-    mild, strong = (spoilt - x).abs().mean((1, 2, 3)).tolist()
+    corrupted = d.KINDS[kind](x, torch.tensor([0.0, 1.0]), 5)
+    assert corrupted.shape == x.shape
+    assert corrupted.dtype == x.dtype
+    assert corrupted.min() >= -1e-6
+    assert corrupted.max() <= 1 + 1e-6
+    mild, strong = (corrupted - x).abs().mean((1, 2, 3)).tolist()
     assert 0 < mild < strong
 
 
 def test_the_share_and_the_kinds_are_drawn_evenly() -> None:
     x = pictures(1).expand(3000, 1, 48, 48)
-    spoilt = d.degrade(x, 0.3, step_generator(0, 1))
-    assert abs(float((spoilt != x).any(3).any(2).any(1).float().mean()) - 0.3) < 0.03
+    corrupted = d.degrade(x, 0.3, step_generator(0, 1))
+    assert abs(float((corrupted != x).any(3).any(2).any(1).float().mean()) - 0.3) < 0.03
     seen: dict[str, int] = {}
 
     def spy(name: str) -> Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]:

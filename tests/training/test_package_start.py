@@ -122,7 +122,9 @@ def test_where_weights_come_from_travels_on(
     export_run(pupil.path, file, **options, half=False, calibrated=False)
     assert Classifier.load(str(file), threads=1).meta.provenance["origins"] == [start, teacher]
     lines = render("origins.md.j2", origins=origins_of(pupil.path)).splitlines()
-    for line, words in zip(lines, ("Began at weights", "A teacher began at weights"), strict=True):
+    for line, words in zip(
+        lines, ("Initialised with the weights", "A teacher was initialised with the weights"), strict=True
+    ):
         assert f"**{words}** of A. Tester: licence CC0-1.0, trained on nothing at all." in line
         assert "`mien-tiny-package` 1.2" in line
 

@@ -1,4 +1,4 @@
-"""``precision: auto``: decided once from what the machine can do, noted, and kept by a run that goes on elsewhere."""
+"""``precision: auto``: decided once from what the machine can do, recorded, and kept by a resumed run."""
 
 import copy
 import json

@@ -20,14 +20,14 @@ STORE = Path("my stores/fer")
     [
         (
             "swin_t_se/scratch-ssl",
-            "model.init: expected a finished run, got runs/swin_t-pretrain, which is not there; train it first: "
+            "model.init: expected a finished run, got runs/swin_t-pretrain, which does not exist; train it first: "
             "mien train swin_t/pretrain --data 'my stores/fer' -o runs/swin_t-pretrain",
         ),
         ("lhcnet/paper-2", "train it first: mien train lhcnet/paper --data 'my stores/fer' -o runs/lhcnet-paper"),
-        ("nano", "model.init: expected a finished run, got runs/nano-clean, which is not there; train it first: mien"),
+        ("nano", "model.init: expected a finished run, got runs/nano-clean, which does not exist; train it first"),
         (
             "nano-base",
-            "distill.runs: expected a finished run, got runs/compact-base, which is not there; train it first: mien",
+            "distill.runs: expected a finished run, got runs/compact-base, which does not exist; train it first: mien",
         ),
     ],
 )
@@ -77,7 +77,7 @@ def test_each_run_of_a_mean_is_asked_for(trained_run: Path, tmp_path: Path) -> N
     twice = small_recipe(model={"name": "nano", "init": f"mean:{trained_run},{trained_run}"})
     check_prerequisites(twice, STORE)
     both = small_recipe(model={"name": "nano", "init": f"mean:{trained_run},{tmp_path / 'gone'}"})
-    with pytest.raises(RecipeError, match=r"model\.init: expected a finished run, got .*gone, which is not there"):
+    with pytest.raises(RecipeError, match=r"model\.init: expected a finished run, got .*gone, which does not exist"):
         check_prerequisites(both, STORE)
 
 

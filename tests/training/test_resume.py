@@ -1,4 +1,4 @@
-"""A run that was killed and resumed equals, to the bit, one that was left alone: whatever state the recipe keeps."""
+"""A run that was killed and resumed equals an uninterrupted one bit for bit, for every kind of state."""
 
 import json
 from collections.abc import Callable

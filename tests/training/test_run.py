@@ -1,4 +1,4 @@
-"""Training for real, small: it learns, it resumes to the bit, it refuses what cannot work."""
+"""Training for real, small: it learns, it resumes bit for bit, it refuses what cannot work."""
 
 import csv
 import json

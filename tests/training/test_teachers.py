@@ -1,4 +1,4 @@
-"""Teachers see the student's pictures as their own preprocess would have made them; held against that preprocess."""
+"""Teachers see the student's pictures as their own preprocess would have made them; compared with that preprocess."""
 
 from dataclasses import replace
 from pathlib import Path

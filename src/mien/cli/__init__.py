@@ -1,1 +1,1 @@
-"""The commands, one file each, thin: they check what was typed, and import what is heavy inside their functions."""
+"""The commands, one file each: they only check arguments, and import heavy modules inside their functions."""

@@ -1,4 +1,4 @@
-"""``mien analyse KIND RUN…``: one of the analyses of ``evaluation/analysis``; its main figures go to stdout."""
+"""``mien analyse KIND RUN…``: one of the analyses of ``evaluation/analysis``; its main numbers go to stdout."""
 
 import inspect
 import json
@@ -23,17 +23,20 @@ def analyse(
         int | None, typer.Option("--limit", min=1, help="Only N labelled images, spread over the split.")
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of resamples, directions, examples and noise.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed for resamples, directions, examples and noise.")] = 0,
     points: Annotated[
         int | None, typer.Option("--points", min=3, help="landscape: points along a direction (odd; 21).")
     ] = None,
-    span: Annotated[float | None, typer.Option("--span", help="landscape: how far to each side (1.0).")] = None,
+    span: Annotated[
+        float | None, typer.Option("--span", help="landscape: length of a direction to each side (1.0).")
+    ] = None,
     examples: Annotated[
-        int | None, typer.Option("--examples", min=1, help="attention: a class (4); errors: on the sheet (40).")
+        int | None,
+        typer.Option("--examples", min=1, help="attention: images per class (4); errors: images on the sheet (40)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:
-    """Analyse finished runs beyond their accuracy. DIR gets KIND.json and figures as PNG and SVG.
+    """Analyse finished runs beyond accuracy. DIR gets KIND.json and figures as PNG and SVG.
 
     [bold]features[/bold]: clusters before and after the SE block (swin_t_se, vit_hybrid_se), class distances.
 

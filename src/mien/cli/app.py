@@ -1,4 +1,4 @@
-"""The command ``mien``: one place that knows all commands, and one place where errors become an exit status.
+"""The command ``mien``: the list of all commands, and the conversion of errors to exit statuses.
 
 To add a command, write ``cli/NAME.py`` with a function (all heavy imports inside it) and add its name to
 ``COMMANDS``. ``mien --help`` loads every command module, so none may import numpy, torch, pyarrow or onnxruntime at
@@ -26,7 +26,7 @@ _PARTIAL = (ImageError, ExportError)  # an input failed; any other MienError mea
 
 
 class _Group(TyperGroup):
-    """Runs a command and turns whatever it raises into one line on stderr and an exit status."""
+    """Runs a command and turns any exception into one line on stderr and an exit status."""
 
     def main(
         self,

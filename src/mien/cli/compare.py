@@ -16,15 +16,18 @@ def compare(
         typer.Argument(metavar="RUN…", help="Run directories, ONNX files, reader names, or what mien evaluate wrote."),
     ],
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="STORE", help="To evaluate what has not been evaluated.")
+        Path | None,
+        typer.Option("--data", metavar="STORE", help="The store, for models that have not been evaluated yet."),
     ] = None,
     split: Annotated[str | None, typer.Option("--split", metavar="NAME", help="The split to evaluate on.")] = None,
     tta: Annotated[bool, typer.Option("--tta", help="Evaluate with ten crops.")] = False,
     form: Annotated[str, typer.Option("--format", metavar="FORM", help="md, csv, json or html.")] = "md",
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write there, not to stdout.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write here instead of to stdout.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only N images, spread over the split.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap and the cross-fit.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="Of run directories: auto, cpu or gpu.")] = "auto",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of bootstrap and cross-fitting.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="For run directories: auto, cpu or gpu.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,
 ) -> None:
     """Compare models on the same images: size, accuracy on all and leak-free images, F1, ECE, speed, McNemar's test.

@@ -1,4 +1,4 @@
-"""``mien data``: from public data sets to a store, and what a store holds.
+"""``mien data``: build a store from public data sets, and inspect it.
 
 The tables go to stdout (``--json`` for a machine); progress, the detected layout and warnings to stderr.
 """
@@ -16,35 +16,33 @@ from mien.errors import DataError, RecipeError, UsageError
 if TYPE_CHECKING:
     from mien.data.build.recipe import BuildRecipe
 
-data = typer.Typer(
-    name="data", no_args_is_help=True, help="Build a store from public data sets, and look at what it holds."
-)
+data = typer.Typer(name="data", no_args_is_help=True, help="Build a store from public data sets, and inspect it.")
 
 RecipeArgument = Annotated[
     str | None, typer.Argument(metavar="RECIPE", help="A build recipe: a YAML file, or the name of a shipped one.")
 ]
 SourceOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--source", metavar="NAME=PATH", help="A data set as it lies on the disk, e.g. fer2013=DIR. May repeat."
-    ),
+    typer.Option("--source", metavar="NAME=PATH", help="A data set as downloaded, e.g. fer2013=DIR. May repeat."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="STORE", help="The directory to write.")]
 SizeOption = Annotated[
     str | None,
-    typer.Option(metavar="N|auto|keep", help="Side in pixels; auto: the sources' largest usual one, up to 224."),
+    typer.Option(
+        metavar="N|auto|keep", help="Side in pixels; auto: the largest common side of the sources, up to 224."
+    ),
 ]
 ColorOption = Annotated[str | None, typer.Option(metavar="grey|rgb|auto|keep", help="Colour of every picture.")]
 LabelsOption = Annotated[
-    str | None, typer.Option(metavar="seven|eight|auto", help="Label set; auto: eight where there is contempt.")
+    str | None, typer.Option(metavar="seven|eight|auto", help="Label set; auto: eight if a source has contempt.")
 ]
 DetectorOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Finds the faces of sources that are no crops.")
+    str | None, typer.Option(metavar="NAME", help="Detects the faces in sources that are not crops.")
 ]
-SeedOption = Annotated[int | None, typer.Option(help="Of new splits and generated images.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes that decode; default: one a core.")]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of new splits and generated images.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes that decode; default: one per core.")]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace STORE even where it holds files that are not a store of ours.")
+    bool, typer.Option("--overwrite", help="Replace STORE even if it holds other files than a store.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")]
 
@@ -65,8 +63,9 @@ def build(
 ) -> None:
     """Turn data sets into one store of Parquet shards.
 
-    The layout of each is detected. A recipe says more: splits, balance, a mapping of labels. Interrupted, the same
-    command goes on where it was. The store opens in pandas, DuckDB and `datasets.load_dataset` as well.
+    The layout of each is detected. A recipe can also set splits, balance and a mapping of labels.
+    After an interruption, the same command resumes the build.
+    pandas, DuckDB and `datasets.load_dataset` can read the store.
 
     Example: mien data build --source fer2013=data/fer2013 -o stores/fer2013
     """
@@ -101,8 +100,8 @@ def build(
         if (kept := home_of(out)).is_dir():
             # what is wrong with the settings or the data would be wrong again
             same = isinstance(error, DataError | UsageError | RecipeError)
-            on = "what has been read is not read again" if same else "the same command goes on"
-            _say(f"what was done is kept in {kept}: {on}; delete it to start over")
+            on = "the next build does not read them again" if same else "the same command resumes"
+            _say(f"finished parts are kept in {kept}: {on}; delete it to start over")
         raise
     _warn(summary, out)
     _say(f"wrote {out}")
@@ -147,7 +146,7 @@ def _cores() -> int:
 
 
 def _warn(summary: dict[str, Any], out: Path) -> None:
-    """What a person should know of the build, on stderr."""
+    """Warnings and notes on the build, on stderr."""
     for text in summary["warnings"]:
         _say(f"warning: {text}")
     for part in summary["sources"]:

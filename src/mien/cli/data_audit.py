@@ -13,22 +13,24 @@ if TYPE_CHECKING:
 def audit(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="A store that `mien data build` wrote.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write the report here; it will hold images.")
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write the report here; it will contain images.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON instead of the findings.")] = False,
     threshold: Annotated[
-        float, typer.Option(metavar="R", help="Near-duplicates correlate more than this, 0.5-1.")
+        float, typer.Option(metavar="R", help="Correlation above which images are near-duplicates, 0.5-1.")
     ] = 0.99,
     tolerance: Annotated[
-        float, typer.Option(metavar="D", help="Largest mean difference of two like pictures, of 255.")
+        float, typer.Option(metavar="D", help="Largest mean difference, of 255, between images that count as equal.")
     ] = 1.0,
-    faces: Annotated[bool, typer.Option("--faces", help="Also look for a face in every image: minutes.")] = False,
-    examples: Annotated[int, typer.Option(min=1, metavar="N", help="Images shown of each finding.")] = 48,
+    faces: Annotated[
+        bool, typer.Option("--faces", help="Also run the face detector on every image: takes minutes.")
+    ] = False,
+    examples: Annotated[int, typer.Option(min=1, metavar="N", help="Images shown for each finding.")] = 48,
 ) -> None:
     """Find what is wrong with a store: copies across splits, contradicting labels, blank pictures, imbalance.
 
-    With -o DIR: audit.html (one file, with examples), audit.json, contact sheets, and a table of all images with
-    the group of copies that each belongs to. The report contains images of the data set.
+    With -o DIR: audit.html (one file, with examples), audit.json, contact sheets, and a table of all images
+    with their groups of copies. The report contains images of the data set.
 
     Example: mien data audit stores/fer2013 -o audits/fer2013
     """

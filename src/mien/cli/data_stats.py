@@ -1,4 +1,4 @@
-"""What ``mien data stats`` prints: a store's summary as a table in plain text that pipes and diffs well."""
+"""What ``mien data stats`` prints: a store's summary as a plain-text table, suited to pipes and diffs."""
 
 from typing import Any
 

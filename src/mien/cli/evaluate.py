@@ -21,7 +21,7 @@ UNEQUAL = 0.05
 def evaluate(
     data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store from [bold]mien data build[/bold].")],
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="The split to predict, e.g. public_test.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where report and figures go.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The directory for report and figures.")],
     model: Annotated[
         str | None, typer.Argument(metavar="MODEL", help="A run directory, an ONNX file, compact or nano.")
     ] = None,
@@ -30,7 +30,7 @@ def evaluate(
         typer.Option(
             "--predictions",
             metavar="FILE",
-            help="Score another tool's predictions instead: CSV or Parquet with path and a probability a label, or "
+            help="Score another tool's predictions instead: CSV or Parquet with path and a probability per label, or "
             "answer. Several: their mean, an ensemble.",
         ),
     ] = None,
@@ -40,7 +40,7 @@ def evaluate(
             "--labels", help="Classes of a tool whose file has no probabilities: seven or eight (with contempt)."
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="What to call the tool behind --predictions.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the tool that made --predictions.")] = None,
     tta: Annotated[
         bool, typer.Option("--tta", help="Average ten crops; the single crop is reported beside it.")
     ] = False,
@@ -56,15 +56,15 @@ def evaluate(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only N images, spread over the split.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap and the cross-fit.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="Of run directories: auto, cpu or gpu.")] = "auto",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of bootstrap and cross-fitting.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="For run directories: auto, cpu or gpu.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:
-    """Measure a model, with 95 % intervals, on all images and on those without a near-duplicate in Training.
+    """Evaluate a model, with 95 % confidence intervals, on all images and on those with no near-duplicate in Training.
 
     DIR gets report.html (one file, opens offline), report.json, predictions.parquet, predictions.csv and the figures as
-    PNG and SVG. A split whose labels are held back is predicted blind.
+    PNG and SVG. If the labels of the split are held out, it is predicted but not scored.
 
     Example: mien evaluate compact --data stores/fer2013 --split public_test -o out/compact
     """
@@ -114,7 +114,7 @@ def evaluate(
 
 
 def notes(report: "Report") -> list[str]:
-    """What a person should know beside the figures: for stderr."""
+    """Warnings and notes on the figures, for stderr."""
     lines = [f"warning: {line}" for line in report.warnings or []]
     for label, count in (report.data.left_out or {}).items():
         which, why = (f"of {label}", ": the model has no such class") if label in EIGHT else (label, "")
@@ -132,7 +132,7 @@ def notes(report: "Report") -> list[str]:
     if file is not None and file.without_answer:
         lines.append(f"warning: {file.without_answer:,} rows have no answer and count as wrong")
     if file is not None and file.beyond_limit:
-        lines.append(f"note: {file.beyond_limit:,} rows are of images beyond --limit and are left alone")
+        lines.append(f"note: {file.beyond_limit:,} rows are of images beyond --limit and are ignored")
     if file is not None and file.not_in_split:
         example = file.first_not_in_split[0]
         lines.append(f"note: {file.not_in_split:,} rows are of no image in this split and are ignored ({example})")

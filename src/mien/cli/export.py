@@ -17,7 +17,7 @@ def export(
         Path | None,
         typer.Option("--data", metavar="STORE", help="Fit the temperatures on the recipe's validation split of STORE."),
     ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits: half the file.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits, which halves the file.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="The model's name; the recipe's by default.")] = None,
     device: Annotated[str, typer.Option("--device", help="Where to fit: auto, cpu or gpu.")] = "auto",
     limit: Annotated[
@@ -25,7 +25,7 @@ def export(
     ] = None,
     tta: Annotated[
         bool,
-        typer.Option("--tta/--no-tta", help="Also fit the temperature for ten crops: ten times the work."),
+        typer.Option("--tta/--no-tta", help="Also fit the temperature for ten crops: takes ten times as long."),
     ] = True,
 ) -> None:
     """Export a trained network to ONNX, with labels, preprocessing, temperatures and provenance in the file.

@@ -1,4 +1,4 @@
-"""``mien models``: the readers that ship, and the networks that a recipe can name."""
+"""``mien models``: the shipped readers, and the networks that a recipe can name."""
 
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Any

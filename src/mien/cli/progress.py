@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar where that is a terminal, a line now and then where it is a log.
+"""Progress on stderr: a bar on a terminal, an occasional line in a log.
 
 rich is imported only for the bar (40 ms).
 """
@@ -42,7 +42,7 @@ class Meter:
             self._bar.stop()
 
     def say(self, text: str) -> None:
-        """A line above the bar, if there is one."""
+        """A line above the bar, if a bar is shown."""
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -137,7 +137,7 @@ class Countdown(Meter):
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that one would say them in: "40 s", "12 min", "7.1 h"."""
+    """Seconds in a readable unit: "40 s", "12 min", "7.1 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -106,7 +106,7 @@ def read(
     turned: bool = typer.Option(
         True,
         "--turned/--no-turned",
-        help="Also find faces in photos that lie on their side or upside down, and drop detections that are no face. "
+        help="Also find faces in photos that are sideways or upside down, and drop false detections. "
         "A picture without a face is searched four times.",
         rich_help_panel=FACES,
     ),

@@ -1,4 +1,4 @@
-"""``mien reproduce``: a paper's table from one command: every arm trained, chosen, scored, drawn."""
+"""``mien reproduce``: a paper's table from one command: every arm is trained, selected, scored and plotted."""
 
 import sys
 from pathlib import Path
@@ -10,16 +10,14 @@ import typer
 def reproduce(
     paper: Annotated[str, typer.Argument(metavar="PAPER", help="paper-a or paper-b.")],
     data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store from [bold]mien data build[/bold].")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where runs, table and figures go.")],
-    preset: Annotated[
-        str, typer.Option("--preset", help="smoke: minutes on two cores. full: what a GPU runs.")
-    ] = "smoke",
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The directory for runs, table and figures.")],
+    preset: Annotated[str, typer.Option("--preset", help="smoke: minutes on two cores. full: for a GPU.")] = "smoke",
     recipes: Annotated[
         str | None,
-        typer.Option("--recipes", help="paper or scratch: which recipe of each network, in place of the preset's."),
+        typer.Option("--recipes", help="Which recipes, instead of the preset's: paper or scratch."),
     ] = None,
-    arms: Annotated[str | None, typer.Option("--arms", help="Only these, separated by commas.")] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", help="In place of the preset's, e.g. 0,1,2.")] = None,
+    arms: Annotated[str | None, typer.Option("--arms", help="Only these arms, separated by commas.")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Instead of the preset's, e.g. 0,1,2.")] = None,
     train: Annotated[str | None, typer.Option("--train", metavar="SPLIT", help="Default: training or train.")] = None,
     validation: Annotated[
         str | None, typer.Option("--validation", metavar="SPLIT", help="Default: public_test, validation or val.")
@@ -32,10 +30,10 @@ def reproduce(
     device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of torch.")] = None,
 ) -> None:
-    """Train and score every arm of a paper's table; interrupted, go on with what is missing by the same command.
+    """Train and score every arm of a paper's table. After an interruption, the same command resumes.
 
     DIR gets table.md, table.csv, table.json, report.html and figures; DIR/runs holds each run.
-    Exit status 1: some runs failed, the table is of the others.
+    Exit status 1: some runs failed; the table shows the others.
 
     Example: mien reproduce paper-a --data stores/fer2013 -o out/paper-a --preset smoke
     """

@@ -22,12 +22,14 @@ def train(
             "--set", metavar="KEY=VALUE", help="Change a key of the recipe, e.g. optimizer.lr=0.05. May repeat."
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume RUN; it will equal an uninterrupted run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume RUN; the result equals that of an uninterrupted run.")
+    ] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
     devices: Annotated[int, typer.Option("--devices", min=1, help="Processes (GPUs) that split each batch.")] = 1,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of torch.")] = None,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Use torch.compile: faster steps after minutes of compiling.")
+        bool, typer.Option("--compile", help="Use torch.compile: faster steps after minutes of compilation.")
     ] = False,
     cuda_graphs: Annotated[
         bool, typer.Option("--cuda-graphs", help="Also record CUDA graphs: for small networks on a GPU.")
@@ -39,7 +41,7 @@ def train(
     """Train a network from a recipe.
 
     RUN then holds recipe.yaml, log.csv, TensorBoard curves, best.ckpt, last.ckpt and meta.json.
-    --resume continues a run that was killed from its last complete epoch.
+    --resume continues an interrupted run from its last complete epoch.
 
     Example: mien train compact-base --data stores/fer2013 -o runs/compact-base --set epochs=3 --set data.limit=2000
     """

@@ -1,4 +1,4 @@
-"""Which images are copies of which: the pairs, the groups that they make, and who has a copy among given images.
+"""Near-duplicate search: pairs, the groups they form, and which images have a copy in a given set.
 
 FER2013's test sets repeat Training images, so each result is reported on all images and on those without a
 near-duplicate in Training. The definition, everywhere in mien:

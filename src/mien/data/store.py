@@ -1,4 +1,4 @@
-"""The store: what every data set becomes before a network sees it.
+"""The store: the common format of all data sets, from which networks are trained and evaluated.
 
 A directory of Parquet shards, ``data/<split>-00000-of-00001.parquet``, which pandas, DuckDB and
 ``datasets.load_dataset(directory)`` open without our code, beside a ``summary.json`` (sources, counts, drops,
@@ -40,7 +40,7 @@ FORMAT = 1
 SUMMARY = "summary.json"
 #: Stands for the label in counts where a source holds it back.
 UNLABELLED = "unlabelled"
-#: Splits whose images a network may have learned by heart; ``near_duplicate`` refers to them.
+#: Splits whose images a network may have memorised; ``near_duplicate`` refers to them.
 TRAINING_SPLITS = ("training", "train")
 _AGAIN = "build it again"
 _BATCH = 1024  # rows that are read at a time
@@ -193,7 +193,7 @@ class Store:
 
 
 def is_store(path: Path) -> bool:
-    """Whether a store of ours, of whatever version, lies there."""
+    """Whether there is a store, of any version."""
     try:
         return "mien_store" in json.loads((path / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):

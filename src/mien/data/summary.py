@@ -1,4 +1,4 @@
-"""What ``summary.json`` of a store holds, as types: sources and what came of them, drops, options, versions, licences.
+"""What ``summary.json`` of a store holds, as types: sources and their counts, drops, options, versions, licences.
 
 For ``mien data stats``, the card, and whoever asks in a year. Nothing in it depends on the clock or the machine, so
 that the same build gives the same bytes. The same as a JSON schema: ``docs/schemas/summary.json``.
@@ -21,7 +21,7 @@ Counts = dict[str, int]
 class SplitSummary(Section):
     """One split. near_duplicates_in_training: null for Training itself, and where there is none.
 
-    image_sizes: "48×48 grey" → images. content_sha256: of pixels, labels and votes, whatever file they are in.
+    image_sizes: "48×48 grey" → images. content_sha256: of pixels, labels and votes, independent of the file.
     """
 
     rows: int

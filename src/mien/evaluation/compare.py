@@ -72,7 +72,7 @@ def collect(
         if not Path(target).exists() and target not in SHIPPED:
             raise DataError(
                 f"expected a run, an evaluation, an ONNX file or one of {', '.join(SHIPPED)}; got {target}, "
-                "which is not there"
+                "which does not exist"
             )
     rows = []
     for target in targets:

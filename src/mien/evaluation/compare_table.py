@@ -98,12 +98,12 @@ def notes(table: Table) -> list[str]:
         f"{data['images']:,} images of {data['split']} (store {data['store']}){clean}; {table['reading']}.",
         "In brackets: 95 % intervals over images (Wilson for accuracy, "
         "Tango for its differences on few discordant images, bootstrap otherwise); "
-        "they say nothing about "
-        "another training run. A missing answer is wrong.",
+        "they do not cover "
+        "the variation between training runs. A missing prediction counts as wrong.",
         "Difference: this model minus the first, in points, paired by image. p: McNemar's test against the first, "
         "Holm-corrected over the rows; discordant images in brackets.",
-        "ECE: of the probabilities as they come; cross-fitted: after temperature scaling on the other half. "
-        "ms an image: as evaluated, in batches, beside whatever else that machine had to do; no benchmark.",
+        "ECE: of the model's own probabilities; cross-fitted: after temperature scaling on the other half. "
+        "ms an image: measured during the evaluation, in batches; not a benchmark.",
     ]
 
 

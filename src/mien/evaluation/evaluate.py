@@ -1,7 +1,7 @@
 """The one evaluation path: a model, or a file of predictions, × a split of a store → predictions, report, figures.
 
     DIR/predictions.parquet, predictions.csv    as ``predictions.py`` has them
-    DIR/report.json          the truth: every figure with its 95 % interval, on all and leak-free images (``report.py``)
+    DIR/report.json          every figure with its 95 % interval, on all and leak-free images (``report.py``)
     DIR/report.html          the same for people: one file, opens offline, prints
     DIR/*.png, DIR/*.svg     its figures
 
@@ -185,7 +185,7 @@ def _score_and_write(
     _clear(out)
     found.write(out)
     scorable = protocol.scorable(found.truth, found.labels, split=split.name)
-    scored, sections = None, dict[str, Any](figures=None)  # labels held back: predicted blind
+    scored, sections = None, dict[str, Any](figures=None)  # labels held out: predicted, not scored
     if scorable is not None:
         scored = found.subset(scorable)
         unknown = int((split.labels < 0).sum())
@@ -221,7 +221,7 @@ def _make_folder(out: Path) -> None:
 def _clear(out: Path) -> None:
     """Takes away an older evaluation: first the file that makes it whole, then figures that this one may not have.
 
-    Only files with the names of ours; whatever else is in the directory stays. Raises OutputError.
+    Only files with the names of ours; other files in the directory stay. Raises OutputError.
     """
     old = [out / FILE, out / "report.html"]
     old += [file for file in sorted(out.iterdir()) if page_figures.is_ours(file.name)]
@@ -270,7 +270,7 @@ def _origin() -> dict[str, Any]:
 
 
 def _cpu() -> str | None:
-    """The processor's name, where the system tells it."""
+    """The processor's name, if the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: a confusion matrix and a reliability diagram, fit for a paper.
+"""The figures of an evaluation: confusion matrix and reliability diagram.
 
 Drawn as ``mien.drawing`` draws. Class order is the label order, everywhere, and text keeps its contrast on every cell.
 """

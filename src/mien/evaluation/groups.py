@@ -1,4 +1,4 @@
-"""Results by group (``--group-by``): is the model as accurate for everyone? The fairness report.
+"""Results by group (``--group-by``): the fairness report: is the model equally accurate for all groups?
 
 Groups come from outside (age band, gender, skin tone, source, camera …); mien guesses nothing about people.
 Conventions as in ``metrics``, and:

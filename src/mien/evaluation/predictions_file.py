@@ -5,7 +5,7 @@
   ``answer``, so that what ``mien read`` writes can be scored as it is; of several faces in an image the first counts.
 - Seven probability columns, or eight with contempt. Rows must sum to 1 within 0.04 (tools round) and are then
   renormalised. A row without any number, or an empty answer, is a failure: wrong, like an image that the file does not
-  mention. Images stay in the denominator whatever the file says.
+  mention. All images of the split stay in the denominator.
 - Where the file has both, an ``answer`` that is not the most probable class is refused: the columns would be permuted.
 - An image twice is refused. Rows of images outside the split are counted and left alone.
 - In a store where one path names several images (sources that were merged), the file needs ``source`` beside ``path``.

@@ -4,7 +4,7 @@
 - A failure counts as wrong. Images without a label, and those whose label the model has no class for (contempt, for a
   model of seven), are left out and counted; nothing else ever leaves the denominator.
 - An eight-class model is scored among eight, and read with seven classes in both ways of ``Predictions.as_seven``.
-- Classes stand in label order everywhere, whatever order the model has them in.
+- Classes are in label order everywhere, whatever the model's own order.
 """
 
 from dataclasses import replace

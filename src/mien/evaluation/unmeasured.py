@@ -1,4 +1,4 @@
-"""What a report does not show: as much a part of it as its figures."""
+"""What a report did not measure; it is listed in the report."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Finding faces and cutting them out as the readers want them.
+"""Detects faces and crops them as the readers expect.
 
     detector = make_detector("centerface")
     crops = [align_crop(image, face, size=48, geometry=CropGeometry.default()) for face in detector.detect(image)]

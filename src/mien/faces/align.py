@@ -1,4 +1,4 @@
-"""From a found face to the square crop that a reader sees: level eyes, and the margin that its training data had.
+"""From a detected face to a square crop: level eyes, and the same margin as in the training data.
 
 A reader trained on FER2013 expects FER2013's framing. Where its image borders lie relative to the detector's box was
 measured (``benchmarks/face_geometry.py``) and stands in ``geometry.json`` beside this file; :class:`CropGeometry`

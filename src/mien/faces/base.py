@@ -1,4 +1,4 @@
-"""What every face detector gives and every crop starts from: a found face, and the protocol of a detector."""
+"""What every face detector gives and every crop starts from: a detected face, and the protocol of a detector."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Protocol

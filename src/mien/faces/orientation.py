@@ -1,4 +1,4 @@
-"""Which way up a found face is: upright, turned by 90, 180 or 270°, or no face at all.
+"""The orientation of a detected face: upright, turned by 90, 180 or 270°, or no face at all.
 
 A photo without an orientation flag (a scan, a screenshot, a frame of a phone's video) may lie on its side or upside
 down. A detector still finds many of its faces, but neither its score nor its landmarks tell that they are turned, and

@@ -1,4 +1,4 @@
-"""Where a head is turned, estimated from the five landmarks of its face: roll, yaw and pitch in degrees.
+"""Head pose from the five landmarks of a face: roll, yaw and pitch in degrees.
 
     roll > 0    clockwise on the screen; the angle of the eyes' line, -180 to 180
     yaw > 0     the face turns to the picture's right

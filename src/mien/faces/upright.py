@@ -1,4 +1,4 @@
-"""A detector that also finds faces in pictures that lie on their side or upside down, and says how they are turned.
+"""A detector that also finds faces in pictures rotated by 90, 180 or 270°, and reports the rotation.
 
 It wraps any detector of ``mien.faces``. Each detection is shown to :class:`mien.faces.orientation.OrientationNet`:
 

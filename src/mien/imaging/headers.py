@@ -1,4 +1,4 @@
-"""What the first and last bytes of a file tell: videos, HEIC, truncated files, and the message for what is wrong.
+"""Inspects the first and last bytes of a file: videos, HEIC, truncated files, and their error messages.
 
 HEIC pictures, as iPhones take them, need the package ``pillow-heif``, which is loaded for the first one.
 """
@@ -45,7 +45,7 @@ class Header:
         if isinstance(error, UnidentifiedImageError):
             if known is None and not self.head[:12].strip(b"\0"):
                 return ImageError("the file holds only zero bytes", kind="unreadable")
-            what = "a picture whose header is damaged" if known is not None else "something that is no picture we know"
+            what = "a picture whose header is damaged" if known is not None else "an unknown format"
             return ImageError(f"expected a picture (JPEG, PNG, WebP, TIFF, …), got {what}", kind="unreadable")
         return ImageError(f"the picture is corrupt ({type(error).__name__}: {text[:120]})", kind="unreadable")
 

@@ -274,7 +274,7 @@ def _count_frames(image: Image.Image) -> int | None:
 
 
 def _decode(open_image: Callable[[], Image.Image], header: Header) -> Uint8:
-    """Run Pillow and turn whatever it throws into an ImageError."""
+    """Run Pillow and turn any exception into an ImageError."""
     try:
         with _quiet_pillow:
             image = open_image()

@@ -1,1 +1,1 @@
-"""Networks by name: the two papers', those they compare themselves with, and the shipped ones."""
+"""Networks by name: those of the two papers, their baselines, and the shipped readers."""

@@ -1,4 +1,4 @@
-"""How a network declares losses of its own, and what a training step tells it.
+"""How a network declares auxiliary losses, and what a training step passes to it.
 
 Most networks learn from cross-entropy on their logits alone, and the training step computes that. A network whose
 paper adds terms (EmoNeXt's attention regulariser, DAN's affinity and partition losses, a valence/arousal head)

@@ -1,4 +1,4 @@
-"""Backbones from timm, with ImageNet weights where the machine can reach them.
+"""Backbones from timm, with ImageNet weights where they can be downloaded.
 
 One place turns timm's and the hub's many ways to fail into one line that names the way out.
 """

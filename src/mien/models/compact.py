@@ -36,7 +36,7 @@ from mien.models.registry import register
 @register(
     "pico",
     source="ours",
-    summary="residual net, 48-80 channels at 10-5 pixels; tells which way up a face is",
+    summary="residual net, 48-80 channels at 10-5 pixels; classifies the orientation of a face",
     color="grey",
     input_sizes=(40, 48),
     fixed={"stem_kernel": 5, "first_stride": 2},

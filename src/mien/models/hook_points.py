@@ -1,4 +1,4 @@
-"""Where a network can be looked into: the names of the modules that an analysis reads from.
+"""Hook points of a network: the names of the modules whose tensors an analysis reads.
 
 A network says so by methods, as it does for losses (``auxiliary.py``) and masks; an analysis asks for these and knows
 no network. Both are optional: without ``se_layer`` a network has no squeeze-and-excitation whose two sides can

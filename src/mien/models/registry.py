@@ -1,4 +1,4 @@
-"""Every network by name: what it is, where it comes from, what it takes.
+"""The registry of networks by name: description, source, arguments.
 
 A network is a plain ``torch.nn.Module``: ``forward(images: float32 N×C×S×S) -> logits float32 N×K``. One with losses
 of its own declares them as ``models/auxiliary.py`` says.

@@ -36,7 +36,7 @@ class MaskedResNet(nn.Module):
     masks: one a stage, or none at all.
 
     uniform_masks: an attribute, False unless set. Where True, every mask is replaced by what equal logits would give
-    (1/C for softmax, 1/2 for sigmoid): the difference in accuracy is what the masks' content is worth.
+    (1/C for softmax, 1/2 for sigmoid): the difference in accuracy is the effect of the masks.
     """
 
     def __init__(self, backbone: Any, masks: Sequence[UNetMask]) -> None:

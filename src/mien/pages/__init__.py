@@ -1,1 +1,1 @@
-"""Pages and cards are Jinja2 templates. They get plain values and compute nothing; numbers are written in one way."""
+"""Pages and cards are Jinja2 templates. They get plain values and compute nothing; one module formats all numbers."""

@@ -1,4 +1,4 @@
-"""The one Jinja2 environment: HTML is escaped, a name that a template does not get is an error, nothing is fetched.
+"""The one Jinja2 environment: HTML is escaped, an undefined name is an error, nothing is fetched.
 
 Jinja2 is imported on the first page (extra ``train``).
 """

@@ -1,1 +1,1 @@
-"""From pictures to expressions: the Reader, its classifier, what it takes in and what it writes. No torch."""
+"""From pictures to expressions: the Reader, its classifier, inputs and outputs. No torch."""

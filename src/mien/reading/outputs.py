@@ -1,4 +1,4 @@
-"""Readings → JSON Lines, CSV or Parquet, on stdout or in a file that appears whole or not at all.
+"""Readings → JSON Lines, CSV or Parquet, on stdout or in a file that is written atomically.
 
 All three are made from ``to_dict`` and ``to_rows`` of the results, so that they cannot disagree. JSON Lines and CSV
 stream, a line at a time. A file name that is no UTF-8 is written with escapes (``\\udcff``), which JSON readers turn
@@ -98,7 +98,7 @@ class _Guarded:
             raise self._failed(error) from error
 
     def abandon(self) -> None:
-        """Close what stays open on an error; whatever it still writes is discarded with the file."""
+        """Close what is still open after an error; anything it still writes is discarded with the file."""
         if isinstance(self._writer, _Parquet):
             with suppress(Exception):
                 self._writer.close()
@@ -160,7 +160,7 @@ class _Csv:
 
 
 class _Parquet:
-    """One schema whatever the rows hold: a file whose first thousand inputs failed still has typed columns."""
+    """A fixed schema: a file whose first thousand inputs failed still has typed columns."""
 
     def __init__(self, stream: IO[bytes], labels: tuple[str, ...]) -> None:
         import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Annotated pictures on disk: one beside another below a folder, each written whole, none over another."""
+"""Annotated pictures on disk: in one folder, written atomically, none overwriting another."""
 
 import os
 from io import BytesIO

@@ -242,7 +242,7 @@ class Reader:
         return self._probabilities([preprocess.pixels(picture) for picture in pictures])
 
     def _try(self, source: Source | Item, on_note: OnNote | None, keep_picture: bool) -> _Waiting:
-        """``_look``, with whatever goes wrong as a failure: a stream of a million pictures ends for none of them."""
+        """``_look``, with any error as a failure: one picture never ends a stream."""
         try:
             item = one(source)
         except UsageError as error:

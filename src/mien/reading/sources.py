@@ -1,4 +1,4 @@
-"""One picture or many: what a caller gives to :class:`mien.Reader`, told apart before anything is read.
+"""One picture or many: what a caller gives to :class:`mien.Reader`, distinguished before anything is read.
 
 Whatever Python can loop over looks like many pictures: the rows of an array, the letters of a path, the lines of a
 file. Each would get a meaningless reading. So one where many are expected, and many where one is, are a UsageError that

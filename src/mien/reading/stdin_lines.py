@@ -1,4 +1,4 @@
-"""Paths from stdin, one a line or (as ``find -print0`` writes them) one a NUL, without holding back results.
+"""Paths from stdin, separated by newlines or (``find -print0``) NUL, read without delaying results.
 
 A program that writes a path and waits for its result must not wait for ever because we wait for a full batch: where
 nothing more has arrived yet, ``None`` is yielded before blocking.

@@ -56,7 +56,7 @@ _WANTED = {
         _Wanted("features", "§3.6: clusters before and after the SE", ("swin_t_se",), features, features_headline),
     ),
     "paper-b": (
-        _Wanted("masks", "What the masks are worth: M replaced by its mean", ("resnet34_unet_eca",), masks,
+        _Wanted("masks", "The effect of the masks: M replaced by its mean", ("resnet34_unet_eca",), masks,
                 masks_headline),
     ),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 What is on the disk decides what is missing: a run whose ``meta.json`` has a result is done, one with ``last.ckpt`` is
 resumed, and predictions are made again only where the weights changed. A run that fails is reported and left out; the
-others go on.
+others continue.
 """
 
 import json

@@ -118,7 +118,7 @@ STUDIES = {study.key: study for study in (PAPER_A, PAPER_B)}
 
 
 def study(key: str) -> Study:
-    """Raises UsageError for a paper that is not here."""
+    """Raises UsageError for an unknown paper."""
     if key not in STUDIES:
         raise UsageError(f"expected {' or '.join(STUDIES)}, got {key!r}")
     return STUDIES[key]

@@ -1,4 +1,4 @@
-"""From a study and a preset to the runs it needs: every arm alike, in two rounds.
+"""From a study and a preset to the runs it needs: the same for every arm, in two rounds.
 
 Round one gives each arm the same grid of learning rates with the first seed; the validated accuracy chooses. Round two
 repeats each arm's chosen rate with the other seeds. The test split is looked at when all of that is settled.

@@ -1,4 +1,4 @@
-"""One command, one table of a paper: plan, run, tabulate, draw. Everything that it writes can be made again from DIR.
+"""One command, one table of a paper: plan, run, tabulate, draw. All its output can be rebuilt from DIR.
 
 DIR/study.json    what this directory is of      DIR/table.json, .md, .csv   the table
 DIR/runs/*/       each run and its evaluation    DIR/*.png, *.svg            the figures

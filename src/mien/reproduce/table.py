@@ -1,4 +1,4 @@
-"""The study's table, the published figures beside ours: as JSON (the truth), Markdown and CSV."""
+"""The study's table, the published figures beside ours: as JSON (complete), Markdown and CSV."""
 
 import json
 from collections.abc import Mapping
@@ -150,7 +150,7 @@ def notes(table: Mapping[str, Any]) -> list[str]:
 
 
 def facts(table: Mapping[str, Any]) -> list[str]:
-    """What one must know to read the table."""
+    """What is needed to read the table."""
     seeds = max((len(row["seeds"]) for row in table["rows"]), default=0)
     result = [
         f"Store {table['store']}: trained on {table['train']}, selected on {table['selected_on']}, "
@@ -158,15 +158,17 @@ def facts(table: Mapping[str, Any]) -> list[str]:
         f"Recipes `{table['recipes']}`; {seeds} seed{'s' if seeds != 1 else ''} an arm. Ours: mean over seeds "
         "[95 % interval by resampling images] ± standard deviation over seeds; differences are paired with the first "
         "row.",
-        "Published figures are of the papers' own data and test sets; on other data they are no yardstick.",
+        "Published figures are on the papers' own data and test sets; do not compare them with results on other data.",
     ]
     if table["scored_on"] == table["selected_on"]:
-        result.append("Selected and scored on the same split: a little optimistic, alike for every arm.")
+        result.append("Selected and scored on the same split: slightly optimistic, equally for every arm.")
     if table["blind"]:
-        result.append(f"{table['blind']}: labels held back, predicted blind (`runs/*/evaluation/{table['blind']}`).")
+        result.append(
+            f"{table['blind']}: labels held out, predicted but not scored (`runs/*/evaluation/{table['blind']}`)."
+        )
     if table["reduced"]:
         result.append(
-            "Reduced networks and few images: this shows that everything runs, not what the networks are worth."
+            "Reduced networks and few images: this only checks that everything runs; the figures mean nothing."
         )
     return result
 

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights with a decay that grows, so that the first steps soon fade.
+"""An exponential moving average of the weights with a growing decay, so that the first steps are soon forgotten.
 
 Lightning's ``WeightAveraging`` does the work around it (averaged weights for validation and under ``state_dict``, both
 sets in the checkpoint; batch-norm statistics are averaged like weights). The decay grows with the number of updates n,

@@ -1,4 +1,4 @@
-"""How a run uses the device it is on: what lies there, how its float32 products are rounded, what dropout draws from.
+"""How a run uses its device: which tensors are kept there, TF32, and dropout's random numbers.
 
 A step never makes the host wait for the device. That is why its small numbers go up through ``augment.upload``, why
 sums stay where they are until an epoch ends, and why the data set lies on the device where there is room for it.

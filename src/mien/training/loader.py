@@ -1,7 +1,7 @@
 """From a store's split to training batches: decoded once, uint8 in memory, indexed in whole batches.
 
 A data set of crops fits in memory (28,709 grey 48×48 crops: 66 MB), so there are no worker processes and no
-decoding per epoch; whatever changes per step (augmentation) happens on the device, in batches. Where it fits, the data
+decoding per epoch; what changes per step (augmentation) happens on the device, in batches. Where it fits, the data
 set itself lies on the device, and a step takes its rows there: nothing is uploaded but an epoch's row numbers.
 """
 

@@ -2,7 +2,7 @@
 
 A batch of uint8 crops goes to the device and is drawn (augmented, mixed, normalised) once; the optimiser gets a
 closure that computes its loss and gradients, and may call that twice (SAM). All draws of a step depend on (seed, step)
-alone: on the same CPU a resumed run equals an uninterrupted one to the bit.
+alone: on the same CPU a resumed run equals an uninterrupted one bit for bit.
 
 Optimisation is Lightning's "manual" kind, for every optimiser alike: with the automatic one a closure that is called
 twice draws twice, and under accumulation it perturbs along a part of the gradient. Autocast is opened here, for the

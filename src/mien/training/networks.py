@@ -1,4 +1,4 @@
-"""The networks of a run: built from its recipe, given their first weights, loaded back from its checkpoints."""
+"""The networks of a run: built from its recipe, initialised, and loaded from its checkpoints."""
 
 import json
 import logging

@@ -18,7 +18,7 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The recipe's optimiser over the network's parameters, wrapped in SAM where the recipe has it.
 
-    Biases, norms and whatever the network names in ``no_weight_decay()`` (timm's convention) are never decayed.
+    Biases, norms and the network's ``no_weight_decay()`` (timm's convention) are never decayed.
     ascent_pass, descent_pass: contexts for SAM's two passes.
     """
     spared: Callable[[], set[str]] = getattr(network, "no_weight_decay", set)

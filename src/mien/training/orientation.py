@@ -1,4 +1,4 @@
-"""What a run of task "orientation" learns from: upright faces, turned as they are drawn, and pictures without a face.
+"""What a run of task "orientation" learns from: upright faces, rotated at random, and pictures without a face.
 
 The store of the run holds upright faces, whose labels are not looked at; the one that ``data.non_faces`` names holds
 pictures without a face. FER2013's own pictures that FER+'s voters call no face are counted among the second.
@@ -24,7 +24,7 @@ FACE, NO_FACE = 0, ORIENTATIONS.index("no_face")
 
 
 def task_labels(recipe: Recipe, store: Store) -> tuple[str, ...]:
-    """What the recipe's network tells apart: the store's expressions, or orientations."""
+    """The classes of the recipe's network: the store's expressions, or orientations."""
     return ORIENTATIONS if recipe.task == "orientation" else tuple(store.labels)
 
 

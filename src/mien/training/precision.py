@@ -11,7 +11,7 @@ fp32 and bf16 (on one core where marked, else on two):
 
 So a processor without AMX-BF16 or AVX512-BF16 computes in fp32; on one that has it a few steps of the network itself
 are measured both ways. On CUDA it is what torch says of the device, emulation left out. A run records its choice
-(``meta.json``) and keeps it on whatever machine it is resumed.
+(``meta.json``) and keeps it on any machine on which it is resumed.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""A recipe: everything that defines a training run, typed; a wrong key or value is named, with what was expected.
+"""A recipe: everything that defines a training run, typed; errors name the wrong key or value and what was expected.
 
 Recipes are YAML documents in ``recipes/``, save ``recipes/data/``, where those of builds are. ``--set a.b=value``
 changes one key; the recipe as it was used is written into the run directory.
@@ -145,7 +145,7 @@ class ScheduleSection(Section):
     """How the learning rate moves.
 
     cosine, linear, constant: linear warm-up over a proportion of the run, then down to ``final`` × lr, step by step.
-    step: × ``factor`` every ``every`` epochs (after a warm-up, if wished). plateau: × ``factor`` whenever the validated
+    step: × ``factor`` every ``every`` epochs (after an optional warm-up). plateau: × ``factor`` whenever the validated
     figure has not improved for ``patience`` epochs, never below ``floor``; it has no warm-up.
     """
 
@@ -209,7 +209,7 @@ class Recipe(Section):
     needs: the runs that ``model.init`` and ``distill.runs`` name, each with the recipe that trains it: the error for a
     missing one then says the command. It documents the recipe and is no part of the run.
     task: "expression"; "masked_image": pretraining without labels; or "orientation": which way up a face is
-    (``training/orientation.py``). batch_size: images of one step, whatever the number of processes. accumulate: in how
+    (``training/orientation.py``). batch_size: images of one step, over all processes. accumulate: in how
     many parts each process computes them. early_stop: end after that many epochs without a better validated figure.
     precision: of training steps, validation is always in fp32; "auto": whichever the machine that begins the run
     computes faster (``training/precision.py``).
@@ -293,7 +293,7 @@ def load_recipe(path: str | Path, *, overrides: Mapping[str, str] | None = None)
 
 
 def parse_recipe(raw: Mapping[str, Any], *, origin: str) -> Recipe:
-    """Validate a mapping. Raises RecipeError that names each wrong key, what was expected and what came."""
+    """Validate a mapping. Raises RecipeError that names each wrong key, what was expected and what was given."""
     return parse(Recipe, raw, origin=origin)
 
 

@@ -106,7 +106,7 @@ def check_prerequisites(recipe: Recipe, store: Path, *, resume: bool = False) ->
         missing = [name for name in ("recipe.yaml", "best.ckpt") if not (run / name).is_file()]
         if not missing:
             continue
-        state = f"without {' and '.join(missing)}" if run.exists() else "which is not there"
+        state = f"without {' and '.join(missing)}" if run.exists() else "which does not exist"
         hint = f"train it first, or name another one with --set {key}=…"
         if run in recipe.needs:
             command = shlex.join(["mien", "train", recipe.needs[run], "--data", str(store), "-o", str(run)])

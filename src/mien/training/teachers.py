@@ -1,4 +1,4 @@
-"""Finished runs as teachers (distillation): each sees the student's pictures through its own preprocess.
+"""Finished runs as teachers (distillation): each gets the student's pictures in its own preprocessing.
 
 A step's pictures are drawn once, for the student: augmented, mixed, normalised. What a teacher is shown of them is
 

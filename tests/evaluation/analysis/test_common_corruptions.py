@@ -24,13 +24,13 @@ def faces(astronaut) -> np.ndarray:  # type: ignore[no-untyped-def]
 def test_worse_at_every_severity(kind: str, faces: np.ndarray) -> None:
     """Peak signal-to-noise by scikit-image, against the clean picture, and type and shape kept, in colour as well."""
     found = [corrupt(faces, kind, severity, seed=1) for severity in SEVERITIES]
-    ratios = [peak_signal_noise_ratio(faces, spoilt) for spoilt in found]
+    ratios = [peak_signal_noise_ratio(faces, corrupted) for corrupted in found]
     assert ratios == sorted(ratios, reverse=True)
     assert len(set(ratios)) == 5
     assert 50 > ratios[0] > ratios[-1] > 5
     colour = np.repeat(faces[..., None], 3, 3)
-    spoilt = corrupt(colour, kind, 3)
-    assert (spoilt.dtype, spoilt.shape) == (np.uint8, colour.shape)
+    corrupted = corrupt(colour, kind, 3)
+    assert (corrupted.dtype, corrupted.shape) == (np.uint8, colour.shape)
     large = corrupt(np.repeat(np.repeat(faces, 2, 1), 2, 2), kind, 3)
     assert large.shape == (2, 96, 96)
 
@@ -91,5 +91,5 @@ def test_a_band_covers_its_rows_alone(kind: str, band: tuple[float, float], face
         assert changed.mean() == pytest.approx(24 * sum(band) - 0.5, abs=1)
     assert changed.min() >= round(band[0] * 48)
     assert changed.max() < round(band[1] * 48) + 1
-    spoilt = corrupt(faces, kind, 5)
-    assert abs(spoilt[0].astype(float).mean() - faces[0].mean()) < 12
+    corrupted = corrupt(faces, kind, 5)
+    assert abs(corrupted[0].astype(float).mean() - faces[0].mean()) < 12

@@ -1,4 +1,4 @@
-"""What the pairs amount to: which image has a copy where, of which label, and which images belong together.
+"""From near-duplicate pairs to groups: which image has a copy in which split, with which label.
 
 Four degrees of being the same picture, each with its own column in every table:
 

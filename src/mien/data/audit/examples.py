@@ -1,4 +1,4 @@
-"""Which images a report shows: a few of each finding, chosen the same way every time, with what is said under them.
+"""Which images a report shows: a few of each finding, chosen deterministically, with captions.
 
 A sheet is a list of rows of tiles; images that belong together (a pair, a group) share a row. Nothing is drawn here:
 ``sheets.py`` makes pictures of sheets and ``page.py`` a page.

@@ -1,4 +1,4 @@
-"""What an audit looks at beside copies: labels, votes, blank pictures, balance, brightness, groups.
+"""What an audit checks besides copies: labels, votes, blank pictures, balance, brightness, groups.
 
 Pure functions on arrays; ``figures.py``, ``examples.py`` and ``report.py`` call them. Codes of labels are −1 where
 there is none. Votes are N×10 counts in the order of ``sources.VOTE_NAMES``; a row of zeros means that nobody voted.

@@ -1,4 +1,4 @@
-"""What an audit keeps of every image of a store: about 700 bytes each, whatever the size of the pictures.
+"""What an audit keeps of every image of a store: about 700 bytes each, independent of picture size.
 
 A store is read once, shard by shard and a few hundred rows at a time; of the pixels only block averages, a hash and a
 few figures stay. The few images that a report shows or that are compared pixel by pixel are fetched again, by number.

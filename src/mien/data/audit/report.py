@@ -1,6 +1,6 @@
-"""What an audit leaves in the directory that was asked for.
+"""The files that an audit writes to its output directory.
 
-    audit.json       every figure: the truth
+    audit.json       every figure; the other files are made from it
     audit.html       the same for people, in one file
     images.parquet   a row an image, in the store's order: its group of copies and all that was found about it
     pairs.parquet    the near-duplicate pairs of different pictures, by image number

@@ -1,4 +1,4 @@
-"""``mien data audit`` from end to end: read the store, search, judge, and write what was asked for.
+"""``mien data audit`` from end to end: read the store, search, summarise, and write the report.
 
 Everything is found before anything is written, save for the list of pairs, which streams into a file of its own that
 appears only when it is whole. Whatever ends an audit leaves no half report and an earlier one as it was.

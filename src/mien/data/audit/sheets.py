@@ -1,4 +1,4 @@
-"""Contact sheets: what an audit found, as one picture a finding, to be looked at or put on a slide.
+"""Contact sheets: one picture per finding of an audit.
 
 Tiles that belong together stand close to each other in a frame; the odd one out has a thick frame and a mark, so that
 colour is never the only sign. The page (``page.py``) shows the same tiles as separate pictures with real text.

@@ -1,4 +1,4 @@
-"""What an audit's figures amount to: one sentence a finding, the gravest first.
+"""The findings of an audit in words: one sentence each, the most serious first.
 
 ``problem``: a score or a network that uses the store as it is will be wrong. ``notice``: worth knowing, and often a
 matter of choice. A store without either gets one ``good`` sentence.

@@ -1,4 +1,4 @@
-"""Equal classes in Training without a doubled image (Paper A): which originals are varied, and how.
+"""Balancing the classes of Training by augmented copies (Paper A): which originals are used, and how.
 
 ``plan_balance`` says how many variations each Training original gets and ``variations`` makes them: rotated within
 ±10°, autocontrast, mirrored, slightly shifted, scaled, brightened. A class that has the target already keeps all its

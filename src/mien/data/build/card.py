@@ -1,4 +1,4 @@
-"""The card of a store: a README.md that a person reads first and ``datasets.load_dataset(STORE)`` reads too.
+"""The card of a store: a README.md for people, whose head ``datasets.load_dataset(STORE)`` reads.
 
 Its head is YAML in the form of a Hugging Face data card, which names each split's files, so that nothing has to be
 guessed from the directory. All that it says comes from the summary.

@@ -1,4 +1,4 @@
-"""What a build's "auto" means for these sources: settled by looking at a few pictures before anything is written.
+"""The values of a build's "auto" settings, inferred from a few pictures of each source before the build.
 
 The rule, which the build prints: the size is the largest of the sources' usual sides, at most 224 (what the papers'
 networks take), so that no source loses what a network could use; grey where no picture has colour, else RGB. FER2013

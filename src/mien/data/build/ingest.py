@@ -88,7 +88,7 @@ class Workers:
                 yield self._result(*waiting.popleft())
         except BrokenProcessPool as error:
             raise OutputError(
-                "expected worker processes to live, one was killed", hint="memory may be short: try --workers 1"
+                "expected worker processes to finish, one was killed", hint="memory may be short: try --workers 1"
             ) from error
 
     def _submit(self, task: _Task, *, here: bool) -> "Future[None]":
@@ -113,8 +113,9 @@ class Workers:
 
 @dataclass(slots=True)
 class Ingested:
-    """What came of the sources. read: source → its official split → label → number, before anything was dropped here.
+    """The result of reading the sources.
 
+    read: source → its official split → label → number, before anything was dropped here.
     items: pictures and drops that the streams gave. warnings: doubts about votes, see ``plausible.py``.
     """
 
@@ -127,7 +128,7 @@ class Ingested:
 def ingest(
     sources: Sequence[Source], standard: Standard, workers: Workers, part_path: PartPath, progress: Progress
 ) -> Ingested:
-    """Every source brought to the standard, as parts in the order of the streams. standard: settled.
+    """Every source, normalised, as parts in the order of the streams. standard: settled.
 
     Raises DataError where a source is broken, OSError where a part cannot be written.
     """

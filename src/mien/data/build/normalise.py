@@ -1,8 +1,8 @@
-"""One standard for every picture of a store: decoded, its face found and cut out, one size, one colour, one label set.
+"""Normalises every picture of a store: decode, detect and crop the face, then one size, colour and label set.
 
 Sources say where pictures lie; here they become what a network is shown, with the reader's own code: the decoder of
 ``mien.imaging``, the detector and ``align_crop`` of ``mien.faces``, and ``Preprocess`` for size and colour. So a
-network that is trained on a store meets the same framing when it reads. A picture that cannot be brought to the
+network that is trained on a store gets the same framing when it reads. A picture that cannot be brought to the
 standard is a :class:`~mien.data.sources.Drop` under a fixed reason (below, or in ``sources/reasons.py``), no error.
 
 Pure functions of a sample and the settings: ``ingest.py`` runs them in worker processes.
@@ -49,7 +49,7 @@ MIN_OVERLAP = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Standard:
-    """What every picture is brought to.
+    """The format to which every picture is normalised.
 
     size: side in pixels; "keep" leaves each crop as it is; "auto" is decided by ``infer_defaults`` before a build.
     color: "grey", "rgb", "keep" (grey where a picture has no colour), or "auto". labels: "seven", "eight", or "auto":
@@ -121,7 +121,7 @@ def normalise(sample: Sample, *, source: str, standard: Standard, detector: Call
 def _brought(sample: Sample, standard: Standard, detector: Callable[[], Detector]) -> Sample | Drop:
     """The sample with its label as it was. Raises ImageError where the picture cannot be decoded."""
     picture = decoded(sample)
-    if min(picture.shape[:2]) < BLOCKS:  # as it came: scaled up it would pass, and hold nothing
+    if min(picture.shape[:2]) < BLOCKS:  # before resizing: upscaled it would pass, without any detail
         return Drop("", TOO_SMALL, f"{picture.shape[1]}×{picture.shape[0]}, expected at least {BLOCKS}×{BLOCKS}")
     if sample.is_crop and max(picture.shape[:2]) > MAX_ASPECT * min(picture.shape[:2]):
         return Drop("", STRIP, f"{picture.shape[1]}×{picture.shape[0]}, expected sides 1 to {MAX_ASPECT} at most")

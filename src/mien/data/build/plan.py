@@ -1,4 +1,4 @@
-"""Phase two of a build: what becomes of every picture, decided on the index in memory.
+"""Phase two of a build: where every picture goes, decided from the index in memory.
 
 Joins the pure functions of ``splits.py`` and ``balance.py`` to a build: looks for near-duplicates where the plan needs
 them, and finds the rows to be varied in their parts. Where every picture has an official split and nothing is asked
@@ -66,7 +66,7 @@ def leaks(facts: Facts, split: Sequence[str]) -> NDArray[np.int8]:
     """int8 N: whether Training holds a near-duplicate of a row outside of it, 0 or 1; −1 where that is not known.
 
     Not known: Training itself, dropped rows, and everything in a store without Training. Compared with the
-    originals: whatever is generated comes from them.
+    originals: the images from which others are generated.
     """
     known = np.array([bool(name) for name in split], bool)
     training = np.array([name in TRAINING_SPLITS for name in split], bool)

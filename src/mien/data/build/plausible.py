@@ -1,9 +1,9 @@
-"""Is what a source gave believable as a whole? A build asks, because a fault of a table shows in none of its rows.
+"""Checks a source as a whole: some faults of a table do not show in any single row.
 
 - *Votes of other pictures.* FER+'s votes are joined by the number of the row, so a table that was shuffled, sorted or
   shifted gets votes of other pictures, and every row looks sound. But the voters' first choice is FER2013's label far
   more often where they saw the same picture. So each split, and each stretch of ``STRETCH`` rows of it (a row lost
-  here, another one doubled there), is held against the shares of ``FITTING``.
+  here, another one doubled there), is compared with the proportions of ``FITTING``.
 - *Most rows left out.* One malformed row is a counted drop; a source most of whose rows are malformed is another table
   than it was taken for, and an error. Where most is left out for what the pictures are, or has no label, a warning
   says so.

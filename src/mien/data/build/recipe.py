@@ -1,4 +1,4 @@
-"""A build recipe: which data sets, brought to what, split and balanced how; one YAML document that makes one store.
+"""A build recipe: one YAML document with the sources, format, splits and balance of a store.
 
     mien data build hybrid.yaml -o stores/hybrid
 
@@ -83,7 +83,7 @@ class VariationSection(Section):
 
 
 class BalanceSection(Section):
-    """Training is brought to ``target`` images a class by variations of its own.
+    """Training is oversampled to ``target`` images per class by augmented copies of its own.
 
     target: "largest": as many as the largest class has; a number for all classes, or numbers for some.
     """

@@ -1,13 +1,13 @@
 """Sources → store, in three phases, of which only the first takes long.
 
-1. ``ingest.py``: the sources are streamed and brought to one standard in worker processes; finished parts lie in a
-   hidden directory beside the target (``staging.py``), where a killed build goes on.
+1. ``ingest.py``: the sources are streamed and normalised in worker processes; finished parts are kept in a
+   hidden directory beside the target (``staging.py``), from which an interrupted build resumes.
 2. ``plan.py``: on a small index in memory, under 1 kB an image, every picture gets its split, or is dropped under a
    stated reason, and what is varied to balance Training is chosen (and generated, as more parts).
 3. Here: the parts become the shards of the splits, with ``summary.json``, ``dropped.csv`` and the card, and the store
    is moved into place when it is complete.
 
-Memory is bounded by a few parts, whatever the size of the sources, beside the index. The same images and options give
+Memory holds a few parts and the index, independent of the size of the sources. The same images and options give
 the same bytes: nothing in a store depends on the clock, the machine, the number of workers, or on how often the build
 was interrupted.
 """
@@ -60,13 +60,13 @@ def build_store(
 ) -> dict[str, Any]:
     """Read every source and write the store ``out``; return its summary.
 
-    standard: what pictures are brought to. splits: how those without an official split are placed, and what happens to
-    copies. balance: Training is evened out by generated images; None: it stays as it is. workers: processes that
+    standard: the format of the pictures. splits: how those without an official split are placed, and what happens to
+    copies. balance: Training is balanced by generated images; None: it is not. workers: processes that
     decode; 1: this one alone (more need a script's ``if __name__ == "__main__"``). An existing store of ours or an
     empty directory is replaced; anything else only with ``overwrite``. on_note: called with a sentence for each thing
     that was settled, before the work begins.
 
-    Interrupted, by whatever, it leaves its finished parts in ``.NAME.building`` beside ``out``; the same call goes on.
+    Interrupted, it leaves its finished parts in ``.NAME.building`` beside ``out``; the same call resumes.
     It needs room for about two of the store. Raises DataError where a source is broken or gives no image, UsageError
     where options do not fit, OutputError where ``out`` cannot be written.
     """
@@ -132,7 +132,7 @@ def _build(sources: Sequence[Source], options: Options, place: Staging, crew: Wo
             )
     except OutputError:  # a full disk, a worker killed: an interruption like any other
         raise
-    except MienError:  # a source that is broken: there is nothing to go on with
+    except MienError:  # a broken source: there is nothing to resume
         crew.stop()
         place.clear()
         raise

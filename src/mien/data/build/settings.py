@@ -1,4 +1,4 @@
-"""What a build can be asked for beside the standard of its pictures: how they are split, how Training is balanced."""
+"""Settings of a build apart from the picture format: how images are split, how Training is balanced."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -49,7 +49,7 @@ class SplitSettings:
             if getattr(self, name) not in get_args(kinds):
                 raise UsageError(f"expected {name} to be {' or '.join(get_args(kinds))}, got {getattr(self, name)!r}")
         if not 0 < self.at_most <= 1:
-            raise UsageError(f"expected at_most to be a share above 0 and up to 1, got {self.at_most}")
+            raise UsageError(f"expected at_most to be a proportion above 0 and up to 1, got {self.at_most}")
         for split, per_class in self.balanced.items():
             if split == TRAINING or (per_class is not None and per_class < 1):
                 raise UsageError(
@@ -100,7 +100,7 @@ class Variation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceSettings:
-    """Training is brought to ``target`` images a class by variations of its originals; see ``balance.plan_balance``."""
+    """Training is oversampled to ``target`` images per class by augmented copies; see ``balance.plan_balance``."""
 
     target: int | Mapping[str, int] | None = None
     variation: Variation = field(default_factory=Variation)

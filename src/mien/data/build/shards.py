@@ -1,4 +1,4 @@
-"""One split on its way to the disk: rows in, Parquet shards out, a row group in memory at a time.
+"""Writes one split: rows in, Parquet shards out, with one row group in memory at a time.
 
 ``store.py`` states the columns; here are their Arrow types. Nothing in a shard depends on when or where it is written.
 """

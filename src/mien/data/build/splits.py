@@ -1,4 +1,4 @@
-"""Which image goes to which split, decided on an index of labels and names: no pixel is looked at.
+"""Which image goes to which split, decided from an index of labels and names, without pixels.
 
 The order is dedupe, split, then augment (``balance.py``), so that nothing that is made from a Training image can stand
 on the other side of a boundary.
@@ -104,7 +104,7 @@ def plan_splits(index: Index, settings: SplitSettings | None = None) -> SplitPla
 
 
 class _Planner:
-    """The steps of a plan, on rows sorted by (source, path): whatever order they came in, the result is the same."""
+    """The steps of a plan, on rows sorted by (source, path): the result does not depend on their order."""
 
     def __init__(self, index: Index, settings: SplitSettings) -> None:
         self.settings = settings

@@ -6,7 +6,7 @@
         store/                    the store on its way, moved to the target at the end
         old/                      the store that it replaces, for the moment in which both are moved
 
-A build that was killed left its parts here; the same build finds them by the key and goes on, another one clears
+A build that was killed left its parts here; the same build finds them by the key and resumes, another one clears
 them away. A finished build leaves nothing.
 """
 

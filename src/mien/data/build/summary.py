@@ -1,4 +1,4 @@
-"""The summary of a store that was just written: what its sources held, and what came of it."""
+"""The summary of a store that was just written: what its sources held, and what was kept or dropped."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

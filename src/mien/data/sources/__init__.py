@@ -1,4 +1,4 @@
-"""The data sets that mien can read as they lie on a disk: one file each, found by name here.
+"""The data sets that mien can read as downloaded: one file each, looked up by name here.
 
 ``open_source("fer2013", path)`` detects the layout and returns a :class:`~mien.data.sources.base.Source`.
 A name may carry an option after a colon, for what no detection can know: ``open_source("rafdb:zero-based", path)``.

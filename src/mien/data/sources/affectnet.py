@@ -1,4 +1,4 @@
-"""AffectNet (Mollahosseini et al. 2017) in each layout in which it is passed around.
+"""AffectNet (Mollahosseini et al. 2017) in each layout that is in circulation.
 
     csv      training.csv and validation.csv beside Manually_Annotated_Images/: photos with the annotators' face box,
              68 landmarks, valence and arousal; with or without a header line, with Windows' backslashes or without

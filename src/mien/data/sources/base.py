@@ -1,7 +1,7 @@
-"""What every data source gives: a stream of samples and of counted drops, and what it knows of itself.
+"""What every data source gives: a stream of samples and counted drops, and its metadata.
 
 A source reads one public data set as it lies on a disk and says nothing about stores, splits
-beyond its own, or networks. It streams, so that memory stays bounded whatever its size.
+beyond its own, or networks. It streams, so that memory use does not depend on its size.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -51,7 +51,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """One image or row that is left out. reason: a short fixed phrase to count by. detail: what came instead."""
+    """One image or row that is left out. reason: a short fixed phrase to count by. detail: what was found instead."""
 
     where: str
     reason: str

@@ -1,4 +1,4 @@
-"""CK+ (Lucey et al. 2010) in each layout in which it is passed around.
+"""CK+ (Lucey et al. 2010) in each layout that is in circulation.
 
     official tree  cohn-kanade-images/S###/###/*.png with Emotion/S###/###/*_emotion.txt (and Landmarks/ where it is)
     CK+48          <expression>/S010_004_00000017.png: 48×48 crops of the last three frames; no neutral

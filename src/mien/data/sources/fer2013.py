@@ -1,4 +1,4 @@
-"""FER2013 (Goodfellow et al. 2013) in each layout in which it is passed around.
+"""FER2013 (Goodfellow et al. 2013) in each layout that is in circulation.
 
     csv       fer2013.csv or icml_face_data.csv: emotion, pixels, Usage; FER+'s fer2013new.csv beside it is joined
     kaggle    train.csv (emotion, pixels) and test.csv (pixels alone: both test sets mixed, no labels)

@@ -112,9 +112,7 @@ def _table(
     warnings = [*table.warnings]
     if not table.classes and labels.read_as_codes(table.labels):
         meaning = ", ".join(f"{code} {label}" for code, label in enumerate(EIGHT))
-        warnings.append(
-            f"the labels are codes; they were read as {meaning}; say names= where yours mean something else"
-        )
+        warnings.append(f"the labels are codes; they were read as {meaning}; give names= if yours mean something else")
     if not photos:
         warnings.append(_CROPS.format(name=name))
     return Found(

@@ -1,4 +1,4 @@
-"""RAF-DB's basic expressions (Li, Deng & Du 2017) in each layout in which they are passed around.
+"""RAF-DB's basic expressions (Li, Deng & Du 2017) in each layout that is in circulation.
 
     official  EmoLabel/list_patition_label.txt (sic) with Image/aligned/*_aligned.jpg: crops; where only
               Image/original/ exists: photos, with Annotation/boundingbox and the five points of Annotation/manual

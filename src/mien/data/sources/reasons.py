@@ -1,6 +1,6 @@
-"""The phrases under which sources leave images out, each said once, so that drops are counted across sources.
+"""The reasons for which sources drop images, defined once, so that drops are counted across sources.
 
-A drop's reason is one of these; what exactly came instead stands in its detail. FER2013's own stand in
+A drop's reason is one of these; what exactly was found is in its detail. FER2013's own stand in
 ``fer2013_readers.py``.
 """
 

@@ -1,4 +1,4 @@
-"""Folders of pictures: how splits and classes are found in them, and how their files are read, in a fixed order.
+"""Folders of pictures: how splits and classes are found, and how files are read, in a fixed order.
 
 Shared by every source whose label is the name of a folder. Pictures are not opened here: the build decodes them.
 """

@@ -1,4 +1,4 @@
-"""Analyses: what accuracy alone does not say. One kind a module, one command: ``mien analyse KIND RUN…``.
+"""Analyses beyond accuracy. One module per kind, one command: ``mien analyse KIND RUN…``.
 
 The module of a kind holds a function of its name, which takes ``Settings`` and options of its own, writes ``KIND.json``
 (all numbers, their definitions and where they come from) and figures as PNG and SVG, and returns that report; and

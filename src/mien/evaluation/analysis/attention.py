@@ -1,4 +1,4 @@
-"""Where a network looks: Grad-CAM by class, and what its U-Net masks do at each position, for networks that have them.
+"""Grad-CAM by class, and the effect of U-Net masks at each position, for networks that have them.
 
 Grad-CAM (``gradcam.py``) is for the true class, on examples drawn at random, and averaged over all images
 of the class; every image's map is divided by its largest value first. Numbers beside the pictures: how much of a map's

@@ -1,4 +1,4 @@
-"""Random directions in weight space that are fair between networks, and a walk along them.
+"""Filter-normalised random directions in weight space, and the loss along them.
 
 Li et al. 2018, arXiv 1712.09913: a direction is drawn from a normal distribution, and each of its filters is scaled to
 the length of the weights' own filter, because a network whose weights are twice as large (and whose batch norms make
@@ -54,7 +54,7 @@ def filter_normalised(network: nn.Module, *, seed: int) -> Direction:
 
 @contextmanager
 def moved(network: nn.Module, directions: Sequence[Direction], steps: Sequence[float]) -> Iterator[None]:
-    """Inside the context the weights are w + Σ step · direction; afterwards what they were, to the bit."""
+    """Inside the context the weights are w + Σ step · direction; afterwards they are restored exactly."""
     before = [parameter.detach().clone() for parameter in network.parameters()]
     try:
         with torch.no_grad():

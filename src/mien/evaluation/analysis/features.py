@@ -2,7 +2,7 @@
 
 Vats & Chadha 2023, arXiv 2301.10906, §3.6 claim that "the features before the SE form more compact clusters with
 inter-distance lower than the features after the SE". Taken apart: (a) intra is smaller before, (b) inter is smaller
-before. The gate is a factor in 0 … 1, so that it shrinks features, whatever they mean; the claim is therefore judged
+before. The gate is a factor in 0 … 1, so that it always shrinks features; the claim is therefore judged
 on unit-norm features, and the raw ones are reported as well. Each part *holds* where the 95 % interval of the
 paired difference after − before lies above 0, is *contradicted* where it lies below, else *undecided*.
 

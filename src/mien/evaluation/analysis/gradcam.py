@@ -1,4 +1,4 @@
-"""Grad-CAM: which positions of the last feature map speak for a class.
+"""Grad-CAM: which positions of the last feature map support a class.
 
 Selvaraju et al. 2017, arXiv 1610.02391: with A the map N×C×H×W and s the class's logit, each channel is weighted with
 its gradient's mean over positions, α = mean_{hw} ∂s/∂A, and the map is ReLU(Σ_c α_c A_c). For a global mean pool and a
@@ -20,7 +20,7 @@ from mien.models.hook_points import HookPoint
 def grad_cam(network: nn.Module, images: Tensor, targets: Tensor, point: HookPoint) -> tuple[Tensor, Tensor]:
     """Maps float N×H×W, 0 or more, in the units of the logit, and logits N×K.
 
-    images: float N×C×S×S. targets: int64 N, the class that each map speaks for. The network's mode is the caller's;
+    images: float N×C×S×S. targets: int64 N, the class of each map. The network's mode is the caller's;
     no parameter's gradient is touched.
     """
     with torch.enable_grad(), _frozen(network), reading(network, [point]) as found:

@@ -1,4 +1,4 @@
-"""What an analysis is asked (:class:`Settings`) and what it looks at: models and labelled images.
+"""The settings of an analysis (:class:`Settings`) and its inputs: models and labelled images.
 
 Analyses that need gradients or a network's inside take run directories; those that need predictions alone go through
 ``evaluation/predictors.py`` like every evaluation.

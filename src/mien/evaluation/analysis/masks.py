@@ -1,4 +1,4 @@
-"""What U-Net masks are worth: the same weights with every mask replaced by a uniform one (1/C; 1/2 for sigmoid).
+"""The effect of U-Net masks: the same weights with every mask replaced by a uniform one (1/C; 1/2 for sigmoid).
 
 For ``resnet34_unet_eca`` and ``resmaskingnet``. Accuracy with the masks and with uniform ones, the difference on the
 same images and McNemar's test of who is right where the other is wrong, both as ``comparisons`` defines them; and

@@ -1,4 +1,4 @@
-"""What an analysis leaves in its folder: figures, ``KIND.json``, and what an interrupted call has computed already."""
+"""The files that an analysis writes: figures, ``KIND.json``, and the partial results of an interrupted call."""
 
 import json
 from collections.abc import Callable

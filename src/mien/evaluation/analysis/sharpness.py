@@ -1,4 +1,4 @@
-"""How sharp a minimum is: the Hessian's top eigenvalue, and how far the loss rises in a small ball.
+"""How sharp a minimum is: the Hessian's top eigenvalue, and the increase of the loss in a small ball.
 
 Top eigenvalue λ of the mean loss's Hessian with respect to all weights, by power iteration with Hessian-vector products
 (Pearlmutter 1994; as Yao et al. 2020, arXiv 1912.07145, PyHessian). Power iteration finds the eigenvalue that is

@@ -1,1 +1,1 @@
-"""The networks that the papers compare themselves with, each after its own paper."""
+"""The papers' baselines, each after its own paper."""

@@ -3,7 +3,7 @@
 Hu et al. 2017, arXiv 1709.01507. Ours: the excitation is a class of its own, :class:`ChannelGate`, because Vats &
 Chadha 2023 (arXiv 2301.10906, §3.5, after Aouayeb et al. 2021, arXiv 2107.03107) apply it to a vector, which needs no
 squeeze; and the whole block takes maps with the channels last, as Swin has them, as well as first. The weights are
-linear layers with biases. The reduction of 16 is Hu's; the paper is silent. The gate starts near 1/2, as in torch.
+linear layers with biases. The reduction of 16 is Hu's; the paper states none. The gate starts near 1/2, as in torch.
 """
 
 from torch import Tensor, nn

@@ -6,7 +6,7 @@ picture. What we changed: the six numbers are an offset that is added to the ide
 autocast a step of 1/256 near 1 would be most of a pixel), the grid is written out instead of ``affine_grid`` (a
 matrix product, which autocast would round), and convolutions before a batch norm have no bias (it would do nothing).
 
-At the start the offset's weights are zero, so that the picture passes unchanged, whatever it shows; only that last
+At the start the offset's weights are zero, so that every picture passes unchanged; only that last
 layer has a gradient then, and after its first step all the others do.
 """
 

@@ -22,7 +22,7 @@ _VERSIONS = (1, 2, 3)
 
 
 class DlibFileError(ValueError):
-    """Not a network that this module reads: what was expected at which byte, and what came."""
+    """Not a network that this module reads: what was expected at which byte, and what was found."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a packaged backbone is, where its file lies on this machine, and how its weights get into a network."""
+"""The definition of a packaged backbone, where its file is installed, and how its weights are loaded into a network."""
 
 import hashlib
 from collections.abc import Callable, Mapping
