@@ -149,13 +149,6 @@ def storeys(arrows: dict[str, set[str]]) -> tuple[list[list[str]], list[str]]:
     return levels[::-1], sorted(arrows.keys() - above.keys())
 
 
-def lines_of(room: str) -> int:
-    """Lines of Python in a room, without the rooms that are told apart in it."""
-    place = SOURCE / room
-    files = [place] if place.is_file() else [f for n, f in modules().items() if n.count(".") and room_of(n) == room]
-    return sum(len(file.read_text("utf-8").splitlines()) for file in files)
-
-
 def table(arrows: dict[str, set[str]]) -> str:
     """The rooms as Markdown, from the top down: what a room holds, and which rooms above the ground it imports."""
     levels, ground = storeys(arrows)
@@ -187,9 +180,9 @@ def picture(arrows: dict[str, set[str]]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {below:.0f}" role="img">',
         "<title>The rooms of mien; arrows point to what is imported</title>",
-        "<style>text{font:14px system-ui,sans-serif;fill:#1f2933;text-anchor:middle}.n{font-size:11px;fill:#52606d}"
+        "<style>text{font:14px system-ui,sans-serif;fill:#1f2933;text-anchor:middle}"
         "rect{fill:#eef4fb;stroke:#5b7ea6}.g rect{fill:#f3f1ea;stroke:#a89f83}path{stroke:#7b8794;fill:none}"
-        "marker path{fill:#7b8794}@media(prefers-color-scheme:dark){text{fill:#e4e7eb}.n{fill:#9aa5b1}"
+        "marker path{fill:#7b8794}@media(prefers-color-scheme:dark){text{fill:#e4e7eb}"
         "rect{fill:#1d2b3a}.g rect{fill:#2b281f}}</style>",
         '<marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 0L8 4L0 8z"/></marker>',
@@ -207,16 +200,9 @@ def picture(arrows: dict[str, set[str]]) -> str:
         kind = ' class="g"' if room in ground else ""
         parts.append(
             f'<g{kind}><rect x="{x:.0f}" y="{y:.0f}" width="{w:.0f}" height="{high}" rx="6"/>'
-            f'<text x="{x + w / 2:.0f}" y="{y + 17:.0f}">{escape(room)}</text>'
-            f'<text class="n" x="{x + w / 2:.0f}" y="{y + 32:.0f}">{_rounded(lines_of(room))} lines</text></g>'
+            f'<text x="{x + w / 2:.0f}" y="{y + 25:.0f}">{escape(room)}</text></g>'
         )
     return "\n".join([*parts, "</svg>\n"])
-
-
-def _rounded(lines: int) -> str:
-    """To two digits, so that small changes of the code do not change the picture."""
-    digits = max(len(str(lines)) - 2, 0)
-    return f"{round(lines, -digits):,}"
 
 
 def main() -> None:

@@ -67,6 +67,14 @@ class AtomicFile:
         return OutputError(f"cannot write {self._shown!r}: {reason}", hint=hint)
 
 
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """The directory and those above it, where they do not exist yet. Raises OutputError."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"expected a directory to write to, got {os.fspath(path)}: {error.strerror}") from error
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """The whole file at once. Raises OutputError."""
     file = AtomicFile(path)

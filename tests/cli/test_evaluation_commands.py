@@ -91,7 +91,7 @@ def test_compare_prints_a_table(place: Path) -> None:
         (("evaluate", "--predictions", "{at}/right.csv", "--tta", *STORE, "-o", "{at}/x"), "--predictions alone"),
         (("evaluate", "nano", "--name", "me", *STORE, "-o", "{at}/x"), "--name with --predictions"),
         (("evaluate", "--predictions", "{at}/logits.csv", *STORE, "-o", "{at}/x"), "take a softmax"),
-        (("evaluate", "--predictions", "{at}/none.csv", *STORE, "-o", "{at}/x"), "not there"),
+        (("evaluate", "--predictions", "{at}/none.csv", *STORE, "-o", "{at}/x"), "does not exist"),
         (("evaluate", "nano", "--group-by", "age", *STORE, "-o", "{at}/x"), "expected a column of the store"),
         (("compare", "nano"), "two or more"),
         (("compare", "nano", "compact"), "expected --data STORE and --split"),

@@ -129,7 +129,7 @@ def test_groups_come_from_the_store_or_a_table(small_store: Path, tmp_path: Path
         ("{file}:age", "name,age\na,1\n", "expected a column 'path'"),
         ("{file}:age", "path,age\nelsewhere.png,1\n", "got none of them"),
         ("{file}:age", "path,age\na,1\na,2\n", "got 'a' in two"),
-        ("{file}.absent:age", "path,age\na,1\n", "not there"),
+        ("{file}.absent:age", "path,age\na,1\n", "does not exist"),
     ],
 )
 def test_what_cannot_be_grouped_by(small_store: Path, tmp_path: Path, spec: str, text: str, message: str) -> None:

@@ -46,7 +46,7 @@ DIRECTIONS = 10  # coordinates of the k-d tree: with more, the tree is slower; w
 _SAMPLE = 8192  # images from which the principal directions are taken; any directions would give the same pairs
 _ROWS = 8192  # images that are searched at a time, pairs that are verified at a time (9 MiB a side)
 _FEW = 8  # neighbours, the image itself included, below which they need not be counted
-_PAIRS = 1 << 18  # candidate pairs that are in memory at a time
+_PAIRS = 1 << 18  # candidate pairs that are in memory at a time; pairs that are handed out at a time
 _SLACK = 1e-6  # added to each radius: far more than float64 can err
 
 
@@ -117,13 +117,25 @@ def near_pairs(
         return
     points = _unit_points(averages, kept, mirrored=mirrored)
     radius = float(np.sqrt(2 - 2 * threshold)) + _SLACK
+    # Batches are joined until they are worth it: who takes them does work on all images for each.
+    held, count = list[Pairs](), 0
     for first, second in _close(points, radius, on_progress=on_progress):
         first, second = kept[first], kept[second]
         straight, flipped = _correlations(averages, first, second, mirrored=mirrored)
         best = np.maximum(straight, flipped)
         keep = best > threshold
-        if keep.any():
-            yield Pairs(first[keep], second[keep], best[keep].astype(np.float32), (flipped > straight)[keep])
+        found = int(keep.sum())
+        if count and count + found > _PAIRS:
+            yield _joined(held)
+            held, count = [], 0
+        held.append(Pairs(first[keep], second[keep], best[keep].astype(np.float32), (flipped > straight)[keep]))
+        count += found
+    if count:
+        yield _joined(held)
+
+
+def _joined(batches: list[Pairs]) -> Pairs:
+    return Pairs(*(np.concatenate(columns) for columns in zip(*batches, strict=True)))
 
 
 def alike_pairs(averages: Float32, *, tolerance: float, rows: Int64 | None = None) -> Iterator[tuple[Int64, Int64]]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 import mien
 from mien import drawing
-from mien.atomic import write_text
+from mien.atomic import make_folder, write_text
 from mien.commit import checkout_commit
 from mien.data.near_duplicates import groups_within
 from mien.data.store import Split, Store, spread
@@ -61,7 +61,7 @@ class _Images:
     def open(cls, store: Store, name: str, *, limit: int | None, group_by: Sequence[str]) -> "_Images":
         whole = store.read(name)
         split = whole.limited(limit)
-        rows = spread(len(whole), len(split)) if len(split) < len(whole) else np.arange(len(whole))
+        rows = spread(len(whole), len(split))
         groups: dict[str, list[str | None]] = {}
         for spec in group_by:
             grouping, found = load_groups(spec, store, name, split.paths, rows=rows)
@@ -104,7 +104,7 @@ def evaluate(
     command: what was typed. Raises DataError for a split, labels or groups that do not fit, OutputError where ``out``
     cannot be written.
     """
-    _make_folder(out)
+    make_folder(out)
     images = _Images.open(store, split_name, limit=limit, group_by=group_by)
     split, single = images.split, None
     protocol.scorable(split.labels, label_order(predictor.labels)[0], split=split_name)  # before any work is done
@@ -147,7 +147,7 @@ def evaluate_file(
     """
     members = [members] if isinstance(members, Predictions) else list(members)
     given = members[0] if len(members) == 1 else mean_of(members)
-    _make_folder(out)
+    make_folder(out)
     images = _Images.open(store, split_name, limit=limit, group_by=group_by)
     protocol.scorable(images.split.labels, given.labels, split=split_name)
     sources = [source or "" for source in store_column(store, split_name, "source")]
@@ -209,13 +209,6 @@ def _score_and_write(
     # last: an evaluation is whole where its report.json stands
     write_text(out / FILE, json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     return whole
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"expected a directory to write to, got {out}: {error.strerror}") from error
 
 
 def _clear(out: Path) -> None:

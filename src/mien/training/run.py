@@ -208,10 +208,5 @@ class _quiet(warnings.catch_warnings):
         super().__enter__()
         for message in _ADVICE:
             warnings.filterwarnings("ignore", message=f".*{message}.*")
-        for name in (
-            "pytorch.utilities.rank_zero",
-            "pytorch.accelerators.cuda",
-            "pytorch",
-            "fabric.utilities.distributed",
-        ):
+        for name in _LOGGERS:
             logging.getLogger(f"lightning.{name}").setLevel(logging.ERROR)

@@ -27,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.build import parts as part_files
-from mien.data.build.card import CARD, card
 from mien.data.build.infer_defaults import infer_defaults
 from mien.data.build.ingest import Progress, Workers, generate_parts, ingest
 from mien.data.build.normalise import Standard
@@ -37,7 +36,7 @@ from mien.data.build.plausible import doubts
 from mien.data.build.settings import TRAINING, BalanceSettings, SplitSettings
 from mien.data.build.shards import SplitWriter, schema
 from mien.data.build.staging import Staging
-from mien.data.build.summary import Options, Written, summarise, versions
+from mien.data.build.summary import CARD, Options, Written, card, summarise, versions
 from mien.data.sources import Drop, Source
 from mien.data.store import LARGE_PNG, UNLABELLED, is_store
 from mien.data.summary import Summary

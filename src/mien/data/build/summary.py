@@ -1,9 +1,10 @@
-"""The summary of a store that was just written: what its sources held, and what was kept or dropped."""
+"""The summary of a store that was just written, and its card: what its sources held, what was kept or dropped."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from mien import labels as label_set
 from mien.data.build.normalise import AUTO, LABELS, Standard
@@ -13,6 +14,11 @@ from mien.data.build.shards import SplitWriter
 from mien.data.sources import Drop, Source
 from mien.data.store import FORMAT, UNLABELLED
 from mien.data.summary import Balance, BuildOptions, SourceSummary, SplitSummary, Summary, in_label_order, split_order
+from mien.pages.environment import render
+
+CARD = "README.md"
+#: Hugging Face's words for how large a data set is: below how many images.
+_SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +138,22 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # a system package without metadata
             found[package] = "unknown"
     return found
+
+
+def card(summary: Mapping[str, Any], columns: list[str], *, figure: str | None = None) -> str:
+    """A README.md for people, whose head ``datasets.load_dataset(STORE)`` reads: a Hugging Face data card.
+
+    All that it says comes from the summary. columns: those of the shards. figure: the file of Figure 2 beside it, if
+    there is one. Raises MissingExtra without Jinja2.
+    """
+    rows = sum(split["rows"] for split in summary["splits"].values())
+    return render(
+        "data_card.md.j2",
+        summary=summary,
+        columns=columns,
+        figure=figure,
+        size_category=next((name for edge, name in _SIZES.items() if rows < edge), "1M<n<10M"),
+        codes=", ".join(f"{code} {name}" for code, name in enumerate(summary["labels"])),
+        sizes=sorted({size for split in summary["splits"].values() for size in split["image_sizes"]}),
+        images=[sum(n for one in source["counts"].values() for n in one.values()) for source in summary["sources"]],
+    )

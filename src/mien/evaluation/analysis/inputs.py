@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import mien
-from mien.data.store import Split, Store, spread
-from mien.errors import DataError, OutputError, UsageError
+from mien.atomic import make_folder
+from mien.data.store import Split, Store
+from mien.errors import DataError, UsageError
 from mien.evaluation.analysis.outputs import save_report
 from mien.evaluation.predictors import Predictor, Progress, load_predictor
 from mien.labels import SEVEN
@@ -66,10 +67,7 @@ class Settings:
         None. Raises DataError for a split without labels, UsageError for models of different label sets, OutputError.
         """
         split = labelled(self.store, self.split, limit=self.limit, classes=len(same_labels(models)))
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"expected a directory to write to, got {self.out}: {error.strerror}") from error
+        make_folder(self.out)
         data = {"store": self.store.fingerprint, "split": split.name, "images": len(split), "limit": self.limit}
         today = datetime.now(UTC).date().isoformat()
         report: dict[str, Any] = {"kind": kind, "data": data, "seed": self.seed, "command": self.command}
@@ -157,18 +155,15 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 def labelled(store: Store, split_name: str, *, limit: int | None, classes: int) -> Split:
     """At most ``limit`` labelled images, spread evenly over a split. Raises DataError for none, or odd labels."""
-    split = store.read(split_name)
-    rows = np.flatnonzero(split.labels >= 0)
-    if limit is not None and limit < len(rows):
-        rows = rows[spread(len(rows), limit)]
-    if not len(rows):
+    split = store.read(split_name).labelled().limited(limit)
+    code = int(split.labels.max(initial=-1))
+    if code < 0:
         raise DataError(f"expected labels in {split_name}, they are held back", hint="choose a split that has them")
-    if split.labels[rows].max() >= classes:
-        code = int(split.labels[rows].max())
+    if code >= classes:
         raise DataError(
             f"expected label codes below {classes}, the number of the network's classes, got {code} in {split_name}"
         )
-    return split.rows(rows)
+    return split
 
 
 def same_labels(models: Mapping[str, Any]) -> tuple[str, ...]:
