@@ -181,7 +181,9 @@ def test_a_doubtful_turn_that_nothing_confirms_is_none(monkeypatch: pytest.Monke
 
     def answers(row: list[float]) -> None:
         monkeypatch.setattr(
-            OrientationNet, "probabilities", lambda self, image, found: np.asarray([row] * len(found), np.float32)
+            OrientationNet,
+            "probabilities",
+            lambda self, image, found, *, geometry: np.asarray([row] * len(found), np.float32),
         )
 
     picture = np.zeros((100, 100, 3), np.uint8)

@@ -22,7 +22,8 @@ Float32 = NDArray[np.float32]
 
 MIN_SCORE = 0.6
 MAX_OVERLAP = 0.3  # intersection over union above which two boxes are one face
-WHOLE_SIDE = 224  # the longer side of the whole view
+WHOLE_SIDE = 160  # the longer side of the whole view
+SECOND_SIDE = 224  # of the view that a picture no larger gets where the whole view shows no face
 DETAIL_SIDES, DETAIL_SCALE = (320, 1280), 0.8  # of the detail view, and how much of the picture's own size it is
 MAX_CANDIDATES = 4096  # bounds the work on a hostile picture
 
@@ -85,8 +86,14 @@ class YuNet:
 
     def detect(self, image: Uint8) -> list[Detection]:
         """image: uint8 H×W×3 RGB, at least 1×1. Returns the faces, largest box first; UsageError for another array."""
-        side = self._detect_size or detail_side(max(picture_size(image)))
-        return search(image, [View(n) for n in sorted({side, WHOLE_SIDE})[::-1]], self._find, max_overlap=MAX_OVERLAP)
+        longer = max(picture_size(image))
+        if self._detect_size is None and longer <= SECOND_SIDE:
+            return self._search(image, WHOLE_SIDE) or self._search(image, SECOND_SIDE)
+        return self._search(image, self._detect_size or detail_side(longer), WHOLE_SIDE)
+
+    def _search(self, image: Uint8, *sides: int) -> list[Detection]:
+        views = [View(side) for side in sorted(set(sides), reverse=True)]
+        return search(image, views, self._find, max_overlap=MAX_OVERLAP)
 
     def _find(self, canvas: Uint8) -> tuple[Float32, Float32, Float32]:
         batch = np.ascontiguousarray(canvas[..., ::-1].transpose(2, 0, 1)[None], np.float32)  # BGR
@@ -97,4 +104,4 @@ class YuNet:
 def detail_side(longer: int) -> int:
     """The longer side, in pixels, at which a picture with that longer side is searched for small faces."""
     low, high = DETAIL_SIDES
-    return WHOLE_SIDE if longer <= WHOLE_SIDE else min(max(round(longer * DETAIL_SCALE), low), high)
+    return min(max(round(longer * DETAIL_SCALE), low), high)
