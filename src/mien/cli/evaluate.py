@@ -45,7 +45,10 @@ def evaluate(
         bool, typer.Option("--tta", help="Average ten crops; the single crop is reported beside it.")
     ] = False,
     detector: Annotated[
-        str, typer.Option("--detector", help="none: the image is the crop. centerface: measure the whole pipeline.")
+        str,
+        typer.Option(
+            "--detector", help="none: the image is the crop. yunet or centerface: measure the whole pipeline."
+        ),
     ] = "none",
     group_by: Annotated[
         list[str] | None,

@@ -37,8 +37,8 @@ class CropGeometry:
     tight, loose: a picture cut tightly around a face makes the detector draw a smaller box than the same face gets
     in a photo. Where the picture is ``loose`` box heights tall or taller, ``side`` holds; where it is ``tight`` of
     them, the picture itself is the crop; the side is interpolated between, and to the same degree a crop that reaches
-    beyond the picture is moved into it and a tilt of up to ``SMALL_TILT`` is left as it is, since repeated border pixels
-    show nothing, and FER2013's pictures, which are as tight, are not levelled either. None: ``side`` holds for all.
+    beyond the picture is moved into it and a tilt of up to ``SMALL_TILT`` is left as it is: repeated border pixels show
+    nothing, and FER2013's pictures, which are as tight, are not levelled either. None: ``side`` holds for all.
     """
 
     side: float

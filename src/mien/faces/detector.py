@@ -1,7 +1,8 @@
 """The face detectors by name.
 
-``centerface`` and ``yunet`` find faces in photos (see :mod:`mien.faces.centerface` and :mod:`mien.faces.yunet`); ``none``
-is for pictures that are face crops already, as data sets hold them.
+``yunet``, the default, and ``centerface`` find faces in photos (see :mod:`mien.faces.yunet` and
+:mod:`mien.faces.centerface`, which is slower and comes with the extra ``thorough``); ``none`` is for pictures that are
+face crops already, as data sets hold them.
 """
 
 from mien.errors import UsageError
@@ -9,7 +10,8 @@ from mien.faces.base import Detection, Detector, Uint8, picture_size
 from mien.onnx_runtime import check_device
 from mien.results import Box
 
-DETECTORS = ("centerface", "yunet", "none")
+DETECTORS = ("yunet", "centerface", "none")
+DEFAULT_DETECTOR = "yunet"
 DETECT_SIZES = (32, 4096)  # the smallest and largest detect_size; 4096 takes about 2 GB of memory
 
 

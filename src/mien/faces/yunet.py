@@ -6,6 +6,7 @@ A network of 75,856 parameters that gives boxes, scores and five landmarks at st
 OpenCV's own ``FaceDetectorYN``.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError, ModelError
 from mien.faces.base import Detection, picture_size
+from mien.faces.close_look import with_landmarks
 from mien.faces.views import View, search
 from mien.faces.yunet_weights import HEADS, INPUT, STRIDES, WEIGHTS
 from mien.onnx_runtime import make_session
@@ -21,6 +23,7 @@ Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 
 MIN_SCORE = 0.6
+LEAST_CLOSE = 0.3  # of the second look, which only places landmarks
 MAX_OVERLAP = 0.3  # intersection over union above which two boxes are one face
 WHOLE_SIDE = 160  # the longer side of the whole view
 SECOND_SIDE = 224  # of the view that a picture no larger gets where the whole view shows no face
@@ -28,7 +31,9 @@ DETAIL_SIDES, DETAIL_SCALE = (320, 1280), 0.8  # of the detail view, and how muc
 MAX_CANDIDATES = 4096  # bounds the work on a hostile picture
 
 
-def decode(heads: dict[str, Float32], width: int, *, min_score: float) -> tuple[Float32, Float32, Float32]:
+def decode(
+    heads: dict[str, Float32], width: int, *, min_score: float, strides: Sequence[int] = STRIDES
+) -> tuple[Float32, Float32, Float32]:
     """What YuNet says of one picture.
 
     heads: ``KIND_STRIDE`` → N×C of one picture, rows of cells from left to right and top to bottom; width: of the
@@ -36,7 +41,7 @@ def decode(heads: dict[str, Float32], width: int, *, min_score: float) -> tuple[
     landmarks K×5×2, in pixels of the network's input.
     """
     boxes, scores, points = [], [], []
-    for stride in STRIDES:
+    for stride in strides:
         score = np.sqrt(np.clip(heads[f"cls_{stride}"][:, 0], 0, 1) * np.clip(heads[f"obj_{stride}"][:, 0], 0, 1))
         chosen = np.flatnonzero(score >= min_score)
         chosen = chosen[np.argsort(-score[chosen], kind="stable")[:MAX_CANDIDATES]]
@@ -86,6 +91,9 @@ class YuNet:
 
     def detect(self, image: Uint8) -> list[Detection]:
         """image: uint8 H×W×3 RGB, at least 1×1. Returns the faces, largest box first; UsageError for another array."""
+        return with_landmarks(image, self._faces(image), self._look)
+
+    def _faces(self, image: Uint8) -> list[Detection]:
         longer = max(picture_size(image))
         if self._detect_size is None and longer <= SECOND_SIDE:
             return self._search(image, WHOLE_SIDE) or self._search(image, SECOND_SIDE)
@@ -96,9 +104,24 @@ class YuNet:
         return search(image, views, self._find, max_overlap=MAX_OVERLAP)
 
     def _find(self, canvas: Uint8) -> tuple[Float32, Float32, Float32]:
-        batch = np.ascontiguousarray(canvas[..., ::-1].transpose(2, 0, 1)[None], np.float32)  # BGR
-        heads = (head[0] for head in self._session.run(list(HEADS), {INPUT: batch}))
-        return decode(dict(zip(HEADS, heads, strict=True)), canvas.shape[1], min_score=self._min_score)
+        heads = {name: head[0] for name, head in self._run(canvas[None]).items()}
+        return decode(heads, canvas.shape[1], min_score=self._min_score)
+
+    def _look(self, views: Uint8) -> list[Float32 | None]:
+        """See :mod:`mien.faces.close_look`. Of the coarsest stride alone: the others draw every face upright."""
+        heads, found = self._run(views), []
+        for row in range(len(views)):
+            one = {name: head[row] for name, head in heads.items()}
+            boxes, scores, points = decode(one, views.shape[2], min_score=LEAST_CLOSE, strides=STRIDES[-1:])
+            middle = views.shape[2] / 2
+            hits = np.flatnonzero((np.abs(boxes[:, :2] + boxes[:, 2:] - 2 * middle) < middle / 2).all(1))
+            found.append(points[hits[np.argmax(scores[hits])]] if len(hits) else None)
+        return found
+
+    def _run(self, views: Uint8) -> dict[str, Float32]:
+        """uint8 N×H×W×3 RGB → the network's outputs by name."""
+        batch = np.ascontiguousarray(views[..., ::-1].transpose(0, 3, 1, 2), np.float32)  # BGR
+        return dict(zip(HEADS, self._session.run(list(HEADS), {INPUT: batch}), strict=True))
 
 
 def detail_side(longer: int) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ImageError, MienError, ModelError, UsageError
+from mien.faces.detector import DEFAULT_DETECTOR
 from mien.imaging import MAX_PIXELS, OnNote, Source, load_rgb
 from mien.onnx_runtime import check_device, default_threads
 from mien.reading.classifier import DEFAULT_MODEL, SHIPPED, Classifier, Model
@@ -77,12 +78,12 @@ class Reader:
     """Finds the faces of a picture and reads their expressions, offline.
 
     model: ``"compact"``, ``"nano"``, or an ONNX file that mien exported, as its path or its bytes. detector:
-    ``"centerface"``, ``"none"`` (each picture is one face crop), or an object with ``detect(rgb)``. threads: of each
-    network, at most one a core; None takes all cores of the process. detect_size: longest side in pixels at which faces
-    are searched; None chooses for the picture. tta: mean over ten crops of each face. min_confidence: below it, 0-1,
-    ``expression`` is None. min_score: faces with a lower detection score, 0-1, are left out; None is the
-    detector's own threshold (0.4). min_face: faces whose box has a shorter side below that are left out, in
-    pixels of the picture. turned: with a detector of mien's, photos that lie on their side or upside down are read as
+    ``"yunet"``, ``"centerface"`` (slower, with the extra ``thorough``), ``"none"`` (each picture is one face crop), or an
+    object with ``detect(rgb)``. threads: of each network, at most one a core; None takes all cores of the process.
+    detect_size: longest side in pixels at which faces are searched; None chooses for the picture. tta: mean over ten
+    crops of each face. min_confidence: below it, 0-1, ``expression`` is None. min_score: faces with a lower detection
+    score, 0-1, are left out; None is the detector's own threshold (yunet 0.6, centerface 0.4). min_face: faces whose box
+    has a shorter side below that are left out, in pixels of the picture. turned: with a detector of mien's, photos that lie on their side or upside down are read as
     upright ones, and detections that are no face are left out (``mien.faces.upright``).
     max_pixels: limit of width × height. batch_size: face crops of one run of the network. device: ``"cpu"``, or
     ``"cuda"`` with the package onnxruntime-gpu.
@@ -101,7 +102,7 @@ class Reader:
         self,
         model: Model = DEFAULT_MODEL,
         *,
-        detector: str | FaceDetector = "centerface",
+        detector: str | FaceDetector = DEFAULT_DETECTOR,
         threads: int | None = None,
         detect_size: int | None = None,
         tta: bool = False,

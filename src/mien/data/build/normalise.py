@@ -22,7 +22,7 @@ from mien.data.near_duplicates import BLOCKS
 from mien.data.sources import Drop, Sample
 from mien.data.sources.reasons import TOO_LARGE, of_image_error
 from mien.errors import ImageError, MienError, UsageError
-from mien.faces import DETECTORS, CropGeometry, Detection, Detector, align_crop
+from mien.faces import DEFAULT_DETECTOR, DETECTORS, CropGeometry, Detection, Detector, align_crop
 from mien.faces.align import landmarks_in_crop
 from mien.imaging import load_rgb, plain
 from mien.preprocess import MAX_ASPECT, Preprocess, points_in_square
@@ -62,7 +62,7 @@ class Standard:
     color: str = AUTO
     labels: str = AUTO
     mapping: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
-    detector: str = "centerface"
+    detector: str = DEFAULT_DETECTOR
 
     def __post_init__(self) -> None:
         low, high = SIZES
