@@ -1,14 +1,15 @@
 """Compares face detectors on faces of 12 to 400 pixels: recall, false alarms, milliseconds, in one table.
 
-    python benchmarks/detectors.py --faces LFW_FOLDER --fer2013 FER2013_FOLDER -o results/detectors.json
+    python benchmarks/detectors.py --photos PHOTOS --faces LFW --fer2013 FER2013 -o results/detectors.json
 
-Scenes are composed: faces of LFW's held-out persons (``held_out`` of ``scripts/orientation_data.py``), pasted on photos
-without a person, one to six in a scene; the height of a face is known from where the picture was pasted. A find counts
-where it overlaps the face with an intersection over union above 0.3. Each scene is searched as it is and once more
-dark, blurred, with faces half hidden, and with faces tilted by 30°; the whole scene turned by 90° is searched by the
-detector with its search for turned faces. FER2013's PublicTest is searched with a grey border of half its side around it, and
-tight. Pictures without a person count the finds that should not be. Milliseconds are CPU time of one thread, the least
-of three passes, detectors in turn.
+Scenes are composed: heads from PHOTOS (whole photos and frames of clips, few persons), and, as a harder kind, faces of
+LFW's held-out persons cut so tightly that hair, ears and neck are missing, pasted on photos without a person, one to
+six in a scene. The height of a face is known from where the picture was pasted: the mean of both detectors' boxes in
+the photo, or LFW's usual frame. A find counts where it overlaps the face with an intersection over union above 0.3.
+Scenes with heads are searched as they are and once more dark, blurred, with faces half hidden, and with faces tilted by
+30°; turned by 90° they are searched by the detector with its search for turned faces. FER2013's PublicTest is searched
+with a grey border of half its side around it, and tight. Pictures without a person count the finds that should not be.
+Milliseconds are CPU time of one thread, the least of three passes, detectors in turn.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from mien.results import Box
 SIZES = ((640, 480), (1280, 960), (1920, 1440))
 HEIGHTS = (12, 16, 20, 24, 32, 48, 80, 140, 240, 400)
 FACE = Box(0.1, 0.03, 0.81, 0.99)  # of LFW's square pictures: mean box of YuNet and CenterFace on 300 of them
-KINDS = ("plain", "dark", "blurred", "half_hidden", "tilted")
+KINDS = ("plain", "dark", "blurred", "half_hidden", "tilted", "cut_out")
 
 
 @dataclass
@@ -55,8 +56,32 @@ def proportion(hits: int, n: int) -> dict[str, Any]:
     return {"value": round(hits / n, 4), "low": round(interval.low, 4), "high": round(interval.high, 4), "n": n}
 
 
+@dataclass
+class Head:
+    """picture: a square. face: where the face is in it, in units of its side."""
+
+    picture: Image.Image
+    face: Box
+
+
+def heads(folder: Path, detectors: list[Any]) -> list[Head]:
+    """The largest face of each photo, with as much around it as half the face on each side; where detectors agree."""
+    found = []
+    for file in sorted(folder.iterdir()):
+        rgb = load_rgb(file)
+        boxes = [faces[0].box for one in detectors if (faces := one.detect(rgb))]
+        if len(boxes) < len(detectors) or any(box.overlap(boxes[0]) < 0.5 for box in boxes):
+            continue
+        x, y, w, h = np.mean([[box.x, box.y, box.w, box.h] for box in boxes], axis=0)
+        side = round(2 * h)
+        left, top = round(x + w / 2 - h), round(y + h / 2 - h)
+        picture = Image.fromarray(rgb).crop((left, top, left + side, top + side))
+        found.append(Head(picture, Box((x - left) / side, (y - top) / side, w / side, h / side)))
+    return found
+
+
 def compose(
-    faces: list[Image.Image], grounds: list[Image.Image], size: tuple[int, int], kind: str, random: np.random.Generator
+    faces: list[Head], grounds: list[Image.Image], size: tuple[int, int], kind: str, random: np.random.Generator
 ) -> Scene:
     """One to six faces, their heights drawn evenly on a logarithmic scale, none over another."""
     ground = grounds[int(random.integers(len(grounds)))].convert("RGB").resize(size, Image.Resampling.BICUBIC)
@@ -64,26 +89,29 @@ def compose(
     scene = Scene(np.empty(0))
     for _ in range(int(random.integers(1, 7))):
         height = float(np.exp(random.uniform(np.log(HEIGHTS[0]), np.log(HEIGHTS[-1] * 1.2))))
-        side = round(height / FACE.h)
+        head = faces[int(random.integers(len(faces)))]
+        side = round(height / head.face.h)
         if side > min(size):
             continue
         x, y = (int(random.integers(0, n - side + 1)) for n in size)
         if any(Box(x, y, side, side).overlap(other) > 0 for other in taken):
             continue
         taken.append(Box(x, y, side, side))
-        face = faces[int(random.integers(len(faces)))].convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+        face = head.picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
         mask = Image.new("L", (side, side), 0)
         inner = max(1, round(side * 0.9))
         mask.paste(Image.new("L", (inner, inner), 255), ((side - inner) // 2, (side - inner) // 2))
         mask = mask.filter(ImageFilter.GaussianBlur(max(0.5, side / 40)))
         if kind == "half_hidden":  # the lower or the left half of the face
-            half = (0, round(side * 0.55), side, side) if random.random() < 0.5 else (0, 0, side // 2, side)
-            mask.paste(0, half)
+            box = head.face
+            below, middle = round(side * (box.y + 0.55 * box.h)), round(side * (box.x + box.w / 2))
+            mask.paste(0, (0, below, side, side) if random.random() < 0.5 else (0, 0, middle, side))
         if kind == "tilted":
             angle = float(random.choice([-30, 30]))
             face, mask = face.rotate(angle, Image.Resampling.BICUBIC), mask.rotate(angle, Image.Resampling.BICUBIC)
         picture.paste(face, (x, y), mask)
-        scene.faces.append(Box(x + FACE.x * side, y + FACE.y * side, FACE.w * side, FACE.h * side))
+        box = head.face
+        scene.faces.append(Box(x + box.x * side, y + box.y * side, box.w * side, box.h * side))
     if kind == "blurred":
         picture = picture.filter(ImageFilter.GaussianBlur(2 * size[0] / 640))
     scene.rgb = np.asarray(picture)
@@ -123,6 +151,7 @@ def milliseconds(detectors: dict[str, Any], rgb: np.ndarray) -> dict[str, float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos with one person each")
     parser.add_argument("--faces", type=Path, required=True, help="folder with lfw_expressions.parquet")
     parser.add_argument("--fer2013", type=Path, required=True, help="folder with public_test.parquet")
     parser.add_argument("--debian", type=Path, default=Path(".carry/orientation/debian"))
@@ -135,18 +164,24 @@ def main() -> None:
     unseen = [(name, picture) for name, picture in pictures(unpacked(args.debian)) if held_out(name)]
     grounds = [picture for _, picture in unseen if picture.getextrema()[3][0] == 255]
     table = pq.read_table(args.faces / "lfw_expressions.parquet")
-    faces = [
-        Image.open(io.BytesIO(cell["bytes"]))
+    cut_out = [
+        Head(Image.open(io.BytesIO(cell["bytes"])), FACE)
         for cell, person in zip(table.column("image").to_pylist(), table.column("person").to_pylist(), strict=True)
         if held_out(person)
     ]
+    detectors = {name: make_detector(name, turned=False) for name in args.detectors}
+    whole = heads(args.photos, list(detectors.values()))
+    print(f"{len(whole)} heads", flush=True)
     scenes = {
-        kind: [compose(faces, grounds, size, kind, random) for size in SIZES for _ in range(args.scenes)]
+        kind: [
+            compose(cut_out if kind == "cut_out" else whole, grounds, size, kind, random)
+            for size in SIZES
+            for _ in range(args.scenes)
+        ]
         for kind in KINDS
     }
     rows = pq.read_table(args.fer2013 / "public_test.parquet").column("image").to_pylist()[: args.crops]
     crops = [load_rgb(row["bytes"]) for row in rows]
-    detectors = {name: make_detector(name, turned=False) for name in args.detectors}
     upright = {name: make_detector(name) for name in args.detectors}
     result: dict[str, Any] = {"scenes": {kind: len(found) for kind, found in scenes.items()}, "detectors": {}}
     for name, detector in detectors.items():

@@ -7,6 +7,8 @@ outliers do not stretch. Labels, preprocess and provenance stay in the file; the
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,6 @@ def quantised(source: bytes, crops: Float32, *, reduce_range: bool = False) -> b
     take the ranges from (:data:`CALIBRATION` of Training). reduce_range: weights of seven bits, for processors without
     VNNI, whose sums of products would saturate. Raises ExportError where ONNX Runtime cannot quantise the graph.
     """
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     with tempfile.TemporaryDirectory() as folder:
         plain, ready, small = (Path(folder) / f"{name}.onnx" for name in ("plain", "ready", "int8"))
         model = onnx.load_model_from_string(source)
@@ -40,19 +39,8 @@ def quantised(source: bytes, crops: Float32, *, reduce_range: bool = False) -> b
         fold_casts(model)
         onnx.save(model, plain)
         try:
-            quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
-            quantize_static(
-                str(ready),
-                str(small),
-                _Pictures(crops),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                reduce_range=reduce_range,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod.Percentile,
-                extra_options={"CalibPercentile": PERCENTILE},
-            )
+            with redirect_stdout(StringIO()):  # the tools tell their progress; stdout is data
+                _quantise(plain, ready, small, crops, reduce_range)
         except Exception as error:  # the tools raise many kinds
             raise ExportError(f"expected a graph that ONNX Runtime can quantise, got: {error}") from error
         result = onnx.load(small)
@@ -60,6 +48,25 @@ def quantised(source: bytes, crops: Float32, *, reduce_range: bool = False) -> b
     onnx.helper.set_model_props(result, metadata)
     content: bytes = result.SerializeToString()
     return content
+
+
+def _quantise(plain: Path, ready: Path, small: Path, crops: Float32, reduce_range: bool) -> None:
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
+    quantize_static(
+        str(ready),
+        str(small),
+        _Pictures(crops),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=reduce_range,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.Percentile,
+        extra_options={"CalibPercentile": PERCENTILE},
+    )
 
 
 def fold_casts(model: onnx.ModelProto) -> None:

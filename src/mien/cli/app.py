@@ -158,6 +158,7 @@ def _mien(
 #: In the order of ``mien --help``: the command NAME is the function, or the group of commands, NAME in ``cli/NAME.py``.
 COMMANDS = (
     "read",
+    "bench",
     "models",
     "data",
     "train",

@@ -31,6 +31,14 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Precision(StrEnum):
+    """Of the reader's network."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    int8 = "int8"
+
+
 class DetectorName(StrEnum):
     """How faces are found."""
 
@@ -146,6 +154,13 @@ def read(
         help="cuda: on an NVIDIA GPU, with the package onnxruntime-gpu in place of onnxruntime.",
         rich_help_panel=SPEED,
     ),
+    precision: Precision = typer.Option(
+        Precision.auto,
+        "--precision",
+        help="Of a shipped model. auto: int8 where the processor computes it exactly (VNNI, ARM), else fp32, "
+        "to which the published figures belong.",
+        rich_help_panel=SPEED,
+    ),
     batch_size: int = typer.Option(
         64, "--batch-size", metavar="N", help="Face crops per forward pass, across pictures.", rich_help_panel=SPEED
     ),
@@ -196,6 +211,7 @@ def read(
         min_face=min_face,
         turned=turned,
         device=device.value,
+        precision=precision.value,
         max_pixels=max_pixels,
         batch_size=batch_size,
     )

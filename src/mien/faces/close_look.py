@@ -1,8 +1,8 @@
 """A second look at each found face, close up, for landmarks that follow its tilt.
 
-YuNet's landmarks of faces below some 150 pixels are nearly those of an upright face: of a tilt of 20° a tenth is seen at
-100 pixels, two thirds at 180. So each face is shown to the network once more, :data:`FACE` pixels tall, and where it
-looks tilted, once more with the tilt taken back; what is found there is placed in the picture.
+YuNet's landmarks of faces below some 150 pixels are nearly those of an upright face: of a tilt of 20° they show a tenth
+in a face of 100 pixels, and two thirds in one of 180. So each face is shown to the network once more, :data:`FACE`
+pixels tall, and where it looks tilted, once more with the tilt taken back; what is found is placed in the picture.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Look = Callable[[Uint8], list[Float32 | None]]
 
 SIDE, FACE = 224, 180  # pixels of the view, and of the face's height in it
 SEEN = 0.68  # how much of a tilt the landmarks of the first look show: slope of what is seen over -30° to 30°
-AGAIN = pi / 45  # a tilt seen above that, 4°, is looked at again
+AGAIN = pi / 36  # a tilt seen above that, 5°, is looked at again
 MAX_TILT = pi / 4
 BATCH = 8
 _GREY = 127
@@ -34,7 +34,9 @@ def with_landmarks(image: Uint8, faces: list[Detection], look: Look) -> list[Det
     image: uint8 H×W×3 RGB, the picture in which they were found.
     """
     tilts = _looked(image, faces, [0.0] * len(faces), look)
-    first = [face if points is None else replace(face, landmarks=points) for face, points in zip(faces, tilts, strict=True)]
+    first = [
+        face if points is None else replace(face, landmarks=points) for face, points in zip(faces, tilts, strict=True)
+    ]
     tilted = [i for i, points in enumerate(tilts) if points is not None and abs(_tilt(points)) > AGAIN]
     angles = [min(max(_tilt(first[i].landmarks) / SEEN, -MAX_TILT), MAX_TILT) for i in tilted]
     second = _looked(image, [faces[i] for i in tilted], angles, look)
