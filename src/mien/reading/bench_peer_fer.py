@@ -12,6 +12,7 @@ from pathlib import Path
 
 
 def main() -> None:
+    """Answer rounds until stdin ends."""
     import numpy as np
     import tensorflow as tf
     from PIL import Image
