@@ -59,8 +59,10 @@ def bench(photo: Path, *, rounds: int = 7, peers: Mapping[str, str] | None = Non
     for model in SHIPPED:
         for precision in ("fp32", "int8") if int8_is_exact() else ("fp32",):
             contestants[f"{model} {precision}"] = _faces(model, precision, crop)
-    running = {name: _Peer(name, python, crop) for name, python in (peers or {}).items()}
+    running: dict[str, _Peer] = {}
     try:
+        for name, python in (peers or {}).items():
+            running[name] = _Peer(name, python, crop)
         contestants |= {name: peer.round for name, peer in running.items()}
         result["faces_per_second"] = _rates(contestants, rounds, CROPS)
     finally:
@@ -190,6 +192,7 @@ class _Peer:
         except BrokenPipeError:
             pass
         if not answer:
+            self.close()
             raise UsageError(
                 f"--peers: {self._name} does not run in {self._python}",
                 hint=f"try: echo | {self._python} {PEERS[self._name]} {CROPS}",
