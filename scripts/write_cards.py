@@ -57,6 +57,16 @@ def figures(reader: str) -> dict[str, Any]:
     }
 
 
+def int8(name: str) -> dict[str, Any]:
+    """What the gate measured of the int8 form, its size and what it was made from."""
+    file = WEIGHTS / f"{name}.int8.onnx"
+    session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    told = json.loads(session.get_modelmeta().custom_metadata_map["mien.provenance"])["int8"]
+    if told["of"] != sha256(WEIGHTS / f"{name}.onnx"):
+        sys.exit(f"error: expected {file.name} made from the shipped {name}.onnx; run mien export {name} --int8")
+    return told | {"size": file.stat().st_size}
+
+
 def card(name: str) -> str:
     """The card of a shipped reader."""
     meta = Classifier.load(name, threads=1).meta
@@ -72,6 +82,7 @@ def card(name: str) -> str:
         started_kind=kind,
         started=[run.name for run in runs],
         bench=results("bench.json"),
+        int8=int8(name),
     )
 
 

@@ -64,7 +64,7 @@ def test_the_card_tells_the_truth(name: str, fer2013_dir: Path) -> None:
 
     table = pq.read_table(fer2013_dir / "public_test.parquet")
     crops = [np.asarray(Image.open(io.BytesIO(row["bytes"]))) for row in table["image"].to_pylist()]
-    probabilities = Reader(name, detector="none", threads=2).classify(crops)
+    probabilities = Reader(name, detector="none", threads=2, precision="fp32").classify(crops)
     right = probabilities.argmax(1) == np.array(table["emotion"])
     card = (WEIGHTS / f"{name}.md").read_text("utf-8")
     match = re.search(r"\| accuracy, single crop \| ([\d.]+) %", card)
@@ -88,6 +88,6 @@ def test_the_blind_predictions_are_those_of_the_shipped_readers(fer2013_dir: Pat
         table = pq.read_table(Path(__file__).parents[1] / "results" / "fer2013" / "private_test" / f"{name}.parquet")
         assert table.schema.names == ["path", *SEVEN]
         assert table["path"].to_pylist() == [image["path"] for image in images]
-        expected = Reader(name, detector="none", threads=1).classify(crops)
+        expected = Reader(name, detector="none", threads=1, precision="fp32").classify(crops)
         got = np.stack([table[label].to_numpy()[:40] for label in SEVEN], 1)
         np.testing.assert_allclose(got, expected, atol=2e-3)

@@ -6,6 +6,7 @@ know.
 """
 
 import os
+import platform
 import sys
 from contextlib import redirect_stdout
 from typing import Any
@@ -21,6 +22,22 @@ _CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 def default_threads() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def int8_is_exact() -> bool:
+    """Whether sums of products of eight-bit numbers are exact here: ARM, or x86 with VNNI; False where it is not known.
+
+    Without VNNI, x86 adds pairs of products in 16 bits, which saturate.
+    """
+    machine = platform.machine().lower()
+    if machine in ("arm64", "aarch64"):
+        return True
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            flags = next((line.split() for line in file if line.startswith("flags")), [])
+    except OSError:
+        return False
+    return "avx512_vnni" in flags or "avx_vnni" in flags
 
 
 def check_device(device: str) -> None:

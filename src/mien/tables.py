@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mien.errors import DataError
+from mien.errors import DataError, MissingExtra
 
 _DELIMITERS = ",;\t|"  # a European Excel writes semicolons
 
@@ -202,8 +202,11 @@ def parquet_file(
     path: Path, *, expected: str = "a Parquet file", hint: str | None = "the copy may be incomplete"
 ) -> Iterator[Any]:
     """An open ``pyarrow.parquet.ParquetFile``. What pyarrow raises while it is open becomes a DataError."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError as error:
+        raise MissingExtra("pyarrow", "parquet") from error
 
     try:
         with pq.ParquetFile(path) as file:

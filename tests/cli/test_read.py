@@ -200,7 +200,7 @@ def test_animation_is_noted_on_stderr(run: Run, tmp_path: Path) -> None:
         (["read", "x", "--conf", "1"], "did you mean --min-confidence?"),
         (["raed", "x"], "no command 'raed'; did you mean read?"),
         (["read", "x", "--format", "xml"], "'jsonl', 'csv', 'parquet'"),
-        (["read", "x", "--detector", "haar"], "'centerface', 'none'"),
+        (["read", "x", "--detector", "haar"], "'yunet', 'centerface', 'none'"),
         (["read", "x", "--threads", "many"], "--threads"),
         (["read", "x", "--threads", "0"], "threads"),
         (["read", "x", "--batch-size", "0"], "batch_size"),

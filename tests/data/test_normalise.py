@@ -12,7 +12,7 @@ from mien.data.build.infer_defaults import infer_defaults
 from mien.data.build.normalise import Standard, crop_to_standard, normalise, the_face
 from mien.data.sources import Drop, Sample
 from mien.errors import ModelError, UsageError
-from mien.faces import CropGeometry, Detection, align_crop, make_detector
+from mien.faces import DEFAULT_DETECTOR, CropGeometry, Detection, align_crop, make_detector
 from mien.faces.align import landmarks_in_crop, roll
 from mien.imaging import load_rgb
 from mien.preprocess import Preprocess
@@ -43,7 +43,7 @@ def noise(seed: int, *shape: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def detector():
-    return make_detector("centerface")
+    return make_detector(DEFAULT_DETECTOR)
 
 
 # --- crops ---------------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_several_faces_are_dropped_unless_the_annotators_said_which(grace_hopper
         box = face.box
         rough = (box.x - 0.2 * box.w, box.y - 0.1 * box.h, 1.3 * box.w, 1.2 * box.h)
         found = bring(replace(sample, box=rough))
-        wanted = align_crop(picture, face, size=64, geometry=CropGeometry.default())
+        wanted = align_crop(picture, face, size=64, geometry=CropGeometry.of(detector))
         assert np.array_equal(found.pixels, wanted)
     beside = bring(replace(sample, box=(width - 60.0, 0.0, 50.0, 50.0)))
     assert (beside.reason, beside.detail) == ("no face", "none of 2 lies on the annotators' box")

@@ -1,4 +1,4 @@
-"""One detector for all tests here, and the two public-domain portraits."""
+"""Both detectors for all tests here, and the two public-domain portraits."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +15,11 @@ from mien.faces import Detector, make_detector
 Uint8 = NDArray[np.uint8]
 
 
-@pytest.fixture(scope="session")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
+@pytest.fixture(scope="session", params=["yunet", "centerface"])
+def detector(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Detector]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MIEN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield make_detector("centerface")
+        yield make_detector(request.param)
 
 
 @pytest.fixture(scope="session")

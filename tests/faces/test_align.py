@@ -7,7 +7,7 @@ from PIL import Image
 
 from mien.errors import ModelError, UsageError
 from mien.faces import CropGeometry, Detection, Detector, align_crop, make_detector
-from mien.faces.align import MAX_ROLL, roll
+from mien.faces.align import MAX_ROLL, landmarks_in_crop, roll
 from mien.preprocess import Preprocess
 from mien.results import Box
 
@@ -173,3 +173,28 @@ def test_a_crop_is_fast(h: float) -> None:
         align_crop(image, face(600, 600, h, degrees=10), size=48, geometry=CropGeometry.default())
         times.append(time.perf_counter() - start)
     assert min(times) < 0.02  # it takes 0.5-2 ms; the bound leaves room for a busy machine
+
+
+def test_in_a_tight_picture_the_crop_stays_inside_and_small_tilts_stay() -> None:
+    """Repeated border pixels are no evidence; in a loose picture the crop may reach beyond, and is level."""
+    geometry = CropGeometry(side=1.0, down=0.2, tight=1.05, loose=1.4)
+    corners = ((0.0, 0.0), (99.0, 99.0))
+
+    def placed(picture: int, degrees: float) -> np.ndarray:
+        middle = (picture / 2, picture / 2)
+        found = face(*middle, 95, degrees=degrees)
+        points = landmarks_in_crop(corners, (picture, picture), found, size=100, geometry=geometry)
+        return np.asarray(points)
+
+    tight = placed(100, 5)
+    assert np.abs(tight - [[0, 0], [99, 99]]).max() < 1.5  # the picture itself, neither shifted nor turned
+    turned = placed(100, 30)[1] - placed(100, 30)[0]
+    assert np.degrees(np.arctan2(*turned[::-1])) == pytest.approx(45 - 20, abs=1)  # all but 10 degrees are taken back
+    loose = placed(400, 5)[1] - placed(400, 5)[0]
+    assert np.degrees(np.arctan2(*loose[::-1])) == pytest.approx(45 - 5, abs=0.5)  # the control
+
+
+def test_each_detector_has_its_own_geometry() -> None:
+    named = {name: CropGeometry.of(type("D", (), {"name": name})()) for name in ("yunet", "centerface", "own")}
+    assert named["yunet"] != named["centerface"]
+    assert named["own"] == CropGeometry.default() == named["centerface"]

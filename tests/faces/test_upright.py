@@ -69,7 +69,7 @@ def test_a_turned_face_is_cut_out_upright(astronaut: Uint8, turns: int) -> None:
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_turned_portraits_are_read_as_upright_ones(astronaut: Uint8, grace_hopper: Uint8, turns: int) -> None:
-    reader = Reader("nano", threads=1)
+    reader = Reader("nano", precision="fp32", threads=1)
     for portrait in (astronaut, grace_hopper):
         (upright,) = reader.read(portrait).faces
         (face,) = reader.read(turn(portrait, turns)).faces
@@ -94,7 +94,7 @@ def test_a_distant_face_in_a_large_turned_photo(grace_hopper: Uint8, turns: int)
     photo = np.full((1200, 1600, 3), 160, np.uint8)
     small = np.asarray(Image.fromarray(grace_hopper).resize((150, 178)))
     photo[500:678, 700:850] = small
-    reader = Reader("nano", threads=1)
+    reader = Reader("nano", precision="fp32", threads=1)
     (upright,) = reader.read(photo).faces
     (face,) = reader.read(turn(photo, turns)).faces
     assert face.probabilities == pytest.approx(upright.probabilities, abs=1e-6)
@@ -102,10 +102,10 @@ def test_a_distant_face_in_a_large_turned_photo(grace_hopper: Uint8, turns: int)
 
 def test_a_low_min_score_finds_the_same_faces_in_a_turned_photo(astronaut: Uint8) -> None:
     photo = np.asarray(Image.fromarray(astronaut).resize((400, 400)))
-    reader = Reader("nano", threads=1, min_score=0.2)
+    reader = Reader("nano", precision="fp32", threads=1, min_score=0.2)
     readings = [[face.expression for face in reader.read(turn(photo, turns)).faces] for turns in range(4)]
     assert readings == [["happy"]] * 4
-    blind = Reader("nano", threads=1, min_score=0.2, turned=False)  # the control
+    blind = Reader("nano", precision="fp32", threads=1, min_score=0.2, turned=False)  # the control
     assert [face.expression for face in blind.read(turn(photo, 2)).faces] != ["happy"]
 
 
@@ -181,7 +181,9 @@ def test_a_doubtful_turn_that_nothing_confirms_is_none(monkeypatch: pytest.Monke
 
     def answers(row: list[float]) -> None:
         monkeypatch.setattr(
-            OrientationNet, "probabilities", lambda self, image, found: np.asarray([row] * len(found), np.float32)
+            OrientationNet,
+            "probabilities",
+            lambda self, image, found, *, geometry: np.asarray([row] * len(found), np.float32),
         )
 
     picture = np.zeros((100, 100, 3), np.uint8)

@@ -268,7 +268,7 @@ def test_never_more_threads_than_cores(tiny_model: Path, monkeypatch: pytest.Mon
     asked: list[int] = []
     load = Classifier.load
 
-    def spy(model: str, *, threads: int, device: str) -> Classifier:
+    def spy(model: str, *, threads: int, device: str, precision: str) -> Classifier:
         asked.append(threads)
         return load(model, threads=1)
 

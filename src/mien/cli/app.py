@@ -20,8 +20,9 @@ from typer.core import TyperGroup
 
 from mien import __version__
 from mien.cli.streams import log_to_stderr, open_closed_streams, silence_stdout
-from mien.errors import ExportError, ImageError, MienError
+from mien.errors import ExportError, ImageError, MienError, MissingExtra
 
+_EXTRAS = {"pyarrow": "parquet"}  # packages that a base install lacks: the extra that brings them
 _PARTIAL = (ImageError, ExportError)  # an input failed; any other MienError means that the call cannot work
 
 
@@ -75,6 +76,8 @@ def _explain(error: BaseException, group: TyperGroup) -> tuple[str, int]:
     """One line and an exit status for any exception."""
     if isinstance(error, MienError):
         return str(error), 1 if isinstance(error, _PARTIAL) else 2
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return str(MissingExtra(error.name, _EXTRAS[error.name])), 2
     format_message = getattr(error, "format_message", None)  # Typer's own: a mistyped option, a missing argument
     if callable(format_message):
         return _usage_line(error, " ".join(str(format_message()).split()), group), int(getattr(error, "exit_code", 2))
@@ -155,6 +158,7 @@ def _mien(
 #: In the order of ``mien --help``: the command NAME is the function, or the group of commands, NAME in ``cli/NAME.py``.
 COMMANDS = (
     "read",
+    "bench",
     "models",
     "data",
     "train",

@@ -42,10 +42,10 @@ def audit(
     detector: Any = None
     workers = 1
     if faces:
-        from mien.faces.detector import make_detector
+        from mien.faces.detector import DEFAULT_DETECTOR, make_detector
         from mien.onnx_runtime import default_threads
 
-        detector, workers = make_detector("centerface"), default_threads()
+        detector, workers = make_detector(DEFAULT_DETECTOR), default_threads()
     with Countdown("reading", noun="images", closing=False) as progress:
         result = audit_store(
             store,

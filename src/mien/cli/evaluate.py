@@ -45,7 +45,10 @@ def evaluate(
         bool, typer.Option("--tta", help="Average ten crops; the single crop is reported beside it.")
     ] = False,
     detector: Annotated[
-        str, typer.Option("--detector", help="none: the image is the crop. centerface: measure the whole pipeline.")
+        str,
+        typer.Option(
+            "--detector", help="none: the image is the crop. yunet or centerface: measure the whole pipeline."
+        ),
     ] = "none",
     group_by: Annotated[
         list[str] | None,
@@ -59,6 +62,10 @@ def evaluate(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of bootstrap and cross-fitting.")] = 0,
     device: Annotated[str, typer.Option("--device", help="For run directories: auto, cpu or gpu.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", help="fp32, to which the published figures belong, int8 or auto, of ONNX readers."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:
     """Evaluate a model, with 95 % confidence intervals, on all images and on those with no near-duplicate in Training.
@@ -75,8 +82,10 @@ def evaluate(
     if (model is None) == (predictions is None):
         given = "neither" if model is None else "both"
         raise UsageError(f"expected a MODEL or --predictions FILE, got {given}", hint="give one of them")
-    if predictions is not None and (tta or detector != "none" or threads is not None):
-        raise UsageError("expected --predictions alone, got --tta, --detector or --threads, which are for a MODEL")
+    if predictions is not None and (tta or detector != "none" or threads is not None or precision):
+        raise UsageError(
+            "expected --predictions alone, got --tta, --detector, --threads or --precision, which are for a MODEL"
+        )
     if labels not in (None, "seven", "eight"):
         raise UsageError(f"--labels: expected seven or eight, got {labels!r}")
     if predictions is None and labels is not None:
@@ -102,7 +111,7 @@ def evaluate(
         assert model is not None
         if Path(model).is_dir() and model not in SHIPPED:
             require("torch", "timm", "lightning", "yaml", extra="train")
-        predictor = load_predictor(model, threads=threads, device=device)
+        predictor = load_predictor(model, threads=threads, device=device, precision=precision)
         with Countdown("predicting", noun="images") as advance:
             report = run(
                 predictor, store, split, out, tta=tta, detector=detector, threads=threads, progress=advance, **options

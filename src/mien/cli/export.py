@@ -23,6 +23,15 @@ def export(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Fit on N images, spread over the split; noted in the file.")
     ] = None,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="Quantise to eight bits; needs --data. RUN may be an ONNX file or a shipped reader."
+        ),
+    ] = False,
+    reduce_range: Annotated[
+        bool, typer.Option("--reduce-range", help="With --int8: weights of seven bits, for processors without VNNI.")
+    ] = False,
     tta: Annotated[
         bool,
         typer.Option("--tta/--no-tta", help="Also fit the temperature for ten crops: takes ten times as long."),
@@ -33,6 +42,9 @@ def export(
     No file is written unless torch and ONNX Runtime agree.
     Without --data, probabilities are not calibrated. With it, temperatures are fitted on the validation split:
     one for a single crop, and one for the ten crops of mien read --tta. With --no-tta both use the first.
+
+    --int8 takes ranges from Training and is written only if accuracy, agreement, calibration and accuracy under
+    corruption stay near those of fp32 (docs/speed.md).
 
     Example: mien export runs/compact --data stores/fer2013 --half -o compact.onnx
     """
@@ -45,6 +57,13 @@ def export(
     check_target(out)
     if limit and data is None:
         raise UsageError("--limit: expected --data STORE with it, got none", hint="there is nothing to fit on")
+    if reduce_range and not int8:
+        raise UsageError("--reduce-range: expected --int8 with it")
+    if int8:
+        if data is None:
+            raise UsageError("--int8: expected --data STORE with it, got none", hint="ranges and temperatures need it")
+        _int8(run, out, data, name=name, device=device, reduce_range=reduce_range, tta=tta, limit=limit)
+        return
     temperature, temperature_tta, fitted_on = 1.0, None if data and not tta else 1.0, None
     if data is not None:
         from mien.evaluation.predictors import RunPredictor
@@ -66,6 +85,49 @@ def export(
     print(
         f"{out}: {measured['bytes'] / 1e6:.2f} MB, temperature {temperature:.3f} (ten crops {ten}), "
         f"parity {measured['max_probability_difference']:.1e}",
+        file=sys.stderr,
+    )
+
+
+def _int8(
+    run: Path, out: Path, data: Path, *, name: str | None, device: str, reduce_range: bool, tta: bool, limit: int | None
+) -> None:
+    """Quantise a run, an ONNX file or a shipped reader."""
+    import tempfile
+
+    from mien.cli.progress import Countdown
+    from mien.data.store import Store
+    from mien.evaluation.analysis.int8 import export_int8
+    from mien.reading.classifier import SHIPPED, model_bytes
+
+    split = "public_test"
+    if str(run) in SHIPPED or run.suffix == ".onnx":
+        source = model_bytes(str(run))
+    else:
+        from mien.evaluation.predictors import RunPredictor
+        from mien.export import export_run
+
+        split = RunPredictor(run, device=device).validation
+        with tempfile.TemporaryDirectory() as folder:
+            fp32 = Path(folder) / "fp32.onnx"
+            export_run(run, fp32, name=name, temperature=1.0, temperature_tta=None, half=False, calibrated=False)
+            source = fp32.read_bytes()
+    with Countdown("fitting", noun="views") as progress:
+        measured = export_int8(
+            source,
+            out,
+            Store.open(data),
+            split=split,
+            tta=tta,
+            limit=limit,
+            reduce_range=reduce_range,
+            progress=progress,
+        )
+    print(
+        f"{out}: {out.stat().st_size / 1e6:.2f} MB, {measured.split}: accuracy {measured.accuracy_int8:.2%} "
+        f"(fp32 {measured.accuracy_fp32:.2%}), the same expression for {measured.agreement:.2%}, "
+        f"ECE {measured.ece_int8:.4f} ({measured.ece_fp32:.4f}), "
+        f"corrupted {measured.corrupted_int8:.2%} ({measured.corrupted_fp32:.2%})",
         file=sys.stderr,
     )
 

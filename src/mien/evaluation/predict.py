@@ -34,7 +34,13 @@ def predict_pictures(
     from mien.reading.reader import Reader
     from mien.results import Reading
 
-    reader = Reader(predictor.path, detector=detector, tta=tta, threads=threads)
+    reader = Reader(
+        predictor.path,
+        detector=detector,
+        tta=tta,
+        threads=threads,
+        precision="int8" if predictor.precision.startswith("int8") else "fp32",
+    )
     result = np.full((len(split), len(predictor.labels)), np.nan, np.float32)
     for row, reading in enumerate(reader.read_many(split.images)):
         if isinstance(reading, Reading) and reading.faces:

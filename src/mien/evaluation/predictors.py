@@ -6,7 +6,6 @@ evaluation path serves both and their difference can be measured.
 
 import time
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,29 +42,26 @@ class Predictor(Protocol):
 class OnnxPredictor:
     """An exported file, or a shipped reader by name; run by the very class that ``mien read`` uses."""
 
-    def __init__(self, model: str, *, threads: int | None = None) -> None:
+    def __init__(self, model: str | bytes, *, threads: int | None = None, precision: str | None = None) -> None:
+        """model: a path, a shipped reader's name, or a file's bytes. precision: as ``Classifier.load`` takes it."""
         from mien.reading.classifier import Classifier
 
         self.path = model
-        self._classifier = Classifier.load(model, threads=threads)
+        self._classifier = Classifier.load(model, threads=threads, precision=precision)
         meta = self._classifier.meta
+        self.precision = meta.precision
         self.name, self.labels, self.preprocess = meta.name, meta.labels, meta.preprocess
         self.temperature, self.temperature_tta = meta.temperature, meta.temperature_tta
-        self._provenance = dict(meta.provenance)
+        self.provenance = dict(meta.provenance)
 
     def run(self, batch: Float32) -> Float32:
         return self._classifier.logits(batch)
 
     def describe(self) -> dict[str, Any]:
-        from mien.reading.classifier import SHIPPED
-
-        file = resources.files("mien.weights") / f"{self.path}.onnx" if self.path in SHIPPED else Path(self.path)
-        with resources.as_file(file) as path:
-            digest = sha256(path)
-        described: dict[str, Any] = {"kind": "onnx", "name": self.name, "sha256": digest}
-        if "parameters" in self._provenance:
-            described["parameters"] = self._provenance["parameters"]
-        return described | {"provenance": self._provenance}
+        described: dict[str, Any] = {"kind": "onnx", "name": self.name, "sha256": self._classifier.digest}
+        if "parameters" in self.provenance:
+            described["parameters"] = self.provenance["parameters"]
+        return described | {"provenance": self.provenance}
 
 
 class RunPredictor:
@@ -100,8 +96,13 @@ class RunPredictor:
         return marks | cost_of_recipe(self._recipe) | told | {"seed": self._recipe["seed"], "trained_on": data}
 
 
-def load_predictor(model: str, *, threads: int | None = None, device: str = "cpu") -> Predictor:
-    """A run directory (on ``device``), an ONNX file or a shipped reader's name. Raises UsageError or ModelError."""
+def load_predictor(
+    model: str, *, threads: int | None = None, device: str = "cpu", precision: str | None = None
+) -> Predictor:
+    """A run directory (on ``device``), an ONNX file or a shipped reader's name. Raises UsageError or ModelError.
+
+    precision: of ONNX files, as ``Classifier.load`` takes it.
+    """
     from mien.reading.classifier import SHIPPED
 
     path = Path(model)
@@ -111,7 +112,7 @@ def load_predictor(model: str, *, threads: int | None = None, device: str = "cpu
         return RunPredictor(path, device=device)
     if path.suffix == ".ckpt":
         raise UsageError(f"expected a run directory or an ONNX file, got {path}", hint=f"give {path.parent}")
-    return OnnxPredictor(model, threads=threads)
+    return OnnxPredictor(model, threads=threads, precision=precision)
 
 
 def all_logits(predictor: Predictor, pixels: Uint8, *, tta: bool, progress: Progress | None = None) -> Float32:

@@ -22,7 +22,7 @@ def not_measured(report: dict[str, Any]) -> list[str]:
                 "Top-2 accuracy, NLL, Brier score and calibration: the file has answers without probabilities."
             )
     elif report["detector"] == "none":
-        lines.append("Finding the face: every image was taken as one face crop (--detector centerface measures both).")
+        lines.append("Finding the face: every image was taken as one face crop (--detector yunet measures both).")
     else:
         lines.append("Calibration on held-out images, and the reader without its detector (--detector none).")
     if report["views"] == 1 and report["detector"] == "none":

@@ -1,7 +1,8 @@
 """The face detectors by name.
 
-``centerface`` finds faces in photos (see :mod:`mien.faces.centerface`); ``none`` is for pictures that are face
-crops already, as data sets hold them.
+``yunet``, the default, and ``centerface`` find faces in photos (see :mod:`mien.faces.yunet` and
+:mod:`mien.faces.centerface`, which is slower and comes with the extra ``thorough``); ``none`` is for pictures that are
+face crops already, as data sets hold them.
 """
 
 from mien.errors import UsageError
@@ -9,7 +10,8 @@ from mien.faces.base import Detection, Detector, Uint8, picture_size
 from mien.onnx_runtime import check_device
 from mien.results import Box
 
-DETECTORS = ("centerface", "none")
+DETECTORS = ("yunet", "centerface", "none")
+DEFAULT_DETECTOR = "yunet"
 DETECT_SIZES = (32, 4096)  # the smallest and largest detect_size; 4096 takes about 2 GB of memory
 
 
@@ -56,9 +58,16 @@ def make_detector(
     check_device(device)
     if name == WholeImage.name:
         return WholeImage()
-    from mien.faces.centerface import MIN_SCORE, CenterFace  # loads ONNX Runtime
-    from mien.faces.upright import UprightDetector
+    from mien.faces.upright import UprightDetector  # loads ONNX Runtime
 
-    least = MIN_SCORE if min_score is None else min_score
-    detector = CenterFace(detect_size=detect_size, threads=threads, min_score=least, device=device)
+    own = {} if min_score is None else {"min_score": min_score}
+    detector: Detector
+    if name == "yunet":
+        from mien.faces.yunet import YuNet
+
+        detector = YuNet(detect_size=detect_size, threads=threads, device=device, **own)
+    else:
+        from mien.faces.centerface import CenterFace
+
+        detector = CenterFace(detect_size=detect_size, threads=threads, device=device, **own)
     return UprightDetector(detector, threads=threads, device=device) if turned else detector

@@ -62,26 +62,32 @@ class OrientationNet:
     def __setstate__(self, options: dict[str, Any]) -> None:
         OrientationNet.__init__(self, **options)
 
-    def probabilities(self, image: Uint8, found: Sequence[Detection]) -> Float32:
-        """image: uint8 H×W×3. found: N faces in it. Returns float32 N×5, in the order of :data:`ORIENTATIONS`."""
+    def probabilities(
+        self, image: Uint8, found: Sequence[Detection], *, geometry: CropGeometry | None = None
+    ) -> Float32:
+        """float32 N×5, in the order of :data:`ORIENTATIONS`.
+
+        image: uint8 H×W×3. found: N faces in it. geometry: of the detector that found them.
+        """
         if not found:
             return np.zeros((0, len(ORIENTATIONS)), np.float32)
         size = self._preprocess.size
-        crops = [self._preprocess.pixels(orientation_crop(image, face, size=size)) for face in found]
+        crops = [self._preprocess.pixels(orientation_crop(image, face, size=size, geometry=geometry)) for face in found]
         logits = self._session.run(["logits"], {"crops": self._preprocess.normalise(np.stack(crops))})[0]
         powers = np.exp((logits - logits.max(axis=1, keepdims=True)) / self._temperature)
         probabilities: Float32 = powers / powers.sum(axis=1, keepdims=True)
         return probabilities
 
 
-def orientation_crop(image: Uint8, found: Detection, *, size: int) -> Uint8:
+def orientation_crop(image: Uint8, found: Detection, *, size: int, geometry: CropGeometry | None = None) -> Uint8:
     """The square that the network sees: around the box's centre, as wide as its longer side, never turned.
 
     The landmarks are not used, because they are wrong on turned faces; and a turned face's box is wider than tall.
-    image: uint8 H×W×3. size: side of the result in pixels. Returns uint8 size×size×3.
+    image: uint8 H×W×3. size: side of the result in pixels. geometry: as :meth:`CropGeometry.of` gives
+    it. Returns uint8 size×size×3.
     """
     square = Detection(square_box(found.box), found.score)
-    return align_crop(image, square, size=size, geometry=CropGeometry.default())
+    return align_crop(image, square, size=size, geometry=geometry or CropGeometry.default())
 
 
 def square_box(box: Box) -> Box:

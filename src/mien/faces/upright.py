@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.faces.align import CropGeometry
 from mien.faces.base import Detection, Detector, picture_size
 from mien.faces.orientation import NO_FACE, UPRIGHT, OrientationNet, square_box
 
@@ -35,6 +36,7 @@ class UprightDetector:
     def __init__(self, inner: Detector, *, threads: int = 1, device: str = "cpu") -> None:
         self.inner = inner
         self._orientation = OrientationNet(threads=threads, device=device)
+        self._geometry = CropGeometry.of(inner)
 
     @property
     def name(self) -> str:
@@ -48,7 +50,7 @@ class UprightDetector:
             return found
         upright: list[tuple[Detection, float]] = []  # with the probability that they are
         turned: list[tuple[Detection, int, float]] = []  # with the turns that make them upright, and the probability
-        for face, row in zip(found, self._orientation.probabilities(image, found), strict=True):
+        for face, row in zip(found, self._probabilities(image, found), strict=True):
             kind = _kind(face, row)
             if kind == UPRIGHT:
                 upright.append((face, float(row[UPRIGHT])))
@@ -69,6 +71,9 @@ class UprightDetector:
         faces = _one_way_up(_distinct(upright))
         return sorted(faces, key=lambda face: face.box.w * face.box.h, reverse=True)
 
+    def _probabilities(self, image: Uint8, found: list[Detection]) -> Float32:
+        return self._orientation.probabilities(image, found, geometry=self._geometry)
+
     def _search(self, image: Uint8, turns: int) -> Iterator[tuple[Detection, float]]:
         """The faces of the picture turned by ``turns``, in its own coordinates, with their probability to be upright.
 
@@ -76,7 +81,7 @@ class UprightDetector:
         """
         frame = np.ascontiguousarray(np.rot90(image, turns))
         found = self.inner.detect(frame)
-        for face, row in zip(found, self._orientation.probabilities(frame, found), strict=True):
+        for face, row in zip(found, self._probabilities(frame, found), strict=True):
             kind = _kind(face, row)
             if kind == UPRIGHT or (kind != NO_FACE and row[kind] < SURE):
                 p = float(row[UPRIGHT]) if kind == UPRIGHT else 0.0

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError, ModelError, UsageError
-from mien.onnx_runtime import default_threads, make_session
+from mien.onnx_runtime import default_threads, int8_is_exact, make_session
 from mien.preprocess import Preprocess
 from mien.results import table_columns
 
@@ -32,12 +32,16 @@ SHIPPED: dict[str, str] = {
 DEFAULT_MODEL = "compact"
 FORMAT = "1"
 Model = str | os.PathLike[str] | bytes  # a shipped model's name, a path, or the bytes of a file
+PRECISIONS = ("auto", "fp32", "int8")
 _REQUIRED = ("mien.format", "mien.labels", "mien.preprocess", "mien.temperature")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelMeta:
-    """What a model file says about itself. temperature, temperature_tta: divide the logits, > 0."""
+    """What a model file says about itself. temperature, temperature_tta: divide the logits, > 0.
+
+    precision: "fp32", "int8", or "int8-reduced", whose weights of seven bits suit every processor.
+    """
 
     name: str
     labels: tuple[str, ...]
@@ -45,6 +49,7 @@ class ModelMeta:
     temperature: float
     temperature_tta: float
     provenance: Mapping[str, Any]
+    precision: str = "fp32"
 
     @classmethod
     def parse(cls, raw: Mapping[str, str], *, where: str) -> "ModelMeta":
@@ -86,7 +91,8 @@ class ModelMeta:
         except ModelError as error:
             raise ModelError(f"{where}: {error.message}", hint=error.hint) from error
         name = raw.get("mien.name", where)
-        return cls(name, labels, preprocess, temperature, temperature_tta, provenance)
+        precision = raw.get("mien.precision", "fp32")
+        return cls(name, labels, preprocess, temperature, temperature_tta, provenance, precision)
 
 
 class Classifier:
@@ -98,16 +104,31 @@ class Classifier:
         self.digest = digest
 
     @classmethod
-    def load(cls, model: Model = DEFAULT_MODEL, *, threads: int | None = None, device: str = "cpu") -> "Classifier":
+    def load(
+        cls,
+        model: Model = DEFAULT_MODEL,
+        *,
+        threads: int | None = None,
+        device: str = "cpu",
+        precision: str | None = None,
+    ) -> "Classifier":
         """A shipped model by name, or any model that mien exported, by its path or as the bytes of its file.
 
-        threads: for one run; None takes all cores of the process. device: "cpu" or "cuda". ``digest`` is the SHA-256 of
-        the file. Raises UsageError for an unknown name or a device that cannot be used, ModelError for a file that is
-        broken or not ours.
+        threads: for one run; None takes all cores of the process. device: "cpu" or "cuda". precision: "fp32",
+        "int8", or "auto", which of a shipped model takes int8 where the processor computes it exactly and fp32
+        elsewhere; None takes fp32 of a shipped model, to which the published figures belong. A file has its own
+        precision: None and "auto" take it, and another one is refused.
+        ``digest`` is the SHA-256 of the file. Raises UsageError for an unknown name, a device that cannot be used or a
+        precision that the processor or the file has not; ModelError for a file that is broken or not ours.
         """
         where = "<bytes>"
+        exact = device == "cpu" and int8_is_exact()
+        if precision is not None and precision not in PRECISIONS:
+            raise UsageError(f"expected a precision of {', '.join(PRECISIONS)}, got {precision!r}")
         if not isinstance(model, bytes):
-            path, where = _locate(model)
+            if os.fspath(model) in SHIPPED and precision == "auto":
+                precision = "int8" if exact else "fp32"
+            path, where = _locate(model, int8=precision == "int8")
         try:
             data = model if isinstance(model, bytes) else path.read_bytes()
             session = make_session(data, threads=threads or default_threads(), device=device)
@@ -122,6 +143,16 @@ class Classifier:
                 f"{where}: expected an ONNX model, got something ONNX Runtime refuses: {reason}"
             ) from error
         meta = ModelMeta.parse(raw, where=where)
+        if meta.precision == "int8" and not exact:
+            raise UsageError(
+                f"{where}: expected a processor with VNNI for a model in int8: others would give wrong sums",
+                hint="--precision fp32 for a shipped model; or export it again with --int8 --reduce-range",
+            )
+        if precision in ("fp32", "int8") and not meta.precision.startswith(precision):
+            raise UsageError(
+                f"{where}: expected a model in {precision}, got one in {meta.precision}",
+                hint="leave out the precision, or make the other form with mien export (--int8)",
+            )
         _check_graph(session, meta, where)
         return cls(session, meta, hashlib.sha256(data).hexdigest())
 
@@ -162,10 +193,19 @@ def softmax(logits: Float32, *, temperature: float) -> Float32:
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _locate(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
+def model_bytes(model: str) -> bytes:
+    """The file of a shipped reader, in fp32, or of a path. Raises UsageError or ModelError."""
+    path, where = _locate(model)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{where}: cannot read the model file ({error.strerror})") from error
+
+
+def _locate(name_or_path: str | os.PathLike[str], *, int8: bool = False) -> tuple[Path, str]:
     text = os.fspath(name_or_path)
     if text in SHIPPED:
-        path = Path(str(resources.files("mien.weights") / f"{text}.onnx"))
+        path = Path(str(resources.files("mien.weights") / f"{text}{'.int8' if int8 else ''}.onnx"))
         if not path.is_file():
             raise ModelError(
                 f"the shipped model {text!r} is not in this installation (expected {path})",

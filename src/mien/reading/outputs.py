@@ -12,7 +12,7 @@ from io import StringIO
 from typing import IO, Any, Protocol
 
 from mien.atomic import AtomicFile
-from mien.errors import OutputError, UsageError
+from mien.errors import MissingExtra, OutputError, UsageError
 from mien.results import ReadFailure, Reading, table_columns
 
 FORMATS = ("jsonl", "csv", "parquet")
@@ -163,8 +163,11 @@ class _Parquet:
     """A fixed schema: a file whose first thousand inputs failed still has typed columns."""
 
     def __init__(self, stream: IO[bytes], labels: tuple[str, ...]) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        try:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        except ModuleNotFoundError as error:
+            raise MissingExtra("pyarrow", "parquet") from error
 
         kinds: dict[str, Any] = {
             "source": pa.string(),

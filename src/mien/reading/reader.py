@@ -1,8 +1,9 @@
 """The reader: pictures in, faces with expressions out; one by one, or streamed with batches across pictures.
 
-Pictures are decoded and searched one at a time; their face crops are collected until a batch is full (or the results
-have waited long enough) and go through the network together. Memory is bounded by the batch, results keep the order of
-the inputs, and one bad input becomes one ``ReadFailure``.
+Pictures are decoded and searched one at a time, or in a stream by as many threads as the reader has; their face crops
+are collected until a batch is full (or the results have waited long enough) and go through the network together.
+Memory is bounded by the batch and the threads, results keep the order of the inputs, and one bad input becomes one
+``ReadFailure``.
 """
 
 import os
@@ -16,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ImageError, MienError, ModelError, UsageError
+from mien.faces.detector import DEFAULT_DETECTOR
 from mien.imaging import MAX_PIXELS, OnNote, Source, load_rgb
 from mien.onnx_runtime import check_device, default_threads
 from mien.reading.classifier import DEFAULT_MODEL, SHIPPED, Classifier, Model
 from mien.reading.items import Item, Pause, failed
+from mien.reading.overlap import in_order
 from mien.reading.sources import many, one
 from mien.results import Box, Face, Points, ReadFailure, Reading
 
@@ -77,15 +80,17 @@ class Reader:
     """Finds the faces of a picture and reads their expressions, offline.
 
     model: ``"compact"``, ``"nano"``, or an ONNX file that mien exported, as its path or its bytes. detector:
-    ``"centerface"``, ``"none"`` (each picture is one face crop), or an object with ``detect(rgb)``. threads: of each
-    network, at most one a core; None takes all cores of the process. detect_size: longest side in pixels at which faces
+    ``"yunet"``, ``"centerface"`` (slower, with the extra ``thorough``), ``"none"`` (each picture is one face crop), or
+    an object with ``detect(rgb)``. threads: of each network, and how many pictures of a stream are decoded and searched
+    at once; at most one a core; None takes all cores of the process. detect_size: longest side in pixels at which faces
     are searched; None chooses for the picture. tta: mean over ten crops of each face. min_confidence: below it, 0-1,
-    ``expression`` is None. min_score: faces with a lower detection score, 0-1, are left out; None is the
-    detector's own threshold (0.4). min_face: faces whose box has a shorter side below that are left out, in
+    ``expression`` is None. min_score: faces with a lower detection score, 0-1, are left out; None is the detector's own
+    threshold (yunet 0.6, centerface 0.4). min_face: faces whose box has a shorter side below that are left out, in
     pixels of the picture. turned: with a detector of mien's, photos that lie on their side or upside down are read as
     upright ones, and detections that are no face are left out (``mien.faces.upright``).
     max_pixels: limit of width × height. batch_size: face crops of one run of the network. device: ``"cpu"``, or
-    ``"cuda"`` with the package onnxruntime-gpu.
+    ``"cuda"`` with the package onnxruntime-gpu. precision: of a shipped model: ``"auto"`` (int8 where the processor
+    computes it exactly, which is two to three times as fast, else fp32), ``"fp32"`` or ``"int8"``.
 
     Pictures are paths, bytes, open binary files, ``data:`` URLs, PIL images or arrays; arrays are in the order **RGB**
     (OpenCV's BGR is turned by ``array[..., ::-1]``). ``imaging.load_rgb`` has the details.
@@ -101,7 +106,7 @@ class Reader:
         self,
         model: Model = DEFAULT_MODEL,
         *,
-        detector: str | FaceDetector = "centerface",
+        detector: str | FaceDetector = DEFAULT_DETECTOR,
         threads: int | None = None,
         detect_size: int | None = None,
         tta: bool = False,
@@ -112,6 +117,7 @@ class Reader:
         max_pixels: int = MAX_PIXELS,
         batch_size: int = 64,
         device: str = "cpu",
+        precision: str = "auto",
     ) -> None:
         _at_least("threads", threads, 1)
         _at_least("max_pixels", max_pixels, 1)
@@ -138,6 +144,7 @@ class Reader:
             "max_pixels": max_pixels,
             "batch_size": batch_size,
             "device": device,
+            "precision": precision,
         }
         self._set_up(_load_classifier, _load_detector)
 
@@ -145,12 +152,14 @@ class Reader:
         options = self._options
         # more threads than cores only wait for each other, and thousands of them take all memory
         threads = min(options["threads"] or default_threads(), default_threads())
-        self._classifier = load_classifier(options["model"], threads, options["device"])
+        self._classifier = load_classifier(options["model"], threads, options["device"], options["precision"])
         detector = options["detector"]
         if isinstance(detector, str):
             least, turned = options["min_score"], options["turned"]
             detector = load_detector(detector, options["detect_size"], threads, least, turned, options["device"])
         self._detector: FaceDetector = detector
+        self._alone: FaceDetector | None = None
+        self._threads = threads
         self._tta: bool = options["tta"]
         self._min_confidence: float = options["min_confidence"]
         self._min_score: float | None = options["min_score"]
@@ -217,15 +226,27 @@ class Reader:
         held: list[_Waiting] = []
         crops = pixels = 0
         since = -np.inf  # the first picture is not held back
-        for source in sources:
-            if not isinstance(source, Pause):
-                waiting = self._try(source, on_note, keep_pictures)
+        threads, detector = self._threads, self._detector
+        if threads > 1 and isinstance(self._options["detector"], str):
+            detector = self._detector_of_one_thread()
+        else:  # an object of the caller's need not be safe to share
+            threads = 1
+
+        def look(source: Source | Item) -> tuple[_Waiting, list[str]]:
+            notes: list[str] = []  # told by the caller's thread, in order
+            return self._try(source, on_note and notes.append, keep_pictures, detector), notes
+
+        for seen in in_order(sources, look, threads=threads, movable=_movable):
+            if not isinstance(seen, Pause):
+                waiting, notes = seen
+                for note in notes if on_note is not None else ():
+                    on_note(note)  # type: ignore[misc]
                 held.append(waiting)
                 crops += len(waiting.faces)
                 pixels += 0 if waiting.picture is None else waiting.width * waiting.height
             late = time.monotonic() - since > LATENCY_S
             full = crops >= self._batch_size or len(held) >= 4 * self._batch_size or pixels > HELD_PIXELS
-            if held and (isinstance(source, Pause) or late or full):
+            if held and (isinstance(seen, Pause) or late or full):
                 yield from self._finish(held)
                 held, crops, pixels, since = [], 0, 0, time.monotonic()
         yield from self._finish(held)
@@ -241,7 +262,17 @@ class Reader:
         pictures = (self._decode(one(crop), None) for crop in many(crops, call="classify"))
         return self._probabilities([preprocess.pixels(picture) for picture in pictures])
 
-    def _try(self, source: Source | Item, on_note: OnNote | None, keep_picture: bool) -> _Waiting:
+    def _detector_of_one_thread(self) -> FaceDetector:
+        """The same detector for several threads that each search a picture: made when a stream first needs it."""
+        if self._alone is None:
+            options = self._options
+            least, turned, name = options["min_score"], options["turned"], options["detector"]
+            self._alone = _load_detector(name, options["detect_size"], 1, least, turned, options["device"])
+        return self._alone
+
+    def _try(
+        self, source: Source | Item, on_note: OnNote | None, keep_picture: bool, detector: FaceDetector
+    ) -> _Waiting:
         """``_look``, with any error as a failure: one picture never ends a stream."""
         try:
             item = one(source)
@@ -251,7 +282,7 @@ class Reader:
             return _Waiting(item.source, 0, 0, failure=item.failure, item=item)
         note = None if on_note is None else (lambda text: on_note(f"{item.source}: {text}"))
         try:
-            return self._look(item, note, keep_picture)
+            return self._look(item, note, keep_picture, detector)
         except MienError as error:
             kind, message = error.type, str(error)
         except MemoryError:
@@ -263,17 +294,19 @@ class Reader:
             kind, message = "internal", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return _Waiting(item.source, 0, 0, failure=ReadFailure(item.source, kind, message), item=item)
 
-    def _look(self, item: Item, on_note: OnNote | None, keep_picture: bool) -> _Waiting:
+    def _look(
+        self, item: Item, on_note: OnNote | None, keep_picture: bool, detector: FaceDetector | None = None
+    ) -> _Waiting:
         """Decode one picture and cut out its faces, largest first."""
         rgb = self._decode(item, on_note)
         height, width, _ = rgb.shape
         waiting = _Waiting(item.source, width, height, picture=rgb if keep_picture else None, item=item)
-        waiting.faces = self._find(rgb)
+        waiting.faces = self._find(rgb, detector)
         return waiting
 
-    def _find(self, rgb: Uint8) -> list[_Found]:
+    def _find(self, rgb: Uint8, detector: FaceDetector | None = None) -> list[_Found]:
         """The faces of a picture (uint8 H×W×3) above ``min_score`` and ``min_face``, largest first."""
-        found = (self._cut(rgb, detection) for detection in self._detector.detect(rgb))
+        found = (self._cut(rgb, detection) for detection in (detector or self._detector).detect(rgb))
         return sorted((face for face in found if face), key=lambda face: face.box.w * face.box.h, reverse=True)
 
     def _cut(self, rgb: Uint8, detection: "Detection") -> _Found | None:
@@ -286,11 +319,19 @@ class Reader:
         points = _points(detection)
         if points is None:
             detection = replace(detection, landmarks=None)
-            return _Found(box, score, None, None, preprocess.pixels(_crop(rgb, detection, preprocess.size)))
+            return _Found(box, score, None, None, preprocess.pixels(self._crop(rgb, detection)))
         from mien.faces.pose import head_pose
 
-        pixels = preprocess.pixels(_crop(rgb, detection, preprocess.size))
+        pixels = preprocess.pixels(self._crop(rgb, detection))
         return _Found(box, score, tuple((float(x), float(y)) for x, y in points), head_pose(points), pixels)
+
+    def _crop(self, rgb: Uint8, found: "Detection") -> Uint8:
+        if found.is_crop:  # the picture is the crop: no resampling but the network's own
+            return rgb
+        from mien.faces.align import CropGeometry, align_crop
+
+        size = self._classifier.preprocess.size
+        return align_crop(rgb, found, size=size, geometry=CropGeometry.of(self._detector))
 
     def _decode(self, item: Item, on_note: OnNote | None) -> Uint8:
         if item.data is None:
@@ -332,12 +373,9 @@ class Reader:
         return np.concatenate(parts)
 
 
-def _crop(rgb: Uint8, found: "Detection", size: int) -> Uint8:
-    if found.is_crop:  # the picture is the crop: no resampling but the network's own
-        return rgb
-    from mien.faces.align import CropGeometry, align_crop
-
-    return align_crop(rgb, found, size=size, geometry=CropGeometry.default())
+def _movable(source: Source | Item) -> bool:
+    """Whether a source stays as it is while the caller's iterator moves on."""
+    return isinstance(source.data if isinstance(source, Item) else source, str | bytes | os.PathLike)
 
 
 def _points(detection: "Detection") -> Float32 | None:
@@ -350,8 +388,8 @@ def _points(detection: "Detection") -> Float32 | None:
     return points if np.isfinite(points).all() else None
 
 
-def _load_classifier(model: Model, threads: int, device: str) -> Classifier:
-    return Classifier.load(model, threads=threads, device=device)
+def _load_classifier(model: Model, threads: int, device: str, precision: str) -> Classifier:
+    return Classifier.load(model, threads=threads, device=device, precision=precision)
 
 
 def _load_detector(

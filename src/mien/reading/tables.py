@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from mien.errors import MissingExtra
 from mien.imaging.data_url import is_data_url, is_url
 from mien.reading.items import Item, failed
 from mien.tables import not_pictures
@@ -24,6 +25,11 @@ def refusal(path: str) -> Item | None:
 
 def _problem(path: str) -> tuple[str, str] | None:
     """(type, message) of what is wrong with a table, seen from its footer alone."""
+    try:
+        import pyarrow  # noqa: F401
+    except ModuleNotFoundError:
+        error = MissingExtra("pyarrow", "parquet")
+        return error.type, str(error)
     import pyarrow as pa
     import pyarrow.parquet as pq
 

