@@ -3,17 +3,8 @@
 import os
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import typer
-
-from mien.cli.streams import silence_stdout
-
-if TYPE_CHECKING:
-    from mien.reading.items import Stream
-    from mien.reading.outputs import Writer
-    from mien.reading.pictures import PictureFolder
-    from mien.reading.reader import Reader
 
 
 class Format(StrEnum):
@@ -38,14 +29,14 @@ class DetectorName(StrEnum):
     none = "none"
 
 
-OUT, FACES, SPEED = "Output", "Faces and model", "Speed and limits"
+OUT, FACES, VIDEO, SPEED = "Output", "Faces and model", "Video and camera", "Speed and limits"
 
 
 def read(
     paths: list[str] = typer.Argument(
         metavar="PATH...",
-        help="Pictures, directories (recursive), quoted globs, Parquet files with an [bold]image[/bold] column, "
-        "data: URLs, or [bold]-[/bold] for a list of paths on stdin.",
+        help="Pictures, videos, directories (recursive), quoted globs, Parquet files with an [bold]image[/bold] "
+        "column, data: URLs, [bold]camera:0[/bold], or [bold]-[/bold] for a list of paths on stdin.",
         show_default=False,
     ),
     output: str | None = typer.Option(
@@ -68,7 +59,14 @@ def read(
         None,
         "--annotate",
         metavar="DIR",
-        help="Save a copy of each picture there, with box, label and probabilities of each face.",
+        help="Save a copy of each picture and video there, with box, label and probabilities of each face.",
+        rich_help_panel=OUT,
+    ),
+    timeline: str | None = typer.Option(
+        None,
+        "--timeline",
+        metavar="FILE",
+        help="Draw each person's expressions over a video's time: .png, .svg, or .html (one file, offline).",
         rich_help_panel=OUT,
     ),
     quiet: bool = typer.Option(
@@ -130,6 +128,46 @@ def read(
         help="Below this probability, 0-1, the expression is null.",
         rich_help_panel=FACES,
     ),
+    fps: float | None = typer.Option(
+        None,
+        "--fps",
+        metavar="N",
+        help="Read N frames a second of a video. \\[default: all]",
+        show_default=False,
+        rich_help_panel=VIDEO,
+    ),
+    every: int | None = typer.Option(
+        None,
+        "--every",
+        metavar="N",
+        help="Search faces in every N-th frame and follow them between. \\[default: six searches a second]",
+        show_default=False,
+        rich_help_panel=VIDEO,
+    ),
+    start: float | None = typer.Option(
+        None, "--start", metavar="T", help="Begin at this time, in seconds.", show_default=False, rich_help_panel=VIDEO
+    ),
+    end: float | None = typer.Option(
+        None, "--end", metavar="T", help="End at this time, in seconds.", show_default=False, rich_help_panel=VIDEO
+    ),
+    smooth: float | None = typer.Option(
+        None,
+        "--smooth",
+        metavar="SECONDS",
+        help="Mean over a window of that width around each frame, without lag; of a camera over the past, with a lag "
+        "of half of it. 0: none. \\[default: 0.4]",
+        show_default=False,
+        rich_help_panel=VIDEO,
+    ),
+    track: bool = typer.Option(
+        True, "--track/--no-track", help="Number each person of a video, and keep the number.", rich_help_panel=VIDEO
+    ),
+    allow_network: bool = typer.Option(
+        False, "--allow-network", help="Also read rtsp:// and http(s):// streams.", rich_help_panel=VIDEO
+    ),
+    show: bool = typer.Option(
+        False, "--show", help="A window with the camera's picture and what is read of it.", rich_help_panel=VIDEO
+    ),
     threads: int | None = typer.Option(
         None,
         "--threads",
@@ -155,7 +193,7 @@ def read(
         rich_help_panel=SPEED,
     ),
 ) -> None:
-    """Read the expressions of all faces in pictures.
+    """Read the expressions of all faces in pictures and videos.
 
     Results go to stdout (JSON Lines by default), messages to stderr.
     A picture that cannot be read gets an error record; the others are still read.
@@ -172,6 +210,9 @@ def read(
     Face crops of a data set, ten crops each:
       [cyan]mien read crops.parquet --detector none --tta -o out.parquet[/cyan]
 
+    A video: table, annotated copy with its sound, and a page with everybody's expressions over time:
+      [cyan]mien read clip.mp4 -o clip.csv --annotate seen --timeline clip.html[/cyan]
+
     From a list, with expressions of a confidence of at least 0.6:
       [cyan]find . -name '*.jpg' | mien read - --min-confidence 0.6[/cyan]
     """
@@ -180,9 +221,11 @@ def read(
     output = None if output == "-" else output
     chosen = outputs.choose_format(format.value if format else None, output)
 
-    from mien.reading.inputs import expand
     from mien.reading.reader import Reader
+    from mien.video.settings import VideoSettings
 
+    settings = VideoSettings(fps=fps, every=every, start=start, end=end, smooth=smooth, track=track)
+    check_timeline(timeline)
     reader = Reader(
         model,
         detector=detector.value,
@@ -205,40 +248,43 @@ def read(
             if os.path.exists(path):
                 refuse_overwriting(path, annotate)
         pictures = PictureFolder(annotate)
+
+    from mien.cli.progress import Progress
+    from mien.cli.read_run import ReadRun, journal_folder
+    from mien.reading.inputs import expand
+
+    collector = None
+    if timeline is not None:
+        from mien.timeline.collect import Collector
+
+        collector = Collector(reader.labels)
     items = expand(paths, stdin=sys.stdin.buffer, exclude=[annotate] if annotate else [])
-    with outputs.open_writer(chosen, output=output, labels=reader.labels, stdout=sys.stdout.buffer) as writer:
-        failed = _run(reader, items, paths, writer=writer, pictures=pictures, quiet=quiet)
-    if failed:
+    one_picture = len(paths) == 1 and os.path.isfile(paths[0]) and not paths[0].lower().endswith((".parquet", ".pq"))
+    with Progress(paths, shown=not quiet, single=one_picture) as progress:
+        with outputs.open_writer(chosen, output=output, labels=reader.labels, stdout=sys.stdout.buffer) as writer:
+            run = ReadRun(
+                reader,
+                writer=writer,
+                settings=settings,
+                progress=progress,
+                pictures=pictures,
+                timeline=collector,
+                journals=journal_folder(output, annotate, timeline),
+                quiet=quiet,
+            )
+            run.read(items)
+        if timeline is not None and collector is not None:
+            from mien.timeline.draw import write_timeline
+
+            write_timeline(collector, timeline)
+        run.done()
+    if progress.failed:
         raise typer.Exit(1)
 
 
-def _run(
-    reader: "Reader",
-    items: "Stream",
-    paths: list[str],
-    *,
-    writer: "Writer",
-    pictures: "PictureFolder | None",
-    quiet: bool,
-) -> int:
-    """Read, write, annotate and report; returns how many inputs failed."""
-    from mien.cli.progress import Progress
-    from mien.results import ReadFailure
+def check_timeline(path: str | None) -> None:
+    """Raises UsageError where the suffix is none of a timeline's."""
+    from mien.errors import UsageError
 
-    single = len(paths) == 1 and os.path.isfile(paths[0]) and not paths[0].lower().endswith((".parquet", ".pq"))
-    with Progress(paths, shown=not quiet and not single) as progress:
-        for result in reader.stream(
-            items, keep_pictures=pictures is not None, on_note=None if quiet else progress.note
-        ):
-            try:
-                writer.write(result.reading)
-            except BrokenPipeError:  # | head has seen enough
-                silence_stdout()
-                break
-            if isinstance(result.reading, ReadFailure):
-                progress.failure(result.reading, tell=not quiet)
-                continue
-            progress.advance(len(result.reading.faces))
-            if pictures is not None and result.picture is not None and result.item is not None:
-                pictures.save(result.picture, result.reading, result.item)
-    return progress.failed
+    if path is not None and not path.lower().endswith((".png", ".svg", ".html")):
+        raise UsageError(f"expected a timeline .png, .svg or .html, got {path!r}")

@@ -1,0 +1,444 @@
+"""A video file → upright RGB frames with the stream's own times, decoded packet by packet with PyAV (extra ``video``).
+
+- Times are presentation times, ``pts × time_base``: right where the frame rate varies. A time that falls back (joined
+  recordings) continues from the last one.
+- Rotation flags are applied, and pixels that are not square are made so: width and height are as a player shows them.
+- A packet that cannot be decoded costs that packet and no more. What was lost, and a file that ends before the length
+  that it declares, is told at the end by :meth:`Frames.failure`.
+- Memory does not depend on the length.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import ImageError, MissingExtra, UsageError
+from mien.imaging import OnNote
+from mien.results import ReadFailure
+
+Uint8 = NDArray[np.uint8]
+
+#: FFmpeg's names for containers that hold a single picture, or a loop of pictures, and no video.
+_PICTURES = {"image2", "gif", "apng", "webp_anim", "ico", "svg_pipe", "image2pipe"}
+_PIPES = "_pipe"
+#: Playlists and scripts: they name further files and addresses. A video file holds its own frames.
+_SCRIPTS = {"hls", "concat", "concatf", "dash", "ffmetadata", "lavfi", "sdp", "tty", "rtsp", "imf", "s337m"}
+_MARGINS_S = (0.0, 2.0, 15.0, 90.0)  # how far before the wanted time a seek aims, until it lands before it
+_RETRIES = 32  # read errors in a row after which a file counts as at its end
+TOLERANCE_S = 0.5  # by which a file may be shorter than it declares
+
+
+class Frame(NamedTuple):
+    """time_s: of the stream. rgb: uint8 H×W×3, upright, with square pixels. number: it is the n-th that the decoder
+    gave within the wanted time, from 1. damaged: the decoder guessed parts of it."""
+
+    time_s: float
+    rgb: Uint8
+    number: int
+    damaged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a file says about its video. width, height: pixels as shown (rotated, square). duration_s: declared, of the
+    video stream; None where the file does not say. rate: mean frames per second. sound: whether there is an audio
+    stream."""
+
+    width: int
+    height: int
+    duration_s: float | None
+    rate: float | None
+    codec: str
+    sound: bool
+
+
+@dataclass(slots=True)
+class _Damage:
+    """What could not be decoded."""
+
+    packets: int = 0
+    frames: int = 0
+    first_s: float | None = None
+    last_s: float | None = None
+    stopped: str | None = None
+
+    def lost(self, time_s: float | None, *, packet: bool) -> None:
+        self.packets += packet
+        self.frames += not packet
+        if time_s is not None:
+            self.first_s = time_s if self.first_s is None else min(self.first_s, time_s)
+            self.last_s = time_s if self.last_s is None else max(self.last_s, time_s)
+
+
+class Frames:
+    """The frames of a video file from ``start`` up to and including ``end`` (seconds of the stream; None: all of it).
+
+    threads: of the decoder, None for its own choice. on_note: called with a line about what is unusual but no error.
+    Iterate it once. Then ``failure()`` says what was wrong, and ``end_s`` is the time at which the last frame ends.
+    Raises ImageError on construction where the file is no video that can be read, MissingExtra without PyAV,
+    UsageError for times that make no sense.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        threads: int | None = None,
+        on_note: OnNote | None = None,
+    ) -> None:
+        check_times(start, end)
+        self.path = os.fspath(path)
+        self._start, self._end, self._threads = start, end, threads
+        self._note = on_note or (lambda text: None)
+        self._container, self._stream = _open(self.path)
+        self.info = _info(self._container, self._stream)
+        self._declared_s, self._of_stream = _declared_end(self._container, self._stream)
+        self._damage = _Damage()
+        self._reached_s = 0.0  # the end of the last packet of any stream
+        self._complete = False  # the end of the file was reached, and not only ``end``
+        self._noted: set[str] = set()
+        self.count = 0
+        self.first_s: float | None = None
+        self.last_s: float | None = None
+        self.end_s: float | None = None
+        self.jumps = 0
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        try:
+            yield from self._from(self._start)
+        finally:
+            self.close()
+
+    def after(self, time_s: float, count: int, *, linear: bool = False) -> Iterator[Frame]:
+        """The frame at ``time_s``, which an earlier run had read, and those behind it. count: of the frames that the
+        earlier run had taken from the decoder up to there. linear: count from the beginning instead of seeking, for a
+        stream whose times fall back."""
+        try:
+            if linear:
+                for number, frame in enumerate(self._from(self._start), 1):
+                    if number >= count:
+                        yield frame
+                return
+            self.count = count - 1
+            yield from self._from(time_s)
+        finally:
+            self.close()
+
+    def _from(self, start: float | None) -> Iterator[Frame]:
+        if start is not None and start > 0:
+            for margin in _MARGINS_S:
+                if start - margin <= 0:
+                    break
+                self._seek(start - margin)
+                frames = self._decoded()
+                first = next(frames, None)
+                if first is not None and first[0] <= start + 1e-6:
+                    yield from self._within(first, frames, start)
+                    return
+                self._reopen()
+        frames = self._decoded()
+        first = next(frames, None)
+        if first is not None:
+            yield from self._within(first, frames, start)
+
+    def _within(self, first: tuple[float, Any], frames: Iterator[tuple[float, Any]], start: float | None) -> Any:
+        def all_frames() -> Iterator[tuple[float, Any]]:
+            yield first
+            yield from frames
+
+        for time_s, frame in all_frames():
+            if start is not None and time_s < start - 1e-6:
+                continue
+            if self._end is not None and time_s > self._end + 1e-6:
+                return
+            damaged = bool(frame.is_corrupt)
+            if damaged:
+                self._damage.lost(time_s, packet=False)
+            rgb = self._rgb(frame)
+            if self.first_s is None:
+                self.first_s = time_s
+            self.count += 1
+            self.last_s = time_s
+            yield Frame(time_s, rgb, self.count, damaged)
+        self._complete = True
+
+    def _seek(self, time_s: float) -> None:
+        import av
+
+        try:
+            self._container.seek(int(time_s / self._stream.time_base), stream=self._stream, backward=True)
+        except (av.error.FFmpegError, OverflowError):
+            self._reopen()
+
+    def _reopen(self) -> None:
+        self._container.close()
+        self._container, self._stream = _open(self.path)
+        self._damage, self._reached_s = _Damage(), 0.0
+
+    def _decoded(self) -> Iterator[tuple[float, Any]]:
+        """(time, PyAV's frame) in order of presentation."""
+        stream = self._stream
+        if self._threads is not None:
+            stream.codec_context.thread_count = self._threads
+        stream.thread_type = "AUTO"
+        base = stream.time_base
+        usual = 1 / self.info.rate if self.info.rate else 0.04
+        last: float | None = None
+        shift = 0.0
+        for frame in self._raw():
+            time_s = usual + (last or 0.0) - shift if frame.pts is None else float(frame.pts * base)
+            if frame.pts is None and last is None:
+                time_s = 0.0
+            if last is not None and time_s + shift <= last:
+                self.jumps += 1
+                shift = last + usual - time_s
+                self._once(f"its times fall back at {last:.2f} s; they are continued from there")
+            last = time_s + shift
+            length = float(frame.duration * base) if getattr(frame, "duration", 0) else usual
+            self.end_s = last + length
+            yield last, frame
+
+    def _raw(self) -> Iterator[Any]:
+        import av
+
+        failures = 0
+        packets = self._container.demux()
+        while True:
+            try:
+                packet = next(packets)
+                failures = 0
+            except StopIteration:
+                return
+            except av.error.EOFError:
+                break
+            except av.error.FFmpegError as error:
+                failures += 1
+                self._damage.stopped = _reason(error)
+                self._damage.lost(None, packet=True)
+                if failures > _RETRIES:
+                    break
+                packets = self._container.demux()
+                continue
+            time_s = _end_of(packet)
+            self._reached_s = max(self._reached_s, time_s or 0.0)
+            if packet.stream is not self._stream and packet.stream_index != self._stream.index:
+                continue
+            try:
+                frames = packet.decode()
+            except av.error.EOFError:
+                continue
+            except av.error.FFmpegError:
+                self._damage.lost(None if packet.pts is None else float(packet.pts * packet.time_base), packet=True)
+                continue
+            yield from frames
+        try:  # a demuxer that broke off never asked the decoder for what it still holds
+            yield from self._stream.codec_context.decode(None)
+        except av.error.FFmpegError:
+            return
+
+    def _rgb(self, frame: Any) -> Uint8:
+        width, height = _square(frame.width, frame.height, self._stream.sample_aspect_ratio)
+        if (width, height) != (frame.width, frame.height):
+            self._once(f"its pixels are not square; it is read as shown, at {width}×{height}")
+        rgb: Uint8 = frame.to_ndarray(format="rgb24", width=width, height=height)
+        if frame.rotation % 90:
+            self._once(f"it asks to be turned by {frame.rotation}°, which is no multiple of 90; it is read as stored")
+        elif frame.rotation:
+            rgb = np.ascontiguousarray(np.rot90(rgb, (frame.rotation // 90) % 4))
+        return rgb
+
+    def _once(self, text: str) -> None:
+        kind = text[:20]
+        if kind not in self._noted:
+            self._noted.add(kind)
+            self._note(text)
+
+    @property
+    def is_irregular(self) -> bool:
+        """Damage was met, or times that fall back: what a seek behind it would not see."""
+        return bool(self._damage.packets or self._damage.frames or self.jumps)
+
+    def failure(self) -> ReadFailure | None:
+        """What could not be read, with the time where it stopped; None where all was. After the last frame."""
+        damage, last = self._damage, self.last_s
+        if self.count == 0:
+            if self._start is not None or self._end is not None:
+                window = f"from {clock(self._start or 0)} to {'the end' if self._end is None else clock(self._end)}"
+                length = "" if self._declared_s is None else f"; the video ends at {clock(self._declared_s)}"
+                return ReadFailure(self.path, "empty", f"expected frames {window}, got none{length}")
+            kind = "unreadable" if damage.packets else "empty"
+            what = "none that can be decoded" if damage.packets else "a video stream without any"
+            return ReadFailure(self.path, kind, f"expected frames, got {what}")
+        assert last is not None
+        parts = []
+        if damage.packets or damage.frames:
+            counts = [f"{damage.packets} packets lost"] * bool(damage.packets)
+            counts += [f"{damage.frames} frames damaged"] * bool(damage.frames)
+            where = ""
+            if damage.first_s is not None and damage.last_s is not None:
+                where = f" between {clock(damage.first_s)} and {clock(damage.last_s)}"
+            parts.append(f"the file is damaged: {', '.join(counts)}{where}")
+        # the length of the whole file may be that of its sound
+        declared, end = self._declared_s, max(self.end_s or 0.0, 0.0 if self._of_stream else self._reached_s)
+        short = self._complete and declared is not None and declared - end > TOLERANCE_S
+        if short:
+            assert declared is not None
+            frames = "its only frame" if self.count == 1 else "the last frame"
+            parts.append(f"it declares a length of {clock(declared)}, but {frames} is at {clock(last)}")
+        if not parts:
+            if self.count == 1 and self._complete and (declared or 0) > 10:
+                self._once(f"it holds one frame and says that it lasts {clock(declared or 0)}")
+            return None
+        kind = "truncated" if short else "unreadable"
+        return ReadFailure(self.path, kind, "; ".join(parts), time_s=last if short else damage.first_s or last)
+
+
+def check_times(start: float | None, end: float | None) -> None:
+    """Raises UsageError for times that make no sense."""
+    for name, value in (("start", start), ("end", end)):
+        if value is not None and not 0 <= value < float("inf"):
+            raise UsageError(f"expected {name} in seconds, 0 or more, got {value}")
+    if start is not None and end is not None and end < start:
+        raise UsageError(f"expected an end after the start, got start {start:g} and end {end:g}")
+
+
+def clock(seconds: float) -> str:
+    """``"12.30 s"``, ``"2:05.30"``, ``"10:00:00"``."""
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{rest:02.0f}" if hours else f"{minutes}:{rest:05.2f}"
+
+
+def import_av() -> Any:
+    """PyAV, silent. Raises MissingExtra."""
+    try:
+        import av
+        import av.logging
+    except ImportError as error:
+        raise MissingExtra("av", "video") from error
+    av.logging.set_level(None)
+    return av
+
+
+def _open(path: str) -> tuple[Any, Any]:
+    """The container and its video stream. Raises ImageError that says what came instead."""
+    av = import_av()
+    if not os.path.exists(path):
+        raise ImageError("no such file", kind="missing")
+    if os.path.isdir(path):
+        raise ImageError("expected a video file, got a directory", kind="unreadable")
+    if os.path.isfile(path) and os.path.getsize(path) == 0:
+        raise ImageError("the file is empty", kind="empty")
+    try:
+        # one file and nothing that it may name: a playlist under a video's name must not reach other files or hosts
+        options = {"protocol_whitelist": "file"}
+        container = av.open(f"file:{os.path.abspath(path)}", metadata_errors="replace", container_options=options)
+    except (av.error.FFmpegError, OSError, UnicodeError) as error:
+        if isinstance(error, PermissionError):
+            raise ImageError("cannot open the file: permission denied", kind="unreadable") from error
+        raise ImageError(f"expected a video, got a file that cannot be opened as one: {_hint(path, error)}",
+                         kind="unreadable") from error  # fmt: skip
+    try:
+        return container, _video_stream(container, path)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _video_stream(container: Any, path: str) -> Any:
+    av = import_av()
+    kind = container.format.name
+    names = set(kind.split(","))
+    if names & _PICTURES or kind.endswith(_PIPES):
+        picture = {"image2": ""}.get(kind, kind.removesuffix(_PIPES).upper())
+        suffix = os.path.splitext(path)[1]
+        raise ImageError(
+            f"expected a video, got a picture{f' ({picture})' if picture else ''} under the suffix {suffix}",
+            kind="unsupported",
+            hint="rename it, and it is read as a picture",
+        )
+    if names & _SCRIPTS:
+        raise ImageError(f"expected a video, got a playlist or script ({kind})", kind="unsupported",
+                         hint="give the video file itself")  # fmt: skip
+    covers = av.stream.Disposition.attached_pic
+    videos = [stream for stream in container.streams.video if not stream.disposition & covers]
+    if not videos:
+        sounds = ", ".join(sorted({stream.codec_context.name for stream in container.streams.audio}))
+        others = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        came = f"sound alone ({sounds})" if sounds else f"a file without a video stream (it holds: {others})"
+        raise ImageError(f"expected a video, got {came}", kind="unsupported")
+    stream = container.streams.best("video")
+    stream = stream if stream in videos else videos[0]
+    if stream.codec_context is None:
+        raise ImageError("expected a video codec that FFmpeg decodes, got an unknown one", kind="unsupported")
+    return stream
+
+
+def _hint(path: str, error: Exception) -> str:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(12)
+    except OSError:
+        head = b""
+    reason = _reason(error)
+    if reason == "End of file":
+        return "it ends before its first frame"
+    log = getattr(error, "log", None)
+    said = str(log[1][2]).lower() if log and len(log) > 1 and log[1] else ""
+    if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free") and ("moov" in said or "invalid data" in reason.lower()):
+        return "its index (moov) is missing, as in a recording that was cut off; nothing in it can be found without it"
+    return reason
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split())[:160]
+
+
+def _info(container: Any, stream: Any) -> VideoInfo:
+    width, height = _square(stream.width or 0, stream.height or 0, stream.sample_aspect_ratio)
+    end, _ = _declared_end(container, stream)
+    rate = stream.average_rate or stream.guessed_rate
+    rate = float(rate) if rate and 0 < float(rate) < 1000 else None
+    return VideoInfo(width, height, end, rate, stream.codec_context.name, bool(container.streams.audio))
+
+
+def _declared_end(container: Any, stream: Any) -> tuple[float | None, bool]:
+    """Where the file says that its video ends, in seconds of the stream; and whether it says so of this stream."""
+    begin = float((stream.start_time or 0) * stream.time_base)
+    if stream.duration:
+        return begin + float(stream.duration * stream.time_base), True
+    tag = stream.metadata.get("DURATION")  # Matroska's, one a stream: HH:MM:SS.fraction
+    if tag:
+        with suppress(ValueError):
+            hours, minutes, seconds = tag.split(":")
+            return int(hours) * 3600 + int(minutes) * 60 + float(seconds), True
+    if container.duration and container.duration > 0:
+        return float((container.start_time or 0) + container.duration) / 1e6, False
+    return None, False
+
+
+def _end_of(packet: Any) -> float | None:
+    if packet.pts is None:
+        return None
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
+
+
+def _square(width: int, height: int, aspect: Any) -> tuple[int, int]:
+    """The size with square pixels: the narrower side is stretched. aspect: of one pixel, width over height."""
+    ratio = float(aspect) if aspect else 1.0
+    if not 0.1 < ratio < 10 or abs(ratio - 1) < 0.005:
+        return width, height
+    return (round(width * ratio), height) if ratio > 1 else (width, round(height / ratio))
