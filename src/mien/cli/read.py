@@ -277,7 +277,7 @@ def read(
             from mien.timeline.draw import write_timeline
 
             write_timeline(collector, timeline)
-        run.done()
+        run.done(output)
     if progress.failed:
         raise typer.Exit(1)
 

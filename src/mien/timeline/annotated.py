@@ -150,7 +150,7 @@ class _Sound:
             if packet.dts is None:
                 continue
             time_s = float((packet.pts if packet.pts is not None else packet.dts) * packet.time_base)
-            if time_s < start:
+            if start > 0 and time_s < start:
                 continue
             if end is not None and time_s > end:
                 return

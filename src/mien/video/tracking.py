@@ -20,20 +20,24 @@ from mien.errors import MissingExtra
 from mien.results import Box
 
 MEMORY_S = 2.0  # for which a hidden face keeps its number
-SETTLE_S = 0.15  # time constant of a track's velocity
-DRIFT_S = 0.6  # time constant with which a hidden track slows down
-REACH, REACH_GROWTH = 0.6, 1.1  # distance from the expected place, in face sizes: at once, and for each second
-MAX_SCALE = 1.9  # of a face's size from one sight to the next
+SETTLE_S = 0.12  # time constant of a track's velocity
+SIZE_S = 1.0  # time constant of a track's size: a face that goes behind something looks smaller first
+DRIFT_S = 1.5  # time constant with which a hidden track slows down
+REACH, REACH_GROWTH = 0.25, 1.5  # distance from the expected place, in face sizes: at once, and for each second
+JUMP, ALONE = 0.8, 2.0  # distance of a sudden move, and that within which nobody else may be
+MAX_SCALE = 1.9  # of a face's size
 _NEVER = 1e6
 
 
 @dataclass(slots=True)
 class _Track:
-    """One person. box: as seen last. vx, vy: pixels a second. last_s: when it was seen last."""
+    """One person. box: as seen last. size: √area, pixels, over the last second. vx, vy: pixels a second. last_s: when
+    it was seen last."""
 
     number: int
     box: Box
     last_s: float
+    size: float
     vx: float = 0.0
     vy: float = 0.0
     sights: int = 1
@@ -49,6 +53,8 @@ class _Track:
             keep = exp(-dt / SETTLE_S) if self.sights > 1 else 0.0
             self.vx = keep * self.vx + (1 - keep) * (x1 - x0) / dt
             self.vy = keep * self.vy + (1 - keep) * (y1 - y0) / dt
+            keep = exp(-dt / SIZE_S)
+            self.size = keep * self.size + (1 - keep) * _size(box)
         self.box, self.last_s, self.sights = box, time_s, self.sights + 1
 
 
@@ -69,8 +75,9 @@ class Tracker:
     def update(self, time_s: float, boxes: Sequence[Box], *, width: int, height: int, cut: bool = False) -> list[int]:
         """The numbers of the faces of the next frame. width, height: of the frame, pixels. cut: it begins another shot,
         in which nobody of the last one is expected."""
-        if cut:
-            self._tracks = []
+        # whoever was there in the frame before is remembered, however long ago that was
+        oldest = time_s - self._memory_s if self._last_s is None else min(time_s - self._memory_s, self._last_s)
+        self._tracks = [] if cut else [track for track in self._tracks if track.last_s >= oldest]
         present = [track for track in self._tracks if track.last_s == self._last_s]
         hidden = [track for track in self._tracks if track.last_s != self._last_s]
         numbers: dict[int, int] = {}
@@ -79,16 +86,27 @@ class Tracker:
             for track, i in self._pairs(group, [boxes[i] for i in left], time_s):
                 numbers[left[i]] = track.number
                 track.see(boxes[left[i]], time_s)
+        self._jumps(present, boxes, numbers, time_s)
         for i, box in enumerate(boxes):
             if i not in numbers:
                 self._count += 1
                 numbers[i] = self._count
-                self._tracks.append(_Track(self._count, box, time_s))
-        # whoever was there in the frame before is remembered, however long ago that was
-        oldest = min(time_s - self._memory_s, time_s if self._last_s is None else self._last_s)
-        self._tracks = [t for t in self._tracks if t.last_s >= oldest and _inside(t.expected(time_s), width, height)]
+                self._tracks.append(_Track(self._count, box, time_s, _size(box)))
+        self._tracks = [track for track in self._tracks if _inside(track.expected(time_s), width, height)]
         self._last_s = time_s
         return [numbers[i] for i in range(len(boxes))]
+
+    def _jumps(self, present: list[_Track], boxes: Sequence[Box], numbers: dict[int, int], time_s: float) -> None:
+        """A face that is suddenly elsewhere (the camera is pushed) keeps its number where nobody else can be meant."""
+        for i, box in enumerate(boxes):
+            if i in numbers:
+                continue
+            near = [t for t in self._tracks if t.number not in numbers.values() and _apart(t, box, time_s)[0] < ALONE]
+            if len(near) == 1 and near[0] in present:
+                distance, scale = _apart(near[0], box, time_s)
+                if distance < JUMP and scale < log(MAX_SCALE):
+                    numbers[i] = near[0].number
+                    near[0].see(box, time_s)
 
     def _pairs(self, tracks: Sequence[_Track], boxes: Sequence[Box], time_s: float) -> list[tuple[_Track, int]]:
         if not tracks or not boxes:
@@ -100,14 +118,21 @@ class Tracker:
 
 def _cost(track: _Track, box: Box, time_s: float) -> float:
     """0 for a face exactly where and as large as it is expected; ``_NEVER`` for what cannot be the same."""
-    expected = track.expected(time_s)
-    size, other = (expected.w * expected.h) ** 0.5, (box.w * box.h) ** 0.5
-    scale = abs(log(other / size))
-    (x0, y0), (x1, y1) = _centre(expected), _centre(box)
-    distance = hypot(x1 - x0, y1 - y0) / max(size, other)
+    distance, scale = _apart(track, box, time_s)
     if scale > log(MAX_SCALE) or distance > REACH + REACH_GROWTH * min(time_s - track.last_s, 1.0):
         return _NEVER
-    return (1 - expected.overlap(box)) + distance + scale
+    return (1 - track.expected(time_s).overlap(box)) + distance + scale
+
+
+def _apart(track: _Track, box: Box, time_s: float) -> tuple[float, float]:
+    """How far a face is from the expected place, in face sizes; and the logarithm of how much larger or smaller."""
+    (x0, y0), (x1, y1) = _centre(track.expected(time_s)), _centre(box)
+    size, other = track.size, _size(box)
+    return hypot(x1 - x0, y1 - y0) / max(size, other), abs(log(other / size))
+
+
+def _size(box: Box) -> float:
+    return (box.w * box.h) ** 0.5
 
 
 def _centre(box: Box) -> tuple[float, float]:
