@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from mien.errors import OutputError
 from mien.reading.annotate import annotate
 from mien.results import Reading
-from mien.video.frames import Frames, import_av
+from mien.video.container import import_av
+from mien.video.frames import Frames
 from mien.video.settings import VideoSettings
 
 Uint8 = NDArray[np.uint8]

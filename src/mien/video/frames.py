@@ -10,24 +10,19 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ImageError, MissingExtra, UsageError
+from mien.errors import UsageError
 from mien.imaging import OnNote
 from mien.results import ReadFailure
+from mien.video.container import declared_end, open_video, reason_of, square_size, video_info
 
 Uint8 = NDArray[np.uint8]
 
-#: FFmpeg's names for containers that hold a single picture, or a loop of pictures, and no video.
-_PICTURES = {"image2", "gif", "apng", "webp_anim", "ico", "svg_pipe", "image2pipe"}
-_PIPES = "_pipe"
-#: Playlists and scripts: they name further files and addresses. A video file holds its own frames.
-_SCRIPTS = {"hls", "concat", "concatf", "dash", "ffmetadata", "lavfi", "sdp", "tty", "rtsp", "imf", "s337m"}
 _MARGINS_S = (0.0, 2.0, 15.0, 90.0)  # how far before the wanted time a seek aims, until it lands before it
 _RETRIES = 32  # read errors in a row after which a file counts as at its end
 TOLERANCE_S = 0.5  # by which a file may be shorter than it declares
@@ -41,20 +36,6 @@ class Frame(NamedTuple):
     rgb: Uint8
     number: int
     damaged: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class VideoInfo:
-    """What a file says about its video. width, height: pixels as shown (rotated, square). duration_s: declared, of the
-    video stream; None where the file does not say. rate: mean frames per second. sound: whether there is an audio
-    stream."""
-
-    width: int
-    height: int
-    duration_s: float | None
-    rate: float | None
-    codec: str
-    sound: bool
 
 
 @dataclass(slots=True)
@@ -97,9 +78,9 @@ class Frames:
         self.path = os.fspath(path)
         self._start, self._end, self._threads = start, end, threads
         self._note = on_note or (lambda text: None)
-        self._container, self._stream = _open(self.path)
-        self.info = _info(self._container, self._stream)
-        self._declared_s, self._of_stream = _declared_end(self._container, self._stream)
+        self._container, self._stream = open_video(self.path)
+        self.info = video_info(self._container, self._stream)
+        self._declared_s, self._of_stream = declared_end(self._container, self._stream)
         self._damage = _Damage()
         self._reached_s = 0.0  # the end of the last packet of any stream
         self._complete = False  # the end of the file was reached, and not only ``end``
@@ -182,7 +163,7 @@ class Frames:
 
     def _reopen(self) -> None:
         self._container.close()
-        self._container, self._stream = _open(self.path)
+        self._container, self._stream = open_video(self.path)
         self._damage, self._reached_s = _Damage(), 0.0
 
     def _decoded(self) -> Iterator[tuple[float, Any]]:
@@ -223,7 +204,7 @@ class Frames:
                 break
             except av.error.FFmpegError as error:
                 failures += 1
-                self._damage.stopped = _reason(error)
+                self._damage.stopped = reason_of(error)
                 self._damage.lost(None, packet=True)
                 if failures > _RETRIES:
                     break
@@ -247,15 +228,13 @@ class Frames:
             return
 
     def _rgb(self, frame: Any) -> Uint8:
-        width, height = _square(frame.width, frame.height, self._stream.sample_aspect_ratio)
+        width, height = square_size(frame.width, frame.height, self._stream.sample_aspect_ratio)
         if (width, height) != (frame.width, frame.height):
             self._once(f"its pixels are not square; it is read as shown, at {width}×{height}")
         rgb: Uint8 = frame.to_ndarray(format="rgb24", width=width, height=height)
         if frame.rotation % 90:
             self._once(f"it asks to be turned by {frame.rotation}°, which is no multiple of 90; it is read as stored")
-        elif frame.rotation:
-            rgb = np.ascontiguousarray(np.rot90(rgb, (frame.rotation // 90) % 4))
-        return rgb
+        return _turned(rgb, frame.rotation)
 
     def _once(self, text: str) -> None:
         kind = text[:20]
@@ -312,6 +291,17 @@ def check_times(start: float | None, end: float | None) -> None:
         raise UsageError(f"expected an end after the start, got start {start:g} and end {end:g}")
 
 
+def upright(frame: Any) -> Uint8:
+    """PyAV's frame as uint8 H×W×3, as its rotation flag says."""
+    return _turned(frame.to_ndarray(format="rgb24"), frame.rotation)
+
+
+def _turned(rgb: Uint8, degrees: int) -> Uint8:
+    if degrees % 90 or not degrees % 360:
+        return rgb
+    return np.ascontiguousarray(np.rot90(rgb, (degrees // 90) % 4))
+
+
 def clock(seconds: float) -> str:
     """``"12.30 s"``, ``"2:05.30"``, ``"10:00:00"``."""
     if seconds < 60:
@@ -321,124 +311,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02.0f}" if hours else f"{minutes}:{rest:05.2f}"
 
 
-def import_av() -> Any:
-    """PyAV, silent. Raises MissingExtra."""
-    try:
-        import av
-        import av.logging
-    except ImportError as error:
-        raise MissingExtra("av", "video") from error
-    av.logging.set_level(None)
-    return av
-
-
-def _open(path: str) -> tuple[Any, Any]:
-    """The container and its video stream. Raises ImageError that says what came instead."""
-    av = import_av()
-    if not os.path.exists(path):
-        raise ImageError("no such file", kind="missing")
-    if os.path.isdir(path):
-        raise ImageError("expected a video file, got a directory", kind="unreadable")
-    if os.path.isfile(path) and os.path.getsize(path) == 0:
-        raise ImageError("the file is empty", kind="empty")
-    try:
-        # one file and nothing that it may name: a playlist under a video's name must not reach other files or hosts
-        options = {"protocol_whitelist": "file"}
-        container = av.open(f"file:{os.path.abspath(path)}", metadata_errors="replace", container_options=options)
-    except (av.error.FFmpegError, OSError, UnicodeError) as error:
-        if isinstance(error, PermissionError):
-            raise ImageError("cannot open the file: permission denied", kind="unreadable") from error
-        raise ImageError(f"expected a video, got a file that cannot be opened as one: {_hint(path, error)}",
-                         kind="unreadable") from error  # fmt: skip
-    try:
-        return container, _video_stream(container, path)
-    except BaseException:
-        container.close()
-        raise
-
-
-def _video_stream(container: Any, path: str) -> Any:
-    av = import_av()
-    kind = container.format.name
-    names = set(kind.split(","))
-    if names & _PICTURES or kind.endswith(_PIPES):
-        picture = {"image2": ""}.get(kind, kind.removesuffix(_PIPES).upper())
-        suffix = os.path.splitext(path)[1]
-        raise ImageError(
-            f"expected a video, got a picture{f' ({picture})' if picture else ''} under the suffix {suffix}",
-            kind="unsupported",
-            hint="rename it, and it is read as a picture",
-        )
-    if names & _SCRIPTS:
-        raise ImageError(f"expected a video, got a playlist or script ({kind})", kind="unsupported",
-                         hint="give the video file itself")  # fmt: skip
-    covers = av.stream.Disposition.attached_pic
-    videos = [stream for stream in container.streams.video if not stream.disposition & covers]
-    if not videos:
-        sounds = ", ".join(sorted({stream.codec_context.name for stream in container.streams.audio}))
-        others = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        came = f"sound alone ({sounds})" if sounds else f"a file without a video stream (it holds: {others})"
-        raise ImageError(f"expected a video, got {came}", kind="unsupported")
-    stream = container.streams.best("video")
-    stream = stream if stream in videos else videos[0]
-    if stream.codec_context is None:
-        raise ImageError("expected a video codec that FFmpeg decodes, got an unknown one", kind="unsupported")
-    return stream
-
-
-def _hint(path: str, error: Exception) -> str:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(12)
-    except OSError:
-        head = b""
-    reason = _reason(error)
-    if reason == "End of file":
-        return "it ends before its first frame"
-    log = getattr(error, "log", None)
-    said = str(log[1][2]).lower() if log and len(log) > 1 and log[1] else ""
-    if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free") and ("moov" in said or "invalid data" in reason.lower()):
-        return "its index (moov) is missing, as in a recording that was cut off; nothing in it can be found without it"
-    return reason
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return " ".join(str(text).split())[:160]
-
-
-def _info(container: Any, stream: Any) -> VideoInfo:
-    width, height = _square(stream.width or 0, stream.height or 0, stream.sample_aspect_ratio)
-    end, _ = _declared_end(container, stream)
-    rate = stream.average_rate or stream.guessed_rate
-    rate = float(rate) if rate and 0 < float(rate) < 1000 else None
-    return VideoInfo(width, height, end, rate, stream.codec_context.name, bool(container.streams.audio))
-
-
-def _declared_end(container: Any, stream: Any) -> tuple[float | None, bool]:
-    """Where the file says that its video ends, in seconds of the stream; and whether it says so of this stream."""
-    begin = float((stream.start_time or 0) * stream.time_base)
-    if stream.duration:
-        return begin + float(stream.duration * stream.time_base), True
-    tag = stream.metadata.get("DURATION")  # Matroska's, one a stream: HH:MM:SS.fraction
-    if tag:
-        with suppress(ValueError):
-            hours, minutes, seconds = tag.split(":")
-            return int(hours) * 3600 + int(minutes) * 60 + float(seconds), True
-    if container.duration and container.duration > 0:
-        return float((container.start_time or 0) + container.duration) / 1e6, False
-    return None, False
-
-
 def _end_of(packet: Any) -> float | None:
     if packet.pts is None:
         return None
     return float((packet.pts + (packet.duration or 0)) * packet.time_base)
-
-
-def _square(width: int, height: int, aspect: Any) -> tuple[int, int]:
-    """The size with square pixels: the narrower side is stretched. aspect: of one pixel, width over height."""
-    ratio = float(aspect) if aspect else 1.0
-    if not 0.1 < ratio < 10 or abs(ratio - 1) < 0.005:
-        return width, height
-    return (round(width * ratio), height) if ratio > 1 else (width, round(height / ratio))

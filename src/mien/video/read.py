@@ -18,8 +18,9 @@ from mien.faces.base import Detection
 from mien.imaging import OnNote
 from mien.results import Face, ReadFailure, Reading
 from mien.video.ahead import ahead
+from mien.video.container import VideoInfo
 from mien.video.follow import Seen, follow
-from mien.video.frames import Frames, VideoInfo
+from mien.video.frames import Frames
 from mien.video.journal import Journal, Record
 from mien.video.sampling import Shot, sampled, with_cuts
 from mien.video.search import FaceDetector, Search
