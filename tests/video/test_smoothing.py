@@ -5,7 +5,7 @@ import pytest
 
 from mien.labels import SEVEN
 from mien.results import Box, Face, Reading
-from mien.video.smoothing import Causal, Centred
+from mien.video.smoothing import FLOOR, HALFWAY, SHARPEN, Causal, Centred, combined
 
 BOX = Box(0, 0, 9, 9)
 
@@ -31,35 +31,54 @@ def test_centred_is_a_hann_window() -> None:
     from scipy.signal import windows
 
     rows = noise(60)
-    out = list(Centred(0.4)(readings(rows)))
+    out = values(list(Centred(0.4)(readings(rows))))
     kernel = windows.hann(11)  # 11 frames of 0.04 s are 0.4 s with both ends
-    expected = np.array([np.convolve(rows[:, k], kernel / kernel.sum(), "same") for k in range(7)]).T
-    assert np.allclose(values(out)[5:-5], expected[5:-5])
-    assert not np.allclose(values(out)[:5], expected[:5])  # zeros beyond the ends would not sum to one
-    assert np.allclose(values(out).sum(1), 1)
+    logs = np.log(np.maximum(rows, FLOOR))
+    means = np.array([np.convolve(logs[:, k], kernel / kernel.sum(), "same") for k in range(7)]).T
+    expected = np.array([combined(row) for row in means])
+    assert np.allclose(out[5:-5], expected[5:-5])
+    assert not np.allclose(out[:5], expected[:5])  # zeros beyond the ends would stand for certainty
+    assert np.allclose(out.sum(1), 1)
+
+
+def test_the_geometric_mean_is_sharpened_by_what_frames_disagree() -> None:
+    same = np.array([0.5, 0.3, 0.1, 0.04, 0.03, 0.02, 0.01])
+    assert np.allclose(combined(np.log(same)), same)  # frames that agree stay as they are
+    one, other = np.array([0.8, 0.2]), np.array([0.4, 0.6])
+    mean = np.sqrt(one * other)
+    out = combined((np.log(one) + np.log(other)) / 2)
+    plain = mean / mean.sum()
+    power = np.log(out[0] / out[1]) / np.log(plain[0] / plain[1])
+    assert power == pytest.approx(1 + SHARPEN * (1 - np.exp(np.log(mean.sum()) / HALFWAY)))
+    assert out.max() > plain.max()
+
+
+def crossing(rows: np.ndarray) -> float:
+    """When the second label becomes more probable than the first, in seconds."""
+    away = np.log(rows[:, 1] / rows[:, 0])
+    n = int(np.flatnonzero(away > 0)[0])
+    return float((n - away[n] / (away[n] - away[n - 1])) * 0.04)
 
 
 def test_centred_has_no_lag_and_causal_has_the_stated_one() -> None:
-    ramp = np.linspace(0.1, 0.9, 200)
-    rows = np.zeros((200, 7))
-    rows[:, 0], rows[:, 1] = ramp, 1 - ramp
-    slope = (ramp[1] - ramp[0]) / 0.04
-    centred = values(list(Centred(1.0)(readings(rows))))[:, 0]
-    assert np.abs(centred - ramp)[15:-15].max() < 1e-9
+    odds = np.exp(np.linspace(-4, 4, 200))
+    rows = np.full((200, 7), 0.01)
+    rows[:, 0], rows[:, 1] = 0.95 / (1 + odds), 0.95 * odds / (1 + odds)
+    assert crossing(rows) == pytest.approx(crossing(values(list(Centred(1.0)(readings(rows))))), abs=1e-6)
     causal = Causal(1.0)
-    live = values([causal.push(r) for r in readings(rows)])[:, 0]
-    lag = (ramp - live)[-1] / slope
+    late = crossing(values([causal.push(r) for r in readings(rows)])) - crossing(rows)
     assert causal.lag_s == 0.5
-    assert lag == pytest.approx(0.5, abs=0.03)
+    assert late == pytest.approx(0.5, abs=0.03)
 
 
 def test_causal_is_the_exponential_mean() -> None:
     rows = noise(50)
     causal = Causal(0.4)
     live = values([causal.push(r) for r in readings(rows)])
+    logs = np.log(np.maximum(rows, FLOOR))
     for n in (0, 7, 49):
         weights = np.exp(-(n - np.arange(n + 1)) * 0.04 / 0.2)
-        assert np.allclose(live[n], (weights[:, None] * rows[: n + 1]).sum(0) / weights.sum())
+        assert np.allclose(live[n], combined((weights[:, None] * logs[: n + 1]).sum(0) / weights.sum()))
 
 
 def test_causal_sees_no_future_and_centred_hands_out_in_time() -> None:

@@ -69,33 +69,27 @@ class UprightDetector:
         faces = _one_way_up(_distinct(upright))
         return sorted(faces, key=lambda face: face.box.w * face.box.h, reverse=True)
 
+    def _search(self, image: Uint8, turns: int) -> Iterator[tuple[Detection, float]]:
+        """The faces of the picture turned by ``turns``, in its own coordinates, with their probability to be upright.
+
+        That is 0 where the network takes them for turned without certainty.
+        """
+        frame = np.ascontiguousarray(np.rot90(image, turns))
+        found = self.inner.detect(frame)
+        for face, row in zip(found, self._orientation.probabilities(frame, found), strict=True):
+            kind = _kind(face, row)
+            if kind == UPRIGHT or (kind != NO_FACE and row[kind] < SURE):
+                p = float(row[UPRIGHT]) if kind == UPRIGHT else 0.0
+                yield face.turned(frame.shape[0], frame.shape[1], -turns), p
+
     def detect_turned(self, image: Uint8, turns: int) -> list[Detection]:
         """The faces that are upright in ``numpy.rot90(image, turns)``, in the picture's own coordinates, largest first.
 
         A single search, for a video whose way up is known.
         """
         picture_size(image)
-        found = self.inner.detect(np.ascontiguousarray(np.rot90(image, turns)) if turns else image)
-        if any(face.is_crop for face in found):
-            return found
-        faces = [face for face, _ in _distinct(list(self._search(image, turns, found)))]
+        faces = [face for face, _ in _distinct(list(self._search(image, turns)))]
         return sorted(faces, key=lambda face: face.box.w * face.box.h, reverse=True)
-
-    def _search(
-        self, image: Uint8, turns: int, found: list[Detection] | None = None
-    ) -> Iterator[tuple[Detection, float]]:
-        """The faces of the picture turned by ``turns``, in its own coordinates, with their probability to be upright.
-
-        That is 0 where the network takes them for turned without certainty. found: what the detector found there, if
-        it was asked already.
-        """
-        frame = np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-        found = self.inner.detect(frame) if found is None else found
-        for face, row in zip(found, self._orientation.probabilities(frame, found), strict=True):
-            kind = _kind(face, row)
-            if kind == UPRIGHT or (kind != NO_FACE and row[kind] < SURE):
-                p = float(row[UPRIGHT]) if kind == UPRIGHT else 0.0
-                yield face.turned(frame.shape[0], frame.shape[1], -turns), p
 
 
 def _kind(face: Detection, row: Float32) -> int:
