@@ -89,7 +89,8 @@ def test_smoothing_and_tracks_can_be_switched_off(call: Call, clip: Path) -> Non
         (["--start", "3", "--end", "2"], "expected an end after the start, got start 3 and end 2"),
         (["--smooth", "-1"], "expected smooth from 0 to 60 seconds, got -1"),
         (["--smooth", "1", "--no-track"], "smoothing follows a person, so it needs tracks"),
-        (["--timeline", "a.pdf"], "expected a timeline .png, .svg or .html, got 'a.pdf'"),
+        (["--timeline", "a.pdf"], "expected a timeline .png, .svg, .html, got 'a.pdf'"),
+        (["--timeline", "/no/such/a.html"], "the directory '/no/such' does not exist"),
         (["--fps", "many"], "--fps"),
     ],
 )

@@ -232,7 +232,10 @@ def read(
     from mien.video.settings import VideoSettings
 
     settings = VideoSettings(fps=fps, every=every, start=start, end=end, smooth=smooth, track=track)
-    check_timeline(timeline)
+    if timeline is not None:
+        from mien.timeline.draw import check_timeline
+
+        check_timeline(timeline)
     reader = Reader(
         model,
         detector=detector.value,
@@ -335,11 +338,3 @@ def _live(
         from mien.timeline.draw import write_timeline
 
         write_timeline(collector, timeline)
-
-
-def check_timeline(path: str | None) -> None:
-    """Raises UsageError where the suffix is none of a timeline's."""
-    from mien.errors import UsageError
-
-    if path is not None and not path.lower().endswith((".png", ".svg", ".html")):
-        raise UsageError(f"expected a timeline .png, .svg or .html, got {path!r}")

@@ -28,8 +28,7 @@ def refuse_url(text: str) -> ImageError:
     """The error for a URL in place of a path."""
     if text[:7].lower() == "file://":
         return ImageError("expected a path, got a file: URL", kind="unsupported", hint="leave out file://")
-    hint = "download it first; a stream of video is read with --allow-network"
-    return ImageError("expected a local file, got a URL", kind="unsupported", hint=hint)
+    return ImageError("expected a local file, got a URL", kind="unsupported", hint="download it first")
 
 
 def short_name(text: str) -> str:

@@ -1,18 +1,33 @@
 """A collected timeline → a PNG, SVG or HTML file, with pictures of the persons' moments."""
 
+import os
+from importlib.util import find_spec
+
 from mien.atomic import write_bytes, write_text
-from mien.errors import UsageError
+from mien.errors import MissingExtra, OutputError, UsageError
 from mien.timeline.collect import Collector, Moment, Timeline
 from mien.timeline.pictures import face_pictures
 
 SUFFIXES = (".png", ".svg", ".html")
 
 
-def write_timeline(collector: Collector, path: str) -> None:
-    """Raises UsageError where no video was read or the suffix is another, OutputError, MissingExtra."""
-    timelines = collector.timelines()
+def check_timeline(path: str) -> None:
+    """Before a long video is read: UsageError for another suffix, OutputError for a directory that is not there,
+    MissingExtra for a package that the drawing needs."""
     if not path.lower().endswith(SUFFIXES):
         raise UsageError(f"expected a timeline {', '.join(SUFFIXES)}, got {path!r}")
+    folder = os.path.dirname(path)
+    if folder and not os.path.isdir(folder):
+        raise OutputError(f"cannot write {path!r}: the directory {folder!r} does not exist", hint="make it first")
+    package = "jinja2" if path.lower().endswith(".html") else "matplotlib"
+    if find_spec(package) is None:
+        raise MissingExtra(package, "video")
+
+
+def write_timeline(collector: Collector, path: str) -> None:
+    """Raises UsageError where no video was read, OutputError, and what :func:`check_timeline` raises."""
+    check_timeline(path)
+    timelines = collector.timelines()
     if not timelines:
         raise UsageError("expected a video for the timeline, got none that could be read")
     pictures = moment_pictures(timelines)
