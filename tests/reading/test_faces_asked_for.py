@@ -106,7 +106,7 @@ def test_columns_are_appended(tiny_model: Path, tmp_path: Path) -> None:
         for result in results:
             writer.write(result)
     table = pq.read_table(path)
-    assert tuple(table.schema.names) == OLD + NEW
+    assert tuple(table.schema.names) == OLD + NEW + raw
     assert {str(table.schema.field(name).type) for name in NEW} == {"double"}
     assert table["nose_y"].to_pylist() == [pytest.approx(float(POINTS[2, 1]), abs=0.01), None, None]
 
