@@ -93,6 +93,22 @@ def test_one_frame_a_second_has_no_gaps() -> None:
     assert line.tracks[0].seconds == pytest.approx(60)
 
 
+def test_seconds_are_of_the_stream_where_the_frame_rate_varies(tmp_path: Path) -> None:
+    """Ten frames a second with the face, then a hundred without: as in the summary, not the mean step."""
+    times = [n / 10 for n in range(20)] + [2 + n / 100 for n in range(200)]
+
+    def readings() -> Iterator[Reading]:
+        for t in times:
+            yield Reading("v", 9, 9, (face("happy"),) if t < 2 else (), t)
+
+    (line,) = collected(readings()).timelines()
+    assert line.tracks[0].seconds == pytest.approx(2.0)
+    assert line.tracks[0].tops == {"happy": pytest.approx(2.0)}
+    rows = summarise(str(table(tmp_path / "t.csv", readings()))).rows
+    assert rows[3].seconds == pytest.approx(2.0)
+    assert 20 * (times[-1] / (len(times) - 1)) < 0.5  # negative control
+
+
 def test_the_page_is_one_file_without_scripts() -> None:
     lines = collected(film(STORY, 6.4, source="<script>alert(1)</script>.mp4")).timelines()
     pictures = {(lines[0].source, lines[0].tracks[0].moments[0]): b"\xff\xd8jpeg"}

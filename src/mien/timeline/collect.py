@@ -73,9 +73,8 @@ class _Bins:
     """The sums of one person's probabilities, and how many, by number of the bin: K+1 values each."""
 
     cells: dict[int, Float64] = field(default_factory=dict)
-    frames: int = 0
     moments: dict[str, Moment] = field(default_factory=dict)
-    tops: dict[str, int] = field(default_factory=dict)
+    tops: dict[str, float] = field(default_factory=dict)  # seconds by the most probable label
 
 
 @dataclass(slots=True)
@@ -85,6 +84,14 @@ class _Video:
     frames: int = 0
     width: float = FIRST_WIDTH_S
     tracks: dict[int | None, _Bins] = field(default_factory=dict)
+    pending: list[tuple[int | None, str]] = field(default_factory=list)  # faces of the last frame, until the next one
+
+    def lasted(self, seconds: float) -> None:
+        """The last frame stood for so long."""
+        for track, top in self.pending:
+            tops = self.tracks[track].tops
+            tops[top] = tops.get(top, 0.0) + seconds
+        self.pending = []
 
     @property
     def step(self) -> float:
@@ -110,6 +117,7 @@ class Collector:
         if now is None:
             return
         video = self._videos.setdefault(reading.source, _Video(now, now))
+        video.lasted(max(0.0, now - video.last_s))
         video.last_s, video.frames = max(video.last_s, now), video.frames + 1
         while (video.last_s - video.first_s) / video.width > MAX_BINS:
             video.widen()
@@ -119,8 +127,7 @@ class Collector:
             sums = bins.cells.setdefault(cell, np.zeros(len(self.labels) + 1))
             sums[:-1] += [face.probabilities[label] for label in self.labels]
             sums[-1] += 1
-            bins.frames += 1
-            bins.tops[face.top] = bins.tops.get(face.top, 0) + 1
+            video.pending.append((face.track, face.top))
             best = bins.moments.get(face.top)
             if best is None or face.probabilities[face.top] > best.p:
                 bins.moments[face.top] = Moment(face.top, face.probabilities[face.top], now, face.box)
@@ -131,12 +138,13 @@ class Collector:
 
     def _timeline(self, source: str, video: _Video, most: int) -> Timeline:
         step = video.step
+        video.lasted(step)
         factor = max(1, ceil(step / video.width * 1.01), ceil((video.last_s - video.first_s) / video.width / POINTS))
         lines = []
         for track, bins in video.tracks.items():
             segments = _segments(_merged(bins.cells, factor), video.width * factor, video, step)
-            tops = {label: count * step for label, count in bins.tops.items()}
-            lines.append(TrackLine(track, segments, bins.frames * step, _spread(bins.moments), tops))
+            moments = _spread(bins.moments)
+            lines.append(TrackLine(track, segments, sum(bins.tops.values()), moments, dict(bins.tops)))
         longest = sorted(lines, key=lambda line: -line.seconds)
         kept = sorted(longest[:most], key=lambda line: line.segments[0].times[0])
         rest = longest[most:]
