@@ -1,7 +1,7 @@
-"""Frames a second of ``Reader.video`` on one core: a 640×480 H.264 clip with two faces that move.
+"""Frames a second of ``Reader.video`` on one core: an H.264 clip (640×480) with two faces that move.
 
     python benchmarks/video_speed.py CLIPS [--detectors yunet centerface] [--models nano compact] [--every 1 5]
-        [--peer PYTHON] [--out results/video_speed.json]
+        [--height 1080] [--peer PYTHON] [--out results/video_speed.json]
 
 CLIPS: the folder of clips from which two heads are cut (``tracking_scenes.py``). The process is bound to one core, one
 thread a network; decoding, detection and reading share that core. Seconds are of the processor, so that other work on
@@ -39,8 +39,8 @@ print(count, faces, time.process_time() - begun)
 """
 
 
-def make_clip(clips: Path, target: Path, seconds: float) -> None:
-    """Two heads of 130 pixels that wander over a grey ground."""
+def make_clip(clips: Path, target: Path, seconds: float, height: int) -> None:
+    """Two heads that wander over a grey ground, 130 pixels tall in 640×480; enlarged to ``height``."""
     import av
 
     from mien.faces.detector import DETECTORS, make_detector
@@ -50,10 +50,11 @@ def make_clip(clips: Path, target: Path, seconds: float) -> None:
     scene = Scene("two", seconds, (lambda t: _left(wander(3, 130)(t)), lambda t: _right(wander(8, 130)(t))))
     with av.open(str(target), "w") as out:
         stream: Any = out.add_stream("libx264", rate=RATE, options={"crf": "20"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = WIDTH * height // HEIGHT, height, "yuv420p"
         for n in range(int(seconds * RATE)):
             rgb, _ = render(scene, heads, n / RATE)
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            out.mux(stream.encode(frame.reformat(width=stream.width, height=height)))
         out.mux(stream.encode())
 
 
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--every", nargs="+", type=int, default=[1, 5])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0, help="length of the clip")
+    parser.add_argument("--height", type=int, default=480, help="of the clip, pixels; the width is 4/3 of it")
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--peer", help="a Python with fer")
     parser.add_argument("--out", type=Path)
@@ -96,7 +98,7 @@ def main() -> None:
     os.sched_setaffinity(0, {args.core})
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "two.mp4"
-        make_clip(args.clips, clip, args.seconds)
+        make_clip(args.clips, clip, args.seconds, args.height)
         jobs = [(d, m, n) for d in args.detectors for m in args.models for n in args.every]
         found: dict[str, list[tuple[int, int, float]]] = {}
         for _ in range(args.rounds):

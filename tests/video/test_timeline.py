@@ -154,6 +154,16 @@ def test_summary_of_a_known_film(tmp_path: Path, suffix: str) -> None:
     assert rows[2, "happy"].episodes == 0
 
 
+def test_the_record_of_damage_is_no_frame(tmp_path: Path) -> None:
+    from mien.results import ReadFailure
+
+    whole = summarise(str(table(tmp_path / "a.csv", film(STORY, 6.4)))).rows
+    failure = ReadFailure("v.mp4", "unreadable", "the file is damaged", time_s=0.713)
+    for suffix in ("csv", "parquet", "jsonl"):
+        path = table(tmp_path / f"b.{suffix}", iter([*film(STORY, 6.4), failure]))  # type: ignore[arg-type]
+        assert summarise(str(path)).rows == whole
+
+
 def test_summary_agrees_with_pandas_on_noise(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     times = np.cumsum(rng.uniform(0.02, 0.1, 400)).round(6)
@@ -195,7 +205,7 @@ def test_the_command_writes_tables_and_pictures(call: Call, tmp_path: Path) -> N
 def test_what_is_no_table(call: Call, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     assert call("summarise", tmp_path / "a.csv").status == 2
-    assert "without the columns source, time_s, face, expression, track" in call.err
+    assert "without the columns source, time_s, face, expression, track, error" in call.err
     assert call("summarise", tmp_path / "no.csv").status == 2
     photo = table(tmp_path / "p.csv", iter([Reading("p.jpg", 9, 9, (face("happy"),))]))
     assert call("summarise", photo).status == 2

@@ -61,6 +61,10 @@ class ReadRun:
         except BrokenPipeError:  # | head has seen enough
             silence_stdout()
             return False
+        except KeyboardInterrupt:
+            if self._journals is not None and os.path.isdir(self._journals) and not self._quiet:
+                self._progress.note("what was read of the video is kept; the same command goes on behind it")
+            raise
         return True
 
     def _photos(self, items: "Iterator[Item | Pause]") -> None:

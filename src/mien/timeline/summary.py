@@ -130,7 +130,7 @@ def _video(source: str, table: _Table, indices: Any, min_episode: float) -> Iter
 
 
 def _labels(columns: Sequence[str], path: str) -> tuple[str, ...]:
-    missing = [name for name in ("source", "time_s", "face", "expression", "track") if name not in columns]
+    missing = [name for name in ("source", "time_s", "face", "expression", "track", "error") if name not in columns]
     if missing:
         raise DataError(
             f"expected a table that mien read wrote, got {path!r} without the columns {', '.join(missing)}",
@@ -150,6 +150,7 @@ def _columns(path: str) -> _Table:
         "face": pa.int64(),
         "expression": pa.string(),
         "track": pa.int64(),
+        "error": pa.string(),
     }
     try:
         if path.lower().endswith((".parquet", ".pq")):
@@ -166,7 +167,8 @@ def _columns(path: str) -> _Table:
         reason = " ".join(str(error).split())[:160]
         raise DataError(f"expected a table that mien read wrote, got {path!r}: {reason}") from error
     values = {name: read.column(name).to_pylist() for name in wanted}
-    kept = [i for i, time_s in enumerate(values["time_s"]) if time_s is not None]
+    rows = enumerate(zip(values["time_s"], values["error"], strict=True))
+    kept = [i for i, (time_s, error) in rows if time_s is not None and error is None]
     return _Table(
         [values["source"][i] for i in kept],
         [values["time_s"][i] for i in kept],
