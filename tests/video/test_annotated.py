@@ -115,3 +115,29 @@ def test_times_are_whole_ticks() -> None:
 
     for rate in (24, 25, 30, 50, 60, Fraction(30000, 1001), Fraction(60000, 1001)):
         assert (1 / Fraction(rate) / BASE).denominator == 1 or rate == Fraction(60000, 1001)
+
+
+def test_colours_stay(tiny_model: Path, tmp_path: Path) -> None:
+    """Pure colours through a source of BT.601 or BT.709 and the copy's BT.709; a wrong tag would shift them by 20."""
+    reader = Reader(tiny_model, detector=Squares(blind=lambda rgb: True), threads=1)
+    rgb = np.zeros((240, 320, 3), np.uint8)
+    for k, colour in enumerate([(200, 30, 30), (30, 180, 40), (40, 50, 200), (200, 190, 40)]):
+        rgb[:, k * 80 : (k + 1) * 80] = colour
+    for space in (1, 5):
+        source = tmp_path / f"{space}.mp4"
+        with av.open(str(source), "w") as out:
+            stream = out.add_stream("libx264", rate=25, options={"crf": "10"})
+            stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+            stream.codec_context.colorspace, stream.codec_context.color_range = space, 1
+            for _ in range(3):
+                frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+                frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709" if space == 1 else "ITU601")
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode())
+        (tmp_path / f"out{space}.mp4").unlink(missing_ok=True)
+        annotate(reader, source, tmp_path / f"out{space}.mp4")
+        for path in (source, tmp_path / f"out{space}.mp4"):
+            from mien.video.frames import Frames
+
+            shown = next(iter(Frames(path))).rgb[200:, 20::80].astype(int)
+            assert np.abs(shown - rgb[200:, 20::80]).max() < 12, (space, path.name)

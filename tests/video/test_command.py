@@ -187,3 +187,21 @@ def test_two_files_of_one_name(call: Call, clip: Path, tmp_path: Path) -> None:
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert len(rows) == 60
     assert [row["time_s"] for row in rows[:30]] == [row["time_s"] for row in rows[30:]]
+
+
+def test_a_fault_of_ours_ends_one_video_alone(call: Call, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mien.video.read import VideoReader
+
+    real = VideoReader.read
+
+    def faulty(self, journal=None):  # type: ignore[no-untyped-def]
+        for n, result in enumerate(real(self, journal)):
+            if n == 4:
+                raise ValueError("a fault")
+            yield result
+
+    monkeypatch.setattr(VideoReader, "read", faulty)
+    call("read", clip, clip, "--detector", "none")
+    assert call.status == 1
+    assert len(call.records) == 10
+    assert [r["error"]["message"] for r in call.records if "error" in r] == ["ValueError: a fault"] * 2

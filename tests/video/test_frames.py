@@ -96,13 +96,23 @@ def test_a_window_holds_the_same_pixels(tmp_path: Path) -> None:
     assert not np.array_equal(whole[0.0], whole[1.0])
 
 
-def test_going_on_after_a_frame(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", moving(60), gop=10)
+@pytest.mark.parametrize("suffix", ["mp4", "ts", "mkv"])
+def test_going_on_after_a_frame(tmp_path: Path, suffix: str) -> None:
+    path = write_clip(tmp_path / f"a.{suffix}", moving(60), gop=10)
     whole = list(Frames(path))
     for linear in (False, True):
         rest = list(Frames(path).after(whole[33].time_s, 34, linear=linear))
         assert [(f.time_s, f.number) for f in rest] == [(f.time_s, f.number) for f in whole[33:]]
         assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(rest, whole[33:], strict=True))
+
+
+def test_going_on_where_seeking_leads_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_clip(tmp_path / "a.mp4", moving(40), gop=10)
+    whole = list(Frames(path))
+    wrong = Frames(path)
+    monkeypatch.setattr(wrong, "_from", lambda start, right=wrong._from: right(None if start is None else start + 0.2))
+    rest = list(wrong.after(whole[20].time_s, 21))
+    assert [(f.time_s, f.number) for f in rest] == [(f.time_s, f.number) for f in whole[20:]]
 
 
 def test_damage_in_the_middle_costs_no_more_than_it_must(tmp_path: Path) -> None:

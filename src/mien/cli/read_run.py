@@ -5,6 +5,7 @@ after any interruption.
 """
 
 import glob
+import logging
 import os
 import shutil
 import time
@@ -14,7 +15,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mien.cli.streams import silence_stdout
-from mien.errors import ImageError, MissingExtra
+from mien.errors import ImageError, MienError, MissingExtra, OutputError
 from mien.results import ReadFailure, Reading
 
 if TYPE_CHECKING:
@@ -90,24 +91,36 @@ class ReadRun:
             item.source, video.info.duration_s if video.settings.end is None else video.settings.end
         )
         try:
-            for result in video.read(journal):
-                if isinstance(result, ReadFailure):
-                    self._fail(result)
-                    continue
+            for result in self._results(video, journal):
                 self._writer.write(result)
+                if isinstance(result, ReadFailure):
+                    self._progress.failure(result, tell=not self._quiet)
+                    continue
                 frames, faces = frames + 1, faces + len(result.faces)
                 self._progress.frame(result.time_s or 0.0, len(result.faces))
                 if self._timeline is not None:
                     self._timeline.add(result)
-        except ImageError as error:  # it changed while it was read
-            self._fail(ReadFailure(item.source, error.type, str(error)))
-            return
         finally:
             if journal is not None:
                 journal.close()
             self._progress.end_video()
         if frames and self._pictures is not None:
             self._annotate(item, frames)
+
+    def _results(self, video: "VideoReader", journal: "Journal | None") -> "Iterator[Reading | ReadFailure]":
+        """What is read; any error of it as a failure: one video never ends the others."""
+        try:
+            yield from video.read(journal)
+        except OutputError:  # the journal cannot be written
+            raise
+        except MienError as error:
+            yield ReadFailure(video.source, error.type, str(error))
+        except MemoryError:
+            yield ReadFailure(video.source, "too_large", "its frames do not fit into memory")
+        except Exception as error:  # a fault of ours; `mien --debug` shows the traceback
+            logging.getLogger("mien").debug("while reading %s", video.source, exc_info=True)
+            text = " ".join(str(error).split())[:200]
+            yield ReadFailure(video.source, "internal", f"{type(error).__name__}: {text}")
 
     def _open(self, item: "Item", *, tell: bool) -> "VideoReader":
         from mien.video.read import VideoReader

@@ -9,7 +9,7 @@
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -105,17 +105,24 @@ class Frames:
         earlier run had taken from the decoder up to there. linear: count from the beginning instead of seeking, for a
         stream whose times fall back."""
         try:
-            if linear:
-                for number, frame in enumerate(self._from(self._start), 1):
-                    if number >= count:
-                        yield frame
-                return
-            self.count = count - 1
-            yield from self._from(time_s)
+            if not linear:
+                self.count = count - 1
+                frames = self._from(time_s)
+                first = next(frames, None)
+                if first is not None and abs(first.time_s - time_s) < 1e-6:
+                    yield first
+                    yield from frames
+                    return
+                frames.close()  # seeking does not lead back to it
+                self._reopen()
+                self.count, self.first_s, self._complete = 0, None, False
+            for number, frame in enumerate(self._from(self._start), 1):
+                if number >= count:
+                    yield frame
         finally:
             self.close()
 
-    def _from(self, start: float | None) -> Iterator[Frame]:
+    def _from(self, start: float | None) -> Generator[Frame, None, None]:
         if start is not None and start > 0:
             for margin in _MARGINS_S:
                 if start - margin <= 0:
@@ -132,7 +139,9 @@ class Frames:
         if first is not None:
             yield from self._within(first, frames, start)
 
-    def _within(self, first: tuple[float, Any], frames: Iterator[tuple[float, Any]], start: float | None) -> Any:
+    def _within(
+        self, first: tuple[float, Any], frames: Iterator[tuple[float, Any]], start: float | None
+    ) -> Iterator[Frame]:
         def all_frames() -> Iterator[tuple[float, Any]]:
             yield first
             yield from frames
