@@ -1,6 +1,6 @@
 """Writes the tables of docs/video.md from results/: ``python scripts/video_tables.py`` (``--check`` changes nothing).
 
-tracking.json, smoothing.json and video_speed.json are made by the benchmarks of those names.
+tracking.json, smoothing.json, video_every.json and video_speed.json are made by the benchmarks of those names.
 """
 
 import json
@@ -72,7 +72,18 @@ def speed() -> str:
     return rows(["detector", "reader", "`--every`", "frames/s on one core"], body)
 
 
-TABLES = {"tracking": tracking, "smoothing": smoothing, "speed": speed}
+def every() -> str:
+    body, steps = [], []
+    for clip, found in load("video_every.json")["clips"].items():
+        steps = [name for name in found if name.startswith("every")]
+        values = [f"{found[name]['total_variation']:.3f}" for name in ("consecutive", *steps)]
+        differing = "/".join(str(found[name]["other_number_of_faces"]) for name in steps)
+        body.append([clip, str(found["frames"]), *values, differing])
+    head = ["clip", "frames", "two consecutive frames", *(f"`--{name}`" for name in steps), "frames with other faces"]
+    return rows(head, body)
+
+
+TABLES = {"every": every, "tracking": tracking, "smoothing": smoothing, "speed": speed}
 
 
 def written(page: str) -> str:

