@@ -54,7 +54,7 @@ def new_figure(width: float, height: float) -> Any:
 
 def save(figure: Any, stem: Path) -> bytes:
     """Write ``stem``.png and ``stem``.svg; returns the SVG. Raises OutputError."""
-    picture, drawn = _rendered(figure, "png", {"Software": None}), svg(figure)
+    picture, drawn = png(figure), svg(figure)
     try:
         write_bytes(stem.with_name(f"{stem.name}.png"), picture)
         write_bytes(stem.with_name(f"{stem.name}.svg"), drawn)
@@ -66,6 +66,11 @@ def save(figure: Any, stem: Path) -> bytes:
 def svg(figure: Any) -> bytes:
     """The figure as SVG, letters as outlines: no font is needed. Control characters of names are no XML: left out."""
     return re.sub(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", b"", _rendered(figure, "svg", {"Date": None, "Creator": None}))
+
+
+def png(figure: Any) -> bytes:
+    """The figure as PNG."""
+    return _rendered(figure, "png", {"Software": None})
 
 
 def _rendered(figure: Any, kind: str, metadata: dict[str, None]) -> bytes:

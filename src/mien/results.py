@@ -15,6 +15,7 @@ from mien.labels import SEVEN
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")  # left is the picture's left
 ANGLES = ("roll", "yaw", "pitch")
+RAW = "raw_"  # before a label: the column of a frame's own probability, beside the smoothed one
 _POINT_COLUMNS = tuple(f"{name}_{axis}" for name in LANDMARKS for axis in "xy")
 Points = tuple[tuple[float, float], ...]
 
@@ -52,6 +53,8 @@ class Face:
     landmarks: five points (x, y) in pixels of the upright picture, in the order of ``LANDMARKS``, where left is the
     picture's left; they may lie outside of it. roll, yaw, pitch: of the head, in degrees, as :mod:`mien.faces.pose`
     estimates them from the landmarks and says how well. All four are None where the detector gives no landmarks.
+    track: of a video, the number of the person in it. raw_probabilities: of a video, this frame's own ones, where
+    ``probabilities``, ``expression`` and ``confidence`` may be smoothed over time; None for a picture.
     """
 
     box: Box
@@ -64,6 +67,7 @@ class Face:
     roll: float | None = None
     yaw: float | None = None
     pitch: float | None = None
+    raw_probabilities: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if self.landmarks is not None and [len(point) for point in self.landmarks] != [2] * len(LANDMARKS):
@@ -83,17 +87,26 @@ class Face:
             "score": round(self.score, 4),
             "expression": self.expression,
             "confidence": round(self.confidence, 4),
-            "probabilities": {name: round(p, 4) for name, p in self.probabilities.items()},
+            "probabilities": _rounded_all(self.probabilities),
             "track": self.track,
             "landmarks": None if self.landmarks is None else [[round(v, 2) for v in point] for point in self.landmarks],
             **{name: _rounded(getattr(self, name)) for name in ANGLES},
+            **({} if self.raw_probabilities is None else {"raw_probabilities": _rounded_all(self.raw_probabilities)}),
         }
 
 
 def table_columns(labels: tuple[str, ...] = SEVEN) -> tuple[str, ...]:
     """The columns of CSV and Parquet output, in order, for a model with these labels. New ones are added at the end."""
     head = ("source", "time_s", "face", "x", "y", "w", "h", "score", "expression", "confidence")
-    return (*head, *labels, "track", "error", *ANGLES, *_POINT_COLUMNS)
+    return (*head, *labels, "track", "error", *ANGLES, *_POINT_COLUMNS, *(RAW + label for label in labels))
+
+
+def _rounded_all(probabilities: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(p, 4) for name, p in probabilities.items()}
+
+
+def _seconds(time_s: float | None) -> float | None:
+    return None if time_s is None else round(time_s, 6)  # to the microsecond: no clock of a video is finer
 
 
 def _rounded(degrees: float | None) -> float | None:
@@ -115,40 +128,47 @@ class Reading:
             "source": self.source,
             "width": self.width,
             "height": self.height,
-            "time_s": self.time_s,
+            "time_s": _seconds(self.time_s),
             "faces": [face.to_dict() for face in self.faces],
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One row a face; a picture without a face keeps one row whose ``face`` is empty."""
         if not self.faces:
-            return [{"source": self.source, "time_s": self.time_s}]
+            return [{"source": self.source, "time_s": _seconds(self.time_s)}]
         rows = []
         for number, face in enumerate(self.faces):
             flat = face.to_dict()
             x, y, w, h = flat.pop("box")
             probabilities = flat.pop("probabilities")
             points = flat.pop("landmarks") or []
+            raw = flat.pop("raw_probabilities", {})
             rows.append(
-                {"source": self.source, "time_s": self.time_s, "face": number}
+                {"source": self.source, "time_s": _seconds(self.time_s), "face": number}
                 | {"x": x, "y": y, "w": w, "h": h}
                 | flat
                 | probabilities
                 | dict(zip(_POINT_COLUMNS, chain.from_iterable(points), strict=False))
+                | {RAW + name: p for name, p in raw.items()}
             )
         return rows
 
 
 @dataclass(frozen=True, slots=True)
 class ReadFailure:
-    """One input that could not be read; ``type`` is a word of :class:`mien.errors.ImageError`."""
+    """One input that could not be read; ``type`` is a word of :class:`mien.errors.ImageError`.
+
+    time_s: where a video stopped or was damaged; None for a picture, or where nothing of a video could be read.
+    """
 
     source: str
     type: str
     message: str
+    time_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"source": self.source, "error": {"type": self.type, "message": self.message}}
+        when = {} if self.time_s is None else {"time_s": _seconds(self.time_s)}
+        return {"source": self.source, **when, "error": {"type": self.type, "message": self.message}}
 
     def to_rows(self) -> list[dict[str, Any]]:
-        return [{"source": self.source, "error": f"{self.type}: {self.message}"}]
+        return [{"source": self.source, "time_s": _seconds(self.time_s), "error": f"{self.type}: {self.message}"}]

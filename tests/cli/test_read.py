@@ -196,7 +196,7 @@ def test_animation_is_noted_on_stderr(run: Run, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["read"], "missing argument"),
-        (["read", "x", "--anotate", "d"], "no option --anotate; did you mean --annotate?"),
+        (["read", "x", "--anotate", "d"], "no option --anotate; did you mean --annotate"),
         (["read", "x", "--conf", "1"], "did you mean --min-confidence?"),
         (["raed", "x"], "no command 'raed'; did you mean read?"),
         (["read", "x", "--format", "xml"], "'jsonl', 'csv', 'parquet'"),

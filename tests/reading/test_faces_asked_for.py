@@ -18,6 +18,7 @@ from mien.errors import UsageError
 from mien.evaluation.predictions_file import read_predictions_file
 from mien.faces.base import Detection
 from mien.faces.pose import MODEL
+from mien.labels import SEVEN
 from mien.onnx_runtime import make_session
 from mien.reading.outputs import open_writer
 from mien.results import Box, Face, table_columns
@@ -86,7 +87,8 @@ def test_json_keys_are_appended(tiny_model: Path) -> None:
 
 
 def test_columns_are_appended(tiny_model: Path, tmp_path: Path) -> None:
-    assert table_columns() == OLD + NEW
+    raw = tuple(f"raw_{label}" for label in SEVEN)  # of videos
+    assert table_columns() == OLD + NEW + raw
     reader = Reader(tiny_model, detector=Given(WITH, WITHOUT), threads=1)
     results = [reader.read(PHOTO, name="a"), ReadFailure("b", "missing", "no")]
     stream = io.BytesIO()
@@ -94,7 +96,7 @@ def test_columns_are_appended(tiny_model: Path, tmp_path: Path) -> None:
         for result in results:
             writer.write(result)
     rows = list(csv.DictReader(stream.getvalue().decode().splitlines()))
-    assert tuple(rows[0]) == OLD + NEW
+    assert tuple(rows[0]) == OLD + NEW + raw
     assert [rows[0][name] for name in NEW[3:]] == [str(round(float(v), 2)) for v in POINTS.ravel()]
     assert float(rows[0]["yaw"]) == 0
     for row in rows[1:]:
@@ -104,7 +106,7 @@ def test_columns_are_appended(tiny_model: Path, tmp_path: Path) -> None:
         for result in results:
             writer.write(result)
     table = pq.read_table(path)
-    assert tuple(table.schema.names) == OLD + NEW
+    assert tuple(table.schema.names) == OLD + NEW + raw
     assert {str(table.schema.field(name).type) for name in NEW} == {"double"}
     assert table["nose_y"].to_pylist() == [pytest.approx(float(POINTS[2, 1]), abs=0.01), None, None]
 

@@ -21,6 +21,7 @@ COLUMNS = [
     "angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "track", "error",
     "roll", "yaw", "pitch", "left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y", "nose_x", "nose_y",
     "left_mouth_x", "left_mouth_y", "right_mouth_x", "right_mouth_y",
+    "raw_angry", "raw_disgust", "raw_fear", "raw_happy", "raw_sad", "raw_surprise", "raw_neutral",
 ]
 # fmt: on
 SHARES = dict(zip(SEVEN, (0.5, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05), strict=True))
@@ -86,7 +87,7 @@ def test_csv() -> None:
 
 def test_contempt_comes_after_the_seven() -> None:
     header = written("csv", [], EIGHT).decode().strip().split(",")
-    assert header == [*COLUMNS[:17], "contempt", *COLUMNS[17:]]
+    assert header == [*COLUMNS[:17], "contempt", *COLUMNS[17:], "raw_contempt"]
 
 
 def test_parquet_is_typed_even_if_all_failed(tmp_path: Path) -> None:

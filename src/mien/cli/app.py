@@ -147,7 +147,7 @@ def _mien(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks and log to stderr; works after a command too."),
 ) -> None:
-    """Reads facial expressions from photos: offline, with calibrated probabilities.
+    """Reads facial expressions from photos and videos: offline, with calibrated probabilities.
 
     Start with [bold]mien read photo.jpg[/bold]. What is read is the [italic]apparent[/italic] expression
     of a face, not what a person feels.
@@ -158,6 +158,7 @@ def _mien(
 #: In the order of ``mien --help``: the command NAME is the function, or the group of commands, NAME in ``cli/NAME.py``.
 COMMANDS = (
     "read",
+    "summarise",
     "bench",
     "models",
     "data",

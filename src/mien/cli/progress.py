@@ -26,6 +26,10 @@ class Meter:
 
     def __enter__(self) -> Self:
         self._started = self._last = time.monotonic()
+        self._start_bar()
+        return self
+
+    def _start_bar(self) -> None:
         if self._shown and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn
@@ -35,7 +39,6 @@ class Meter:
             self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
             self._task = self._bar.add_task("", total=None, note="")
             self._bar.start()
-        return self
 
     def __exit__(self, *problem: object) -> None:
         if self._bar is not None:
@@ -60,13 +63,18 @@ class Meter:
 
 
 class Progress(Meter):
-    """The progress of ``mien read``: counts pictures, faces and failures, and sums them up at the end."""
+    """The progress of ``mien read``: counts pictures, frames, faces and failures, and sums them up at the end.
 
-    def __init__(self, paths: Sequence[str], *, shown: bool) -> None:
-        super().__init__(shown=shown)
+    single: nothing is shown of one picture alone; one video has its bar all the same.
+    """
+
+    def __init__(self, paths: Sequence[str], *, shown: bool, single: bool = False) -> None:
+        super().__init__(shown=shown and not single)
         self._paths = paths
+        self._wanted = shown
         self._total: int | None = None
-        self.read = self.faces = self.failed = 0
+        self.read = self.faces = self.failed = self.videos = self.frames = 0
+        self._video: _Video | None = None
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -78,10 +86,12 @@ class Progress(Meter):
 
     def __exit__(self, *problem: object) -> None:
         super().__exit__(*problem)
-        if problem[0] is None and self._shown and (self.read + self.failed != 1 or self._bar is not None):
+        if problem[0] is None and self._shown and (self.read + self.failed != 1 or self._bar or self.videos):
             seconds = time.monotonic() - self._started
             failed = f", {self.failed} failed" if self.failed else ""
-            self.say(f"{plural(self.read, 'picture')} read, {plural(self.faces, 'face')}{failed} in {seconds:.1f} s")
+            what = [plural(self.read, "picture")] if self.read or not self.videos else []
+            what += [f"{plural(self.videos, 'video')} ({plural(self.frames, 'frame')})"] if self.videos else []
+            self.say(f"{', '.join(what)} read, {plural(self.faces, 'face')}{failed} in {seconds:.1f} s")
 
     def advance(self, faces: int) -> None:
         self.read += 1
@@ -97,12 +107,61 @@ class Progress(Meter):
     def note(self, text: str) -> None:
         self.say(f"note: {text}")
 
+    def begin_video(self, title: str, length: float | None, *, unit: str = "s") -> None:
+        """From here on a video's own length, in seconds (or frames), is shown, with the time left."""
+        if self._wanted and not self._shown:  # a single file, and it is a video
+            self._shown = True
+            self._start_bar()
+        self._video = _Video(title, length, unit, time.monotonic())
+
+    def frame(self, time_s: float, faces: int) -> None:
+        self.frames += 1
+        self.faces += faces
+        if self._video is not None:
+            self._show(*self._video.at(time_s, time.monotonic()), every=LINE_EVERY_S)
+
+    def annotated(self, frames: int) -> None:
+        if self._video is not None:
+            self._show(*self._video.at(float(frames), time.monotonic()), every=LINE_EVERY_S)
+
+    def end_video(self) -> None:
+        if self._video is not None and self._video.unit == "s":
+            self.videos += 1
+        self._video = None
+
     def _tick(self) -> None:
         done, seconds = self.read + self.failed, time.monotonic() - self._started
         faces = plural(self.faces, "face")
         line = f"{plural(done, 'picture')} done, {faces}, {seconds:.0f} s"
         note = f"{faces}  {done / max(seconds, 1e-6):.1f}/s"
         self._show("reading", done, self._total, note, line, every=LINE_EVERY_S)
+
+
+class _Video:
+    """The progress of one video, in seconds of it or in frames. The first quarter of a second is not measured: what
+    was read before a resume comes at once."""
+
+    def __init__(self, title: str, length: float | None, unit: str, now: float) -> None:
+        self.unit = unit
+        self._title, self._length, self._begun = title, length, now
+        self._first: tuple[float, float] | None = None
+        self._count = 0
+
+    def at(self, done: float, now: float) -> tuple[str, int, int | None, str, str]:
+        """Title, done, total, note and line."""
+        self._count += 1
+        if self._first is None and now - self._begun > 0.25:
+            self._first, self._count = (now, done), 0
+        note = ""
+        if self._first is not None and now > self._first[0] and done > self._first[1]:
+            seconds, progress = now - self._first[0], done - self._first[1]
+            note = f"{self._count / seconds:.0f} frames/s"
+            if self._length is not None and self._length > done:
+                note += f", about {duration(seconds * (self._length - done) / progress)} left"
+        of = "" if self._length is None else f" of {self._length:,.0f}"
+        line = f"{self._title}: {done:,.0f}{of} {self.unit}" + (f", {note}" if note else "")
+        total = None if self._length is None else max(1, round(self._length))
+        return self._title, round(done), total, note, line
 
 
 class Countdown(Meter):

@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mien.cli.streams import silence_stdout
-
 if TYPE_CHECKING:
-    from mien.reading.items import Stream
-    from mien.reading.outputs import Writer
-    from mien.reading.pictures import PictureFolder
     from mien.reading.reader import Reader
+    from mien.video.settings import VideoSettings
 
 
 class Format(StrEnum):
@@ -47,14 +43,14 @@ class DetectorName(StrEnum):
     none = "none"
 
 
-OUT, FACES, SPEED = "Output", "Faces and model", "Speed and limits"
+OUT, FACES, VIDEO, SPEED = "Output", "Faces and model", "Video and camera", "Speed and limits"
 
 
 def read(
     paths: list[str] = typer.Argument(
         metavar="PATH...",
-        help="Pictures, directories (recursive), quoted globs, Parquet files with an [bold]image[/bold] column, "
-        "data: URLs, or [bold]-[/bold] for a list of paths on stdin.",
+        help="Pictures, videos, directories (recursive), quoted globs, Parquet files with an [bold]image[/bold] "
+        "column, data: URLs, [bold]camera:0[/bold], or [bold]-[/bold] for a list of paths on stdin.",
         show_default=False,
     ),
     output: str | None = typer.Option(
@@ -77,7 +73,14 @@ def read(
         None,
         "--annotate",
         metavar="DIR",
-        help="Save a copy of each picture there, with box, label and probabilities of each face.",
+        help="Save a copy of each picture and video there, with box, label and probabilities of each face.",
+        rich_help_panel=OUT,
+    ),
+    timeline: str | None = typer.Option(
+        None,
+        "--timeline",
+        metavar="FILE",
+        help="Draw each person's expressions over a video's time: .png, .svg, or .html (one file, offline).",
         rich_help_panel=OUT,
     ),
     quiet: bool = typer.Option(
@@ -140,6 +143,46 @@ def read(
         help="Below this probability, 0-1, the expression is null.",
         rich_help_panel=FACES,
     ),
+    fps: float | None = typer.Option(
+        None,
+        "--fps",
+        metavar="N",
+        help="Read N frames a second of a video. \\[default: all]",
+        show_default=False,
+        rich_help_panel=VIDEO,
+    ),
+    every: int | None = typer.Option(
+        None,
+        "--every",
+        metavar="N",
+        help="Search faces in every N-th frame and follow them between. \\[default: six searches a second]",
+        show_default=False,
+        rich_help_panel=VIDEO,
+    ),
+    start: float | None = typer.Option(
+        None, "--start", metavar="T", help="Begin at this time, in seconds.", show_default=False, rich_help_panel=VIDEO
+    ),
+    end: float | None = typer.Option(
+        None, "--end", metavar="T", help="End at this time, in seconds.", show_default=False, rich_help_panel=VIDEO
+    ),
+    smooth: float | None = typer.Option(
+        None,
+        "--smooth",
+        metavar="SECONDS",
+        help="Mean over a window of that width around each frame, without lag; of a camera over the past, with a lag "
+        "of half of it. 0: none. \\[default: 0.4]",
+        show_default=False,
+        rich_help_panel=VIDEO,
+    ),
+    track: bool = typer.Option(
+        True, "--track/--no-track", help="Number each person of a video, and keep the number.", rich_help_panel=VIDEO
+    ),
+    allow_network: bool = typer.Option(
+        False, "--allow-network", help="Also read rtsp:// and http(s):// streams.", rich_help_panel=VIDEO
+    ),
+    show: bool = typer.Option(
+        False, "--show", help="A window with the camera's picture and what is read of it.", rich_help_panel=VIDEO
+    ),
     threads: int | None = typer.Option(
         None,
         "--threads",
@@ -172,7 +215,7 @@ def read(
         rich_help_panel=SPEED,
     ),
 ) -> None:
-    """Read the expressions of all faces in pictures.
+    """Read the expressions of all faces in pictures and videos.
 
     Results go to stdout (JSON Lines by default), messages to stderr.
     A picture that cannot be read gets an error record; the others are still read.
@@ -189,6 +232,9 @@ def read(
     Face crops of a data set, ten crops each:
       [cyan]mien read crops.parquet --detector none --tta -o out.parquet[/cyan]
 
+    A video: table, annotated copy with its sound, and a page with everybody's expressions over time:
+      [cyan]mien read clip.mp4 -o clip.csv --annotate seen --timeline clip.html[/cyan]
+
     From a list, with expressions of a confidence of at least 0.6:
       [cyan]find . -name '*.jpg' | mien read - --min-confidence 0.6[/cyan]
     """
@@ -197,9 +243,16 @@ def read(
     output = None if output == "-" else output
     chosen = outputs.choose_format(format.value if format else None, output)
 
-    from mien.reading.inputs import expand
+    from mien.errors import UsageError
     from mien.reading.reader import Reader
+    from mien.video.live import is_live
+    from mien.video.settings import VideoSettings
 
+    settings = VideoSettings(fps=fps, every=every, start=start, end=end, smooth=smooth, track=track)
+    if timeline is not None:
+        from mien.timeline.draw import check_timeline
+
+        check_timeline(timeline)
     reader = Reader(
         model,
         detector=detector.value,
@@ -215,6 +268,12 @@ def read(
         max_pixels=max_pixels,
         batch_size=batch_size,
     )
+    if any(is_live(path, allow_network=allow_network) for path in paths):
+        job = (reader, settings, paths, chosen, output, timeline)
+        _live(*job, allow_network=allow_network, annotate=annotate, show=show, quiet=quiet)
+        return
+    if show:
+        raise UsageError("--show is for cameras, got files", hint="--annotate DIR writes copies to look at")
     pictures = None
     if annotate is not None:
         from mien.reading.pictures import PictureFolder, refuse_overwriting
@@ -223,40 +282,77 @@ def read(
             if os.path.exists(path):
                 refuse_overwriting(path, annotate)
         pictures = PictureFolder(annotate)
+
+    from mien.cli.progress import Progress
+    from mien.cli.read_run import ReadRun, journal_folder
+    from mien.reading.inputs import expand
+
+    collector = None
+    if timeline is not None:
+        from mien.timeline.collect import Collector
+
+        collector = Collector(reader.labels)
     items = expand(paths, stdin=sys.stdin.buffer, exclude=[annotate] if annotate else [])
-    with outputs.open_writer(chosen, output=output, labels=reader.labels, stdout=sys.stdout.buffer) as writer:
-        failed = _run(reader, items, paths, writer=writer, pictures=pictures, quiet=quiet)
-    if failed:
+    one_picture = len(paths) == 1 and os.path.isfile(paths[0]) and not paths[0].lower().endswith((".parquet", ".pq"))
+    with Progress(paths, shown=not quiet, single=one_picture) as progress:
+        with outputs.open_writer(chosen, output=output, labels=reader.labels, stdout=sys.stdout.buffer) as writer:
+            run = ReadRun(
+                reader,
+                writer=writer,
+                settings=settings,
+                progress=progress,
+                pictures=pictures,
+                timeline=collector,
+                journals=journal_folder(output, annotate, timeline),
+                quiet=quiet,
+            )
+            run.read(items)
+        if timeline is not None and collector is not None:
+            from mien.timeline.draw import write_timeline
+
+            write_timeline(collector, timeline)
+        run.done(output)
+    if progress.failed:
         raise typer.Exit(1)
 
 
-def _run(
+def _live(
     reader: "Reader",
-    items: "Stream",
+    settings: "VideoSettings",
     paths: list[str],
+    chosen: str,
+    output: str | None,
+    timeline: str | None,
     *,
-    writer: "Writer",
-    pictures: "PictureFolder | None",
+    allow_network: bool,
+    annotate: str | None,
+    show: bool,
     quiet: bool,
-) -> int:
-    """Read, write, annotate and report; returns how many inputs failed."""
-    from mien.cli.progress import Progress
-    from mien.results import ReadFailure
+) -> None:
+    """A camera or network stream, alone."""
+    from mien.cli.read_live import run_live
+    from mien.errors import UsageError
+    from mien.reading import outputs
+    from mien.video.live import LiveReader, open_source
 
-    single = len(paths) == 1 and os.path.isfile(paths[0]) and not paths[0].lower().endswith((".parquet", ".pq"))
-    with Progress(paths, shown=not quiet and not single) as progress:
-        for result in reader.stream(
-            items, keep_pictures=pictures is not None, on_note=None if quiet else progress.note
-        ):
-            try:
-                writer.write(result.reading)
-            except BrokenPipeError:  # | head has seen enough
-                silence_stdout()
-                break
-            if isinstance(result.reading, ReadFailure):
-                progress.failure(result.reading, tell=not quiet)
-                continue
-            progress.advance(len(result.reading.faces))
-            if pictures is not None and result.picture is not None and result.item is not None:
-                pictures.save(result.picture, result.reading, result.item)
-    return progress.failed
+    if len(paths) > 1:
+        raise UsageError(f"a camera is read alone, got {len(paths)} paths", hint="start one command for each")
+    if annotate is not None:
+        raise UsageError("--annotate needs a file, got a camera", hint="--show shows what is read")
+    window = None
+    if show:
+        from mien.cli.window import Window
+
+        window = Window(f"mien {paths[0]}")
+    collector = None
+    if timeline is not None:
+        from mien.timeline.collect import Collector
+
+        collector = Collector(reader.labels)
+    live = LiveReader(open_source(paths[0], allow_network=allow_network), reader, settings)
+    with outputs.open_writer(chosen, output=output, labels=reader.labels, stdout=sys.stdout.buffer) as writer:
+        run_live(live, name=paths[0], writer=writer, collector=collector, window=window, quiet=quiet)
+    if timeline is not None and collector is not None:
+        from mien.timeline.draw import write_timeline
+
+        write_timeline(collector, timeline)

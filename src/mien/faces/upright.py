@@ -87,6 +87,15 @@ class UprightDetector:
                 p = float(row[UPRIGHT]) if kind == UPRIGHT else 0.0
                 yield face.turned(frame.shape[0], frame.shape[1], -turns), p
 
+    def detect_turned(self, image: Uint8, turns: int) -> list[Detection]:
+        """The faces that are upright in ``numpy.rot90(image, turns)``, in the picture's own coordinates, largest first.
+
+        A single search, for a video whose way up is known.
+        """
+        picture_size(image)
+        faces = [face for face, _ in _distinct(list(self._search(image, turns)))]
+        return sorted(faces, key=lambda face: face.box.w * face.box.h, reverse=True)
+
 
 def _kind(face: Detection, row: Float32) -> int:
     """Index into ORIENTATIONS; turned only where that is likelier than all else that a face can be."""

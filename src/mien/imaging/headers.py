@@ -66,7 +66,11 @@ def look(stream: IO[bytes], size: int) -> Header:
     if head[4:8] == b"ftyp":
         brand = head[8:12]
         if brand[:3] in _VIDEOS:
-            raise ImageError("this is a video file; mien reads pictures so far", kind="unsupported")
+            raise ImageError(
+                "expected a picture, got a video file",
+                kind="unsupported",
+                hint="name it .mp4 or .mov, and mien read or Reader.video(path) reads it",
+            )
         length = min(int.from_bytes(head[:4], "big"), _BRANDS)
         others = {start[place : place + 4] for place in range(16, length, 4)}
         if brand in _HEIC or (brand in _GENERAL and not others & _AVIF):

@@ -109,7 +109,9 @@ def _from_path(path: str, max_pixels: int, on_note: OnNote | None) -> Uint8:
             if status.st_size == 0:
                 raise ImageError("the file is empty (0 bytes)", kind="empty")
             if os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES:
-                raise ImageError("this is a video file; mien reads pictures so far", kind="unsupported")
+                raise ImageError(
+                    "expected a picture, got a video file", kind="unsupported", hint="Reader.video(path) reads it"
+                )
             with open(path, "rb") as stream:
                 return _from_stream(stream, status.st_size, max_pixels, on_note)
         if stat.S_ISFIFO(status.st_mode):  # Pillow must seek, so a pipe is taken as a whole

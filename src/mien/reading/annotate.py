@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mien.reading.layout import Rect, clamp, place_chip, place_panel
+from mien.reading.layout import Rect, clamp, place_chip, place_corner, place_panel
 from mien.results import Face
 
 Uint8 = NDArray[np.uint8]
@@ -70,21 +70,26 @@ class _Mark:
     panel: Rect | None = None
 
 
-def annotate(picture: Uint8, faces: Sequence[Face]) -> Image.Image:
+def annotate(picture: Uint8, faces: Sequence[Face], *, in_place: bool = False) -> Image.Image:
     """The picture (uint8 H×W×3) with its faces marked, as a PIL image in RGB.
 
     A picture without faces comes back as it is; a small one is enlarged; one or a few faces that fill the picture get
-    their panels in a strip added on its right.
+    their panels in a strip added on its right. in_place: the size stays, as for the frames of a video; then such panels
+    lie in a corner.
     """
     image = Image.fromarray(picture)
     if not faces:
         return image
-    scale = clamp(MIN_SIDE / max(image.size), 1, MAX_ENLARGE)
+    scale = 1.0 if in_place else clamp(MIN_SIDE / max(image.size), 1, MAX_ENLARGE)
     if scale > 1:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.BICUBIC)
     marks = _arrange(image, faces, scale)
-    image = _add_strip(image, [mark for mark in marks if mark.panel is None], len(faces))
+    homeless = [mark for mark in marks if mark.panel is None]
+    if not in_place:
+        image = _add_strip(image, homeless, len(faces))
+    elif len(faces) <= BESIDE_UP_TO:
+        _use_corners(image, homeless, marks)
     for mark in sorted(marks, key=lambda mark: mark.box.w * mark.box.h):
         _draw_box(image, mark)
     for mark in marks:
@@ -130,6 +135,19 @@ def _arrange(image: Image.Image, faces: Sequence[Face], scale: float) -> list[_M
     return marks
 
 
+def _use_corners(image: Image.Image, homeless: list[_Mark], marks: list[_Mark]) -> None:
+    """Panels over the corners that hide least, for faces that leave no other room."""
+    canvas = Rect(0, 0, image.width, image.height)
+    for mark in homeless:
+        font = max(9, min(mark.style.font, round(0.032 * image.height)))
+        style = _Style(font)
+        taken = [other.box for other in marks] + [other.chip for other in marks]
+        taken += [other.panel for other in marks if other.panel is not None]
+        panel = place_corner(_panel_size(mark.face, style), 0.6 * font, canvas, taken)
+        if panel is not None:
+            mark.panel_style, mark.panel = style, panel
+
+
 def _add_strip(image: Image.Image, homeless: list[_Mark], faces: int) -> Image.Image:
     """Room at the right for the panels of the few faces that fill their picture."""
     if not homeless or faces > BESIDE_UP_TO:
@@ -168,7 +186,8 @@ def _text_width(text: str, size: int) -> float:
 
 def _chip_text(face: Face) -> str:
     name = face.expression if face.expression is not None else f"{face.top}?"
-    return f"{name}  {_percent(face.confidence)}"
+    person = "" if face.track is None else f"{face.track}  "
+    return f"{person}{name}  {_percent(face.confidence)}"
 
 
 def _percent(p: float) -> str:

@@ -1,4 +1,4 @@
-"""The paths of the command line → a lazy stream of items, one per picture.
+"""The paths of the command line → a lazy stream of items, one per picture or video.
 
 A PATH is a file, a directory, a glob, a table with an ``image`` column, a ``data:`` URL, or ``-`` for a list of paths
 on stdin.
@@ -84,7 +84,7 @@ def _file(path: str, relative: str) -> Iterator[Item]:
 
 
 def _directory(root: str, hidden: frozenset[str]) -> Iterator[Item]:
-    """Pictures, tables and (as failures) videos below root, sorted; hidden files and other kinds are left out."""
+    """Pictures, tables and videos below root, sorted; hidden files and other kinds are left out."""
     found = False
     skipped_tables: list[Item] = []
     problems: list[OSError] = []
@@ -107,7 +107,9 @@ def _directory(root: str, hidden: frozenset[str]) -> Iterator[Item]:
         yield from skipped_tables
     elif not found:
         yield failed(
-            root, "empty", "no pictures in this directory (looked for .jpg, .png, .webp, .tif, … and .parquet)"
+            root,
+            "empty",
+            "no pictures in this directory (looked for .jpg, .png, .webp, .tif, …, .mp4, .mov, … and .parquet)",
         )
 
 

@@ -74,5 +74,14 @@ def place_panel(
     return best if cost <= TOLERATED * w * h else None
 
 
+def place_corner(size: tuple[float, float], gap: float, canvas: Rect, obstacles: Sequence[Rect]) -> Rect | None:
+    """The corner of the canvas where a panel hides least; None where it takes more than a quarter of the canvas."""
+    w, h = size
+    if 4 * w * h > canvas.w * canvas.h or w + 2 * gap > canvas.w or h + 2 * gap > canvas.h:
+        return None
+    corners = [Rect(x, y, w, h) for y in (canvas.h - h - gap, gap) for x in (canvas.w - w - gap, gap)]
+    return min(enumerate(corners), key=lambda pair: (round(_covered(pair[1], obstacles) / (w * h), 1), pair[0]))[1]
+
+
 def _covered(spot: Rect, obstacles: Iterable[Rect]) -> float:
     return sum(spot.overlap(other) for other in obstacles)

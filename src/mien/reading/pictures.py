@@ -68,6 +68,17 @@ class PictureFolder:
         target.commit()
         return path
 
+    def reserve(self, item: Item, suffix: str) -> str:
+        """A path for the annotated copy of a video; its directory is made. Raises OutputError, UsageError."""
+        path = self._free(item.relative, suffix)
+        if isinstance(item.data, str):
+            refuse_overwriting(item.data, os.path.dirname(path))
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the directory {os.path.dirname(path)!r}: {error.strerror}") from error
+        return path
+
     def _free(self, relative: str, suffix: str) -> str:
         inside = os.path.normpath(relative)
         if os.path.isabs(inside) or inside.split(os.sep)[0] == os.pardir:

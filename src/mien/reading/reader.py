@@ -251,6 +251,73 @@ class Reader:
                 held, crops, pixels, since = [], 0, 0, time.monotonic()
         yield from self._finish(held)
 
+    def video(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fps: float | None = None,
+        every: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        smooth: float | None = None,
+        track: bool = True,
+        on_note: OnNote | None = None,
+    ) -> Iterator[Reading]:
+        """Each frame of a video file, in order, with its time and with the person of each face in ``track``.
+
+        The options are those of :class:`mien.video.settings.VideoSettings`. A damaged or truncated file gives what can
+        be decoded, then raises ImageError. Raises ImageError at once where the file is no video, UsageError for an
+        option out of range, MissingExtra without the packages of ``pip install 'mien[video]'``.
+        """
+        from mien.video.read import VideoReader
+        from mien.video.settings import VideoSettings
+
+        settings = VideoSettings(fps=fps, every=every, start=start, end=end, smooth=smooth, track=track)
+        opened = VideoReader(path, self, settings, on_note=on_note)
+
+        def readings() -> Iterator[Reading]:
+            for result in opened.read():
+                if isinstance(result, ReadFailure):
+                    raise ImageError(result.message, kind=result.type)
+                yield result
+
+        return readings()
+
+    def read_faces(self, found: "Sequence[tuple[Uint8, Sequence[Detection]]]") -> list[tuple[Face, ...]]:
+        """Pictures (uint8 H×W×3) with their detections → the faces of each, in the order of its detections.
+
+        Those below ``min_score`` or ``min_face`` are left out. Their crops go through the network together.
+        """
+        cut = [[self._cut(rgb, detection) for detection in detections] for rgb, detections in found]
+        faces = [[face for face in row if face is not None] for row in cut]
+        rows = iter(self._probabilities([face.pixels for row in faces for face in row]))
+        return [tuple(self._face(face, next(rows)) for face in row) for row in faces]
+
+    @property
+    def detector(self) -> FaceDetector:
+        """What finds the faces."""
+        return self._detector
+
+    @property
+    def min_confidence(self) -> float:
+        return self._min_confidence
+
+    @property
+    def max_pixels(self) -> int:
+        return self._max_pixels
+
+    @property
+    def threads(self) -> int:
+        """Of each network."""
+        return min(self._options["threads"] or default_threads(), default_threads())
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides what is read of a picture: options, and the model's SHA-256."""
+        free = ("model", "threads", "batch_size", "max_pixels")
+        options = {name: str(value) for name, value in self._options.items() if name not in free}
+        return f"{self._classifier.digest} {options}"
+
     def classify(self, crops: NDArray[Any] | Sequence[NDArray[Any]]) -> Float32:
         """Face crops → calibrated probabilities float32 N×K, in the order of ``labels``.
 

@@ -1,0 +1,202 @@
+"""The work of ``mien read`` on files: photos in batches, videos one by one, written in the order of the inputs.
+
+What is read of a video is kept in a journal beside the output until the output is whole; so the same command goes on
+after any interruption.
+"""
+
+import glob
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from mien.cli.streams import silence_stdout
+from mien.errors import ImageError, MienError, MissingExtra, OutputError
+from mien.results import ReadFailure, Reading
+
+if TYPE_CHECKING:
+    from mien.cli.progress import Progress
+    from mien.reading.items import Item, Pause, Stream
+    from mien.reading.outputs import Writer
+    from mien.reading.pictures import PictureFolder
+    from mien.reading.reader import Reader
+    from mien.timeline.collect import Collector
+    from mien.video.journal import Journal
+    from mien.video.read import VideoReader
+    from mien.video.settings import VideoSettings
+
+
+class ReadRun:
+    """One call. pictures, timeline: where annotated copies and the timeline go, or None. journals: a folder for what
+    was read so far, or None; it is removed by ``done``, when all is written."""
+
+    def __init__(
+        self,
+        reader: "Reader",
+        *,
+        writer: "Writer",
+        settings: "VideoSettings",
+        progress: "Progress",
+        pictures: "PictureFolder | None" = None,
+        timeline: "Collector | None" = None,
+        journals: str | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self._reader, self._writer, self._settings, self._progress = reader, writer, settings, progress
+        self._pictures, self._timeline, self._journals, self._quiet = pictures, timeline, journals, quiet
+        self._begun = time.time()
+
+    def read(self, items: "Stream") -> bool:
+        """All of it. False where nobody reads the output any more."""
+        try:
+            for is_video, group in groupby(items, key=_is_video):
+                if is_video:
+                    for item in group:
+                        self._video(item)  # type: ignore[arg-type]
+                else:
+                    self._photos(group)
+        except BrokenPipeError:  # | head has seen enough
+            silence_stdout()
+            return False
+        except KeyboardInterrupt:
+            if self._journals is not None and os.path.isdir(self._journals) and not self._quiet:
+                self._progress.note("what was read of the video is kept; the same command goes on behind it")
+            raise
+        return True
+
+    def _photos(self, items: "Iterator[Item | Pause]") -> None:
+        note = None if self._quiet else self._progress.note
+        for result in self._reader.stream(items, keep_pictures=self._pictures is not None, on_note=note):
+            self._writer.write(result.reading)
+            if isinstance(result.reading, ReadFailure):
+                self._progress.failure(result.reading, tell=not self._quiet)
+                continue
+            self._progress.advance(len(result.reading.faces))
+            if self._pictures is not None and result.picture is not None and result.item is not None:
+                self._pictures.save(result.picture, result.reading, result.item)
+
+    def _video(self, item: "Item") -> None:
+        try:
+            video = self._open(item, tell=True)
+            journal = self._journal(video)
+        except (ImageError, MissingExtra) as error:
+            self._fail(ReadFailure(item.source, error.type, str(error)))
+            return
+        frames = faces = 0
+        self._progress.begin_video(
+            item.source, video.info.duration_s if video.settings.end is None else video.settings.end
+        )
+        try:
+            for result in self._results(video, journal):
+                self._writer.write(result)
+                if isinstance(result, ReadFailure):
+                    self._progress.failure(result, tell=not self._quiet)
+                    continue
+                frames, faces = frames + 1, faces + len(result.faces)
+                self._progress.frame(result.time_s or 0.0, len(result.faces))
+                if self._timeline is not None:
+                    self._timeline.add(result)
+        finally:
+            if journal is not None:
+                journal.close()
+            self._progress.end_video()
+        if frames and self._pictures is not None:
+            self._annotate(item, frames)
+
+    def _results(self, video: "VideoReader", journal: "Journal | None") -> "Iterator[Reading | ReadFailure]":
+        """What is read; any error of it as a failure: one video never ends the others."""
+        try:
+            yield from video.read(journal)
+        except OutputError:  # the journal cannot be written
+            raise
+        except MienError as error:
+            yield ReadFailure(video.source, error.type, str(error))
+        except MemoryError:
+            yield ReadFailure(video.source, "too_large", "its frames do not fit into memory")
+        except Exception as error:  # a fault of ours; `mien --debug` shows the traceback
+            logging.getLogger("mien").debug("while reading %s", video.source, exc_info=True)
+            text = " ".join(str(error).split())[:200]
+            yield ReadFailure(video.source, "internal", f"{type(error).__name__}: {text}")
+
+    def _open(self, item: "Item", *, tell: bool) -> "VideoReader":
+        from mien.video.read import VideoReader
+
+        assert isinstance(item.data, str)
+        note = None if self._quiet or not tell else (lambda text: self._progress.note(f"{item.source}: {text}"))
+        video = VideoReader(item.data, self._reader, self._settings, on_note=note)
+        video.source = item.source
+        return video
+
+    def _journal(self, video: "VideoReader") -> "Journal | None":
+        if self._journals is None:
+            return None
+        from mien.video.journal import Journal, journal_name
+
+        about = video.about()
+        journal = Journal(os.path.join(self._journals, journal_name(about)), about)
+        if journal.count and journal.last is not None and not self._quiet:
+            self._progress.note(f"{video.source}: {journal.count:,} frames were read before; going on behind them")
+        return journal
+
+    def _annotate(self, item: "Item", frames: int) -> None:
+        from mien.timeline.annotated import write_annotated
+
+        assert self._pictures is not None
+        assert isinstance(item.data, str)
+        video = self._open(item, tell=False)
+        journal = self._journal_quietly(video)
+        path = self._pictures.reserve(item, ".mp4")
+        readings = (result for result in video.read(journal) if isinstance(result, Reading))
+        self._progress.begin_video(f"annotating {item.source}", float(frames), unit="frames")
+        try:
+            for number in write_annotated(item.data, readings, path, settings=self._settings):
+                self._progress.annotated(number)
+        finally:
+            self._progress.end_video()
+            if journal is not None:
+                journal.close()
+
+    def _journal_quietly(self, video: "VideoReader") -> "Journal | None":
+        quiet, self._quiet = self._quiet, True
+        try:
+            return self._journal(video)
+        finally:
+            self._quiet = quiet
+
+    def _fail(self, failure: ReadFailure) -> None:
+        self._writer.write(failure)
+        self._progress.failure(failure, tell=not self._quiet)
+
+    def done(self, output: str | None) -> None:
+        """The output is whole: what was kept to go on, and halves that killed runs left beside it, are not needed."""
+        if self._journals is not None:
+            shutil.rmtree(self._journals, ignore_errors=True)
+        if output is not None and os.path.isfile(output):
+            folder, name = os.path.split(os.path.realpath(output))
+            for half in glob.glob(os.path.join(glob.escape(folder), f".{glob.escape(name[:80])}.{'[0-9a-f]' * 8}.tmp")):
+                with suppress(OSError):
+                    if os.path.getmtime(half) < self._begun:
+                        os.unlink(half)
+
+
+def journal_folder(output: str | None, annotate: str | None, timeline: str | None) -> str | None:
+    """Where journals are kept: hidden beside the first file or in the folder that the call writes; None for a call
+    that only prints."""
+    if output is not None and (not os.path.exists(output) or os.path.isfile(output)):
+        beside = output
+    elif annotate is not None:
+        return os.path.join(annotate, ".mien-journal")
+    elif timeline is not None:
+        beside = timeline
+    else:
+        return None
+    folder, name = os.path.split(os.path.realpath(beside))
+    return os.path.join(folder, f".{name[:80]}.journal")
+
+
+def _is_video(item: "Item | Pause") -> bool:
+    return getattr(item, "is_video", False)

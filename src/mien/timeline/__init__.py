@@ -1,0 +1,1 @@
+"""What is seen of a video once it is read: annotated copy with sound, timelines, and seconds and episodes a person."""

@@ -1,0 +1,202 @@
+"""A table that ``mien read`` wrote → seconds, proportions and episodes of each expression, a person at a time.
+
+A frame counts until the next frame of its video (the last one as long as the median), so that varying frame rates and
+``--fps`` are right. An *episode* is a time in which one expression stays the most probable; it ends where another one
+is, or where the face is away for longer than ``AWAY_S``.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mien.errors import DataError
+from mien.results import table_columns
+
+AWAY_S = 0.25
+UNSURE = "(unsure)"  # rows whose expression is empty: below --min-confidence
+_HEAD, _TAIL = table_columns(())[:10], "track"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One expression of one person. track: None where faces were not tracked. proportion: of the person's visible
+    seconds, 0-1. episodes: how many; their mean and longest length in seconds, None without any. first_s, last_s: when
+    the expression was seen first and last, seconds of the video."""
+
+    source: str
+    track: int | None
+    expression: str
+    seconds: float
+    proportion: float
+    episodes: int
+    mean_episode_s: float | None
+    longest_episode_s: float | None
+    first_s: float | None
+    last_s: float | None
+    visible_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """rows: by source, track and label. labels: of the model. left_out: rows of pictures, which have no time."""
+
+    rows: tuple[Row, ...]
+    labels: tuple[str, ...]
+    left_out: int
+
+    def to_records(self) -> list[dict[str, Any]]:
+        return [asdict(row) for row in self.rows]
+
+
+@dataclass(slots=True)
+class _Table:
+    """Columns of the rows with a time, and what else is needed."""
+
+    source: list[str]
+    time_s: list[float]
+    track: list[int | None]
+    expression: list[str | None]
+    is_face: list[bool]
+    labels: tuple[str, ...]
+    left_out: int
+
+
+def summarise(path: str, *, min_episode: float = 0.0) -> Summary:
+    """The summary of a CSV, Parquet or JSON Lines file. min_episode: shorter ones, in seconds, are not counted.
+
+    Raises DataError where the file is none that ``mien read`` wrote, or has no row of a video.
+    """
+    if not os.path.exists(path):
+        raise DataError(f"expected a table that mien read wrote, got {path!r}, which does not exist")
+    table = _json_lines(path) if path.lower().endswith((".jsonl", ".ndjson", ".json")) else _columns(path)
+    if not table.time_s:
+        raise DataError(
+            f"expected rows of a video, with a time, in {path!r}, got {table.left_out:,} without",
+            hint="mien read clip.mp4 -o FILE writes them",
+        )
+    rows: list[Row] = []
+    sources = np.array(table.source, object)
+    for source in dict.fromkeys(table.source):
+        rows += _video(source, table, np.flatnonzero(sources == source), min_episode)
+    return Summary(tuple(rows), table.labels, table.left_out)
+
+
+def _video(source: str, table: _Table, indices: Any, min_episode: float) -> Iterator[Row]:
+    times = np.array([table.time_s[i] for i in indices])
+    frames = np.unique(times)
+    steps = np.diff(frames)
+    lasts = np.append(steps, np.median(steps) if len(steps) else 0.0)  # seconds that each frame stands for
+    place = np.searchsorted(frames, times)
+    faces = [(int(p), i) for p, i in zip(place, indices, strict=True) if table.is_face[i]]
+    tracks = sorted({table.track[i] for _, i in faces}, key=lambda track: (track is not None, track or 0))
+    for track in tracks:
+        seen = sorted((p, table.expression[i] or UNSURE) for p, i in faces if table.track[i] == track)
+        visible = float(sum(lasts[p] for p, _ in seen))
+        episodes: dict[str, list[float]] = {}
+        spans: dict[str, tuple[float, float]] = {}
+        seconds: dict[str, float] = {}
+        last_place, last_label = -1, ""
+        for p, label in seen:
+            seconds[label] = seconds.get(label, 0.0) + float(lasts[p])
+            begin = frames[last_place] + lasts[last_place] if last_place >= 0 else frames[p]
+            goes_on = label == last_label and frames[p] - begin <= AWAY_S
+            lengths = episodes.setdefault(label, [])
+            if goes_on:
+                lengths[-1] += float(lasts[p])
+            else:
+                lengths.append(float(lasts[p]))
+            spans[label] = (spans.get(label, (float(frames[p]), 0.0))[0], float(frames[p] + lasts[p]))
+            last_place, last_label = p, label
+        for label in (*table.labels, *([UNSURE] if UNSURE in seconds else [])):
+            counted = [length for length in episodes.get(label, []) if length >= min_episode]
+            first, last = spans.get(label, (None, None))
+            yield Row(
+                source,
+                track,
+                label,
+                round(seconds.get(label, 0.0), 3),
+                round(seconds.get(label, 0.0) / visible, 4) if visible else 0.0,
+                len(counted),
+                round(float(np.mean(counted)), 3) if counted else None,
+                round(max(counted), 3) if counted else None,
+                None if first is None else round(first, 3),
+                None if last is None else round(last, 3),
+                round(visible, 3),
+            )
+
+
+def _labels(columns: Sequence[str], path: str) -> tuple[str, ...]:
+    missing = [name for name in ("source", "time_s", "face", "expression", "track", "error") if name not in columns]
+    if missing:
+        raise DataError(
+            f"expected a table that mien read wrote, got {path!r} without the columns {', '.join(missing)}",
+            hint="mien read clip.mp4 -o FILE.csv writes one",
+        )
+    return tuple(columns[columns.index("confidence") + 1 : columns.index(_TAIL)])
+
+
+def _columns(path: str) -> _Table:
+    import pyarrow as pa
+    import pyarrow.csv as pc
+    import pyarrow.parquet as pq
+
+    wanted = {
+        "source": pa.string(),
+        "time_s": pa.float64(),
+        "face": pa.int64(),
+        "expression": pa.string(),
+        "track": pa.int64(),
+        "error": pa.string(),
+    }
+    try:
+        if path.lower().endswith((".parquet", ".pq")):
+            labels = _labels(pq.read_schema(path).names, path)
+            read = pq.read_table(path, columns=list(wanted))
+        else:
+            with pc.open_csv(path) as reader:
+                labels = _labels(reader.schema.names, path)
+            options = pc.ConvertOptions(
+                column_types=wanted, include_columns=list(wanted), strings_can_be_null=True, null_values=[""]
+            )
+            read = pc.read_csv(path, convert_options=options, parse_options=pc.ParseOptions(newlines_in_values=True))
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(f"expected a table that mien read wrote, got {path!r}: {reason}") from error
+    values = {name: read.column(name).to_pylist() for name in wanted}
+    rows = enumerate(zip(values["time_s"], values["error"], strict=True))
+    kept = [i for i, (time_s, error) in rows if time_s is not None and error is None]
+    return _Table(
+        [values["source"][i] for i in kept],
+        [values["time_s"][i] for i in kept],
+        [values["track"][i] for i in kept],
+        [values["expression"][i] for i in kept],
+        [values["face"][i] is not None for i in kept],
+        labels,
+        read.num_rows - len(kept),
+    )
+
+
+def _json_lines(path: str) -> _Table:
+    table = _Table([], [], [], [], [], (), 0)
+    try:
+        with open(path, encoding="utf-8") as lines:
+            for line in lines:
+                reading = json.loads(line)
+                if reading.get("time_s") is None or "faces" not in reading:
+                    table.left_out += 1
+                    continue
+                for face in reading["faces"] or [None]:
+                    table.source.append(reading["source"])
+                    table.time_s.append(reading["time_s"])
+                    table.track.append(face and face["track"])
+                    table.expression.append(face and face["expression"])
+                    table.is_face.append(face is not None)
+                    if face and not table.labels:
+                        table.labels = tuple(face["probabilities"])
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise DataError(f"expected JSON Lines that mien read wrote, got {path!r}: {error}") from error
+    return table
