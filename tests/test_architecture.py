@@ -23,13 +23,13 @@ LAYERS = (
     ("training/",),
     ("data/build/", "data/audit/"),
     ("data/",),
-    ("data/sources/", "models/", "pages/"),
+    ("data/sources/", "models/", "pages/", "serving/"),
     ("reading/",),
     ("faces/",),
     ("imaging/",),
 )
 #: What reads pictures: it must start without the workbench.
-READING_HALF = ("reading/", "faces/", "imaging/")
+READING_HALF = ("serving/", "reading/", "faces/", "imaging/")
 MODULES = architecture.modules()
 GRAPH = architecture.graph()
 

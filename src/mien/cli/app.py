@@ -155,6 +155,7 @@ def _mien(
 #: In the order of ``mien --help``: the command NAME is the function, or the group of commands, NAME in ``cli/NAME.py``.
 COMMANDS = (
     "read",
+    "serve",
     "models",
     "data",
     "train",
