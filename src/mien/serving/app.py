@@ -193,7 +193,8 @@ def _declare_keys(app: FastAPI, *, keys: bool) -> None:
             document = original()
             components = document.setdefault("components", {})
             schemas = components.setdefault("schemas", {})
-            for model in (ProblemModel, PictureInput, BatchInput):
+            # the framework drops every null of the examples, so all types are written once more
+            for model in (ProblemModel, PictureInput, BatchInput, ReadingModel, BatchModel, ModelsModel):
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schemas.update(schema.pop("$defs", {}))
                 schemas[model.__name__] = schema

@@ -59,7 +59,7 @@ class Guard:
             path = scope["path"] if scope["path"] in self._paths else "other"
             self._metrics.requests.labels(path, str(exchange.status or "none")).inc()
             self._metrics.seconds.labels(path).observe(time.monotonic() - started)
-        await exchange.finish()
+        await exchange.finish(most=2 * self._limits.max_body)
 
     async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:
         reads = scope["method"] == "POST" and scope["path"] in READ
@@ -167,12 +167,12 @@ class _Exchange:
         await self.send(start)
         await self.send({"type": "http.response.body", "body": body})
 
-    async def finish(self) -> None:
-        """Take in the rest of a body for a moment, then end an answer that came before it."""
+    async def finish(self, *, most: int) -> None:
+        """Take in the rest of a body for a moment, and up to ``most`` bytes, then end an answer that came before it."""
         if not self._unfinished:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
-                while self._unread:
-                    await self.receive()
+                while self._unread and most > 0:
+                    most -= len((await self.receive()).get("body", b""))
         await self._send({"type": "http.response.body", "body": b""})

@@ -65,7 +65,10 @@ class Problem(MienError):
 
 def of_picture(kind: str, message: str) -> Problem:
     """The problem for an error record of a picture."""
-    return Problem(kind if kind in KINDS else "internal", message)
+    if not message.startswith("expected"):
+        message = f"expected a picture that can be read, got another: {message}"
+    hint = "send the whole file" if kind == "truncated" else None
+    return Problem(kind if kind in KINDS else "internal", message, hint=hint)
 
 
 def of_status(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Problem:
