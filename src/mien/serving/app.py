@@ -108,7 +108,7 @@ def create_app(settings: Settings, pool: Pool, metrics: Metrics, *, stopping: Ca
 
     _answer_problems(app)
     paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
-    _declare_keys(app, keys=bool(settings.keys))
+    _complete_openapi(app, pool, keys=bool(settings.keys))
     return Guard(app, keys=settings.keys, limits=limits, metrics=metrics, check_room=pool.check_room, paths=paths)
 
 
@@ -184,8 +184,8 @@ def _content(raw: dict[str, Any], *, one: bool) -> dict[str, Any]:
     return {"required": True, "content": content}
 
 
-def _declare_keys(app: FastAPI, *, keys: bool) -> None:
-    """OpenAPI with the types that only bodies and failures name, and with the keys."""
+def _complete_openapi(app: FastAPI, pool: Pool, *, keys: bool) -> None:
+    """OpenAPI with the types that only bodies and failures name, the served models and the keys."""
     original = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -202,6 +202,9 @@ def _declare_keys(app: FastAPI, *, keys: bool) -> None:
                 schemas.pop(unused, None)
             for path in document["paths"].values():
                 for operation in path.values():
+                    for parameter in operation.get("parameters", ()):
+                        if parameter["name"] == "model":
+                            parameter["schema"] = {"type": "string", "enum": [entry["name"] for entry in pool.models]}
                     answers = operation["responses"]
                     if "HTTPValidationError" in str(answers.get("422")):
                         del answers["422"]
