@@ -211,6 +211,9 @@ def test_openapi_describes_the_routes(crops: Service) -> None:
     used = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
     assert used <= set(document["components"]["schemas"])
     ReadingModel.model_validate(document["components"]["schemas"]["ReadingModel"]["examples"][0])
+    for path, schema in (("/v1/read", "PictureInput"), ("/v1/read/batch", "BatchInput")):
+        (example,) = document["components"]["schemas"][schema]["examples"]
+        assert httpx.post(crops.url + path, json=example).status_code == 200
 
 
 def test_importing_the_command_loads_none_of_it() -> None:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from mien import __version__
-from mien.serving.bodies import Picture, many_pictures, one_picture
+from mien.serving.bodies import Budget, Picture, many_pictures, one_picture
 from mien.serving.guard import Guard
 from mien.serving.metrics import Metrics
 from mien.serving.pool import Answer, Pool
@@ -31,6 +31,7 @@ DESCRIPTION = (
     "Reads the apparent expressions of the faces in pictures: what a face looks like to human raters, not what a "
     "person feels. Nothing of a picture is stored or logged, and no URL is fetched."
 )
+HELD_BODIES = 16  # of the largest size, at once; requests with small ones are limited by their number
 _PICTURE = {"type": "string", "format": "binary"}
 _FILE = {"type": "object", "required": ["image"], "properties": {"image": _PICTURE}, "additionalProperties": False}
 _FILES = {
@@ -54,7 +55,7 @@ def create_app(settings: Settings, pool: Pool, metrics: Metrics, *, stopping: Ca
         redoc_url=None,
         redirect_slashes=False,
     )
-    limits = settings.limits
+    limits, budget = settings.limits, Budget(HELD_BODIES * settings.limits.max_body)
 
     @app.post(
         "/v1/read",
@@ -65,8 +66,9 @@ def create_app(settings: Settings, pool: Pool, metrics: Metrics, *, stopping: Ca
     )
     async def read(request: Request, model: str | None = _MODEL, name: str | None = _NAME) -> Response:
         chosen = _choose(pool, model)
-        picture = await one_picture(request, limits, name=name)
-        (answer,) = await _read(request, pool, [picture], chosen)
+        with budget.hold() as take:
+            picture = await one_picture(request, limits, take, name=name)
+            (answer,) = await _read(request, pool, [picture], chosen)
         if answer.kind is not None:
             raise of_picture(answer.kind, answer.message)
         return Response(answer.json, media_type="application/json")
@@ -80,8 +82,9 @@ def create_app(settings: Settings, pool: Pool, metrics: Metrics, *, stopping: Ca
     )
     async def read_batch(request: Request, model: str | None = _MODEL) -> Response:
         chosen = _choose(pool, model)
-        pictures = await many_pictures(request, limits)
-        answers = await _read(request, pool, pictures, chosen)
+        with budget.hold() as take:
+            pictures = await many_pictures(request, limits, take)
+            answers = await _read(request, pool, pictures, chosen)
         body = b'{"results":[' + b",".join(answer.json for answer in answers) + b"]}"
         return Response(body, media_type="application/json")
 

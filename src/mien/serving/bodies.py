@@ -5,6 +5,8 @@ frameworks write large files to disk, and nothing of a picture is stored here. N
 """
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any, TypeVar
@@ -25,7 +27,37 @@ NAME = 200  # characters of a name that are kept
 _BIG = 1_000_000  # bytes from which on a body is parsed in a thread, so that others need not wait
 _RAW = ("application/octet-stream",)
 _EXPECTED = "expected Content-Type image/…, application/octet-stream, multipart/form-data or application/json"
+Take = Callable[[int], None]
 Input = TypeVar("Input", bound=BaseModel)
+
+
+class Budget:
+    """The bytes of all bodies that are held at once. Raises Problem (busy) where ``most`` is exceeded."""
+
+    def __init__(self, most: int) -> None:
+        self._left = self._most = most
+
+    @contextmanager
+    def hold(self) -> Iterator[Callable[[int], None]]:
+        """A function that counts further bytes; they are given back at the end of the block."""
+        taken = 0
+
+        def take(count: int) -> None:
+            nonlocal taken
+            if count > self._left:
+                raise Problem(
+                    "busy",
+                    f"expected bodies of at most {self._most:,} bytes at once, got more",
+                    hint="send the request again after the seconds of Retry-After",
+                    headers={"Retry-After": "1"},
+                )
+            taken += count
+            self._left -= count
+
+        try:
+            yield take
+        finally:
+            self._left += taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +68,34 @@ class Picture:
     data: bytes
 
 
-async def one_picture(request: Request, limits: Limits, *, name: str | None) -> Picture:
-    """The picture of a request to ``/v1/read``. name: for a raw body. Raises Problem."""
+async def one_picture(request: Request, limits: Limits, take: Take, *, name: str | None) -> Picture:
+    """The picture of a request to ``/v1/read``. take: counts held bytes; name: for a raw body. Raises Problem."""
     kind, options = _content_type(request)
     if kind == "multipart/form-data":
-        parts = await _parts(request, limits, options)
+        parts = await _parts(request, limits, take, options)
         if len(parts) != 1:
             raise Problem("invalid", f"expected one picture, got {len(parts)}", hint="send several to /v1/read/batch")
         return parts[0]
     if kind == "application/json":
-        given = await _json(request, limits, PictureInput)
+        given = await _json(request, limits, take, PictureInput)
         return await _unpack(given)
     if kind in _RAW or kind.startswith("image/"):
-        data = await _body(request, limits)
+        data = await _body(request, limits, take)
         if not data:
             raise Problem("empty", "expected the bytes of a picture, got an empty body")
         return Picture(clean_name(name), data)
     raise _wrong_type(kind)
 
 
-async def many_pictures(request: Request, limits: Limits) -> list[Picture]:
+async def many_pictures(request: Request, limits: Limits, take: Take) -> list[Picture]:
     """The pictures of a request to ``/v1/read/batch``. Raises Problem."""
     kind, options = _content_type(request)
     if kind == "multipart/form-data":
-        pictures = await _parts(request, limits, options)
+        pictures = await _parts(request, limits, take, options)
         if not pictures:
             raise Problem("invalid", "expected pictures as parts with a file name, got none")
     elif kind == "application/json":
-        given = await _json(request, limits, BatchInput)
+        given = await _json(request, limits, take, BatchInput)
         _check_count(len(given.images), limits)
         pictures = [await _unpack(one) for one in given.images]
     else:
@@ -98,7 +130,7 @@ def _wrong_type(kind: str) -> Problem:
     return Problem("content_type", f"{_EXPECTED}, got {kind[:80]!r}", hint=hint)
 
 
-async def _body(request: Request, limits: Limits) -> bytes:
+async def _body(request: Request, limits: Limits, take: Take) -> bytes:
     """The whole body, counted while it comes."""
     most, body = limits.max_body, bytearray()
     length = request.headers.get("content-length")
@@ -117,8 +149,9 @@ async def _body(request: Request, limits: Limits) -> bytes:
                 piece = await asyncio.wait_for(anext(pieces), limits.client_timeout)
             except StopAsyncIteration:
                 break
+            count(len(body) + len(piece))
+            take(len(piece))
             body += piece
-            count(len(body))
     except TimeoutError:
         raise Problem(
             "slow_client", f"expected the next bytes within {limits.client_timeout:g} s, got none after {len(body):,}"
@@ -131,8 +164,8 @@ async def _body(request: Request, limits: Limits) -> bytes:
     return bytes(body)
 
 
-async def _json(request: Request, limits: Limits, model: type[Input]) -> Input:
-    data = await _body(request, limits)
+async def _json(request: Request, limits: Limits, take: Take, model: type[Input]) -> Input:
+    data = await _body(request, limits, take)
     try:
         if len(data) > _BIG:
             return await asyncio.to_thread(model.model_validate_json, data)
@@ -165,11 +198,11 @@ async def _unpack(given: PictureInput) -> Picture:
     return Picture(clean_name(given.name), data)
 
 
-async def _parts(request: Request, limits: Limits, options: dict[bytes, bytes]) -> list[Picture]:
+async def _parts(request: Request, limits: Limits, take: Take, options: dict[bytes, bytes]) -> list[Picture]:
     boundary = options.get(b"boundary", b"")
     if not boundary:
         raise Problem("malformed", "expected multipart/form-data with a boundary, got none")
-    body = await _body(request, limits)
+    body = await _body(request, limits, take)
     form = _Form(limits.max_batch)
     try:
         parser = MultipartParser(boundary, form.callbacks())

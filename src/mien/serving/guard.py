@@ -154,9 +154,9 @@ class _Exchange:
         await self._send(message)
 
     async def refuse(self, problem: Problem) -> None:
-        """Answer with a problem. Where an answer has begun, the connection is closed in its middle."""
+        """Answer with a problem. An answer that has begun is left as it is; uvicorn then closes the connection."""
         if self.status is not None:
-            raise RuntimeError("the time limit was reached while the answer was sent")
+            return
         body = problem.to_bytes()
         headers: list[tuple[bytes, bytes]] = [
             (b"content-type", MEDIA_TYPE.encode()),

@@ -42,6 +42,10 @@ EXAMPLE_FAILURE: dict[str, Any] = {
     "source": "broken.jpg",
     "error": {"type": "truncated", "message": "expected a whole JPEG picture, got one that is cut off"},
 }
+EXAMPLE_INPUT: dict[str, Any] = {
+    "image": "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs=",
+    "name": "pixel.gif",
+}
 EXAMPLE_PROBLEM: dict[str, Any] = {
     "type": "urn:mien:problem:too_large",
     "title": "Picture too large",
@@ -150,7 +154,7 @@ class ProblemModel(BaseModel):
 class PictureInput(BaseModel):
     """A picture in JSON."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"image": "/9j/4AAQ…", "name": "a.jpg"}]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE_INPUT]})
 
     image: str = Field(min_length=1, description="base64 of the file's bytes, or a data: URL; no other URL is fetched")
     name: str | None = Field(default=None, description="comes back as source")
@@ -159,6 +163,6 @@ class PictureInput(BaseModel):
 class BatchInput(BaseModel):
     """Pictures in JSON."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"images": [EXAMPLE_INPUT]}]})
 
     images: list[PictureInput] = Field(min_length=1)

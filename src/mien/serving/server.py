@@ -27,6 +27,7 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of each malformed form
     limits, metrics = settings.limits, Metrics()
     pool = Pool(settings.reader, metrics, workers=settings.workers, queue=limits.queue, timeout=limits.timeout)
     listener = _listen(settings.host, settings.port)
@@ -92,6 +93,9 @@ def _protocol(head_timeout: float) -> type[H11Protocol]:
             super().connection_made(transport)
             if len(self.connections) > MAX_CONNECTIONS:
                 transport.abort()
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # for clients that do not take their answer, or are gone
+                connection = transport.get_extra_info("socket")
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * head_timeout))
             self._await_head()
 
         def connection_lost(self, exc: Exception | None) -> None:

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mien.errors import MienError
 from mien.serving.frames import Frame, pack, read_frame
-from mien.serving.settings import ReaderSettings
+from mien.serving.settings import ReaderSettings, served_name
 
 if TYPE_CHECKING:
     from mien.faces.base import Detection, Detector
@@ -82,11 +82,6 @@ def make_readers(settings: ReaderSettings) -> "dict[str, Reader]":
         )
         for model in settings.models
     }
-
-
-def served_name(model: str) -> str:
-    """The name of a model in requests: a shipped one's own, a file's without folder and suffix."""
-    return os.path.splitext(os.path.basename(model))[0]
 
 
 def describe(settings: ReaderSettings) -> list[dict[str, Any]]:
