@@ -101,7 +101,7 @@ def throughput(photo: Path, *, repeats: int, pictures: int, model: str) -> dict[
         one = folder / "one"
         one.mkdir()
         (one / "photo.jpg").write_bytes(data)
-        with service(*common, core=core) as (port, pid):
+        with service(*common, "--workers", "1", core=core) as (port, pid):
             send(port, [data] * 4, clients=2)
             for _ in range(repeats):
                 start, before = time.monotonic(), cpu(pid)

@@ -51,7 +51,7 @@ class Service:
 def running(*words: str | Path, env: dict[str, str] | None = None) -> Iterator[Service]:
     """A service with these options. Whatever happens, it is gone afterwards."""
     process = subprocess.Popen(
-        [*MIEN, "serve", "--port", "0", *map(str, words)],
+        [*MIEN, "serve", "--port", "0", "--workers", "1", *map(str, words)],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -86,8 +86,13 @@ def serve(
         help="Below this probability, 0-1, the expression is null.",
         rich_help_panel=FACES,
     ),
-    workers: int = typer.Option(
-        1, "--workers", metavar="N", help="Reading processes, each with models of its own.", rich_help_panel=LIMITS
+    workers: int | None = typer.Option(
+        None,
+        "--workers",
+        metavar="N",
+        help="Reading processes, each with models of its own (about 150 MB). \\[default: one a core, at most 8]",
+        show_default=False,
+        rich_help_panel=LIMITS,
     ),
     threads: int | None = typer.Option(
         None,
@@ -152,7 +157,7 @@ def serve(
 
     require("fastapi", "uvicorn", "prometheus_client", "python_multipart", extra="serve")
     from mien.serving.server import run
-    from mien.serving.settings import Limits, ReaderSettings, Settings, check_access, read_keys
+    from mien.serving.settings import Limits, ReaderSettings, Settings, check_access, default_workers, read_keys
 
     keys = read_keys(api_key, api_key_file)
     check_access(host, keys, no_auth=no_auth)
@@ -183,4 +188,5 @@ def serve(
         timeout=timeout,
         client_timeout=client_timeout,
     )
-    run(Settings(host=host, port=port, workers=workers, keys=keys, reader=reader, limits=limits))
+    count = default_workers() if workers is None else workers
+    run(Settings(host=host, port=port, workers=count, keys=keys, reader=reader, limits=limits))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mien.errors import UsageError
 
+MOST_WORKERS = 8  # by default; beyond, each gets more threads
+
 
 @dataclass(frozen=True, slots=True)
 class ReaderSettings:
@@ -88,6 +90,13 @@ class Settings:
             raise UsageError(f"expected at least 1 worker, got {self.workers}")
         if not 0 <= self.port <= 65535:
             raise UsageError(f"expected a port 0-65535, got {self.port}")
+
+
+def default_workers() -> int:
+    """A reading process a core: one thread each reads more photos in all than one process with all threads."""
+    from mien.onnx_runtime import default_threads
+
+    return min(default_threads(), MOST_WORKERS)
 
 
 def is_loopback(host: str) -> bool:

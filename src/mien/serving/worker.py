@@ -35,6 +35,7 @@ class LimitedDetector:
     """A detector that refuses crowds before their faces are cropped and classified."""
 
     def __init__(self, detector: "Detector", *, most: int, min_face: float | None) -> None:
+        self.name = detector.name  # the geometry of crops depends on it
         self._detector, self._most, self._least = detector, most, min_face or 0
 
     def detect(self, image: Any, /) -> "list[Detection]":
