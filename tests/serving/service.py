@@ -48,10 +48,12 @@ class Service:
 
 
 @contextmanager
-def running(*words: str | Path, env: dict[str, str] | None = None) -> Iterator[Service]:
-    """A service with these options. Whatever happens, it is gone afterwards."""
+def running(
+    *words: str | Path, env: dict[str, str] | None = None, command: list[str] | None = None
+) -> Iterator[Service]:
+    """A service with these options, or of that whole command. Whatever happens, it is gone afterwards."""
     process = subprocess.Popen(
-        [*MIEN, "serve", "--port", "0", "--workers", "1", *map(str, words)],
+        command or [*MIEN, "serve", "--port", "0", "--workers", "1", *map(str, words)],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -255,6 +255,46 @@ def test_a_request_has_its_seconds_and_a_hung_process_is_replaced(tiny_model: Pa
         assert before
 
 
+def test_a_body_that_trickles_has_its_seconds_too(tiny_model: Path) -> None:
+    """Each byte comes in time, the request as a whole does not."""
+    with running("--timeout", "1", "--model", tiny_model, "--detector", "none") as service, service.connect() as raw:
+        raw.sendall(HEAD + b"Content-Length: 500\r\n\r\n")
+        began = time.monotonic()
+        with suppress(BrokenPipeError, ConnectionResetError):
+            trickle(raw, bytes(40))
+        status, body = answer_of(raw)
+        assert (status, b"urn:mien:problem:timeout" in body) == (503, True)
+        assert time.monotonic() - began < 10
+        assert httpx.post(f"{service.url}/v1/read", content=png(1)).status_code == 200
+
+
+def test_connections_without_end_shut_nobody_out(tiny_model: Path) -> None:
+    """A limit of 160 open files, and 200 idle connections: those beyond are closed, not left waiting."""
+    limited = [*MIEN, "serve", "--port", "0", "--workers", "1", "--model", str(tiny_model), "--detector", "none"]
+    command = ["bash", "-c", 'ulimit -n 160; exec "$@"', "bash", *limited, "--client-timeout", "60"]
+    with running(command=command) as service:
+        idle = [service.connect() for _ in range(200)]
+        for one in idle:
+            one.setblocking(False)
+        deadline = time.monotonic() + 20
+        while (closed := sum(is_closed(one) for one in idle)) < 140 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert closed == 140  # 160 files less 100 to spare are 60 connections
+        for one in idle:
+            one.close()
+        time.sleep(0.5)
+        assert httpx.post(f"{service.url}/v1/read", content=png(1), timeout=30).status_code == 200
+
+
+def is_closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
 def test_sigterm_finishes_what_was_accepted(tiny_model: Path, slowed: dict[str, str]) -> None:
     with running("--model", tiny_model, "--detector", "none", env=slowed) as service, ThreadPoolExecutor(4) as clients:
         held = [

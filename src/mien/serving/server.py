@@ -18,6 +18,7 @@ from mien.serving.pool import Pool
 from mien.serving.settings import Settings
 
 MAX_CONNECTIONS = 2000
+SPARE_FILES = 100  # that the process has open beside its connections
 KEEP_ALIVE_S = 5
 
 
@@ -37,7 +38,7 @@ async def _run(settings: Settings) -> None:
         app = create_app(settings, pool, metrics, stopping=lambda: server.should_exit)
         config = uvicorn.Config(
             app,
-            http=_protocol(limits.client_timeout),
+            http=_protocol(limits.client_timeout, most=_connections()),
             ws="none",
             lifespan="off",
             loop="asyncio",
@@ -83,15 +84,32 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _protocol(head_timeout: float) -> type[H11Protocol]:
-    """The protocol of a connection: uvicorn's, whose client must send a request's head within ``head_timeout``."""
+def _connections() -> int:
+    """How many connections may be open: beyond the limit of open files no one could be accepted, nor refused."""
+    if sys.platform == "win32":
+        return MAX_CONNECTIONS
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, soft - SPARE_FILES))
+
+
+def _protocol(head_timeout: float, *, most: int) -> type[H11Protocol]:
+    """The protocol of a connection: uvicorn's, whose client must send a request's head within ``head_timeout``.
+
+    most: connections that may be open; further ones are closed.
+    """
 
     class Protocol(H11Protocol):
         _head: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            if len(self.connections) > MAX_CONNECTIONS:
+            if len(self.connections) > most:
                 transport.abort()
             if hasattr(socket, "TCP_USER_TIMEOUT"):  # for clients that do not take their answer, or are gone
                 connection = transport.get_extra_info("socket")
