@@ -1,10 +1,11 @@
 """What the service costs and bears: throughput beside ``mien read``, overload, memory.
 
-    python benchmarks/serving.py throughput PHOTO.jpg [--repeats 3] [--pictures 60]
+    python benchmarks/serving.py throughput PHOTO.jpg [--repeats 3] [--pictures 60] [--cores 1]
     python benchmarks/serving.py overload PHOTO.jpg --locust /path/to/locust [--seconds 30] [--times 4]
     python benchmarks/serving.py memory [--requests 10000]
 
-throughput: the same pictures through both, in turn, all on one core with one thread; the clients run on another.
+throughput: the same pictures through both, in turn, on the same cores: the service with a worker a core, the command
+with a thread a core; the clients run on the other cores, if there are any.
 Besides pictures a second it gives CPU milliseconds a picture, of all processes, which other load disturbs less.
 overload: capacity is measured with a closed loop, then locust offers ``--times`` as much.
 memory: resident memory of all processes every tenth of the requests, pictures of 96×96 pixels
@@ -35,9 +36,9 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def service(*options: str, core: int | None = None) -> Iterator[tuple[int, int]]:
+def service(*options: str, cores: str | None = None) -> Iterator[tuple[int, int]]:
     """Port and process id of a running service."""
-    pin = [] if core is None else ["taskset", "-c", str(core)]
+    pin = [] if cores is None else ["taskset", "-c", cores]
     process = subprocess.Popen([*pin, *MIEN, "serve", "--port", "0", *options], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
@@ -89,12 +90,12 @@ def send(port: int, pictures: list[bytes], *, clients: int) -> list[tuple[int, b
     return answers
 
 
-def throughput(photo: Path, *, repeats: int, pictures: int, model: str) -> dict[str, Any]:
+def throughput(photo: Path, *, repeats: int, pictures: int, model: str, cores: int) -> dict[str, Any]:
     """Service beside command."""
-    core, others = 0, set(os.sched_getaffinity(0)) - {0}
+    mine = sorted(os.sched_getaffinity(0))
+    pin, others = ",".join(map(str, mine[:cores])), set(mine[cores:])
     data, rows = photo.read_bytes(), []
-    os.sched_setaffinity(0, others or {0})
-    common = ("--model", model, "--threads", "1")
+    os.sched_setaffinity(0, others or set(mine))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for number in range(pictures):
@@ -102,7 +103,7 @@ def throughput(photo: Path, *, repeats: int, pictures: int, model: str) -> dict[
         one = folder / "one"
         one.mkdir()
         (one / "photo.jpg").write_bytes(data)
-        with service(*common, "--workers", "1", core=core) as (port, pid):
+        with service("--model", model, "--workers", str(cores), cores=pin) as (port, pid):
             send(port, [data] * 4, clients=2)
             for _ in range(repeats):
                 start, before = time.monotonic(), cpu(pid)
@@ -110,19 +111,21 @@ def throughput(photo: Path, *, repeats: int, pictures: int, model: str) -> dict[
                 wall, spent = time.monotonic() - start, cpu(pid) - before
                 assert {status for status, _ in answers} == {200}
                 row = {"service_per_s": pictures / wall, "service_cpu_ms": 1000 * spent / pictures}
-                took = [command(path, core, common) for path in (one, folder / "*.jpg")]
+                took = [
+                    command(path, pin, "--model", model, "--threads", str(cores)) for path in (one, folder / "*.jpg")
+                ]
                 wall, spent = took[1][0] - took[0][0], took[1][1] - took[0][1]
                 rows.append(row | {"read_per_s": (pictures - 1) / wall, "read_cpu_ms": 1000 * spent / (pictures - 1)})
     told = {key: round(statistics.median(row[key] for row in rows), 2) for key in rows[0]}
     told["ratio_per_s"] = round(statistics.median(row["service_per_s"] / row["read_per_s"] for row in rows), 3)
     told["ratio_cpu"] = round(statistics.median(row["read_cpu_ms"] / row["service_cpu_ms"] for row in rows), 3)
-    return told | {"photo": photo.name, "model": model, "pictures": pictures, "repeats": repeats}
+    return told | {"cores": cores, "photo": photo.name, "model": model, "pictures": pictures, "repeats": repeats}
 
 
-def command(path: Path, core: int, options: tuple[str, ...]) -> tuple[float, float]:
+def command(path: Path, pin: str, *options: str) -> tuple[float, float]:
     """Wall and CPU seconds of ``mien read``; those for one picture are taken off for the start."""
     start, before = time.monotonic(), os.times()
-    words = ["taskset", "-c", str(core), *MIEN, "read", str(path), "-q", *options]
+    words = ["taskset", "-c", pin, *MIEN, "read", str(path), "-q", *options]
     subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
     after = os.times()
     spent = after.children_user + after.children_system - before.children_user - before.children_system
@@ -185,6 +188,7 @@ def main() -> None:
     parser.add_argument("--model", default="compact")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=60)
+    parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--locust", default="locust")
     parser.add_argument("--seconds", type=int, default=30)
@@ -195,7 +199,9 @@ def main() -> None:
     elif given.what == "overload":
         told = overload(given.photo, locust=given.locust, seconds=given.seconds, times=given.times, model=given.model)
     else:
-        told = throughput(given.photo, repeats=given.repeats, pictures=given.pictures, model=given.model)
+        told = throughput(
+            given.photo, repeats=given.repeats, pictures=given.pictures, model=given.model, cores=given.cores
+        )
     print(json.dumps(told, indent=2))
 
 
