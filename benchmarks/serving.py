@@ -134,7 +134,7 @@ def command(path: Path, pin: str, *options: str) -> tuple[float, float]:
 
 def overload(photo: Path, *, locust: str, seconds: int, times: float, model: str) -> dict[str, Any]:
     """Several times what the service can do, by locust."""
-    data, users = photo.read_bytes(), 120
+    data, users = photo.read_bytes(), 400
     with service("--model", model) as (port, pid), tempfile.TemporaryDirectory() as name:
         expected, told = Path(name) / "expected", Path(name) / "told"
         (status, answer), *_ = send(port, [data], clients=1)
@@ -153,14 +153,42 @@ def overload(photo: Path, *, locust: str, seconds: int, times: float, model: str
         }  # fmt: skip
         environment.pop("PYTHONPATH", None)
         words = [locust, "-f", str(Path(__file__).with_name("serve_locust.py")), "--headless", "--only-summary"]
-        words += ["-u", str(users), "-r", str(users), "-t", f"{seconds}s", "-s", "60", "-H", f"http://127.0.0.1:{port}"]
+        words += [
+            "-u",
+            str(users),
+            "-r",
+            str(users // 15),
+            "-t",
+            f"{seconds}s",
+            "-s",
+            "60",
+            "-H",
+            f"http://127.0.0.1:{port}",
+        ]
         before = resident(pid)
-        subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        result: dict[str, Any] = json.loads(told.read_text())
+        quiet = subprocess.DEVNULL
+        with subprocess.Popen(words, env=environment, stdout=quiet, stderr=quiet) as clients:
+            health = probe(port, clients)
+        result: dict[str, Any] = json.loads(told.read_text()) | {"health_s": health}
         after = send(port, [data], clients=1)[0]
         result |= {"after": after == (200, line), "mb_before": round(before), "mb_after": round(resident(pid))}
     offered = (result["accepted"] + result["refused"] + result["wrong"]) / seconds
     return {"capacity_per_s": round(capacity, 1), "offered_per_s": round(offered, 1), "limit_s": 30} | result
+
+
+def probe(port: int, clients: "subprocess.Popen[bytes]") -> dict[str, float]:
+    """How long ``/health`` takes meanwhile: locust's own times include its waiting for the processor."""
+    seconds = []
+    while clients.poll() is None:
+        start = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", "/health")
+        assert connection.getresponse().status == 200
+        connection.close()
+        seconds.append(time.monotonic() - start)
+        time.sleep(0.2)
+    seconds.sort()
+    return {"p50": round(seconds[len(seconds) // 2], 3), "p99": round(seconds[int(0.99 * len(seconds))], 3)}
 
 
 def memory(*, requests: int, model: str) -> dict[str, Any]:

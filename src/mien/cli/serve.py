@@ -90,7 +90,7 @@ def serve(
         None,
         "--workers",
         metavar="N",
-        help="Reading processes, each with models of its own (about 150 MB). \\[default: one a core, at most 8]",
+        help="Reading processes, each with models of its own (about 250 MB). \\[default: one a core, at most 8]",
         show_default=False,
         rich_help_panel=LIMITS,
     ),
