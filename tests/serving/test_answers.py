@@ -1,6 +1,7 @@
 """What the service answers: the command's JSON in every form of request, and a problem document for each failure."""
 
 import base64
+import inspect
 import json
 import re
 import subprocess
@@ -214,6 +215,25 @@ def test_openapi_describes_the_routes(crops: Service) -> None:
     for path, schema in (("/v1/read", "PictureInput"), ("/v1/read/batch", "BatchInput")):
         (example,) = document["components"]["schemas"][schema]["examples"]
         assert httpx.post(crops.url + path, json=example).status_code == 200
+
+
+#: Options of ``mien read`` that are about its inputs and outputs, or about videos.
+NOT_OF_A_SERVICE = {
+    "paths", "output", "format", "annotate", "quiet", "timeline", "fps", "every", "smooth", "start", "end", "track",
+    "engine",
+}  # fmt: skip
+
+
+def test_the_options_are_those_of_the_command() -> None:
+    """An option that mien read gets must come here, too, or into the list above; and with the same default."""
+    from mien.cli.read import read
+    from mien.cli.serve import serve
+
+    theirs, ours = inspect.signature(read).parameters, inspect.signature(serve).parameters
+    assert sorted(theirs.keys() - NOT_OF_A_SERVICE - ours.keys()) == []
+    same = [name for name in theirs.keys() & ours.keys() if theirs[name].default is ours[name].default]
+    assert {"detector", "min_confidence", "tta"} <= set(same)
+    assert "host" in ours.keys() - theirs.keys()
 
 
 def test_importing_the_command_loads_none_of_it() -> None:

@@ -103,7 +103,7 @@ def test_frames_come_back_whole_or_not_at_all() -> None:
 
 def test_models_of_one_name_are_refused() -> None:
     with pytest.raises(UsageError, match="several of compact"):
-        ReaderSettings(models=("compact", "elsewhere/compact.onnx"))
+        ReaderSettings(models=("compact", "elsewhere/compact.onnx"), detector="none")
 
 
 @contextmanager

@@ -1,12 +1,19 @@
 """``mien serve``: options of the HTTP service; the work is in ``serving``."""
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 import typer
 
-from mien.cli.read import DetectorName, Device
+from mien.cli.read import FACES, DetectorName, Device, read
 
-ACCESS, FACES, LIMITS = "Address and access", "Faces and models", "Speed and limits"
+ACCESS, LIMITS = "Address and access", "Speed and limits"
+
+
+def _as_read(name: str) -> Any:
+    """The option of ``mien read``: the same word, default and help."""
+    return inspect.signature(read).parameters[name].default
 
 
 def serve(
@@ -46,46 +53,13 @@ def serve(
         "the first is the default.",
         rich_help_panel=FACES,
     ),
-    detector: DetectorName = typer.Option(
-        DetectorName.centerface,
-        "--detector",
-        help="How faces are found; none takes each picture as one face crop.",
-        rich_help_panel=FACES,
-    ),
-    detect_size: int | None = typer.Option(
-        None,
-        "--detect-size",
-        metavar="PIXELS",
-        help="Longer side at which faces are searched. \\[default: chosen for each picture]",
-        rich_help_panel=FACES,
-    ),
-    min_score: float | None = typer.Option(
-        None,
-        "--min-score",
-        metavar="P",
-        help="Leave out faces with a lower detection score, 0-1. \\[default: the detector's]",
-        show_default=False,
-        rich_help_panel=FACES,
-    ),
-    min_face: float | None = typer.Option(
-        None,
-        "--min-face",
-        metavar="PIXELS",
-        help="Leave out faces whose box has a smaller shorter side.",
-        show_default=False,
-        rich_help_panel=FACES,
-    ),
-    turned: bool = typer.Option(
-        True, "--turned/--no-turned", help="As in mien read: sideways photos, false detections.", rich_help_panel=FACES
-    ),
-    tta: bool = typer.Option(False, "--tta", help="Mean over ten crops of each face.", rich_help_panel=FACES),
-    min_confidence: float = typer.Option(
-        0.0,
-        "--min-confidence",
-        metavar="P",
-        help="Below this probability, 0-1, the expression is null.",
-        rich_help_panel=FACES,
-    ),
+    detector: DetectorName = _as_read("detector"),
+    detect_size: int | None = _as_read("detect_size"),
+    min_score: float | None = _as_read("min_score"),
+    min_face: float | None = _as_read("min_face"),
+    turned: bool = _as_read("turned"),
+    tta: bool = _as_read("tta"),
+    min_confidence: float = _as_read("min_confidence"),
     workers: int | None = typer.Option(
         None,
         "--workers",
@@ -102,10 +76,8 @@ def serve(
         show_default=False,
         rich_help_panel=LIMITS,
     ),
-    device: Device = typer.Option(Device.cpu, "--device", help="As in mien read.", rich_help_panel=LIMITS),
-    batch_size: int = typer.Option(
-        64, "--batch-size", metavar="N", help="Face crops per forward pass, across requests.", rich_help_panel=LIMITS
-    ),
+    device: Device = _as_read("device"),
+    batch_size: int = _as_read("batch_size"),
     max_wait: float = typer.Option(
         50.0,
         "--max-wait",

@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mien.errors import UsageError
@@ -19,8 +19,8 @@ class ReaderSettings:
     cores. max_faces: of one picture. max_wait: seconds that a found face waits for others to share its batch with.
     """
 
-    models: tuple[str, ...] = ("compact",)
-    detector: str = "centerface"
+    models: tuple[str, ...]
+    detector: str
     detect_size: int | None = None
     min_score: float | None = None
     min_face: float | None = None
@@ -78,12 +78,12 @@ class Limits:
 class Settings:
     """A service: where it listens, how it reads, what it allows. keys: any of them opens it; none: no key is asked."""
 
+    reader: ReaderSettings
+    limits: Limits
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
     keys: tuple[str, ...] = ()
-    reader: ReaderSettings = field(default_factory=ReaderSettings)
-    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if self.workers < 1:
