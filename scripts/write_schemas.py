@@ -13,10 +13,11 @@ from pydantic import BaseModel
 from mien.data.audit.result import Audit
 from mien.data.summary import Summary
 from mien.evaluation.report import Report
+from mien.serving.schema import ResultModel
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 #: The file's name → what is in it.
-MODELS: dict[str, type[BaseModel]] = {"report": Report, "audit": Audit, "summary": Summary}
+MODELS: dict[str, type[BaseModel]] = {"report": Report, "audit": Audit, "summary": Summary, "reading": ResultModel}
 
 
 def schema(model: type[BaseModel]) -> str:

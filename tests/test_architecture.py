@@ -24,14 +24,14 @@ LAYERS = (
     ("data/build/", "data/audit/"),
     ("data/",),
     ("timeline/",),
-    ("data/sources/", "models/", "pages/"),
+    ("data/sources/", "models/", "pages/", "serving/"),
     ("reading/",),
     ("video/",),
     ("faces/",),
     ("imaging/",),
 )
 #: What reads pictures: it must start without the workbench.
-READING_HALF = ("reading/", "video/", "faces/", "imaging/")
+READING_HALF = ("serving/", "reading/", "video/", "faces/", "imaging/")
 MODULES = architecture.modules()
 GRAPH = architecture.graph()
 

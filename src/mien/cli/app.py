@@ -160,6 +160,7 @@ COMMANDS = (
     "read",
     "summarise",
     "bench",
+    "serve",
     "models",
     "data",
     "train",

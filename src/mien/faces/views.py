@@ -26,10 +26,14 @@ _BAND = 4 << 20  # pixels that are copied at a time while a large picture is red
 
 
 class View(NamedTuple):
-    """side: the picture's longer side in this view, pixels. frame: grey pixels around it."""
+    """side: the picture's longer side in this view, pixels. frame: grey pixels around it.
+
+    largest: of a face's sides, pixels of the view; what is larger there is left to the other views.
+    """
 
     side: int
     frame: int = 0
+    largest: float = float("inf")
 
 
 def search(image: Uint8, views: Sequence[View], find: Find, *, max_overlap: float) -> list[Detection]:
@@ -50,6 +54,8 @@ def search(image: Uint8, views: Sequence[View], find: Find, *, max_overlap: floa
         canvas = np.full((*sides, 3), GREY, np.uint8)
         canvas[view.frame : view.frame + h, view.frame : view.frame + w] = shown
         boxes, scores, points = find(canvas)
+        fits = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) <= view.largest
+        boxes, scores, points = boxes[fits], scores[fits], points[fits]
         unit = np.asarray([width / w, height / h], np.float32)  # picture pixels in one pixel of the view
         found.append(((boxes - view.frame) * np.tile(unit, 2), scores, (points - view.frame) * unit))
     boxes, scores, points = (np.concatenate(parts) for parts in zip(*found, strict=True))

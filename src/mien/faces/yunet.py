@@ -27,7 +27,10 @@ LEAST_CLOSE = 0.3  # of the second look, which only places landmarks
 MAX_OVERLAP = 0.3  # intersection over union above which two boxes are one face
 WHOLE_SIDE = 160  # the longer side of the whole view
 SECOND_SIDE = 224  # of the view that a picture no larger gets where the whole view shows no face
-DETAIL_SIDES, DETAIL_SCALE = (320, 1280), 0.8  # of the detail view, and how much of the picture's own size it is
+DETAIL_SIDES = (320, 1376)  # of the detail view: the picture's own longer side, within these
+#: Of a face in the detail view, pixels. YuNet is made for faces of 10 to 300 pixels (Wu et al. 2023); in larger shapes it
+#: sees faces that are none, and the whole view sees the true ones.
+LARGEST = 320
 MAX_CANDIDATES = 4096  # bounds the work on a hostile picture
 
 
@@ -100,7 +103,8 @@ class YuNet:
         return self._search(image, self._detect_size or detail_side(longer), WHOLE_SIDE)
 
     def _search(self, image: Uint8, *sides: int) -> list[Detection]:
-        views = [View(side) for side in sorted(set(sides), reverse=True)]
+        sides = tuple(sorted(set(sides), reverse=True))
+        views = [View(side, largest=LARGEST if side > sides[-1] else float("inf")) for side in sides]
         return search(image, views, self._find, max_overlap=MAX_OVERLAP)
 
     def _find(self, canvas: Uint8) -> tuple[Float32, Float32, Float32]:
@@ -127,4 +131,4 @@ class YuNet:
 def detail_side(longer: int) -> int:
     """The longer side, in pixels, at which a picture with that longer side is searched for small faces."""
     low, high = DETAIL_SIDES
-    return min(max(round(longer * DETAIL_SCALE), low), high)
+    return min(max(longer, low), high)

@@ -1,0 +1,164 @@
+"""``mien serve``: options of the HTTP service; the work is in ``serving``."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from mien.cli.read import FACES, DetectorName, Device, read
+
+ACCESS, LIMITS = "Address and access", "Speed and limits"
+
+
+def _as_read(name: str) -> Any:
+    """The option of ``mien read``: the same word, default and help."""
+    return inspect.signature(read).parameters[name].default
+
+
+def serve(
+    host: str = typer.Option(
+        "127.0.0.1",
+        "--host",
+        metavar="ADDRESS",
+        help="Address to listen on. One that others can reach needs an API key or --no-auth.",
+        rich_help_panel=ACCESS,
+    ),
+    port: int = typer.Option(8000, "--port", metavar="N", help="0 takes a free one.", rich_help_panel=ACCESS),
+    api_key: str | None = typer.Option(
+        None,
+        "--api-key",
+        metavar="KEY",
+        envvar="MIEN_API_KEY",
+        help="Requests must carry this key. Other users of the machine can see an option: prefer the file.",
+        show_default=False,
+        rich_help_panel=ACCESS,
+    ),
+    api_key_file: Path | None = typer.Option(
+        None,
+        "--api-key-file",
+        metavar="FILE",
+        help="A file with one key a line; any of them is accepted.",
+        show_default=False,
+        rich_help_panel=ACCESS,
+    ),
+    no_auth: bool = typer.Option(
+        False, "--no-auth", help="Ask for no key although others can reach the address.", rich_help_panel=ACCESS
+    ),
+    model: list[str] = typer.Option(
+        ["compact"],
+        "--model",
+        metavar="NAME|FILE.onnx",
+        help="compact, nano, or a file made by mien export; can be repeated. Requests choose with ?model=NAME; "
+        "the first is the default.",
+        rich_help_panel=FACES,
+    ),
+    detector: DetectorName = _as_read("detector"),
+    detect_size: int | None = _as_read("detect_size"),
+    min_score: float | None = _as_read("min_score"),
+    min_face: float | None = _as_read("min_face"),
+    turned: bool = _as_read("turned"),
+    tta: bool = _as_read("tta"),
+    min_confidence: float = _as_read("min_confidence"),
+    workers: int | None = typer.Option(
+        None,
+        "--workers",
+        metavar="N",
+        help="Reading processes, each with models of its own (about 250 MB). \\[default: one a core, at most 8]",
+        show_default=False,
+        rich_help_panel=LIMITS,
+    ),
+    threads: int | None = typer.Option(
+        None,
+        "--threads",
+        metavar="N",
+        help="CPU threads of each process. \\[default: cores / workers]",
+        show_default=False,
+        rich_help_panel=LIMITS,
+    ),
+    device: Device = _as_read("device"),
+    batch_size: int = _as_read("batch_size"),
+    max_wait: float = typer.Option(
+        50.0,
+        "--max-wait",
+        metavar="MS",
+        help="How long a face waits for others to share a batch; not at all where nothing else is queued.",
+        rich_help_panel=LIMITS,
+    ),
+    max_body: int = typer.Option(
+        32_000_000, "--max-body", metavar="BYTES", help="Of a request.", rich_help_panel=LIMITS
+    ),
+    max_pixels: int = typer.Option(
+        50_000_000, "--max-pixels", metavar="N", help="Of a picture, width × height.", rich_help_panel=LIMITS
+    ),
+    max_faces: int = typer.Option(200, "--max-faces", metavar="N", help="Of a picture.", rich_help_panel=LIMITS),
+    max_batch: int = typer.Option(32, "--max-batch", metavar="N", help="Pictures of a batch.", rich_help_panel=LIMITS),
+    max_requests: int = typer.Option(
+        128, "--max-requests", metavar="N", help="Open at once; more get 503.", rich_help_panel=LIMITS
+    ),
+    queue: int = typer.Option(
+        64, "--queue", metavar="N", help="Pictures that wait or are read; more get 503.", rich_help_panel=LIMITS
+    ),
+    timeout: float = typer.Option(
+        30.0, "--timeout", metavar="S", help="For a request, upload included.", rich_help_panel=LIMITS
+    ),
+    client_timeout: float = typer.Option(
+        10.0,
+        "--client-timeout",
+        metavar="S",
+        help="For a request's head, and between two pieces of its body.",
+        rich_help_panel=LIMITS,
+    ),
+) -> None:
+    """Serve readings over HTTP: POST a picture to /v1/read, get the JSON of mien read.
+
+    Listens on this machine alone unless told otherwise. Nothing of a picture is stored or logged; no URL is fetched.
+    SIGTERM and Ctrl-C end it once all accepted requests are answered. docs/serve.md describes the routes.
+
+    [bold]Examples[/bold]
+
+    On this machine:
+      [cyan]mien serve[/cyan]
+      [cyan]curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' http://127.0.0.1:8000/v1/read[/cyan]
+
+    For others, with a key:
+      [cyan]mien serve --host 0.0.0.0 --api-key-file keys.txt --workers 4[/cyan]
+    """
+    from mien.cli.extras import require
+    from mien.errors import UsageError
+
+    require("fastapi", "uvicorn", "prometheus_client", "python_multipart", extra="serve")
+    from mien.serving.server import run
+    from mien.serving.settings import Limits, ReaderSettings, Settings, check_access, default_workers, read_keys
+
+    keys = read_keys(api_key, api_key_file)
+    check_access(host, keys, no_auth=no_auth)
+    for name, value in (("--max-faces", max_faces), ("--max-wait", max_wait)):
+        if not 0 <= value < float("inf"):
+            raise UsageError(f"expected {name} of 0 or more, got {value:g}")
+    reader = ReaderSettings(
+        models=tuple(model),
+        detector=detector.value,
+        detect_size=detect_size,
+        min_score=min_score,
+        min_face=min_face,
+        turned=turned,
+        tta=tta,
+        min_confidence=min_confidence,
+        threads=threads,
+        device=device.value,
+        batch_size=batch_size,
+        max_pixels=max_pixels,
+        max_faces=max_faces,
+        max_wait=max_wait / 1000,
+    )
+    limits = Limits(
+        max_body=max_body,
+        max_batch=max_batch,
+        max_requests=max_requests,
+        queue=queue,
+        timeout=timeout,
+        client_timeout=client_timeout,
+    )
+    count = default_workers() if workers is None else workers
+    run(Settings(host=host, port=port, workers=count, keys=keys, reader=reader, limits=limits))
