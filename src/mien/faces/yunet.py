@@ -28,8 +28,8 @@ MAX_OVERLAP = 0.3  # intersection over union above which two boxes are one face
 WHOLE_SIDE = 160  # the longer side of the whole view
 SECOND_SIDE = 224  # of the view that a picture no larger gets where the whole view shows no face
 DETAIL_SIDES = (320, 1376)  # of the detail view: the picture's own longer side, within these
-#: Of a face in the detail view, pixels. YuNet is made for faces of 10 to 300 pixels (Wu et al. 2023); in larger shapes it
-#: sees faces that are none, and the whole view sees the true ones.
+#: Of a face in the detail view, pixels. YuNet is made for faces of 10 to 300 pixels (Wu et al. 2023); in larger shapes
+#: it sees faces that are none, and the whole view sees the true ones.
 LARGEST = 320
 MAX_CANDIDATES = 4096  # bounds the work on a hostile picture
 
