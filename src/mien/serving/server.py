@@ -18,7 +18,9 @@ from mien.serving.pool import Pool
 from mien.serving.settings import Settings
 
 MAX_CONNECTIONS = 2000
-SPARE_FILES = 100  # that the process has open beside its connections
+ACCEPTED = 64  # connections that asyncio accepts before it looks at any of them
+SPARE_FILES = 4 * ACCEPTED + 44  # beside the connections: for those that are about to be closed, and for the process
+WAITING = 1024  # connections that the kernel holds until they are accepted
 KEEP_ALIVE_S = 5
 
 
@@ -47,6 +49,7 @@ async def _run(settings: Settings) -> None:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            backlog=ACCEPTED,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(limits.timeout) + 5,
         )
@@ -62,7 +65,7 @@ async def _run(settings: Settings) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=1024)
+        return socket.create_server((host, port), family=family, backlog=WAITING)
     except OSError as error:
         raise UsageError(f"cannot listen on {host} port {port} ({error.strerror or error})") from error
 
@@ -73,6 +76,12 @@ def _url(listener: socket.socket) -> str:
 
 
 class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """asyncio takes one number for how many it accepts at a time and for how many the kernel holds."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(WAITING)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """As uvicorn's, which raises the signal again at the end and so exits with 143 after an orderly stop."""
