@@ -1,4 +1,4 @@
-"""Means of two runs' weights, before and after a fine-tuning: what each point between them reads, in FER2013 and outside.
+"""Means of two runs' weights, before and after a fine-tuning: what each point between them reads.
 
     python benchmarks/weight_mean.py runs/compact runs/compact-hybrid --data stores/hybrid [--shares 0.35 0.5 0.65]
 
