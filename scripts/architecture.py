@@ -189,7 +189,7 @@ def picture(arrows: dict[str, set[str]]) -> str:
     ]
     for room, others in sorted(arrows_drawn.items()):
         x, y, w = place[room]
-        for number, other in enumerate(sorted(others, key=lambda o: place[o][0]), 1):
+        for number, other in enumerate(sorted(others, key=lambda o: (place[o][0], o)), 1):
             to_x, to_y, to_w = place[other]
             start, end = x + w * number / (len(others) + 1), to_x + to_w / 2
             parts.append(
