@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from mien.cli.read import FACES, DetectorName, Device, read
+from mien.cli.read import FACES, DetectorName, Device, Precision, read
 
 ACCESS, LIMITS = "Address and access", "Speed and limits"
 
@@ -77,6 +77,7 @@ def serve(
         rich_help_panel=LIMITS,
     ),
     device: Device = _as_read("device"),
+    precision: Precision = _as_read("precision"),
     batch_size: int = _as_read("batch_size"),
     max_wait: float = typer.Option(
         50.0,
@@ -147,6 +148,7 @@ def serve(
         min_confidence=min_confidence,
         threads=threads,
         device=device.value,
+        precision=precision.value,
         batch_size=batch_size,
         max_pixels=max_pixels,
         max_faces=max_faces,

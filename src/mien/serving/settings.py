@@ -29,6 +29,7 @@ class ReaderSettings:
     min_confidence: float = 0.0
     threads: int | None = None
     device: str = "cpu"
+    precision: str = "auto"
     batch_size: int = 64
     max_pixels: int = 50_000_000
     max_faces: int = 200

@@ -80,6 +80,7 @@ def make_readers(settings: ReaderSettings) -> "dict[str, Reader]":
             max_pixels=settings.max_pixels,
             batch_size=settings.batch_size,
             device=settings.device,
+            precision=settings.precision,
         )
         for model in settings.models
     }
@@ -91,7 +92,7 @@ def describe(settings: ReaderSettings) -> list[dict[str, Any]]:
 
     described = []
     for model in settings.models:
-        classifier = Classifier.load(model, threads=1)
+        classifier = Classifier.load(model, threads=1, device=settings.device, precision=settings.precision)
         meta, size = classifier.meta, classifier.meta.preprocess.input_size
         entry = {
             "name": served_name(model),
