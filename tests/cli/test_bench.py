@@ -27,6 +27,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     peer.write_text(PEER)
     monkeypatch.setattr(measured, "CROPS", 5)
     monkeypatch.setattr(measured, "PHOTOS", 1)
+    monkeypatch.setattr(measured, "FRAMES", 5)
     monkeypatch.setattr(measured, "PEERS", {"fer": peer})
 
 
@@ -41,11 +42,13 @@ def test_it_measures_every_reader_and_the_peer(grace_hopper: Path) -> None:
     assert report["photo"]["faces"] == 1
     assert {one["detector"] for one in report["photos_per_second"]} == {"yunet", "centerface"}
     assert all(20 < one["peak_mb"] < 1000 and one["seconds"] > 0.05 for one in report["cold_start"].values())
-    assert report["frames_per_second"] is None
+    assert report["frames_per_second"].keys() == {"compact", "nano"}
+    assert all(one["median"] > 0 for one in report["frames_per_second"].values())
     from mien.cli.bench import table
 
     lines = table(report)
     assert any(line.startswith("faces, fer") for line in lines)
+    assert any(line.startswith("frames, nano") for line in lines)
     assert len([line for line in lines if line.startswith("photos,")]) == len(report["photos_per_second"])
 
 
@@ -68,3 +71,14 @@ def test_without_a_photo_there_must_be_a_portrait(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(measured, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"mien bench photo\.jpg"):
         measured.default_photo()
+
+
+def test_the_clip_shows_the_photos_faces_and_is_left_out_without_pyav(
+    grace_hopper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "FRAMES", 4)
+    measured._write_clip(grace_hopper, tmp_path / "clip.mp4")
+    seen = [len(reading.faces) for reading in measured.Reader("nano", threads=1).video(tmp_path / "clip.mp4")]
+    assert seen == [2, 2, 2, 2]
+    monkeypatch.setattr(measured, "find_spec", lambda name: None)
+    assert measured._frames_per_second(grace_hopper, 1) is None
