@@ -21,3 +21,10 @@ def test_what_people_fetch_is_small() -> None:
     assert len(files) > 100
     assert sum(sizes.values()) < MOST, f"the largest: {', '.join(str(file.relative_to(ROOT)) for file in largest)}"
     assert sum(file.is_relative_to(ROOT / "results") for file in sizes) <= MOST_RESULTS
+
+
+def test_each_test_module_has_a_name_of_its_own() -> None:
+    """pytest imports them by their bare names: of two with one name the second is an error of collection."""
+    names = [file.name for file in (ROOT / "tests").rglob("*.py") if file.name not in ("conftest.py", "__init__.py")]
+    assert len(names) > 100
+    assert sorted(set(names)) == sorted(names)

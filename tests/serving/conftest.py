@@ -9,7 +9,7 @@ import pytest
 if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn", "httpx")):
     collect_ignore_glob = ["test_*.py"]
 
-from serving.service import Service, running
+from service import Service, running
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
+from service import MIEN, Service, png, problem_of, running
 
 from mien.labels import SEVEN
 from mien.reading.reader import Reader
 from mien.results import Box, Face, ReadFailure, Reading
 from mien.serving.schema import FailureModel, ReadingModel, ResultModel
-from serving.service import MIEN, Service, png, problem_of, running
 
 PNG = {"content-type": "image/png"}
 ROOT = Path(__file__).parents[2]

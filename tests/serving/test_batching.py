@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from service import png, problem_of, running
 
 from mien.errors import UsageError
 from mien.reading.reader import Reader
 from mien.serving.frames import Frame, pack, read_frame
 from mien.serving.settings import ReaderSettings
 from mien.serving.worker import serve
-from serving.service import png, problem_of, running
 
 
 class _Done(Exception):

@@ -9,8 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from serving.service import Service
+from service import Service
 
 PROGRAM = os.environ.get("MIEN_SCHEMATHESIS") or shutil.which("schemathesis")
 

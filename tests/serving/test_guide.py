@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from service import Service, png
+
 from mien.reading.reader import Reader
 from mien.serving.problems import KINDS
-from serving.service import Service, png
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text("utf-8")
 

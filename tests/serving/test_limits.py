@@ -13,11 +13,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from service import MIEN, Service, answer_of, png, problem_of, running
 
 from mien.errors import UsageError
 from mien.reading.reader import Reader
 from mien.serving.settings import Limits, check_access, is_loopback, read_keys
-from serving.service import MIEN, Service, answer_of, png, problem_of, running
 
 KEY = "0123456789abcdef"
 HEAD = b"POST /v1/read HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("av", exc_type=ImportError)
+from called import Call
 from clips import picture, write_clip
 from PIL import Image
 
-from conftest import Call
 from mien import Reader
 from mien.errors import ImageError
 
