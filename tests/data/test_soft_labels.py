@@ -11,7 +11,7 @@ from build_cases import blob
 from PIL import Image
 
 from list_source import Listed
-from mien.data.build.normalise import Standard
+from mien.data.build.normalise import Standard, normalise
 from mien.data.build.run import build_store
 from mien.data.sources import open_source
 from mien.data.sources.base import Drop, Sample
@@ -77,3 +77,32 @@ def test_seven_probabilities_do_not_fit_a_store_of_eight(tmp_path):
 def test_stores_without_them_have_none(tmp_path):
     build_store([Listed([Sample("a", blob(1), "sad", "training")])], tmp_path / "s")
     assert Store.open(tmp_path / "s").read("training").soft_labels is None
+
+
+def test_a_mapping_of_labels_moves_their_probabilities(tmp_path):
+    hinted = Sample("b", blob(2), None, "training", soft_label=HINT)
+    rare = Sample("c", blob(3), None, "training", soft_label=(0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+    mapping = {("", "fear"): "surprise", ("", "sad"): "angry", ("", "disgust"): None}
+    summary = build_store([Listed([hinted, rare])], tmp_path / "s", standard=Standard(labels="seven", mapping=mapping))
+    split = Store.open(tmp_path / "s").read("training")
+    assert split.paths == ["b"]  # what would be probable is left out by the mapping: so is the image
+    assert split.soft_labels[0] == pytest.approx((0.25, 0.0, 0.0, 0.0, 0.0, 0.05, 0.7))
+    assert summary["sources"][0]["dropped"] == {"label dropped by the mapping": 1}
+    assert (
+        normalise(
+            hinted, source="x", standard=Standard(size=48, color="grey", labels="seven"), detector=None
+        ).soft_label
+        == HINT
+    )
+
+
+def test_an_image_with_both_is_trained_with_its_soft_label_and_scored_by_its_label(tmp_path):
+    both = Sample("a", blob(1), "sad", "training", soft_label=HINT)
+    build_store([Listed([both])], tmp_path / "s", standard=Standard(labels="seven"))
+    split = Store.open(tmp_path / "s").read("training")
+    assert split.labels.tolist() == [4]
+    targets = soft_targets(split.labels, None, classes=7, smoothing=0.0, votes_weight=0.0, hints=split.soft_labels)
+    assert targets[0] == pytest.approx(HINT)
+    build_store([Listed([Sample("a", blob(1), "sad", "training")])], tmp_path / "t", standard=Standard(labels="seven"))
+    digests = [Store.open(tmp_path / s).summary["splits"]["training"]["content_sha256"] for s in "st"]
+    assert digests[0] != digests[1]

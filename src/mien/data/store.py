@@ -17,7 +17,7 @@ and, only in stores where some image has them:
 
     valence, arousal  float in -1…1, or null
     landmarks       x, y, x, y, … in pixels of the image, or null
-    soft_label      probabilities of the expressions by code, of an image whose label is only a hint (label: null)
+    soft_label      probabilities of the expressions by code, which training prefers to the label; or null
     generated_from  the original's name within its source, for an image that was generated from it; null for an original
 """
 

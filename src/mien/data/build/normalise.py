@@ -102,8 +102,9 @@ def normalise(sample: Sample, *, source: str, standard: Standard, detector: Call
     label = mapped_label(sample.label, source=source, standard=standard)
     if isinstance(label, Drop):
         return replace(label, where=sample.path)
-    if sample.soft_label and len(sample.soft_label) != (wanted := len(LABELS[standard.labels])):
-        return Drop(sample.path, SOFT_LABEL, f"{len(sample.soft_label)} probabilities, expected {wanted}")
+    soft_label = mapped_soft_label(sample.soft_label, source=source, standard=standard)
+    if isinstance(soft_label, Drop):
+        return replace(soft_label, where=sample.path)
     try:
         found = _brought(sample, standard, detector)
     except ImageError as error:
@@ -117,7 +118,9 @@ def normalise(sample: Sample, *, source: str, standard: Standard, detector: Call
 
         logging.getLogger("mien").debug("while bringing %s to the standard", sample.path, exc_info=True)
         return Drop(sample.path, FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    return replace(found, where=sample.path) if isinstance(found, Drop) else replace(found, label=label)
+    if isinstance(found, Drop):
+        return replace(found, where=sample.path)
+    return replace(found, label=label, soft_label=soft_label)
 
 
 def _brought(sample: Sample, standard: Standard, detector: Callable[[], Detector]) -> Sample | Drop:
@@ -159,6 +162,25 @@ def mapped_label(label: str | None, *, source: str, standard: Standard) -> str |
             label = target
             break
     return label if label in LABELS[standard.labels] else Drop("", OTHER_LABEL, label)
+
+
+def mapped_soft_label(
+    soft_label: tuple[float, ...] | None, *, source: str, standard: Standard
+) -> tuple[float, ...] | Drop | None:
+    """A source's probabilities in the store's label set: those of labels that become one are added up."""
+    if soft_label is None:
+        return None
+    names = LABELS[standard.labels]
+    if len(soft_label) != len(names):
+        return Drop("", SOFT_LABEL, f"{len(soft_label)} probabilities, expected {len(names)}")
+    moved = dict.fromkeys(names, 0.0)
+    for name, probability in zip(names, soft_label, strict=True):
+        target = mapped_label(name, source=source, standard=standard) if probability else name
+        if isinstance(target, Drop):
+            return target
+        assert target is not None
+        moved[target] += probability
+    return tuple(moved.values())
 
 
 def decoded(sample: Sample) -> Uint8:

@@ -89,7 +89,8 @@ class SplitWriter:
         self.near_count = self.near_count if near is None else (self.near_count or 0) + near
         self.counts[sample.label or UNLABELLED] += 1
         self.sizes[width, height, mode] += 1
-        self.digest.update(f"{height}×{width} {mode} {sample.label or sample.soft_label} {sample.votes}\n".encode())
+        soft = "" if sample.soft_label is None else f" {sample.soft_label}"
+        self.digest.update(f"{height}×{width} {mode} {sample.label} {sample.votes}{soft}\n".encode())
         self.digest.update(pixels.tobytes())
         points = sample.landmarks
         self._pending.append(

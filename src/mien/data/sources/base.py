@@ -32,7 +32,7 @@ class Sample:
     one; "" where the source has none. votes: ten counts in the order of :data:`VOTE_NAMES`, or None. group: what must
     not cross splits (a subject), or None. is_crop: False for a photo in which the face has still to be found.
     box: the annotators' face box x, y, w, h, and landmarks: x, y pairs; in pixels of the picture. valence, arousal:
-    -1…1. soft_label: probabilities of the expressions, by code, where the label is a hint; ``label`` is then None.
+    -1…1. soft_label: probabilities of the expressions, by code; training prefers them to the label, which may be None.
     """
 
     path: str
