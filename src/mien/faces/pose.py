@@ -23,6 +23,7 @@ on a grid, because that has no starting point to go wrong from.
 **So roll and yaw can be used, and pitch hardly.** CenterFace draws a raised or lowered nose towards its usual place: of
 30 degrees of pitch 3 to 10 are left, and the errors are about those of a constant (7.7, 3.4 and 16.0). On MediaPipe's
 own five points the method's pitch is off by 4.5, 5.6 and 3.7. Beyond 60 degrees of yaw any landmarks are guesses.
+With the landmarks of YuNet, the default detector, only roll was measured (docs/speed.md): yaw and pitch were not.
 """
 
 from dataclasses import dataclass
