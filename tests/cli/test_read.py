@@ -2,9 +2,7 @@
 
 import csv
 import io
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,33 +11,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from called import Call
 from mien.cli.app import app
 from mien.labels import SEVEN
 
 
-class Run:
-    """``run("read", …)`` with the tiny model; status, out and err of the last call."""
-
-    def __init__(self, model: Path) -> None:
-        self.model = model
-        self.status, self.out, self.err = -1, "", ""
-
-    def __call__(self, *words: str | Path, model: bool = True, input: bytes | None = None) -> "Run":
-        given = [str(word) for word in words] + (["--model", str(self.model)] if model else [])
-        result = CliRunner().invoke(app, given, input=input)
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-        assert "Traceback" not in result.stderr
-        self.status, self.out, self.err = result.exit_code, result.stdout, result.stderr
-        return self
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
 @pytest.fixture
-def run(tiny_model: Path) -> Run:
-    return Run(tiny_model)
+def run(tiny_model: Path) -> Call:
+    return Call(tiny_model)
 
 
 @pytest.fixture
@@ -53,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def test_one_photo(run: Run, grace_hopper: Path) -> None:
+def test_one_photo(run: Call, grace_hopper: Path) -> None:
     run("read", grace_hopper)
     assert run.status == 0
     assert run.err == ""
@@ -71,7 +50,7 @@ def test_one_photo(run: Run, grace_hopper: Path) -> None:
     assert sum(face["probabilities"].values()) == pytest.approx(1, abs=5e-4)
 
 
-def test_some_inputs_fail(run: Run, folder: Path) -> None:
+def test_some_inputs_fail(run: Call, folder: Path) -> None:
     run("read", folder, "nope.jpg", "--detector", "none")
     assert run.status == 1
     assert [record["source"] for record in run.records] == [
@@ -85,12 +64,12 @@ def test_some_inputs_fail(run: Run, folder: Path) -> None:
     assert "2 pictures read, 2 faces, 2 failed" in run.err
 
 
-def test_quiet_says_nothing(run: Run, folder: Path) -> None:
+def test_quiet_says_nothing(run: Call, folder: Path) -> None:
     assert run("read", folder, "--detector", "none", "--quiet").err == ""
     assert run.status == 1
 
 
-def test_csv_on_stdout(run: Run, folder: Path) -> None:
+def test_csv_on_stdout(run: Call, folder: Path) -> None:
     run("read", folder, "--detector", "none", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(run.out)))
     assert [row["face"] for row in rows] == ["0", "", "0"]
@@ -98,14 +77,14 @@ def test_csv_on_stdout(run: Run, folder: Path) -> None:
     assert rows[0]["time_s"] == rows[0]["track"] == rows[0]["error"] == ""
 
 
-def test_parquet_file_by_suffix(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_parquet_file_by_suffix(run: Call, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "faces.parquet"
     run("read", folder, "--detector", "none", "-o", out)
     assert run.out == ""
     assert pq.read_table(out).num_rows == 3
 
 
-def test_a_table_in(run: Run, tmp_path: Path, folder: Path) -> None:
+def test_a_table_in(run: Call, tmp_path: Path, folder: Path) -> None:
     images = [{"bytes": (folder / "a.png").read_bytes(), "path": f"row/{i}.png"} for i in range(5)]
     pq.write_table(pa.table({"image": images}), tmp_path / "t.parquet")
     run("read", tmp_path / "t.parquet", "--detector", "none", "--batch-size", "2")
@@ -113,7 +92,7 @@ def test_a_table_in(run: Run, tmp_path: Path, folder: Path) -> None:
     assert [record["source"] for record in run.records] == [f"row/{i}.png" for i in range(5)]
 
 
-def test_table_without_images(run: Run, tmp_path: Path) -> None:
+def test_table_without_images(run: Call, tmp_path: Path) -> None:
     pq.write_table(pa.table({"picture": [1]}), tmp_path / "t.parquet")
     run("read", tmp_path / "t.parquet")
     assert run.status == 1
@@ -122,45 +101,45 @@ def test_table_without_images(run: Run, tmp_path: Path) -> None:
     assert "picture" in record["error"]["message"]
 
 
-def test_stdin(run: Run, folder: Path) -> None:
+def test_stdin(run: Call, folder: Path) -> None:
     run("read", "-", "--detector", "none", input=f"{folder}/a.png\n\n{folder}/sub\n".encode())
     assert run.status == 0
     assert [record["source"] for record in run.records] == [str(folder / "a.png"), str(folder / "sub" / "c.png")]
 
 
-def test_quoted_glob(run: Run, folder: Path) -> None:
+def test_quoted_glob(run: Call, folder: Path) -> None:
     run("read", f"{folder}/**/*.png", "--detector", "none")
     assert len(run.records) == 2
     assert run("read", f"{folder}/*.gif").status == 1
     assert run.records[0]["error"]["type"] == "missing"
 
 
-def test_directory_without_pictures(run: Run, tmp_path: Path) -> None:
+def test_directory_without_pictures(run: Call, tmp_path: Path) -> None:
     assert run("read", tmp_path).status == 1
     assert run.records[0]["error"]["type"] == "empty"
 
 
-def test_min_confidence(run: Run, folder: Path) -> None:
+def test_min_confidence(run: Call, folder: Path) -> None:
     assert run("read", folder / "a.png", "--detector", "none").records[0]["faces"][0]["expression"] is not None
     run("read", folder / "a.png", "--detector", "none", "--min-confidence", "1")
     assert run.records[0]["faces"][0]["expression"] is None
     assert run.status == 0
 
 
-def test_tta_changes_the_numbers(run: Run, folder: Path) -> None:
+def test_tta_changes_the_numbers(run: Call, folder: Path) -> None:
     plain = run("read", folder / "a.png", "--detector", "none").records
     ten = run("read", folder / "a.png", "--detector", "none", "--tta").records
     assert plain[0]["faces"][0]["probabilities"] != ten[0]["faces"][0]["probabilities"]
 
 
-def test_max_pixels(run: Run, folder: Path) -> None:
+def test_max_pixels(run: Call, folder: Path) -> None:
     run("read", folder / "a.png", "--max-pixels", "2303", "--detector", "none")
     assert run.records[0]["error"]["type"] == "too_large"
     assert run.status == 1
     assert run("read", folder / "a.png", "--max-pixels", "2304", "--detector", "none").status == 0
 
 
-def test_annotate(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_annotate(run: Call, folder: Path, tmp_path: Path) -> None:
     run("read", folder, "--detector", "none", "--annotate", tmp_path / "seen")
     assert sorted(str(p.relative_to(tmp_path / "seen")) for p in (tmp_path / "seen").rglob("*.*")) == [
         "a.png",
@@ -170,13 +149,13 @@ def test_annotate(run: Run, folder: Path, tmp_path: Path) -> None:
         assert image.width > 48
 
 
-def test_annotate_inside_the_input_is_not_read_again(run: Run, folder: Path) -> None:
+def test_annotate_inside_the_input_is_not_read_again(run: Call, folder: Path) -> None:
     for _ in range(2):
         run("read", folder, "--detector", "none", "--annotate", folder / "seen")
         assert len(run.records) == 3
 
 
-def test_annotate_never_replaces_originals(run: Run, folder: Path) -> None:
+def test_annotate_never_replaces_originals(run: Call, folder: Path) -> None:
     before = (folder / "a.png").read_bytes()
     for path in (folder, folder / "a.png"):
         assert run("read", path, "--detector", "none", "--annotate", folder).status == 2
@@ -184,7 +163,7 @@ def test_annotate_never_replaces_originals(run: Run, folder: Path) -> None:
     assert (folder / "a.png").read_bytes() == before
 
 
-def test_animation_is_noted_on_stderr(run: Run, tmp_path: Path) -> None:
+def test_animation_is_noted_on_stderr(run: Call, tmp_path: Path) -> None:
     path = tmp_path / "a.gif"
     Image.new("L", (48, 48)).save(path, save_all=True, append_images=[Image.new("L", (48, 48), 200)])
     run("read", path, "--detector", "none")
@@ -211,8 +190,8 @@ def test_animation_is_noted_on_stderr(run: Run, tmp_path: Path) -> None:
         (["read", "x", "-o", "/"], "is a directory"),
     ],
 )
-def test_wrong_usage_is_one_line_and_status_2(run: Run, words: list[str], message: str) -> None:
-    run(*words, model="--model" not in words and words[0] == "read")
+def test_wrong_usage_is_one_line_and_status_2(run: Call, words: list[str], message: str) -> None:
+    run(*words)
     assert run.status == 2
     assert run.out == ""
     assert run.err.startswith("error: ")
@@ -221,16 +200,16 @@ def test_wrong_usage_is_one_line_and_status_2(run: Run, words: list[str], messag
 
 
 @pytest.mark.parametrize("data", [b"", b"not a model"])
-def test_broken_model(run: Run, tmp_path: Path, data: bytes) -> None:
+def test_broken_model(run: Call, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "bad.onnx").write_bytes(data)
-    run("read", "x", "--model", tmp_path / "bad.onnx", model=False)
+    run("read", "x", "--model", tmp_path / "bad.onnx")
     assert run.status == 2
     assert run.err.count("\n") == 1
     assert "expected an ONNX model" in run.err
 
 
-def test_a_path_where_a_command_belongs(run: Run, folder: Path) -> None:
-    assert run(folder / "a.png", model=False).status == 2
+def test_a_path_where_a_command_belongs(run: Call, folder: Path) -> None:
+    assert run(folder / "a.png").status == 2
     assert f"did you mean: mien read {folder}/a.png?" in run.err
 
 
@@ -240,11 +219,11 @@ def test_debug_shows_the_exception(words: tuple[str, ...]) -> None:
     assert type(result.exception).__name__ == "UsageError"
 
 
-def test_help_and_version(run: Run) -> None:
-    assert run("--version", model=False).out.startswith("mien ")
-    assert run("--help", model=False).status == 0
+def test_help_and_version(run: Call) -> None:
+    assert run("--version").out.startswith("mien ")
+    assert run("--help").status == 0
     assert "read" in run.out
-    text = run("read", "--help", model=False).out
+    text = run("read", "--help").out
     assert "Examples" in text
     assert all(option in text for option in ("--annotate", "--format", "--tta", "--min-confidence", "--max-pixels"))
-    assert run(model=False).status == 2
+    assert run().status == 2

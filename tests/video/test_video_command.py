@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("av", exc_type=ImportError)
-from called import Call
 from clips import picture, write_clip
 from PIL import Image
+from typer.testing import CliRunner
 
+from called import Call
 from mien import Reader
+from mien.cli.app import app
 from mien.errors import ImageError
 
 
@@ -205,3 +207,18 @@ def test_a_fault_of_ours_ends_one_video_alone(call: Call, clip: Path, monkeypatc
     assert call.status == 1
     assert len(call.records) == 10
     assert [r["error"]["message"] for r in call.records if "error" in r] == ["ValueError: a fault"] * 2
+
+
+def test_a_command_after_one_with_debug_shows_no_traceback(
+    call: Call, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mien.video.read import VideoReader
+
+    def faulty(self, journal=None):  # type: ignore[no-untyped-def]
+        raise ValueError("a fault")
+        yield
+
+    monkeypatch.setattr(VideoReader, "read", faulty)
+    told = CliRunner().invoke(app, ["read", str(clip), "--detector", "none", "--debug"])
+    assert told.exit_code == 1
+    assert call("read", clip, "--detector", "none").status == 1  # asserts that there is no traceback

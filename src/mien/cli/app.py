@@ -62,6 +62,9 @@ class _Group(TyperGroup):
             if type(error).__name__ == "NoArgsIsHelpError":  # Typer has printed the help
                 sys.exit(2)
             _leave(*_explain(error, self))
+        finally:
+            if debug:  # the next command of this process need not be asked to debug
+                logging.getLogger("mien").setLevel(logging.NOTSET)
         sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -17,7 +17,7 @@ class Call:
     def __call__(self, *words: str | Path, input: bytes | None = None) -> "Call":
         from mien.cli.app import app
 
-        model = ["--model", self._model] if words[0] == "read" and "--model" not in words else []
+        model = ["--model", self._model] if words[:1] == ("read",) and "--model" not in words else []
         result: Result = CliRunner().invoke(app, [*map(str, words), *model], input=input)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         assert "Traceback" not in result.stderr
