@@ -59,7 +59,7 @@ from mien.training.recipe import differences, load_recipe  # noqa: E402
 TRAIN = [sys.executable, "-m", "mien.cli.app", "train"]
 RECORD = [sys.executable, str(ROOT / "scripts" / "record.py")]
 #: Of the time, what is left unplanned: epochs are not all alike. Seconds that a process has to leave after SIGTERM.
-SLACK, LEAVING = 0.05, 20.0
+SLACK, LEAVING = 0.08, 20.0
 
 
 class Campaign:
@@ -143,11 +143,7 @@ class Campaign:
         first, *others = self._pace(name) or [0.0]
         epoch = statistics.median(others or [first])
         done = self.recipes[name].epochs if finished(self.out / name) else len(seconds_of_epochs(self.out / name))
-        beside = (
-            0.0
-            if self._recorded(name) or (finished(self.out / name) and self.options.train_only)
-            else self.options.beside + max(0.0, first - epoch)
-        )  # the first compiles
+        beside = 0.0 if self._complete(name) else self.options.beside + max(0.0, first - epoch)  # the first compiles
         return Cost(self.jobs[name].group, self.recipes[name].epochs, epoch, beside, self.needs[name], done)
 
     def _side_by_side(self, names: list[str], work: Callable[[str], str], before: Mapping[str, str]) -> dict[str, str]:
@@ -171,7 +167,7 @@ class Campaign:
             state = self._train(name, epochs=self.epochs[self.jobs[name].group])
             if state != "done":
                 return state
-        if not self._recorded(name) and not self.options.train_only:
+        if not self._complete(name):
             words = [*RECORD, str(run), name, "--to", str(self.out / "records"), "--data", str(self.options.data)]
             words += ["--split", self.options.split, "--device", self.options.device, "--no-tta", "--no-blind"]
             words += ["--onnx"] if self.recipes[name].task == "expression" else ["--only", "training"]
@@ -219,6 +215,10 @@ class Campaign:
             return "done"
         said = file.read_text("utf-8", "replace").strip().splitlines()
         return "stopped" if late else f"failed: {said[-1][:300] if said else 'no message'}"
+
+    def _complete(self, name: str) -> bool:
+        """Whether nothing is left to do for a job: it is recorded, or trained where no records are wanted."""
+        return finished(self.out / name) if self.options.train_only else self._recorded(name)
 
     def _recorded(self, name: str) -> bool:
         last = "report.json" if self.recipes[name].task == "expression" else "curves.png"

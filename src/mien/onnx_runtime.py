@@ -24,6 +24,11 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def usable_threads(asked: int | None) -> int:
+    """As many as asked for, None for all, but no more than cores: more only wait for each other, and take memory."""
+    return min(asked or default_threads(), default_threads())
+
+
 def int8_is_exact() -> bool:
     """Whether sums of products of eight-bit numbers are exact here: ARM, or x86 with VNNI; False where it is not known.
 

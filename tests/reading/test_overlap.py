@@ -108,7 +108,7 @@ def photos(grace_hopper: Path) -> list[Item]:
 
 
 def test_threads_change_neither_results_nor_notes(photos: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mien.reading.reader.default_threads", lambda: 2)
+    monkeypatch.setattr("mien.onnx_runtime.default_threads", lambda: 2)
     told: dict[int, list[str]] = {1: [], 2: []}
     read = {
         threads: [

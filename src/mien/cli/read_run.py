@@ -82,7 +82,7 @@ class ReadRun:
     def _video(self, item: "Item") -> None:
         try:
             video = self._open(item, tell=True)
-            journal = self._journal(video)
+            journal = self._journal(video, tell=True)
         except (ImageError, MissingExtra) as error:
             self._fail(ReadFailure(item.source, error.type, str(error)))
             return
@@ -131,14 +131,14 @@ class ReadRun:
         video.source = item.source
         return video
 
-    def _journal(self, video: "VideoReader") -> "Journal | None":
+    def _journal(self, video: "VideoReader", *, tell: bool) -> "Journal | None":
         if self._journals is None:
             return None
         from mien.video.journal import Journal, journal_name
 
         about = video.about()
         journal = Journal(os.path.join(self._journals, journal_name(about)), about)
-        if journal.count and journal.last is not None and not self._quiet:
+        if journal.count and journal.last is not None and tell and not self._quiet:
             self._progress.note(f"{video.source}: {journal.count:,} frames were read before; going on behind them")
         return journal
 
@@ -148,7 +148,7 @@ class ReadRun:
         assert self._pictures is not None
         assert isinstance(item.data, str)
         video = self._open(item, tell=False)
-        journal = self._journal_quietly(video)
+        journal = self._journal(video, tell=False)
         path = self._pictures.reserve(item, ".mp4")
         readings = (result for result in video.read(journal) if isinstance(result, Reading))
         self._progress.begin_video(f"annotating {item.source}", float(frames), unit="frames")
@@ -159,13 +159,6 @@ class ReadRun:
             self._progress.end_video()
             if journal is not None:
                 journal.close()
-
-    def _journal_quietly(self, video: "VideoReader") -> "Journal | None":
-        quiet, self._quiet = self._quiet, True
-        try:
-            return self._journal(video)
-        finally:
-            self._quiet = quiet
 
     def _fail(self, failure: ReadFailure) -> None:
         self._writer.write(failure)

@@ -108,6 +108,11 @@ def color_of(label: str | None, labels: Sequence[str]) -> Color:
     return COLORS.get(label, _SPARE[list(labels).index(label) % len(_SPARE)] if label in labels else UNSURE)
 
 
+def hex_color_of(label: str | None, labels: Sequence[str]) -> str:
+    """The same as ``"#rrggbb"``, for figures and pages."""
+    return "#{:02x}{:02x}{:02x}".format(*color_of(label, labels))
+
+
 # ── where things go ────────────────────────────────────────────────────────────────────────────────────────────
 
 

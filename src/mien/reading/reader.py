@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mien.errors import ImageError, MienError, ModelError, UsageError
 from mien.faces.detector import DEFAULT_DETECTOR
 from mien.imaging import MAX_PIXELS, OnNote, Source, load_rgb
-from mien.onnx_runtime import check_device, default_threads
+from mien.onnx_runtime import check_device, usable_threads
 from mien.reading.classifier import DEFAULT_MODEL, SHIPPED, Classifier, Model
 from mien.reading.items import Item, Pause, failed
 from mien.reading.overlap import in_order
@@ -150,8 +150,7 @@ class Reader:
 
     def _set_up(self, load_classifier: Callable[..., Classifier], load_detector: Callable[..., FaceDetector]) -> None:
         options = self._options
-        # more threads than cores only wait for each other, and thousands of them take all memory
-        threads = min(options["threads"] or default_threads(), default_threads())
+        threads = usable_threads(options["threads"])
         self._classifier = load_classifier(options["model"], threads, options["device"], options["precision"])
         detector = options["detector"]
         if isinstance(detector, str):
@@ -309,7 +308,7 @@ class Reader:
     @property
     def threads(self) -> int:
         """Of each network."""
-        return min(self._options["threads"] or default_threads(), default_threads())
+        return self._threads
 
     @property
     def fingerprint(self) -> str:

@@ -26,12 +26,11 @@ def refusal(path: str) -> Item | None:
 def _problem(path: str) -> tuple[str, str] | None:
     """(type, message) of what is wrong with a table, seen from its footer alone."""
     try:
-        import pyarrow  # noqa: F401
+        import pyarrow as pa
+        import pyarrow.parquet as pq
     except ModuleNotFoundError:
-        error = MissingExtra("pyarrow", "parquet")
-        return error.type, str(error)
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+        missing = MissingExtra("pyarrow", "parquet")
+        return missing.type, str(missing)
 
     try:
         if os.path.getsize(path) == 0:

@@ -52,15 +52,14 @@ class LimitedDetector:
 def make_readers(settings: ReaderSettings) -> "dict[str, Reader]":
     """A reader for each model, by the name under which requests ask for it; they share one detector."""
     from mien.faces.detector import make_detector
-    from mien.onnx_runtime import default_threads
+    from mien.onnx_runtime import usable_threads
     from mien.reading.reader import Reader
 
-    threads = min(settings.threads or default_threads(), default_threads())
     detector = LimitedDetector(
         make_detector(
             settings.detector,
             detect_size=settings.detect_size,
-            threads=threads,
+            threads=usable_threads(settings.threads),
             min_score=settings.min_score,
             turned=settings.turned,
             device=settings.device,
@@ -72,7 +71,7 @@ def make_readers(settings: ReaderSettings) -> "dict[str, Reader]":
         served_name(model): Reader(
             model,
             detector=detector,
-            threads=threads,
+            threads=settings.threads,
             tta=settings.tta,
             min_confidence=settings.min_confidence,
             min_score=settings.min_score,

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mien import drawing
-from mien.reading.annotate import color_of
+from mien.reading.annotate import hex_color_of
 from mien.timeline.collect import Moment, Timeline, TrackLine
 from mien.timeline.layout import nice_ticks, spread, tick_text
 from mien.video.frames import clock
@@ -36,7 +36,8 @@ def draw_figure(timelines: Sequence[Timeline], pictures: Pictures) -> Any:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(facecolor=_colour(label, labels), edgecolor="#777777", linewidth=0.4, label=label) for label in labels
+        Patch(facecolor=hex_color_of(label, labels), edgecolor="#777777", linewidth=0.4, label=label)
+        for label in labels
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     return figure
@@ -64,7 +65,7 @@ def _row(axes: Any, timeline: Timeline, track: TrackLine | None, pictures: Pictu
         axes.text(0.5, 0.5, "no face was found", transform=axes.transAxes, ha="center", va="center", color=drawing.GREY)
         return
     axes.set_ylabel(track.name, fontsize=9)
-    colours = [_colour(label, timeline.labels) for label in timeline.labels]
+    colours = [hex_color_of(label, timeline.labels) for label in timeline.labels]
     for segment in track.segments:
         axes.stackplot(segment.times, segment.probabilities.T, colors=colours, linewidth=0)
     axes.set_facecolor("#f3f3f3")  # where the face is away
@@ -89,11 +90,7 @@ def _faces(axes: Any, timeline: Timeline, moments: Sequence[Moment], pictures: P
             boxcoords="axes fraction",
             pad=0.12,
             arrowprops={"arrowstyle": "-", "linewidth": 0.7, "color": drawing.GREY},
-            bboxprops={"edgecolor": _colour(moment.label, timeline.labels), "linewidth": 2},
+            bboxprops={"edgecolor": hex_color_of(moment.label, timeline.labels), "linewidth": 2},
             annotation_clip=False,
         )
         axes.add_artist(box)
-
-
-def _colour(label: str, labels: Sequence[str]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color_of(label, labels))

@@ -8,7 +8,7 @@ import numpy as np
 from mien import __version__
 from mien.pages.environment import data_uri, render
 from mien.pages.format import plural
-from mien.reading.annotate import color_of
+from mien.reading.annotate import hex_color_of
 from mien.timeline.collect import Moment, Segment, Timeline, TrackLine
 from mien.timeline.layout import nice_ticks, spread, tick_text
 from mien.video.frames import clock
@@ -26,7 +26,7 @@ def render_page(timelines: Sequence[Timeline], pictures: Mapping[tuple[str, Mome
     return render(
         "timeline.html.j2",
         title=title,
-        legend=[{"label": label, "colour": _colour(label, labels)} for label in labels],
+        legend=[{"label": label, "colour": hex_color_of(label, labels)} for label in labels],
         videos=videos,
         size=SIZE,
         method=f"Made by mien {__version__} read --timeline. Faces are shown where an expression was surest.",
@@ -57,7 +57,7 @@ def _track(timeline: Timeline, track: TrackLine, pictures: Mapping[tuple[str, Mo
             "x": round(place, 1),
             "at": _x(timeline, moment.time_s),
             "uri": data_uri(data, "jpeg"),
-            "colour": _colour(moment.label, labels),
+            "colour": hex_color_of(moment.label, labels),
             "text": f"{moment.label} {100 * moment.p:.0f} % at {clock(moment.time_s)}",
         }
         for place, (moment, data) in zip(places, shown, strict=True)
@@ -86,7 +86,7 @@ def _areas(timeline: Timeline, segment: Segment, top: int) -> list[dict[str, str
     for k, label in enumerate(timeline.labels):
         upper = [f"{x:g},{y:g}" for x, y in zip(xs, ys[:, k + 1], strict=True)]
         lower = [f"{x:g},{y:g}" for x, y in zip(xs, ys[:, k], strict=True)]
-        areas.append({"points": " ".join(upper + lower[::-1]), "colour": _colour(label, timeline.labels)})
+        areas.append({"points": " ".join(upper + lower[::-1]), "colour": hex_color_of(label, timeline.labels)})
     return areas
 
 
@@ -124,7 +124,3 @@ def _cell(seconds: float, total: float) -> str:
 def _x(timeline: Timeline, time_s: float) -> float:
     span = max(timeline.end_s - timeline.start_s, 1e-3)
     return round(SIZE["left"] + SIZE["inner"] * min(max((time_s - timeline.start_s) / span, 0), 1), 2)
-
-
-def _colour(label: str, labels: Sequence[str]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color_of(label, labels))

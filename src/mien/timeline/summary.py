@@ -15,8 +15,8 @@ import numpy as np
 
 from mien.errors import DataError
 from mien.results import table_columns
+from mien.timeline.collect import AWAY_S
 
-AWAY_S = 0.25
 UNSURE = "(unsure)"  # rows whose expression is empty: below --min-confidence
 _HEAD, _TAIL = table_columns(())[:10], "track"
 

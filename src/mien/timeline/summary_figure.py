@@ -3,7 +3,7 @@
 from typing import Any
 
 from mien import drawing
-from mien.reading.annotate import color_of
+from mien.reading.annotate import hex_color_of
 from mien.timeline.summary import UNSURE, Summary
 
 MOST = 40  # bars; of more persons, those that are visible longest
@@ -24,7 +24,7 @@ def draw_summary(summary: Summary) -> Any:
         left = 0.0
         for label in (*labels, UNSURE):
             seconds = bars[key].get(label, 0.0)
-            colour = "#ffffff" if label == UNSURE else "#{:02x}{:02x}{:02x}".format(*color_of(label, labels))
+            colour = "#ffffff" if label == UNSURE else hex_color_of(label, labels)
             if seconds:
                 axes.barh(place, seconds, left=left, height=0.68, color=colour, edgecolor="#777777", linewidth=0.4)
             left += seconds
@@ -38,7 +38,7 @@ def draw_summary(summary: Summary) -> Any:
     shown = [*labels, *([UNSURE] if any(UNSURE in bar for bar in bars.values()) else [])]
     handles = [
         Patch(
-            facecolor="#ffffff" if label == UNSURE else "#{:02x}{:02x}{:02x}".format(*color_of(label, labels)),
+            facecolor="#ffffff" if label == UNSURE else hex_color_of(label, labels),
             edgecolor="#777777",
             linewidth=0.4,
             label=label,
