@@ -1,7 +1,7 @@
 """The further faces (LFW with expressions, GENKI-4K) as a table that ``mien data build`` takes beside FER2013.
 
     python scripts/further_faces.py ../shared/data/faces -o .carry/further/further.parquet [--reader compact]
-    mien data build --source fer2013=../shared/data/fer2013 --source parquet=.carry/further -o stores/hybrid
+    mien data build --source fer2013=../shared/data/fer2013 --source parquet=.carry/further --labels seven -o stores/hybrid
 
 Their labels are hints: LFW's *neutral* holds talking and frowning faces, its *surprise* means an open mouth, and GENKI
 says only whether a face smiles. A training image therefore gets a soft label, the mean of what its hint says and of
@@ -27,7 +27,9 @@ from mien.labels import SEVEN, code
 from mien.reading.reader import Reader
 
 #: How much of a soft label the hand's label makes up; the rest is what the reader sees.
-TRUST = {"happy": 0.85, "angry": 0.8, "sad": 0.8, "disgust": 0.7, "fear": 0.7, "neutral": 0.65, "surprise": 0.5}
+TRUST = {"happy": 0.85, "angry": 0.8, "sad": 0.8, "disgust": 0.7, "fear": 0.7, "neutral": 0.65, "surprise": 0.8}
+#: How often an image of a rare expression is repeated: surprise is 3 % of LFW, the others are 2, 1 and 0.1 %.
+REPEATS = {"surprise": 4, "angry": 3, "sad": 3, "disgust": 4, "fear": 4}
 
 
 def held_out(name: str) -> bool:
@@ -83,6 +85,7 @@ def main() -> None:
         seen = np.array([face.probabilities[name] for name in SEVEN])
         row["soft"] = soft_label(row["hint"], seen)
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = [row for row in rows for _ in range(REPEATS.get(row["hint"], 1))]
     table = pa.table({
         "image": [{"bytes": row["bytes"], "path": row["name"]} for row in rows],
         "label": pa.array([row["label"] for row in rows], pa.string()),
