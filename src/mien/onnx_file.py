@@ -25,6 +25,7 @@ _MESSAGES: dict[str, tuple[tuple[str, int, int | str, bool], ...]] = {  # name, 
     "Node": (
         ("input", 1, _STRING, True),
         ("output", 2, _STRING, True),
+        ("name", 3, _STRING, False),
         ("op_type", 4, _STRING, False),
         ("attribute", 5, "Attribute", True),
     ),

@@ -22,9 +22,9 @@ from mien.models import registry
 from mien.models.backbones import timm_model
 from mien.models.packaged.dlib_file import read_network
 from mien.models.packaged.efficientnet_lite0 import weights as lite0_weights
-from mien.models.packaged.onnx_constants import constants, dequantised
 from mien.models.packaged.packages import Backbone, all_backbones, backbone, read_file, start_from_package
 from mien.models.packaged.statistics import measure_statistics
+from mien.onnx_file import constants, dequantised, parse_model
 from mien.training.networks import recipe_preprocess
 from mien.training.recipe import load_recipe
 
@@ -250,7 +250,7 @@ def test_dequantising_is_onnxs(
         assert shape[settings["axis"]] % settings["block_size"]  # the reference takes whole blocks alone
         blocks = np.repeat(inputs["s"], 2, 0)[:5], np.repeat(inputs.get("z", np.zeros(scales)), 2, 0)[:5]
         expected = (inputs["x"] - blocks[1]) * blocks[0]
-    found = constants(graph)["y"]
+    found = constants(parse_model(model.SerializeToString()).graph)["y"]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert found.dtype == np.float32
     if scales == (4, 2):

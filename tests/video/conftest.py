@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from called import Call
 
 CLIPS = Path(os.environ.get("MIEN_VIDEO", Path(__file__).parents[3] / "shared" / "data" / "video"))

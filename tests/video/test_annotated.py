@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 av = pytest.importorskip("av", exc_type=ImportError)
-from called import Call  # noqa: E402
 from clips import Squares, picture, write_clip  # noqa: E402
 
+from called import Call  # noqa: E402
 from mien import Reader  # noqa: E402
 from mien.timeline.annotated import write_annotated  # noqa: E402
 from mien.video.settings import VideoSettings  # noqa: E402

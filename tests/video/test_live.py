@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("av", exc_type=ImportError)
-from called import Call
 from clips import Squares, picture, write_clip
 
+from called import Call
 from mien import Reader
 from mien.errors import ImageError, UsageError
 from mien.video.frames import Frame

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("av", exc_type=ImportError)
-from called import Call
 from clips import picture, write_clip
 from PIL import Image
 
+from called import Call
 from mien.labels import SEVEN
 from mien.results import Box, Face, Reading
 from mien.timeline.collect import MAX_BINS, POINTS, Collector

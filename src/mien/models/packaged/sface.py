@@ -4,21 +4,17 @@ The file keeps convolutions as int8 in blocks with a scale each (ONNX's ``Dequan
 Runtime refuses for constants of this form); they are multiplied out here, once.
 """
 
-import onnx
 import torch
 from torch import Tensor, nn
 
-from mien.models.packaged.onnx_constants import constants
 from mien.models.packaged.packages import Backbone
 from mien.models.sface import ConvPReLU
+from mien.onnx_file import constants, parse_model
 
 
 def weights(raw: bytes, network: nn.Module) -> dict[str, Tensor]:
     """The graph's layers in order of their numbers, conv_1, conv_2_dw, conv_2, …, and the batch norm behind them."""
-    try:
-        graph = onnx.load_model_from_string(raw).graph
-    except Exception as error:  # protobuf's, which is no dependency of ours by name
-        raise ValueError("expected an ONNX file") from error
+    graph = parse_model(raw).graph
     values = {name: torch.from_numpy(value.copy()) for name, value in constants(graph).items()}
     ours = [name for name, module in network.named_modules() if isinstance(module, ConvPReLU)]
     theirs = [node.name.removesuffix("_conv2d") for node in graph.node if node.op_type == "Conv"]
