@@ -108,7 +108,7 @@ def main() -> None:
             if args.peer:
                 call = [args.peer, "-c", PEER, str(clip), str(args.core)]
                 done = subprocess.run(call, capture_output=True, text=True, check=True).stdout.split()[-3:]
-                found.setdefault("fer every 1", []).append((int(done[0]), int(done[1]), float(done[2])))
+                found.setdefault("own fer every 1", []).append((int(done[0]), int(done[1]), float(done[2])))
     report: dict[str, Any] = {
         "command": " ".join([Path(sys.executable).name, "benchmarks/video_speed.py", "CLIPS", *sys.argv[2:]]),
         "machine": platform.processor() or platform.machine(),

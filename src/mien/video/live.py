@@ -230,8 +230,9 @@ class LiveReader:
 def _address(name: str) -> tuple[str, str | None, dict[str, str]]:
     """What FFmpeg opens, its format and options."""
     if not name.startswith(CAMERA):
+        # not fflags=nobuffer: it drops the key frame that FFmpeg has looked at, and nothing is decoded until the next
         options = {"rtsp_transport": "tcp"} if name.lower().startswith("rtsp") else {}
-        return name, None, {**options, "fflags": "nobuffer"}
+        return name, None, {**options, "analyzeduration": "1000000"}
     number = name.removeprefix(CAMERA)
     if sys.platform == "darwin":
         return number, "avfoundation", {"framerate": "30"}
