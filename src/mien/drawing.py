@@ -54,7 +54,7 @@ def new_figure(width: float, height: float) -> Any:
 
 def save(figure: Any, stem: Path) -> bytes:
     """Write ``stem``.png and ``stem``.svg; returns the SVG. Raises OutputError."""
-    picture, drawn = png(figure), svg(figure)
+    picture, drawn = png(figure), svg(figure)  # png first: it settles the layout for both
     try:
         write_bytes(stem.with_name(f"{stem.name}.png"), picture)
         write_bytes(stem.with_name(f"{stem.name}.svg"), drawn)
@@ -79,7 +79,11 @@ def _rendered(figure: Any, kind: str, metadata: dict[str, None]) -> bytes:
 
     data = io.BytesIO()
     with rc_context({"svg.hashsalt": "mien", "svg.fonttype": "path"}):
-        figure.savefig(data, format=kind, dpi=DPI, metadata=metadata, bbox_inches="tight", pad_inches=0.12)
+        if figure.get_layout_engine() is not None:  # else savefig would compute the layout twice for each format
+            figure.draw_without_rendering()
+            figure.set_layout_engine(None)
+        box = figure.get_tightbbox(figure.canvas.get_renderer()).padded(0.12)
+        figure.savefig(data, format=kind, dpi=DPI, metadata=metadata, bbox_inches=box)
     return data.getvalue()
 
 
