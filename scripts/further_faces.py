@@ -1,7 +1,8 @@
 """The further faces (LFW with expressions, GENKI-4K) as a table that ``mien data build`` takes beside FER2013.
 
     python scripts/further_faces.py ../shared/data/faces -o .carry/further/further.parquet [--reader compact]
-    mien data build --source fer2013=../shared/data/fer2013 --source parquet=.carry/further --labels seven -o stores/hybrid
+    mien data build --source fer2013=../shared/data/fer2013 --source parquet=.carry/further --labels seven --size 48 \
+        --color grey -o stores/hybrid
 
 Their labels are hints: LFW's *neutral* holds talking and frowning faces, its *surprise* means an open mouth, and GENKI
 says only whether a face smiles. A training image therefore gets a soft label, the mean of what its hint says and of
@@ -40,14 +41,14 @@ def read(folder: Path, name: str) -> list[dict[str, object]]:
     return pq.read_table(folder / name).to_pylist()
 
 
-def soft_label(hint: str, seen: np.ndarray) -> list[float]:
+def soft_label(hint: str, seen: np.ndarray, trust: dict[str, float]) -> list[float]:
     """hint: an expression, or "no smile". seen: float K probabilities of the reader. Sums to 1."""
     if hint == "no smile":
         soft = seen.copy()
         soft[code("happy")] = 0.0
         soft /= soft.sum()
     else:
-        soft = TRUST[hint] * np.eye(len(SEVEN))[code(hint)] + (1 - TRUST[hint]) * seen
+        soft = trust[hint] * np.eye(len(SEVEN))[code(hint)] + (1 - trust[hint]) * seen
     return [float(p) for p in soft]
 
 
@@ -76,16 +77,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--reader", default="compact", help="whose probabilities are mixed in; default %(default)s")
+    parser.add_argument(
+        "--plain", action="store_true", help="surprise is trusted by 0.5, and nothing repeated: for the -hybrid recipes"
+    )
+    parser.add_argument(
+        "--reader",
+        default="compact",
+        help="whose probabilities are mixed in, a name or an ONNX file; for the shipped readers compact-fer2013's",
+    )
     options = parser.parse_args()
     reader, rows = Reader(options.reader, detector="none"), faces(options.folder)
     hinted = [row for row in rows if row["hint"]]
     pictures = (np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("RGB")) for row in hinted)
     for row, (face,) in zip(hinted, (reading.faces for reading in reader.read_many(pictures)), strict=True):
         seen = np.array([face.probabilities[name] for name in SEVEN])
-        row["soft"] = soft_label(row["hint"], seen)
+        row["soft"] = soft_label(row["hint"], seen, TRUST | ({"surprise": 0.5} if options.plain else {}))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [row for row in rows for _ in range(REPEATS.get(row["hint"], 1))]
+    repeats = {} if options.plain else REPEATS
+    rows = [row for row in rows for _ in range(repeats.get(row["hint"], 1))]
     table = pa.table({
         "image": [{"bytes": row["bytes"], "path": row["name"]} for row in rows],
         "label": pa.array([row["label"] for row in rows], pa.string()),

@@ -67,6 +67,18 @@ def int8(name: str) -> dict[str, Any]:
     return told | {"size": file.stat().st_size}
 
 
+def outside(name: str) -> dict[str, Any] | None:
+    """What was measured on held-out faces of LFW and GENKI; None for a reader of FER2013 alone."""
+    found = results("further_faces.json")
+    if found["sha256"].get(name) != sha256(WEIGHTS / f"{name}.onnx"):
+        sys.exit(f"error: expected further_faces.json of the shipped {name}.onnx; run benchmarks/further_faces.py")
+    return {
+        "command": found["command"],
+        "figures": found["figures"][name],
+        "before": found["figures"][f"{name}-fer2013"],
+    }
+
+
 def card(name: str) -> str:
     """The card of a shipped reader."""
     meta = Classifier.load(name, threads=1).meta
@@ -83,6 +95,7 @@ def card(name: str) -> str:
         started=[run.name for run in runs],
         bench=results("bench.json"),
         int8=int8(name),
+        outside=outside(name),
     )
 
 
