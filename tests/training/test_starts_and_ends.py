@@ -145,6 +145,12 @@ def test_a_start_from_the_mean_of_runs(trained_run: Path, tmp_path: Path) -> Non
     weight = "classifier.weight"
     with pytest.raises(AssertionError):
         torch.testing.assert_close(begun(runs[0], runs[2])[weight], three[weight])
+    start = f"mean:0.75*{runs[0]},0.25*{runs[1]}"
+    weighted = starting_network(small_recipe(model=model | {"init": start})).state_dict()
+    torch.testing.assert_close(weighted[weight], one[weight] * 1.5)
+    for wrong in (f"mean:0.75*{runs[0]},{runs[1]}", f"mean:0.75*{runs[0]},0.75*{runs[1]}"):
+        with pytest.raises(RecipeError, match="expected a share for each run of the mean, 1 in all"):
+            small_recipe(model=model | {"init": wrong})
     with pytest.raises(DataError, match=r"expected a run directory with recipe\.yaml and best\.ckpt"):
         begun(trained_run, tmp_path / "gone")
 

@@ -57,7 +57,8 @@ def starting_network(
     network = build_network(recipe, classes=classes, pretrained=kind == "imagenet")
     if kind in ("run", "mean"):
         states = [_weights_of_run(run, network, recipe) for run in runs]
-        network.load_state_dict({name: _mean([state[name] for state in states]) for name in states[0]})
+        shares = recipe.model.shares or [1.0]
+        network.load_state_dict({name: _mean([state[name] for state in states], shares) for name in states[0]})
     elif kind == "ssl":
         _start_from_pretraining(runs[0], network, recipe)
     elif recipe.model.package:
@@ -153,9 +154,11 @@ def _misfit(network: nn.Module, state: dict[str, Tensor]) -> str:
     return "the weights have other types"
 
 
-def _mean(tensors: list[Tensor]) -> Tensor:
+def _mean(tensors: list[Tensor], shares: list[float]) -> Tensor:
     """Of weights and of batch-norm statistics; counts are the first one's."""
-    return torch.stack(tensors).mean(0) if tensors[0].is_floating_point() else tensors[0]
+    if not tensors[0].is_floating_point():
+        return tensors[0]
+    return sum((share * tensor for share, tensor in zip(shares, tensors, strict=True)), torch.zeros_like(tensors[0]))
 
 
 def _weights_of_run(run: Path, network: nn.Module, recipe: Recipe) -> dict[str, Tensor]:

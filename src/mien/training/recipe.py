@@ -4,10 +4,11 @@ Recipes are YAML documents in ``recipes/``, save ``recipes/data/``, where those 
 changes one key; the recipe as it was used is written into the run directory.
 """
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -29,13 +30,17 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
+_SHARE = re.compile(r"(?:(\d*\.?\d+)\*)?(.+)")
+
+
 class ModelSection(Section):
     """Which network, and its builder's arguments (see ``mien models``).
 
     init: "scratch"; "imagenet": timm's weights of the backbone, where the machine can reach them; "run:DIR": the best
     weights of a finished run of the same network; "mean:DIR,DIR,…": the mean of several runs' weights (a run and one
-    fine-tuned from it: Wortsman et al. 2022, arXiv 2109.01903); "ssl:DIR": the encoder of a finished masked-image run;
-    "package:NAME": a backbone that comes inside a package (``models/packaged/``), the classifier fresh.
+    fine-tuned from it: Wortsman et al. 2022, arXiv 2109.01903), "mean:0.7*DIR,0.3*DIR": a weighted one; "ssl:DIR": the
+    encoder of a finished masked-image run; "package:NAME": a backbone that comes inside a package
+    (``models/packaged/``), the classifier fresh.
     """
 
     name: str
@@ -46,8 +51,27 @@ class ModelSection(Section):
     def start(self) -> tuple[str, list[Path]]:
         """``init`` taken apart: its kind, and the runs that it names."""
         kind, _, where = self.init.partition(":")
-        runs = {"package": [], "mean": where.split(",")}.get(kind, [where])
+        runs = {"package": [], "mean": [run for _, run in self._mean_of]}.get(kind, [where])
         return kind, [Path(run) for run in runs if run]
+
+    @property
+    def shares(self) -> list[float]:
+        """Of the runs of a mean, how much each counts; they sum to 1."""
+        given = [float(share) if share else 1 / len(self._mean_of) for share, _ in self._mean_of]
+        return [share / sum(given) for share in given]
+
+    @property
+    def _mean_of(self) -> list[tuple[str, str]]:
+        kind, _, where = self.init.partition(":")
+        found = [_SHARE.fullmatch(run) for run in where.split(",")] if kind == "mean" else []
+        return [(match[1] or "", match[2]) for match in found if match]
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        given = [share for share, _ in self._mean_of if share]
+        if given and (len(given) < len(self._mean_of) or abs(sum(map(float, given)) - 1) > 1e-6):
+            raise ValueError(f"init: expected a share for each run of the mean, 1 in all, got {self.init!r}")
+        return self
 
     @property
     def package(self) -> str | None:
