@@ -4,8 +4,8 @@
     python scripts/record.py RUN NAME --only training     recipe, meta, log and curves alone
     python scripts/record.py MODEL NAME --only blind      only the predictions of PrivateTest; MODEL may be an ONNX file
 
-    DIR/NAME/recipe.yaml, meta.json, log.csv    as the run has them
-    DIR/NAME/curves.png                         training and validation by epoch
+    DIR/NAME/recipe.yaml, meta.json, log.csv    as the run has them (without log.csv where it trained no epoch)
+    DIR/NAME/curves.png                         training and validation by epoch, likewise
     DIR/NAME/report.json, predictions.parquet, confusion.png    a single crop of the split (PublicTest)
     DIR/NAME/tta/report.json, predictions.parquet               ten crops
     DIR/NAME/NAME.onnx                          as mien export --half --no-tta writes it, where --onnx asks for it
@@ -38,9 +38,11 @@ from mien.evaluation.evaluate import evaluate
 from mien.evaluation.predict import predict_crops
 from mien.evaluation.predictors import Predictor, RunPredictor, load_predictor
 from mien.reproduce.curves import curves_figure
+from mien.training.networks import read_meta
 
 BLIND = "private_test"
-OF_RUN = ("recipe.yaml", "meta.json", "log.csv")
+LOG = "log.csv"
+OF_RUN = ("recipe.yaml", "meta.json", LOG)
 OF_EVALUATION = ("predictions.parquet", "report.json")
 
 
@@ -96,15 +98,22 @@ def predict_blind(predictor: Predictor, store: Store, file: Path) -> None:
 def record_training(run: Path, name: str, home: Path) -> None:
     """How a run was trained: its recipe, meta, log and curves. Raises DataError where ``run`` is none."""
     _check_run(run)
-    for file in OF_RUN:
+    trained = (run / LOG).is_file()
+    for file in OF_RUN if trained else OF_RUN[:-1]:
         _copy(run / file, home / file)
+    if not trained:  # epochs: 0
+        for file in (LOG, "curves.png"):
+            (home / file).unlink(missing_ok=True)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         save(_curves(run, name), Path(scratch) / "curves")
         _copy(Path(scratch) / "curves.png", home / "curves.png")
 
 
 def _check_run(run: Path) -> None:
-    missing = [file for file in OF_RUN if not (run / file).is_file()]
+    meta = read_meta(run) if (run / "meta.json").is_file() else {}
+    optional = {LOG} if meta.get("result", {}).get("epochs") == 0 else set()
+    missing = [file for file in OF_RUN if file not in optional and not (run / file).is_file()]
     if missing:
         raise DataError(f"expected a run directory, got {run} without {', '.join(missing)}")
 

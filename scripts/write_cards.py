@@ -82,7 +82,8 @@ def outside(name: str) -> dict[str, Any] | None:
 def card(name: str) -> str:
     """The card of a shipped reader."""
     meta = Classifier.load(name, threads=1).meta
-    kind, runs = ModelSection(**meta.provenance["recipe"]["model"]).start
+    section = ModelSection(**meta.provenance["recipe"]["model"])
+    kind, runs = section.start
     return render(
         "model_card.md.j2",
         **figures(name),
@@ -93,6 +94,7 @@ def card(name: str) -> str:
         teachers=[Path(run).name for run in (meta.provenance["recipe"]["distill"] or {"runs": []})["runs"]],
         started_kind=kind,
         started=[run.name for run in runs],
+        shares=section.shares if "*" in section.init else [],
         bench=results("bench.json"),
         int8=int8(name),
         outside=outside(name),

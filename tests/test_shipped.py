@@ -25,9 +25,19 @@ def test_provenance_and_card(name: str) -> None:
     assert meta.labels == SEVEN
     assert meta.temperature != 1
     assert meta.provenance["temperature_fitted_on"] == "public_test"
-    assert meta.provenance["data"]["images"] == 28_709
+    assert meta.provenance["data"]["images"] == 44_214  # FER2013's Training, and LFW and GENKI with hints
     card = (WEIGHTS / f"{name}.md").read_text("utf-8")
-    for part in ("FER2013", "FER+", "apparent expression", "95 %", "leak-free", "Not measured", "AI Act"):
+    for part in (
+        "FER2013",
+        "FER+",
+        "LFW",
+        "GENKI",
+        "apparent expression",
+        "95 %",
+        "leak-free",
+        "Not measured",
+        "AI Act",
+    ):
         assert part in card, part
     best = meta.provenance["valid_accuracy"]
     assert best > 0.6

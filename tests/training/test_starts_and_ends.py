@@ -190,3 +190,17 @@ def test_a_checkpoint_that_fails_halfway_leaves_the_one_before(tmp_path: Path, m
         io.save_checkpoint({"state_dict": {"w": torch.zeros(3)}, "more": Fatal()}, path)
     assert torch.equal(torch.load(path, weights_only=True)["state_dict"]["w"], torch.ones(3))
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_no_epoch_keeps_the_start(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
+    model = small_recipe().model.model_dump()
+    with pytest.raises(RecipeError, match="expected at least 1 epoch; 0 keeps the weights of"):
+        small_recipe(epochs=0)
+    recipe = small_recipe(epochs=0, model=model | {"init": f"run:{trained_run}"})
+    meta = train(recipe, Store.open(small_store), tmp_path / "kept", accelerator="cpu", threads=1)
+    before, after = load_network(trained_run)[0].state_dict(), load_network(tmp_path / "kept")[0].state_dict()
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, rtol=0, atol=0)
+    told = json.loads((trained_run / "meta.json").read_text())["result"]["best_valid_accuracy"]
+    assert meta["result"]["best_valid_accuracy"] == pytest.approx(told, abs=1e-5)
+    assert (meta["result"]["epochs"], meta["result"]["stopped_early"]) == (0, False)

@@ -234,9 +234,9 @@ class Recipe(Section):
     missing one then says the command. It documents the recipe and is no part of the run.
     task: "expression"; "masked_image": pretraining without labels; or "orientation": which way up a face is
     (``training/orientation.py``). batch_size: images of one step, over all processes. accumulate: in how
-    many parts each process computes them. early_stop: end after that many epochs without a better validated figure.
-    precision: of training steps, validation is always in fp32; "auto": whichever the machine that begins the run
-    computes faster (``training/precision.py``).
+    many parts each process computes them. epochs: 0 keeps the start, a run or a mean of runs. early_stop: end after
+    that many epochs without a better validated figure. precision: of training steps, validation is always in fp32;
+    "auto": whichever the machine that begins the run computes faster (``training/precision.py``).
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
@@ -250,7 +250,7 @@ class Recipe(Section):
     ema: EmaSection | None = EmaSection()
     distill: DistillSection | None = None
     masking: MaskingSection = MaskingSection()
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=0)
     early_stop: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=128, ge=2)
     accumulate: int = Field(default=1, ge=1)
@@ -264,6 +264,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
+        if self.epochs == 0 and self.model.start[0] not in ("run", "mean"):
+            raise ValueError("expected at least 1 epoch; 0 keeps the weights of model.init: run:DIR or mean:DIR,DIR")
         if self.batch_size % self.accumulate:
             raise ValueError(f"expected a batch_size that accumulate divides, got {self.batch_size}/{self.accumulate}")
         if self.data.balance == "online" and self.targets.class_weights != "none":

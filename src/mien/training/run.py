@@ -135,7 +135,11 @@ def train(
     with _quiet():
         trainer = _trainer(run, module, device=device, devices=devices, save_seconds=save_seconds)
         try:
-            trainer.fit(module, train_loader, valid_loader, ckpt_path=go_on, weights_only=True if go_on else None)
+            if recipe.epochs:
+                trainer.fit(module, train_loader, valid_loader, ckpt_path=go_on, weights_only=True if go_on else None)
+            else:  # the run is its start, such as a mean of other runs' weights
+                trainer.validate(module, valid_loader, verbose=False)
+                trainer.save_checkpoint(run / "best.ckpt", weights_only=True)
         except SystemExit as end:  # Lightning's answer to Ctrl-C is an exit with status 1
             if isinstance(end.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from end
@@ -155,7 +159,7 @@ def _trainer(run: Path, module: FerModule, *, device: torch.device, devices: int
     callbacks: list[Callback] = [best, EpochLog(run / "log.csv"), each_epoch, LeaveOnSigterm(), *progress_bar()]
     if recipe.early_stop:
         callbacks.append(PatientStop(patience=recipe.early_stop, min_delta=0.0, check_finite=False, **monitor))
-    if recipe.ema:
+    if recipe.ema and recipe.epochs:
         callbacks.insert(0, MovingAverage(decay=recipe.ema.decay, device=device))
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -180,6 +184,8 @@ def _result(trainer: L.Trainer, module: FerModule) -> dict[str, Any]:
     """The best validated figure, the epochs that were trained, and whether they ended early."""
     checkpoints: list[Any] = trainer.checkpoint_callbacks
     best = next(checkpoint.best_model_score for checkpoint in checkpoints if checkpoint.monitor)
+    if not module.recipe.epochs:
+        best = trainer.callback_metrics[module.objective.monitor]
     finished: Any = trainer.fit_loop.epoch_progress.current
     epochs = int(finished.processed)
     return {
