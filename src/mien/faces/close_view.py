@@ -35,9 +35,7 @@ class CloseView(NamedTuple):
         patch = np.full((bottom - top + 1, right - left + 1, 3), GREY, np.uint8)
         rows, columns = _blocks(top, bottom + 1, height, factor), _blocks(left, right + 1, width, factor)
         if rows and columns:
-            part = image[
-                rows.start * factor : rows.stop * factor, columns.start * factor : columns.stop * factor
-            ]
+            part = image[rows.start * factor : rows.stop * factor, columns.start * factor : columns.stop * factor]
             patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = (
                 part if factor == 1 else block_means(part, factor)
             )

@@ -1,10 +1,10 @@
 """Whether doubtful finds are faces: each is shown to the network once more, close up.
 
 A face that the search shows to the network at 15 to 20 pixels scores low, and so do many things that are none. Shown
-again, 64 pixels tall in a view of twice that, they part. Measured on 216 composed scenes and 250 pictures without a face
-(of persons and pictures that are not in the table of docs/speed.md): of 1,187 finds between 0.15 and 0.6 that were no
-face one then scored 0.8 or more, of 45 that were faces of at least 22 pixels 35; of 19 false finds above 0.6 half scored
-less than 0.4, of 358 faces one.
+again, 64 pixels tall in a view of twice that, they part. Measured on 216 composed scenes and 250 pictures without a
+face (of persons and pictures that are not in the table of docs/speed.md): of 784 finds between 0.15 and 0.6 that were
+no face none then scored 0.85 or more, of 38 that were faces of at least 22 pixels 25 did (in plain scenes all); of 19
+false finds above 0.6 twelve scored less than 0.4, of 358 faces one.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Float32 = NDArray[np.float32]
 
 
 class Seen(NamedTuple):
-    """The best find in the middle of a view: score 0-1; box (left, top, right, bottom) and landmarks 5×2, its pixels."""
+    """The best find in a view's middle: score 0-1; box (left, top, right, bottom) and landmarks 5×2 in its pixels."""
 
     score: float
     box: Float32
@@ -34,10 +34,10 @@ Look = Callable[[Uint8], list[Seen | None]]
 
 VIEW = CloseView(side=128, face=64)
 WEAK, SURE = 0.15, 0.8  # scores between which a find is shown again
-NEEDED = 0.8  # score of the look that makes a face of a find below ``min_score``
+NEEDED = 0.85  # score of the look that makes a face of a find below ``min_score``
 DOUBTED = 0.4  # score of the look below which another find is no face
-#: of the picture's longer side: taller finds above ``min_score`` are not shown again, since they may be all that there is,
-#: and of tight and blurred crops (FER2013's) the look misses one in twelve.
+#: of the picture's longer side: taller finds above ``min_score`` are not shown again, since they may be all that there
+#: is, and of tight and blurred crops (FER2013's) the look misses one in twelve.
 SURROUNDED = 0.3
 MAX_WEAK = 128  # of the finds below ``min_score``, the best; bounds the work on a hostile picture
 LEAST_OVERLAP = 0.3  # intersection over union of the look's box with the find's

@@ -30,7 +30,7 @@ from mien.reading.reader import Reader
 Uint8 = NDArray[np.uint8]
 Round = Callable[[], float]  # does a fixed amount of work, returns its seconds
 
-CROPS, PHOTOS, FRAMES = 50, 8, 75  # of one round
+CROPS, PHOTOS, FRAMES = 50, 32, 75  # of one round
 FRAME_RATE, FRAME_SIZE = 25, (640, 480)  # of the clip
 # Its peak is asked of the process itself: what the parent sees holds the parent's own memory before exec.
 _READ = """
