@@ -1,4 +1,4 @@
-"""Doubtful finds shown once more: what is kept, what is dropped, and what that does to small faces in a large picture."""
+"""Doubtful finds shown once more: what is kept, what is dropped, and how much is shown."""
 
 import numpy as np
 import pytest
