@@ -100,7 +100,7 @@ def bench(photo: Path, *, rounds: int = 7, peers: Mapping[str, str] | None = Non
         for model, detector, threads in (name.split() for name in contestants)
     ]
     result["frames_per_second"] = _frames_per_second(photo, rounds)
-    result["cold_start"] = {model: _cold_start(photo, model, max(rounds // 2, 1)) for model in SHIPPED}
+    result["cold_start"] = {model: _cold_start(photo, model, max(rounds, 3)) for model in SHIPPED}
     return result
 
 
