@@ -25,8 +25,6 @@ from mien.onnx_runtime import default_threads, make_session
 Float32 = NDArray[np.float32]
 
 CALIBRATION = 1000  # pictures
-
-
 PERCENTILES = (99.99, 99.999, 100.0)  # of a tensor's values that its range covers; 100 is all
 
 
@@ -47,11 +45,11 @@ def nearest(
     return made[min(far, key=lambda percentile: far[percentile])], far
 
 
-def _log_probabilities(model: bytes, crops: Float32) -> Float32:
+def _log_probabilities(model: bytes, crops: Float32) -> NDArray[np.float64]:
     session = make_session(model, threads=default_threads())
     logits = np.concatenate([session.run(["logits"], {"crops": part})[0] for part in np.array_split(crops, 20)])
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    result: Float32 = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return result
 
 

@@ -115,7 +115,7 @@ class YuNet:
 
     def _look_for_landmarks(self, views: Uint8) -> list[Float32 | None]:
         """See :mod:`mien.faces.close_look`. Of the coarsest stride alone: the others draw every face upright."""
-        return [seen and seen.landmarks for seen in self._look(views, strides=STRIDES[-1:])]
+        return [None if seen is None else seen.landmarks for seen in self._look(views, strides=STRIDES[-1:])]
 
     def _look(self, views: Uint8, *, strides: Sequence[int] = STRIDES) -> list[Seen | None]:
         """uint8 N×S×S×3 RGB, a face in the middle of each → what is there, if anything is."""
