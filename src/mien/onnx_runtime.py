@@ -72,6 +72,8 @@ def make_session(model: bytes, *, threads: int, device: str = "cpu") -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if threads > 1:  # idle threads that spin would take the time of those that decode and search other pictures
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what goes wrong comes as an exception, not as a line on stderr
     if device == "cpu":
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

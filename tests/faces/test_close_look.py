@@ -9,7 +9,7 @@ from PIL import Image
 
 from mien.faces import Detection
 from mien.faces.align import roll
-from mien.faces.close_look import FACE, SIDE, close_view, with_landmarks
+from mien.faces.close_look import VIEW, with_landmarks
 from mien.faces.yunet import YuNet
 from mien.results import Box
 
@@ -41,7 +41,7 @@ def test_the_view_and_the_way_back_fit_each_other(angle: float) -> None:
     def look(views: Uint8) -> list[Float32 | None]:
         weights = views[0, ..., 0].astype(float)
         weights[weights == 127] = 0  # the frame
-        y, x = (float((np.arange(SIDE) + 0.5) @ weights.sum(axis) / weights.sum()) for axis in (1, 0))
+        y, x = (float((np.arange(VIEW.side) + 0.5) @ weights.sum(axis) / weights.sum()) for axis in (1, 0))
         return [np.full((5, 2), (x, y), np.float32)]
 
     from mien.faces.close_look import _looked
@@ -49,7 +49,7 @@ def test_the_view_and_the_way_back_fit_each_other(angle: float) -> None:
     (found,) = _looked(picture, [face], [angle], look)
     assert found is not None
     assert np.abs(found - [230, 130]).max() < 1
-    assert close_view(picture, face, angle).shape == (SIDE, SIDE, 3)
+    assert VIEW.of(picture, face, angle).shape == (VIEW.side, VIEW.side, 3)
 
 
 def test_a_tilt_is_looked_at_again_and_what_is_not_found_stays() -> None:
@@ -60,7 +60,7 @@ def test_a_tilt_is_looked_at_again_and_what_is_not_found_stays() -> None:
         asked.append(len(views))
         return [eyes if len(asked) == 1 else None for _ in views]
 
-    faces = [Detection(Box(20, 20, 60, FACE / 2), 0.9, landmarks=np.zeros((5, 2), np.float32)) for _ in range(3)]
+    faces = [Detection(Box(20, 20, 60, VIEW.face / 2), 0.9, landmarks=np.zeros((5, 2), np.float32)) for _ in range(3)]
     found = with_landmarks(np.zeros((200, 200, 3), np.uint8), faces, look)
     assert asked == [3, 3]
     assert all(np.degrees(roll(face)) == pytest.approx(9.46, abs=0.1) for face in found)
@@ -68,4 +68,4 @@ def test_a_tilt_is_looked_at_again_and_what_is_not_found_stays() -> None:
     assert [face.landmarks is other.landmarks for face, other in zip(kept, faces, strict=True)] == [True] * 3
     assert with_landmarks(np.zeros((9, 9, 3), np.uint8), [], look) == []
     outside = replace(faces[0], box=Box(-500, -500, 50, 50))
-    assert (close_view(np.zeros((9, 9, 3), np.uint8), outside, 0.0) == 127).all()
+    assert (VIEW.of(np.zeros((9, 9, 3), np.uint8), outside, 0.0) == 127).all()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mien import Reader
 from mien.reading.items import PAUSE, Item
-from mien.reading.overlap import AHEAD, in_order
+from mien.reading.overlap import in_order
 
 
 def slow(number: int) -> int:
@@ -29,7 +29,7 @@ def test_results_keep_the_order_of_the_sources() -> None:
         ended.append(number)
         return number
 
-    assert list(in_order(range(30), work, threads=3, movable=lambda _: True)) == list(range(30))
+    assert list(in_order(range(30), work, threads=3, movable=lambda _: True, ahead=2)) == list(range(30))
     assert ended != sorted(ended)  # the control: they did not end in that order
 
 
@@ -41,7 +41,7 @@ def test_it_fetches_no_further_than_the_bound() -> None:
         nonlocal fetched
         for number in range(1000):
             fetched += 1
-            if fetched > 2 * AHEAD + 3:
+            if fetched > 2 * 2 + 3:
                 gate.set()
             yield number
 
@@ -50,16 +50,16 @@ def test_it_fetches_no_further_than_the_bound() -> None:
             gate.wait(0.5)
         return number
 
-    made = in_order(sources(), work, threads=2, movable=lambda _: True)
+    made = in_order(sources(), work, threads=2, movable=lambda _: True, ahead=2)
     assert next(made) == 0
     assert fetched == 1  # the first result waits for nobody
     assert next(made) == 1
-    assert fetched <= 2 * AHEAD + 3
+    assert fetched <= 2 * 2 + 3
 
 
 def test_a_pause_comes_after_all_that_was_before_it() -> None:
     given = [1, 2, 3, PAUSE, 4, PAUSE]
-    assert list(in_order(given, slow, threads=2, movable=lambda _: True)) == given
+    assert list(in_order(given, slow, threads=2, movable=lambda _: True, ahead=2)) == given
 
 
 def test_what_may_change_is_worked_on_before_the_next_is_fetched() -> None:
@@ -75,8 +75,8 @@ def test_what_may_change_is_worked_on_before_the_next_is_fetched() -> None:
         time.sleep(0.002)
         return int(array[0])
 
-    assert list(in_order(sources(), work, threads=2, movable=lambda _: False)) == list(range(10))
-    wrong = list(in_order(sources(), work, threads=2, movable=lambda _: True))
+    assert list(in_order(sources(), work, threads=2, movable=lambda _: False, ahead=2)) == list(range(10))
+    wrong = list(in_order(sources(), work, threads=2, movable=lambda _: True, ahead=2))
     assert wrong != list(range(10))  # the control
 
 
@@ -86,7 +86,7 @@ def test_an_error_comes_in_its_turn_and_threads_end() -> None:
             raise ValueError("three")
         return number
 
-    made = in_order(range(100), work, threads=2, movable=lambda _: True)
+    made = in_order(range(100), work, threads=2, movable=lambda _: True, ahead=2)
     assert [next(made) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(made)

@@ -59,10 +59,15 @@ def search(image: Uint8, views: Sequence[View], find: Find, *, max_overlap: floa
         unit = np.asarray([width / w, height / h], np.float32)  # picture pixels in one pixel of the view
         found.append(((boxes - view.frame) * np.tile(unit, 2), scores, (points - view.frame) * unit))
     boxes, scores, points = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.argsort(-scores, kind="stable")
-    keep = order[suppress_overlaps(boxes[order], max_overlap=max_overlap)]
-    faces = [_detection(boxes[i], scores[i], points[i]) for i in keep]
-    return sorted(faces, key=lambda face: face.box.w * face.box.h, reverse=True)
+    return distinct([_detection(*one) for one in zip(boxes, scores, points, strict=True)], max_overlap=max_overlap)
+
+
+def distinct(faces: list[Detection], *, max_overlap: float) -> list[Detection]:
+    """One detection a face, that with the best score; largest box first. max_overlap: as for :func:`search`."""
+    faces = sorted(faces, key=lambda face: face.score, reverse=True)
+    corners = [(f.box.x, f.box.y, f.box.x + f.box.w, f.box.y + f.box.h) for f in faces]
+    keep = suppress_overlaps(np.asarray(corners, np.float32).reshape(-1, 4), max_overlap=max_overlap)
+    return sorted((faces[i] for i in keep), key=lambda face: face.box.w * face.box.h, reverse=True)
 
 
 def resized(image: Uint8, *, side: int) -> Uint8:
@@ -73,20 +78,20 @@ def resized(image: Uint8, *, side: int) -> Uint8:
     if target == (width, height):
         return image
     factor = int(1 / scale / 2)  # whole-pixel averaging down to twice the target; the filter below does the rest
-    small = _reduced(image, factor) if factor > 1 else Image.fromarray(image)
+    small = Image.fromarray(block_means(image, factor) if factor > 1 else image)
     exact = (0.0, 0.0, width / max(factor, 1), height / max(factor, 1))
     return np.asarray(small.resize(target, Image.Resampling.BILINEAR, box=exact))
 
 
-def _reduced(image: Uint8, factor: int) -> Image.Image:
-    """The means of factor×factor blocks, those at the right and bottom edge perhaps smaller.
+def block_means(image: Uint8, factor: int) -> Uint8:
+    """uint8 H×W×3 → the means of factor×factor blocks, those at the right and bottom edge perhaps smaller.
 
     Pillow copies what it works on at four bytes a pixel; by bands of rows that never is a second large picture.
     """
     height, width, _ = image.shape
     rows = max(1, _BAND // (width * factor)) * factor
     bands = [Image.fromarray(image[top : top + rows]).reduce(factor) for top in range(0, height, rows)]
-    return Image.fromarray(np.concatenate([np.asarray(band) for band in bands]))
+    return np.concatenate([np.asarray(band) for band in bands])
 
 
 def _detection(box: Float32, score: np.float32, points: Float32) -> Detection:

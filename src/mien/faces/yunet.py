@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from mien.errors import MienError, ModelError
 from mien.faces.base import Detection, picture_size
 from mien.faces.close_look import with_landmarks
-from mien.faces.views import View, search
+from mien.faces.confirm import WEAK, Seen, confirmed
+from mien.faces.views import View, distinct, search
 from mien.faces.yunet_weights import HEADS, INPUT, STRIDES, WEIGHTS
 from mien.onnx_runtime import make_session
 
@@ -23,7 +24,7 @@ Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 
 MIN_SCORE = 0.6
-LEAST_CLOSE = 0.3  # of the second look, which only places landmarks
+LEAST_CLOSE = 0.3  # of a close look
 MAX_OVERLAP = 0.3  # intersection over union above which two boxes are one face
 WHOLE_SIDE = 160  # the longer side of the whole view
 SECOND_SIDE = 224  # of the view that a picture no larger gets where the whole view shows no face
@@ -94,7 +95,7 @@ class YuNet:
 
     def detect(self, image: Uint8) -> list[Detection]:
         """image: uint8 H×W×3 RGB, at least 1×1. Returns the faces, largest box first; UsageError for another array."""
-        return with_landmarks(image, self._faces(image), self._look)
+        return with_landmarks(image, self._faces(image), self._look_for_landmarks)
 
     def _faces(self, image: Uint8) -> list[Detection]:
         longer = max(picture_size(image))
@@ -105,21 +106,27 @@ class YuNet:
     def _search(self, image: Uint8, *sides: int) -> list[Detection]:
         sides = tuple(sorted(set(sides), reverse=True))
         views = [View(side, largest=LARGEST if side > sides[-1] else float("inf")) for side in sides]
-        return search(image, views, self._find, max_overlap=MAX_OVERLAP)
+        found = search(image, views, self._find, max_overlap=MAX_OVERLAP)
+        return distinct(confirmed(image, found, self._look, min_score=self._min_score), max_overlap=MAX_OVERLAP)
 
     def _find(self, canvas: Uint8) -> tuple[Float32, Float32, Float32]:
         heads = {name: head[0] for name, head in self._run(canvas[None]).items()}
-        return decode(heads, canvas.shape[1], min_score=self._min_score)
+        return decode(heads, canvas.shape[1], min_score=min(WEAK, self._min_score))
 
-    def _look(self, views: Uint8) -> list[Float32 | None]:
+    def _look_for_landmarks(self, views: Uint8) -> list[Float32 | None]:
         """See :mod:`mien.faces.close_look`. Of the coarsest stride alone: the others draw every face upright."""
-        heads, found = self._run(views), []
+        return [None if seen is None else seen.landmarks for seen in self._look(views, strides=STRIDES[-1:])]
+
+    def _look(self, views: Uint8, *, strides: Sequence[int] = STRIDES) -> list[Seen | None]:
+        """uint8 N×S×S×3 RGB, a face in the middle of each → what is there, if anything is."""
+        heads, found = self._run(views), list[Seen | None]()
         for row in range(len(views)):
             one = {name: head[row] for name, head in heads.items()}
-            boxes, scores, points = decode(one, views.shape[2], min_score=LEAST_CLOSE, strides=STRIDES[-1:])
+            boxes, scores, points = decode(one, views.shape[2], min_score=LEAST_CLOSE, strides=strides)
             middle = views.shape[2] / 2
             hits = np.flatnonzero((np.abs(boxes[:, :2] + boxes[:, 2:] - 2 * middle) < middle / 2).all(1))
-            found.append(points[hits[np.argmax(scores[hits])]] if len(hits) else None)
+            best = hits[np.argmax(scores[hits])] if len(hits) else None
+            found.append(None if best is None else Seen(float(scores[best]), boxes[best], points[best]))
         return found
 
     def _run(self, views: Uint8) -> dict[str, Float32]:

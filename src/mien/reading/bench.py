@@ -30,7 +30,7 @@ from mien.reading.reader import Reader
 Uint8 = NDArray[np.uint8]
 Round = Callable[[], float]  # does a fixed amount of work, returns its seconds
 
-CROPS, PHOTOS, FRAMES = 50, 8, 75  # of one round
+CROPS, PHOTOS, FRAMES = 50, 32, 75  # of one round
 FRAME_RATE, FRAME_SIZE = 25, (640, 480)  # of the clip
 # Its peak is asked of the process itself: what the parent sees holds the parent's own memory before exec.
 _READ = """
@@ -100,7 +100,7 @@ def bench(photo: Path, *, rounds: int = 7, peers: Mapping[str, str] | None = Non
         for model, detector, threads in (name.split() for name in contestants)
     ]
     result["frames_per_second"] = _frames_per_second(photo, rounds)
-    result["cold_start"] = {model: _cold_start(photo, model, max(rounds // 2, 1)) for model in SHIPPED}
+    result["cold_start"] = {model: _cold_start(photo, model, max(rounds, 3)) for model in SHIPPED}
     return result
 
 

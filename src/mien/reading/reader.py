@@ -34,6 +34,7 @@ Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 
 LATENCY_S = 0.25  # results of a stream wait for a fuller batch no longer than this
+AHEAD, AHEAD_WITH_PICTURES = 16, 2  # pictures a thread that are looked at before their turn; crops are small
 HELD_PIXELS = 64_000_000  # decoded pictures that wait for their batch when the caller wants them back
 
 
@@ -235,7 +236,8 @@ class Reader:
             notes: list[str] = []  # told by the caller's thread, in order
             return self._try(source, on_note and notes.append, keep_pictures, detector), notes
 
-        for seen in in_order(sources, look, threads=threads, movable=_movable):
+        ahead = AHEAD_WITH_PICTURES if keep_pictures else AHEAD
+        for seen in in_order(sources, look, threads=threads, movable=_movable, ahead=ahead):
             if not isinstance(seen, Pause):
                 waiting, notes = seen
                 for note in notes if on_note is not None else ():

@@ -1,9 +1,13 @@
 """A reader in int8 that may take the place of its fp32 original: quantised, temperatures fitted anew, and measured.
 
 The gate is a rule, not a choice by score: on the validation split accuracy within 0.3 points, the same expression for
-98 images in 100, a cross-fitted ECE that is not higher (the 95 % interval of the difference, a paired bootstrap over
-images, reaches 0), and accuracy under nine corruptions at five severities (on images spread over the split) within 0.5
-points. A file that fails is not written.
+98 images in 100, an ECE that is not higher, and accuracy under nine corruptions at five severities (on images spread
+over the split) within 0.5 points. A file that fails is not written. The form is chosen on Training
+(:mod:`mien.quantise`).
+
+ECE: 15 bins, single crop, cross-fitted: the split's images are halved once, the same halves for both forms; each half's
+probabilities have the temperature that was fitted on the other half for that form; both halves are scored together. The
+interval of the difference, a paired bootstrap over images, is told beside it and decides nothing.
 """
 
 import hashlib
@@ -23,10 +27,9 @@ from mien.evaluation.analysis.corruptions import rightness
 from mien.evaluation.predict import fit_temperatures
 from mien.evaluation.predictors import OnnxPredictor, Progress, all_logits
 from mien.labels import EIGHT
-from mien.quantise import CALIBRATION, quantised
+from mien.quantise import CALIBRATION, nearest
 
 ACCURACY, AGREEMENT, CORRUPTED = 0.003, 0.98, 0.005
-RESAMPLES = 1000
 CORRUPTED_IMAGES = 500
 
 
@@ -59,9 +62,9 @@ class Measured:
             ),
             (self.agreement >= AGREEMENT, f"agreement of {AGREEMENT:.0%}, got {self.agreement:.2%}"),
             (
-                self.ece_higher_by[0] <= 0,
-                f"ECE not higher, got {self.ece_fp32:.4f} and {self.ece_int8:.4f}, a difference of "
-                f"{self.ece_higher_by[0]:.4f} to {self.ece_higher_by[1]:.4f}",
+                self.ece_int8 <= self.ece_fp32,
+                f"ECE not higher, got {self.ece_fp32:.4f} and {self.ece_int8:.4f} (95 % interval of the difference "
+                f"{self.ece_higher_by[0]:.4f} to {self.ece_higher_by[1]:.4f})",
             ),
             (
                 abs(self.corrupted_int8 - self.corrupted_fp32) <= CORRUPTED,
@@ -97,12 +100,13 @@ def export_int8(
         raise UsageError(f"--int8: expected a model in fp32, got one in {before.precision}")
     if list(before.labels) != [*EIGHT][: len(before.labels)]:
         raise UsageError(f"--int8: expected labels in mien's order, got {', '.join(before.labels)}")
-    ranges = store.read("training").labelled().limited(CALIBRATION)
+    training = store.read("training").labelled().limited(2 * CALIBRATION)
     preprocess = before.preprocess
-    crops = preprocess.views(preprocess.normalise(preprocess.stack(ranges.images)), tta=False)
-    model = onnx.load_model_from_string(quantised(source, crops, reduce_range=reduce_range))
-    form = "int8-reduced" if reduce_range else "int8"
-    set_metadata(model, {"mien.precision": form})
+    crops = preprocess.views(preprocess.normalise(preprocess.stack(training.images)), tta=False)
+    content, divergences = nearest(source, crops[::2], crops[1::2], reduce_range=reduce_range)
+    model = onnx.load_model_from_string(content)
+    precision = "int8-reduced" if reduce_range else "int8"
+    set_metadata(model, {"mien.precision": precision})
     after = OnnxPredictor(model.SerializeToString(), threads=threads)
 
     chosen = store.read(split).labelled().limited(limit)
@@ -112,11 +116,12 @@ def export_int8(
     if failures := measured.failures():
         raise ExportError(f"int8 gate: expected {'; '.join(failures)}", hint="no file was written; use fp32")
     provenance = before.provenance | {
-        "weights_stored_as": form,
+        "weights_stored_as": precision,
         "temperature_fitted_on": f"{split}, {len(chosen):,} images",
         "int8": {
             "of": hashlib.sha256(source).hexdigest(),
-            "ranges_from": f"training, {len(ranges):,} images",
+            "ranges_from": f"training, {len(crops[::2]):,} images",
+            "divergence_by_percentile": {str(percentile): round(far, 6) for percentile, far in divergences.items()},
             "gate": asdict(measured),
         },
     }
@@ -139,8 +144,8 @@ def measure(
     groups = np.arange(len(images))
     held_out = [calibration.cross_fit(each, truth, groups)[0] for each in logits]
     ece = [metrics.ece(truth, p) for p in held_out]
-    random = np.random.default_rng(0)
-    drawn = [random.integers(len(truth), size=len(truth)) for _ in range(RESAMPLES)]
+    counts = metrics.resampled_counts(np.ones_like(groups))
+    drawn = [np.repeat(groups, count) for count in counts]
     higher = [metrics.ece(truth[row], held_out[1][row]) - metrics.ece(truth[row], held_out[0][row]) for row in drawn]
     low, high = np.percentile(higher, [2.5, 97.5])
     corrupted = [
