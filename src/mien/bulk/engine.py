@@ -171,10 +171,8 @@ class _Child:
         assert self._process.stdin is not None
         with suppress(OSError):
             self._process.stdin.close()  # it ends, and takes Ray down
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(8.0)
-        except subprocess.TimeoutExpired:
-            pass
         with suppress(OSError):  # what is left of its session's group
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

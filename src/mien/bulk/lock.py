@@ -19,7 +19,7 @@ class DirectoryLock:
     def __enter__(self) -> Self:
         path = os.path.join(self._folder, NAME)
         try:
-            self._stream = open(path, "ab")  # noqa: SIM115 - held open
+            self._stream = open(path, "ab")
         except OSError as error:
             raise OutputError(f"cannot write to {self._folder!r}: {error.strerror}") from error
         try:

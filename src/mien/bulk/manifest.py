@@ -1,4 +1,7 @@
-"""``manifest.json`` of a bulk run: inputs, model, options, versions, counts. Its JSON schema: docs/schemas/manifest.json."""
+"""``manifest.json`` of a bulk run: inputs, model, options, versions, counts.
+
+Its JSON schema: ``docs/schemas/manifest.json``.
+"""
 
 import os
 import platform
@@ -8,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mien import __version__
 from mien.atomic import write_text
@@ -46,7 +49,7 @@ class Counts(Section):
     rows: int = 0
     faces: int = 0
     shards: int = 0
-    failed: dict[str, int] = {}
+    failed: dict[str, int] = Field(default_factory=dict)
 
 
 class Start(Section):

@@ -122,9 +122,9 @@ class _Run:
                     read += block.inputs if block.block not in done else 0
                     done[block.block] = block
                     progress(read, listing.inputs)
-            for block in self._gone(plan, done):
-                self.note(f"{plan.shard(block)} is gone; its inputs are read again")
-                read -= done.pop(block).inputs
+            for number in self._gone(plan, done):
+                self.note(f"{plan.shard(number)} is gone; its inputs are read again")
+                read -= done.pop(number).inputs
             if len(done) == plan.blocks:
                 break
         else:

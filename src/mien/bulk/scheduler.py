@@ -26,6 +26,13 @@ DEATHS_OF_AN_INPUT = 3  # of workers that read it alone, before it is an error r
 DEATHS_OF_A_BLOCK = 24
 STORE_TRIES = 4
 WAIT_NOTE_S = 30.0
+#: No report of usage; workers with the priority of other processes; no metrics; a warning less.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 OBJECT_STORE = 80 << 20  # bytes; no pictures go through it
 
 
@@ -50,10 +57,7 @@ def main() -> None:
     channel = Channel()
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_worker_niceness"] = "0"  # workers are not of less worth than other processes
-    os.environ.setdefault("RAY_enable_metrics_collection", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ |= _ENVIRONMENT
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": job["debug"], "logging_level": "INFO" if job["debug"] else "FATAL"}

@@ -43,7 +43,7 @@ class BlockReader:
         if self._reader.digest != self._plan.digest:
             return _error(
                 "usage",
-                f"expected the model with SHA-256 {self._plan.digest[:16]} on node {here}, got {self._reader.digest[:16]}",
+                f"expected the model with SHA-256 {self._plan.digest[:16]}, node {here} has {self._reader.digest[:16]}",
                 "bring all nodes to the same release of mien",
             )
         return {"pid": os.getpid()}

@@ -84,7 +84,8 @@ def rows(path: str, *, start: int = 0, stop: int | None = None, file: Any = None
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path if file is None else file, buffer_size=1 << 20, pre_buffer=False) as table:
-        groups, first, row = [], 0, 0
+        groups: list[int] = []
+        first = row = 0
         for number in range(table.num_row_groups):
             end = row + table.metadata.row_group(number).num_rows
             if end > start and (stop is None or row < stop):
