@@ -14,12 +14,13 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
 from mien.bulk.entries import Entry, Kind
 from mien.bulk.listing import read_block_entries
-from mien.bulk.objects import StoreFailure, fetch, is_object, open_object
+from mien.bulk.objects import StoreFailure, fetch, is_object, name_of, open_object
 from mien.bulk.plan import KEY, Done, Plan
 from mien.errors import DataError, ImageError, MienError, OutputError
 from mien.reading import tables
@@ -116,7 +117,10 @@ def _rows(entry: Entry) -> Iterator[Item]:
     file = None
     try:
         file = open_object(entry.place) if is_object(entry.place) else None
+        options = entry.place[len(entry.source) :] if file is not None else ""
         for item in tables.rows(entry.source, start=entry.first, stop=end, file=file):
+            if options and isinstance(item.data, str) and is_object(item.data) and name_of(item.data) == item.data:
+                item = replace(item, data=item.data + options)  # the store that the table came from
             yield item
             row += 1
     except (pa.ArrowException, OSError) as error:

@@ -185,14 +185,15 @@ def _columns(block: list[Entry]) -> dict[str, list[Any]]:
         "source": [os.fsencode(entry.source) for entry in block],
         "data": [None if entry.data is None else os.fsencode(entry.data) for entry in block],
         "type": [None if entry.failure is None else entry.failure[0] for entry in block],
-        "message": [None if entry.failure is None else _utf8(entry.failure[1]) for entry in block],
+        "message": [None if entry.failure is None else utf8(entry.failure[1]) for entry in block],
         "first": [entry.first for entry in block],
         "count": [entry.count for entry in block],
         "stamp": [entry.stamp for entry in block],
     }
 
 
-def _utf8(text: str) -> str:
+def utf8(text: str) -> str:
+    """Text that need not be UTF-8 (the name of a file) as UTF-8, with escapes."""
     return text.encode("utf-8", errors="backslashreplace").decode()
 
 

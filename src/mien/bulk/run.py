@@ -5,7 +5,7 @@ import re
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
@@ -15,7 +15,7 @@ from mien.atomic import make_folder
 from mien.bulk import lock
 from mien.bulk.block import check_shard
 from mien.bulk.engine import Engine, EngineError, RayEngine
-from mien.bulk.listing import Listing, entries, first_difference, write_listing
+from mien.bulk.listing import Listing, entries, first_difference, utf8, write_listing
 from mien.bulk.manifest import (
     NAME,
     Counts,
@@ -113,18 +113,23 @@ class _Run:
         make_folder(plan.rows)
         shutil.rmtree(plan.listing, ignore_errors=True)
         os.rename(os.path.join(plan.work, "listing"), plan.listing)
-        done = {block.block: block for block in self._kept(plan, listing)} if kept is not None else {}
+        done: dict[int, Done] = {}
+        if kept is not None:
+            self._add_kept(done, plan, listing)
         read = sum(block.inputs for block in done.values())
         progress(read, listing.inputs)
         for _ in range(ROUNDS):
             if len(done) < plan.blocks:
                 for block in engine.read(plan, seen=self._seen(), note=self.note):
-                    read += block.inputs if block.block not in done else 0
                     done[block.block] = block
-                    progress(read, listing.inputs)
+                    read += block.inputs
+                    progress(min(read, listing.inputs), listing.inputs)
+            self._add_kept(done, plan, listing)  # a worker may have ended between its shard and its word
             for number in self._gone(plan, done):
                 self.note(f"{plan.shard(number)} is gone; its inputs are read again")
-                read -= done.pop(number).inputs
+                del done[number]
+            read = sum(block.inputs for block in done.values())
+            progress(read, listing.inputs)
             if len(done) == plan.blocks:
                 break
         else:
@@ -141,7 +146,12 @@ class _Run:
             state="reading",
             mien=__version__,
             inputs=Inputs(
-                paths=self.paths, folder=os.getcwd(), count=0, block_size=self.block_size, blocks=0, listing_sha256=""
+                paths=[utf8(path) for path in self.paths],
+                folder=utf8(os.getcwd()),
+                count=0,
+                block_size=self.block_size,
+                blocks=0,
+                listing_sha256="",
             ),
             model=ModelOf(
                 name=meta.name, sha256=self.reader.digest, precision=meta.precision, labels=list(meta.labels)
@@ -179,7 +189,7 @@ class _Run:
         return Plan(
             id=manifest.id,
             out=self.out,
-            folder=manifest.inputs.folder,
+            folder=os.getcwd(),
             block_size=self.block_size,
             blocks=manifest.inputs.blocks,
             options=options | {"precision": precision},
@@ -188,15 +198,15 @@ class _Run:
             version=__version__,
         )
 
-    def _kept(self, plan: Plan, listing: Listing) -> Iterator[Done]:
-        """The shards that an earlier start left, each read and checked; damaged ones are taken away."""
+    def _add_kept(self, done: dict[int, Done], plan: Plan, listing: Listing) -> None:
+        """Add the shards that are there without a word of it, each read and checked; damaged ones are taken away."""
         for block in range(plan.blocks):
-            if not os.path.exists(plan.shard(block)):
+            if block in done or not os.path.exists(plan.shard(block)):
                 continue
             inputs = min(plan.block_size, listing.inputs - block * plan.block_size)
             found = check_shard(plan, block, inputs)
             if isinstance(found, Done):
-                yield found
+                done[block] = found
                 continue
             self.note(f"{plan.shard(block)} is damaged ({found}); its {inputs:,} inputs are read again")
             os.unlink(plan.shard(block))

@@ -126,15 +126,20 @@ class Scheduler:
         ray, plan = self._ray, Plan.from_json(self._job["plan"])
         self._work = plan.work
         self._todo.extend(b for b in range(plan.blocks) if not os.path.exists(plan.shard(b)))
-        remote = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=0)(BlockReader)
-        model = self._job["model"]
+        # a worker that ended is replaced: one that Ray restarts refuses calls for a while
+        remote = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(BlockReader)
         held = None
-        if model is not None:
+        if (model := self._job["model"]) is not None:
             with open(model, "rb") as file:
                 held = ray.put(file.read())
-        wanted = min(self._workers, len(self._todo))
-        actors = [remote.remote(self._job["plan"], self._job["host"], self._job["seen"], held) for _ in range(wanted)]
-        running: dict[Any, tuple[Any, int | None]] = {actor.start.remote(): (actor, None) for actor in actors}
+        running: dict[Any, tuple[Any, int | None]] = {}
+
+        def add() -> None:
+            actor = remote.remote(self._job["plan"], self._job["host"], self._job["seen"], held)
+            running[actor.start.remote()] = (actor, None)
+
+        for _ in range(min(self._workers, len(self._todo))):
+            add()
         ready, waited = 0, time.monotonic()
         idle: list[Any] = []
         while self._todo or any(block is not None for _, block in running.values()):
@@ -142,10 +147,13 @@ class Scheduler:
             for reference in done:
                 actor, block = running.pop(reference)
                 result = self._result(reference, block)
-                if block is None and result is not None:
+                if result is None:
+                    add()
+                    continue
+                if block is None:
                     ready += 1
                     self._channel.send("ready", workers=ready)
-                if block is not None and result is not None:
+                elif "error" not in result:
                     self._channel.send("done", **result)
                 idle.append(actor)
             while idle and self._todo:
@@ -181,7 +189,7 @@ class Scheduler:
             self._store_failures[block] += 1
             if self._store_failures[block] < STORE_TRIES:
                 self._todo.append(block)
-                return None
+                return result
         hint = result["hint"] or "what was read is kept; the same command goes on"
         self._channel.fail(result["error"], result["message"], hint)
 
