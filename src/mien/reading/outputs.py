@@ -179,9 +179,9 @@ class ParquetRows:
             "track": pa.int64(),
             "error": pa.string(),
         }
-        self._schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in table_columns(labels)])
+        self.schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in table_columns(labels)])
         self._table = pa.Table
-        self._writer = pq.ParquetWriter(stream, self._schema, compression="zstd", write_page_checksum=checksums)
+        self._writer = pq.ParquetWriter(stream, self.schema, compression="zstd", write_page_checksum=checksums)
         self._rows: list[dict[str, Any]] = []
 
     def write(self, result: Result) -> None:
@@ -207,7 +207,7 @@ class ParquetRows:
                 if isinstance(row.get(name), str):
                     row[name] = _utf8(row[name]).decode()
         # from_pylist takes absent keys as null, and the schema decides each type
-        self._writer.write_table(self._table.from_pylist(self._rows, schema=self._schema))
+        self._writer.write_table(self._table.from_pylist(self._rows, schema=self.schema))
         self._rows.clear()
 
 
