@@ -75,9 +75,10 @@ def main() -> None:
             ray.init(address=job["address"], **quiet)
     except Exception as error:
         text = " ".join(str(error).split())[:300]
-        channel.fail(
-            "ray", f"cannot start Ray: {text}" if job["address"] is None else f"Ray at {job['address']}: {text}"
-        )
+        if job["address"] is None:
+            channel.fail("ray", f"cannot start Ray: {text}")
+        hint = "does the cluster ask for a token? then RAY_AUTH_MODE=token and its ~/.ray/auth_token are needed here"
+        channel.fail("ray", f"Ray at {job['address']}: {text}", hint)
     channel.send("connected")
     Scheduler(ray, job, channel).run()
     _leave(0)
