@@ -155,6 +155,7 @@ def main() -> None:
     home = Path(tempfile.mkdtemp(prefix="bulk-throughput-"))
     make_pictures(asked.store, max(asked.sizes), home / "pictures", crops=asked.crops)
     options = ["--model", asked.model, *(["--detector", "none"] if asked.crops else [])]
+    os.environ["OMP_NUM_THREADS"] = "1"  # as Ray sets it; NumPy's threads would spin in the plain processes
     if ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0):
         sys.exit("prctl failed")
     results = []

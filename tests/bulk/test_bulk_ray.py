@@ -125,3 +125,23 @@ def test_an_address_where_nobody_listens_is_refused_at_once() -> None:
         with pytest.raises(EngineError, match="nobody answers"):
             RayEngine(address=f"127.0.0.1:{free.getsockname()[1]}")
         assert time.monotonic() - started < engine.CONNECT_S + 2
+
+
+def test_a_ray_that_does_not_come_up_is_one_sentence(tiny_model: Path, inputs: Path, tmp_path: Path) -> None:
+    package = tmp_path / "ray"
+    package.mkdir()
+    (package / "__init__.py").write_text("def init(**options): raise RuntimeError('no memory')\ndef shutdown(): pass\n")
+    command = [sys.executable, "-m", "mien.cli.app", "read", str(inputs), "--engine", "ray", "--detector", "none"]
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [*command, "--model", str(tiny_model), "-o", str(tmp_path / "out"), "-q"],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Ray did not come or stay up")
+    assert "cannot start Ray: no memory" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

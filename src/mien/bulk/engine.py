@@ -23,7 +23,7 @@ from mien.errors import DataError, MienError, MissingExtra, OutputError, UsageEr
 START_S = 180.0  # for Ray to come up on a busy machine
 ANSWER_S = 30.0  # for a cluster to answer
 CONNECT_S = 5.0
-RESTARTS = 5  # without a block read in between
+RESTARTS = 5  # without a block read in between; where it does not even come up, half as many
 _LOST = 75
 _KINDS: dict[str, type[MienError]] = {"output": OutputError, "data": DataError}
 
@@ -69,9 +69,10 @@ class RayEngine:
     def read(self, plan: Plan, *, seen: list[str], note: Callable[[str], None]) -> Iterator[Done]:
         failures = 0
         while True:
-            status, words = None, ""
+            status, words, connected = None, "", False
             with _Child(self._job(plan, seen), debug=self._debug) as child:
                 for message in child.messages(START_S if self._address is None else ANSWER_S, self._address):
+                    connected = True
                     if message["event"] == "done":
                         failures = 0
                         del message["event"]
@@ -84,13 +85,13 @@ class RayEngine:
                 status, words = child.ended()
             if status == 0:
                 return
-            failures += 1
+            failures += 1 if connected else 2
             if failures > RESTARTS:
                 raise EngineError(
-                    f"Ray went down {failures} times without a block being read in between: {words}",
+                    f"Ray did not come or stay up, and no block was read in between: {words}",
                     hint="what was read is kept; --debug shows Ray's own messages",
                 )
-            note(f"Ray went down; starting it again ({failures} of {RESTARTS})")
+            note(f"Ray {'went down' if connected else 'did not come up'}; starting it again")
 
     def _job(self, plan: Plan, seen: list[str]) -> dict[str, Any]:
         from mien.reading.classifier import SHIPPED

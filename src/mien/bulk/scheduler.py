@@ -76,7 +76,8 @@ def main() -> None:
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         if job["address"] is None:
-            channel.fail("ray", f"cannot start Ray: {text}")
+            print(f"cannot start Ray: {text}", file=sys.stderr, flush=True)
+            _leave(LOST)  # on a busy machine it comes up the next time
         hint = "does the cluster ask for a token? then RAY_AUTH_MODE=token and its ~/.ray/auth_token are needed here"
         channel.fail("ray", f"Ray at {job['address']}: {text}", hint)
     channel.send("connected")
