@@ -12,6 +12,7 @@ Exit status: 0 all blocks read; 1 after an error that was told; LOST where Ray w
 
 import json
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -56,7 +57,7 @@ def main() -> None:
     """Read the job, run it."""
     channel = Channel()
     job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(job["scratch"],), daemon=True).start()
     os.environ |= _ENVIRONMENT
     import ray
 
@@ -85,18 +86,23 @@ def main() -> None:
     _leave(0)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(scratch: str) -> None:
     sys.stdin.read()
-    _leave(LOST)
+    _leave(LOST, scratch)
 
 
-def _leave(status: int) -> NoReturn:
-    """Take the cluster down, if it is ours, and end; whatever Ray's threads do meanwhile."""
+def _leave(status: int, scratch: str | None = None) -> NoReturn:
+    """Take the cluster down, if it is ours, and end; whatever Ray's threads do meanwhile.
+
+    scratch: a directory to remove, which the parent cannot do any more if it was killed.
+    """
     threading.Timer(5.0, lambda: os._exit(status)).start()
     with suppress(Exception):
         import ray
 
         ray.shutdown()
+    if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)
     os._exit(status)
 
 
