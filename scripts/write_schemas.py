@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from mien.bulk.manifest import Manifest
 from mien.data.audit.result import Audit
 from mien.data.summary import Summary
 from mien.evaluation.report import Report
@@ -17,7 +18,13 @@ from mien.serving.schema import ResultModel
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 #: The file's name → what is in it.
-MODELS: dict[str, type[BaseModel]] = {"report": Report, "audit": Audit, "summary": Summary, "reading": ResultModel}
+MODELS: dict[str, type[BaseModel]] = {
+    "report": Report,
+    "audit": Audit,
+    "summary": Summary,
+    "reading": ResultModel,
+    "manifest": Manifest,
+}
 
 
 def schema(model: type[BaseModel]) -> str:

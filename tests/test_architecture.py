@@ -24,14 +24,14 @@ LAYERS = (
     ("data/build/", "data/audit/"),
     ("data/",),
     ("timeline/",),
-    ("data/sources/", "models/", "pages/", "serving/"),
+    ("data/sources/", "models/", "pages/", "serving/", "bulk/"),
     ("reading/",),
     ("video/",),
     ("faces/",),
     ("imaging/",),
 )
 #: What reads pictures: it must start without the workbench.
-READING_HALF = ("serving/", "reading/", "video/", "faces/", "imaging/")
+READING_HALF = ("serving/", "bulk/", "reading/", "video/", "faces/", "imaging/")
 MODULES = architecture.modules()
 GRAPH = architecture.graph()
 

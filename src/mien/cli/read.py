@@ -43,7 +43,15 @@ class DetectorName(StrEnum):
     none = "none"
 
 
+class EngineName(StrEnum):
+    """What reads."""
+
+    plain = "plain"
+    ray = "ray"
+
+
 OUT, FACES, VIDEO, SPEED = "Output", "Faces and model", "Video and camera", "Speed and limits"
+BULK = "Millions of pictures"
 
 
 def read(
@@ -214,6 +222,37 @@ def read(
         help="Larger pictures (width × height) are refused before they are decoded.",
         rich_help_panel=SPEED,
     ),
+    engine: EngineName = typer.Option(
+        EngineName.plain,
+        "--engine",
+        help="ray: by worker processes, here or on a cluster, into a directory -o DIR of Parquet shards, each picture "
+        "exactly once whatever is killed; the same command goes on. PATH may be s3://… too. Needs the extra ray.",
+        rich_help_panel=BULK,
+    ),
+    workers: int | None = typer.Option(
+        None,
+        "--workers",
+        metavar="N",
+        help="Reading processes of --engine ray, one core each. \\[default: all cores]",
+        show_default=False,
+        rich_help_panel=BULK,
+    ),
+    address: str | None = typer.Option(
+        None,
+        "--address",
+        metavar="HOST:PORT",
+        help="Of a Ray cluster's head node, or auto. \\[default: this machine alone]",
+        show_default=False,
+        rich_help_panel=BULK,
+    ),
+    block_size: int | None = typer.Option(
+        None,
+        "--block-size",
+        metavar="N",
+        help="Pictures a shard. \\[default: 1000]",
+        show_default=False,
+        rich_help_panel=BULK,
+    ),
 ) -> None:
     """Read the expressions of all faces in pictures and videos.
 
@@ -232,6 +271,9 @@ def read(
     Face crops of a data set, ten crops each:
       [cyan]mien read crops.parquet --detector none --tta -o out.parquet[/cyan]
 
+    Millions of pictures, on all cores or a cluster, into a directory of Parquet shards:
+      [cyan]mien read s3://bucket/photos --engine ray -o read/[/cyan]
+
     A video: table, annotated copy with its sound, and a page with everybody's expressions over time:
       [cyan]mien read clip.mp4 -o clip.csv --annotate seen --timeline clip.html[/cyan]
 
@@ -241,7 +283,23 @@ def read(
     from mien.reading import outputs
 
     output = None if output == "-" else output
-    chosen = outputs.choose_format(format.value if format else None, output)
+    bulk = engine is EngineName.ray
+    if bulk:
+        from mien.cli.read_bulk import check_options
+
+        output = check_options(
+            output,
+            format=format.value if format else None,
+            device=device.value,
+            paths=paths,
+            others={"--annotate": annotate, "--timeline": timeline, "--show": show, "--fps": fps, "--every": every}
+            | {"--start": start, "--end": end, "--smooth": smooth, "--no-track": not track, "--threads": threads},
+        )
+    elif stray := [n for n, v in (("--workers", workers), ("--address", address), ("--block-size", block_size)) if v]:
+        from mien.errors import UsageError
+
+        raise UsageError(f"{stray[0]} belongs to --engine ray", hint="add --engine ray, or leave it out")
+    chosen = "parquet" if bulk else outputs.choose_format(format.value if format else None, output)
 
     from mien.errors import UsageError
     from mien.reading.reader import Reader
@@ -268,6 +326,12 @@ def read(
         max_pixels=max_pixels,
         batch_size=batch_size,
     )
+    if bulk:
+        from mien.cli.read_bulk import run_bulk
+
+        assert output is not None
+        run_bulk(reader, paths, output, workers=workers, address=address, block_size=block_size, quiet=quiet)
+        return
     if any(is_live(path, allow_network=allow_network) for path in paths):
         job = (reader, settings, paths, chosen, output, timeline)
         _live(*job, allow_network=allow_network, annotate=annotate, show=show, quiet=quiet)

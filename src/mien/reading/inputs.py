@@ -17,24 +17,34 @@ from mien.reading import stdin_lines, tables
 from mien.reading.items import PAUSE, Item, Stream, failed
 
 TABLE_SUFFIXES = frozenset((".parquet", ".pq"))
+NO_PICTURES = "no pictures in this directory (looked for .jpg, .png, .webp, .tif, …, .mp4, .mov, … and .parquet)"
+Open = Callable[[str], Iterator[Item]]  # the items of a table, or of a URL
 
 
-def expand(paths: Iterable[str], *, stdin: IO[bytes] | None = None, exclude: Iterable[str] = ()) -> Stream:
+def expand(
+    paths: Iterable[str],
+    *,
+    stdin: IO[bytes] | None = None,
+    exclude: Iterable[str] = (),
+    table: Open = tables.items,
+    url: Open | None = None,
+) -> Stream:
     """All items of all paths, in order.
 
     stdin: where ``-`` reads its paths, one a line. exclude: directories that a walk leaves out (where output goes).
+    table: the items of a table, by its path. url: the items of a URL, or None to refuse all.
     A path that exists is taken literally, even if it reads like a glob.
     """
-    hidden = frozenset(os.path.realpath(path) for path in exclude)
+    expansion = _Expansion(frozenset(os.path.realpath(path) for path in exclude), table, url)
     for path in paths:
         if path == "-" and stdin is not None:
             for line in stdin_lines.read(stdin):
                 if line is None:
                     yield PAUSE
                 else:
-                    yield from _one(line, hidden)
+                    yield from expansion.one(line)
         else:
-            yield from _one(path, hidden)
+            yield from expansion.one(path)
 
 
 def count(paths: Iterable[str], *, limit: int = 200_000) -> int | None:
@@ -55,62 +65,82 @@ def count(paths: Iterable[str], *, limit: int = 200_000) -> int | None:
     return total
 
 
-def _one(path: str, hidden: frozenset[str]) -> Iterator[Item]:
-    if "\0" in path:  # from stdin; the system's calls refuse it
-        yield failed(path, "missing", "no such file or directory")
-        return
-    if not os.path.lexists(path) and path.startswith("~"):
-        path = os.path.expanduser(path)  # a quoted pattern; the shell leaves it alone
-    if os.path.isdir(path):
-        yield from _directory(path, hidden)
-    elif os.path.lexists(path):
-        yield from _file(path, os.path.basename(path))
-    elif is_data_url(path):
-        yield Item(short_name(path), path)
-    elif is_url(path):  # before patterns: a URL often holds a question mark
-        refusal = refuse_url(path)
-        yield failed(path, refusal.type, str(refusal))
-    elif glob.has_magic(path):
-        yield from _pattern(path, hidden)
-    else:
-        yield failed(path, "missing", "no such file or directory")
+class _Expansion:
+    """The items of single paths. hidden: real paths that no walk enters."""
 
+    def __init__(self, hidden: frozenset[str], table: Open, url: Open | None) -> None:
+        self._hidden, self._table, self._url = hidden, table, url
 
-def _file(path: str, relative: str) -> Iterator[Item]:
-    if _suffix(path) in TABLE_SUFFIXES and os.path.isfile(path):
-        yield from tables.items(path)
-    else:
-        yield Item(path, path, relative=os.path.splitext(relative)[0])
+    def one(self, path: str) -> Iterator[Item]:
+        if "\0" in path:  # from stdin; the system's calls refuse it
+            yield failed(path, "missing", "no such file or directory")
+            return
+        if not os.path.lexists(path) and path.startswith("~"):
+            path = os.path.expanduser(path)  # a quoted pattern; the shell leaves it alone
+        if os.path.isdir(path):
+            yield from self._directory(path)
+        elif os.path.lexists(path):
+            yield from self._file(path, os.path.basename(path))
+        elif is_data_url(path):
+            yield Item(short_name(path), path)
+        elif is_url(path) and self._url is not None:
+            yield from self._url(path)
+        elif is_url(path):  # before patterns: a URL often holds a question mark
+            refusal = refuse_url(path)
+            yield failed(path, refusal.type, str(refusal))
+        elif glob.has_magic(path):
+            yield from self._pattern(path)
+        else:
+            yield failed(path, "missing", "no such file or directory")
 
+    def _file(self, path: str, relative: str) -> Iterator[Item]:
+        if _suffix(path) in TABLE_SUFFIXES and os.path.isfile(path):
+            yield from self._table(path)
+        else:
+            yield Item(path, path, relative=os.path.splitext(relative)[0])
 
-def _directory(root: str, hidden: frozenset[str]) -> Iterator[Item]:
-    """Pictures, tables and videos below root, sorted; hidden files and other kinds are left out."""
-    found = False
-    skipped_tables: list[Item] = []
-    problems: list[OSError] = []
-    for folder, names in walk(root, hidden, problems.append):
-        for name in sorted(names):
-            path, suffix = os.path.join(folder, name), _suffix(name)
-            if name.startswith(".") or suffix not in IMAGE_SUFFIXES | VIDEO_SUFFIXES | TABLE_SUFFIXES:
-                continue
-            if suffix in TABLE_SUFFIXES:
-                reason = tables.refusal(path)
-                if reason is not None and reason.failure is not None and reason.failure.type == "data":
-                    skipped_tables.append(reason)  # a result or store beside the pictures; told only if all is such
+    def _directory(self, root: str) -> Iterator[Item]:
+        """Pictures, tables and videos below root, sorted; hidden files and other kinds are left out."""
+        found = False
+        skipped_tables: list[Item] = []
+        problems: list[OSError] = []
+        for folder, names in walk(root, self._hidden, problems.append):
+            for name in sorted(names):
+                path, suffix = os.path.join(folder, name), _suffix(name)
+                if name.startswith(".") or suffix not in IMAGE_SUFFIXES | VIDEO_SUFFIXES | TABLE_SUFFIXES:
                     continue
+                if suffix in TABLE_SUFFIXES:
+                    reason = tables.refusal(path)
+                    if reason is not None and reason.failure is not None and reason.failure.type == "data":
+                        skipped_tables.append(reason)  # a result or store beside the pictures; told only if all is such
+                        continue
+                found = True
+                yield from self._file(path, os.path.relpath(path, root))
+        for problem in problems:
             found = True
-            yield from _file(path, os.path.relpath(path, root))
-    for problem in problems:
-        found = True
-        yield failed(problem.filename or root, "unreadable", problem.strerror or "cannot list the directory")
-    if not found and skipped_tables:
-        yield from skipped_tables
-    elif not found:
-        yield failed(
-            root,
-            "empty",
-            "no pictures in this directory (looked for .jpg, .png, .webp, .tif, …, .mp4, .mov, … and .parquet)",
-        )
+            yield failed(problem.filename or root, "unreadable", problem.strerror or "cannot list the directory")
+        if not found and skipped_tables:
+            yield from skipped_tables
+        elif not found:
+            yield failed(root, "empty", NO_PICTURES)
+
+    def _pattern(self, pattern: str) -> Iterator[Item]:
+        """What a glob matches: known kinds of files, or whatever it matches where none is of a known kind."""
+        root = _literal_part(pattern)
+        matches = sorted(set(_matches(glob.escape(root) + pattern[len(root) :])) or set(_matches(pattern)))
+        files = [path for path in matches if not os.path.isdir(path)]
+        known = [path for path in files if _suffix(path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES | TABLE_SUFFIXES]
+        below = f"{os.sep}**" in f"{os.sep}{pattern}"
+        folders = [] if below else [path for path in matches if os.path.isdir(path)]
+        chosen = known or ([] if folders else files)
+        if not chosen and not folders:
+            yield failed(pattern, "missing", "no file matches this pattern")
+            return
+        for path in sorted(chosen + folders):
+            if os.path.isdir(path):
+                yield from self._directory(path)
+            else:
+                yield from self._file(path, os.path.relpath(path, root or os.curdir))
 
 
 def walk(
@@ -142,25 +172,6 @@ def walk(
     for folder, folders, names in os.walk(root, onerror=on_error, followlinks=True):
         folders[:] = [name for name in sorted(folders) if wanted(folder, name)]
         yield folder, names
-
-
-def _pattern(pattern: str, hidden: frozenset[str]) -> Iterator[Item]:
-    """What a glob matches: known kinds of files, or whatever it matches where none is of a known kind."""
-    root = _literal_part(pattern)
-    matches = sorted(set(_matches(glob.escape(root) + pattern[len(root) :])) or set(_matches(pattern)))
-    files = [path for path in matches if not os.path.isdir(path)]
-    known = [path for path in files if _suffix(path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES | TABLE_SUFFIXES]
-    below = f"{os.sep}**" in f"{os.sep}{pattern}"
-    folders = [] if below else [path for path in matches if os.path.isdir(path)]
-    chosen = known or ([] if folders else files)
-    if not chosen and not folders:
-        yield failed(pattern, "missing", "no file matches this pattern")
-        return
-    for path in sorted(chosen + folders):
-        if os.path.isdir(path):
-            yield from _directory(path, hidden)
-        else:
-            yield from _file(path, os.path.relpath(path, root or os.curdir))
 
 
 def _literal_part(pattern: str) -> str:

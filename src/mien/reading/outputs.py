@@ -99,7 +99,7 @@ class _Guarded:
 
     def abandon(self) -> None:
         """Close what is still open after an error; anything it still writes is discarded with the file."""
-        if isinstance(self._writer, _Parquet):
+        if isinstance(self._writer, ParquetRows):
             with suppress(Exception):
                 self._writer.close()
 
@@ -114,7 +114,7 @@ def _make(chosen: str, stream: IO[bytes], labels: tuple[str, ...], *, flush: boo
     if chosen == "csv":
         return _Csv(stream, labels, flush=flush)
     if chosen == "parquet":
-        return _Parquet(stream, labels)
+        return ParquetRows(stream, labels)
     return _JsonLines(stream, flush=flush)
 
 
@@ -159,10 +159,13 @@ class _Csv:
             self._stream.flush()
 
 
-class _Parquet:
-    """A fixed schema: a file whose first thousand inputs failed still has typed columns."""
+class ParquetRows:
+    """A fixed schema: a file whose first thousand inputs failed still has typed columns.
 
-    def __init__(self, stream: IO[bytes], labels: tuple[str, ...]) -> None:
+    checksums: of each page, so that damage is found on reading. ``note`` adds a key to the file's metadata.
+    """
+
+    def __init__(self, stream: IO[bytes], labels: tuple[str, ...], *, checksums: bool = False) -> None:
         try:
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -176,15 +179,18 @@ class _Parquet:
             "track": pa.int64(),
             "error": pa.string(),
         }
-        self._schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in table_columns(labels)])
+        self.schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in table_columns(labels)])
         self._table = pa.Table
-        self._writer = pq.ParquetWriter(stream, self._schema, compression="zstd")
+        self._writer = pq.ParquetWriter(stream, self.schema, compression="zstd", write_page_checksum=checksums)
         self._rows: list[dict[str, Any]] = []
 
     def write(self, result: Result) -> None:
         self._rows.extend(result.to_rows())
         if len(self._rows) >= ROWS_A_GROUP:
             self._drain()
+
+    def note(self, key: str, value: str) -> None:
+        self._writer.add_key_value_metadata({key: value})
 
     def finish(self) -> None:
         self._drain()
@@ -201,7 +207,7 @@ class _Parquet:
                 if isinstance(row.get(name), str):
                     row[name] = _utf8(row[name]).decode()
         # from_pylist takes absent keys as null, and the schema decides each type
-        self._writer.write_table(self._table.from_pylist(self._rows, schema=self._schema))
+        self._writer.write_table(self._table.from_pylist(self._rows, schema=self.schema))
         self._rows.clear()
 
 

@@ -20,7 +20,7 @@ from mien.errors import ImageError, MienError, ModelError, UsageError
 from mien.faces.detector import DEFAULT_DETECTOR
 from mien.imaging import MAX_PIXELS, OnNote, Source, load_rgb
 from mien.onnx_runtime import check_device, usable_threads
-from mien.reading.classifier import DEFAULT_MODEL, SHIPPED, Classifier, Model
+from mien.reading.classifier import DEFAULT_MODEL, SHIPPED, Classifier, Model, ModelMeta
 from mien.reading.items import Item, Pause, failed
 from mien.reading.overlap import in_order
 from mien.reading.sources import many, one
@@ -311,6 +311,21 @@ class Reader:
     def threads(self) -> int:
         """Of each network."""
         return self._threads
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As given to the constructor, a model file by its absolute path; a copy."""
+        return dict(self._options)
+
+    @property
+    def meta(self) -> ModelMeta:
+        """What the model's file says about itself."""
+        return self._classifier.meta
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the model's file, as hex."""
+        return self._classifier.digest
 
     @property
     def fingerprint(self) -> str:

@@ -17,13 +17,16 @@ COLUMN = "image"
 ROWS_A_BATCH = 256
 
 
-def refusal(path: str) -> Item | None:
-    """Why a table cannot be read at all, as an item that carries the failure; None where it can."""
-    problem = _problem(path)
+def refusal(path: str, file: Any = None) -> Item | None:
+    """Why a table cannot be read at all, as an item that carries the failure; None where it can.
+
+    file: the open ``pyarrow.NativeFile`` of a table that is no local file; path is then only its name.
+    """
+    problem = _problem(path, file)
     return None if problem is None else failed(path, *problem)
 
 
-def _problem(path: str) -> tuple[str, str] | None:
+def _problem(path: str, file: Any) -> tuple[str, str] | None:
     """(type, message) of what is wrong with a table, seen from its footer alone."""
     try:
         import pyarrow as pa
@@ -33,11 +36,11 @@ def _problem(path: str) -> tuple[str, str] | None:
         return missing.type, str(missing)
 
     try:
-        if os.path.getsize(path) == 0:
+        if (os.path.getsize(path) if file is None else file.size()) == 0:
             return "empty", "the file is empty (0 bytes)"
-        schema = pq.read_schema(path)
+        schema = pq.read_schema(path if file is None else file)
     except (pa.ArrowException, OSError) as error:
-        return "unreadable", f"expected a Parquet file: {_short(error)}"
+        return "unreadable", f"expected a Parquet file: {short(error)}"
     if schema.names.count(COLUMN) != 1:
         which = "one column" if COLUMN in schema.names else "a column"
         return "data", f"expected {which} 'image', got columns {', '.join(schema.names) or '(none)'}"
@@ -54,23 +57,51 @@ def items(path: str) -> Iterator[Item]:
         yield refused
         return
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     row = 0
     try:
-        with pq.ParquetFile(path) as table:
-            wanted = [COLUMN] + ["path"] * (table.schema_arrow.names.count("path") == 1)
-            for batch in table.iter_batches(batch_size=ROWS_A_BATCH, columns=wanted):
-                images = batch.column(COLUMN).to_pylist()
-                paths = batch.column("path").to_pylist() if "path" in wanted else [None] * len(images)
-                for image, own in zip(images, paths, strict=True):
-                    yield _item(path, row, image, own if isinstance(own, str) else None)
-                    row += 1
+        for item in rows(path):
+            yield item
+            row += 1
     except (pa.ArrowException, OSError) as error:
-        yield failed(path, "unreadable", f"the table breaks off after row {row}: {_short(error)}")
+        yield failed(path, "unreadable", f"the table breaks off after row {row}: {short(error)}")
         return
     if row == 0:
-        yield failed(path, "empty", "the table has no rows")
+        yield no_rows(path)
+
+
+def no_rows(path: str) -> Item:
+    """The failure of a table without rows."""
+    return failed(path, "empty", "the table has no rows")
+
+
+def rows(path: str, *, start: int = 0, stop: int | None = None, file: Any = None) -> Iterator[Item]:
+    """The items of the rows start to stop (exclusive; None: to the end) of a table that is not refused.
+
+    Only the row groups that hold them are read, a few pages at a time. file: as in :func:`refusal`. Raises pyarrow's
+    ArrowException and OSError where the table is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path if file is None else file, buffer_size=1 << 20, pre_buffer=False) as table:
+        groups: list[int] = []
+        first = row = 0
+        for number in range(table.num_row_groups):
+            end = row + table.metadata.row_group(number).num_rows
+            if end > start and (stop is None or row < stop):
+                first = row if not groups else first
+                groups.append(number)
+            row = end
+        wanted = [COLUMN] + ["path"] * (table.schema_arrow.names.count("path") == 1)
+        row = first
+        for batch in table.iter_batches(batch_size=ROWS_A_BATCH, row_groups=groups, columns=wanted) if groups else ():
+            skipped = min(max(start - row, 0), len(batch))
+            taken = batch.slice(skipped, None if stop is None else max(0, stop - row - skipped))
+            images = taken.column(COLUMN).to_pylist()
+            paths = taken.column("path").to_pylist() if "path" in wanted else [None] * len(images)
+            for number, (image, own) in enumerate(zip(images, paths, strict=True), row + skipped):
+                yield _item(path, number, image, own if isinstance(own, str) else None)
+            row += len(batch)
 
 
 def _item(table: str, row: int, image: Any, own: str | None) -> Item:
@@ -92,5 +123,6 @@ def _item(table: str, row: int, image: Any, own: str | None) -> Item:
     return Item(source, data, relative=stem if own else f"{stem}-{row}")
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
+    """An exception's message as one line of at most 160 characters."""
     return " ".join(str(error).split())[:160]
