@@ -117,5 +117,6 @@ def _coarse() -> tuple[Float64, Float64, Complex]:
 
 def _nearest(flat: Complex, yaws: Float64, pitches: Float64, likeness: Complex) -> tuple[float, float]:
     """The turn whose points, scaled and turned in the plane in the best way, lie nearest to those of the picture."""
-    best = int(np.abs(likeness @ flat).argmax())
+    # einsum, not @: BLAS would spread this over its threads, which then spin for as long as a photo takes to read
+    best = int(np.abs(np.einsum("ij,j->i", likeness, flat)).argmax())
     return float(yaws[best]), float(pitches[best])
