@@ -42,9 +42,12 @@ def row_of(record: Path) -> Json:
     if (record / "recipe.yaml").is_file():
         recipe = load_recipe(record / "recipe.yaml").model_dump(mode="json")
         meta = json.loads((record / "meta.json").read_text("utf-8"))
-        with (record / "log.csv").open(newline="") as file:
-            seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
-        trained = {"epochs": len(seconds), "seconds": round(sum(seconds), 1), "quickest_epoch": min(seconds)}
+        seconds = []  # of a run that kept its start: none
+        if (record / "log.csv").is_file():
+            with (record / "log.csv").open(newline="") as file:
+                seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+        quickest = min(seconds, default=0.0)
+        trained = {"epochs": len(seconds), "seconds": round(sum(seconds), 1), "quickest_epoch": quickest}
         trained |= {key: meta[key] for key in ("device", "cpu_threads")}
     row = {"name": record.name} | {key: report[key] for key in ("date", "hardware", "commit", "command")}
     row |= {"mean_of": report["model"]["name"]} if "members" in report["model"] else {}
