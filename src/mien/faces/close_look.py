@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.faces.base import Detection
+from mien.faces.views import GREY
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -25,7 +26,6 @@ SEEN = 0.68  # how much of a tilt the landmarks of the first look show: slope of
 AGAIN = pi / 36  # a tilt seen above that, 5°, is looked at again
 MAX_TILT = pi / 4
 BATCH = 8
-_GREY = 127
 
 
 def with_landmarks(image: Uint8, faces: list[Detection], look: Look) -> list[Detection]:
@@ -53,7 +53,7 @@ def close_view(image: Uint8, face: Detection, angle: float) -> Uint8:
     half = wide / 2 * face.box.h / FACE
     left, top, right, bottom = floor(x - half), floor(y - half), ceil(x + half), ceil(y + half)
     height, width, _ = image.shape
-    patch = np.full((bottom - top, right - left, 3), _GREY, np.uint8)
+    patch = np.full((bottom - top, right - left, 3), GREY, np.uint8)
     rows, columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
     if rows.start < rows.stop and columns.start < columns.stop:
         patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = image[rows, columns]
@@ -61,7 +61,7 @@ def close_view(image: Uint8, face: Detection, angle: float) -> Uint8:
     view = Image.fromarray(patch).resize((wide, wide), Image.Resampling.BILINEAR, box=exact, reducing_gap=2.0)
     if angle:
         edge = (wide - SIDE) / 2
-        turned = view.rotate(angle * 180 / pi, Image.Resampling.BILINEAR, fillcolor=(_GREY,) * 3)
+        turned = view.rotate(angle * 180 / pi, Image.Resampling.BILINEAR, fillcolor=(GREY,) * 3)
         view = turned.crop((round(edge), round(edge), round(edge) + SIDE, round(edge) + SIDE))
     return np.asarray(view)
 

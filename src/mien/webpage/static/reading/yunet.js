@@ -1,0 +1,193 @@
+/* The face detector: mien/faces/yunet.py on ONNX Runtime Web, with its views and its second, close look.
+
+Numbers come from Python (settings.json: `detector` and `close_look`). */
+
+import { clamp, largestFirst, suppressOverlaps } from "./geometry.js";
+import { crop, newPicture, paste, reduce, resize, rotate, roundHalfEven } from "./pillow.js";
+
+export class YuNet {
+  /** session: of ONNX Runtime Web. Tensor: its class of tensors. */
+  constructor(session, Tensor, settings) {
+    this.session = session;
+    this.Tensor = Tensor;
+    this.settings = settings.detector;
+    this.close = settings.close_look;
+    this.grey = settings.detector.grey;
+  }
+
+  /** The faces of a picture, largest first. */
+  async detect(picture) {
+    return withLandmarks(picture, await this.faces(picture), this.close, this.grey, (views) => this.look(views));
+  }
+
+  async faces(picture) {
+    const { whole_side, second_side, detail_sides } = this.settings;
+    const longer = Math.max(picture.width, picture.height);
+    if (longer <= second_side) {
+      const found = await this.search(picture, [whole_side]);
+      return found.length ? found : this.search(picture, [second_side]);
+    }
+    return this.search(picture, [clamp(longer, ...detail_sides), whole_side]);
+  }
+
+  /** One picture in several views, from the largest down; what they find is merged. */
+  async search(picture, sides) {
+    const { largest, grey, multiple, max_overlap, max_inside, min_score, strides } = this.settings;
+    const longer = Math.max(picture.width, picture.height);
+    const views = [...new Set(sides)].sort((a, b) => b - a);
+    let smaller = picture;
+    const found = [];
+    for (const side of views) {
+      const shown = reducedTo(side < Math.max(smaller.width, smaller.height) ? smaller : picture, side);
+      if (side < longer) smaller = shown;
+      const canvas = newPicture(...[shown.width, shown.height].map((n) => Math.ceil(n / multiple) * multiple), grey);
+      paste(canvas, shown, 0, 0);
+      const limit = side > views[views.length - 1] ? largest : Infinity;
+      const [heads] = await this.run([canvas]);
+      const unit = [picture.width / shown.width, picture.height / shown.height];
+      for (const { box, score, landmarks } of decode(heads, canvas.width, min_score, strides, this.settings)) {
+        if (Math.max(box.w, box.h) > limit) continue;
+        found.push({
+          box: { x: box.x * unit[0], y: box.y * unit[1], w: box.w * unit[0], h: box.h * unit[1] },
+          score,
+          landmarks: landmarks.map(([x, y]) => [x * unit[0], y * unit[1]]),
+          turns: 0,
+        });
+      }
+    }
+    found.sort((a, b) => b.score - a.score);
+    return largestFirst(suppressOverlaps(found, max_overlap, max_inside));
+  }
+
+  /** For each view the landmarks of the best find in its middle, of the coarsest stride, or null. */
+  async look(views) {
+    const heads = await this.run(views);
+    const strides = this.settings.strides.slice(-1);
+    return heads.map((one) => {
+      const middle = views[0].width / 2;
+      let best = null;
+      for (const found of decode(one, views[0].width, this.settings.least_close, strides, this.settings)) {
+        const { x, y, w, h } = found.box;
+        const near = Math.abs(2 * x + w - 2 * middle) < middle / 2 && Math.abs(2 * y + h - 2 * middle) < middle / 2;
+        if (near && (best === null || found.score > best.score)) best = found;
+      }
+      return best && best.landmarks;
+    });
+  }
+
+  /** Pictures of one size, sides multiples of 32 → the network's outputs of each, by name. */
+  async run(views) {
+    const { width, height } = views[0];
+    const plane = width * height;
+    const input = new Float32Array(views.length * 3 * plane);
+    views.forEach(({ data }, number) => {
+      const start = number * 3 * plane; // channels in the order blue, green, red
+      for (let i = 0, from = 0; i < plane; i++, from += 3) {
+        input[start + i] = data[from + 2];
+        input[start + plane + i] = data[from + 1];
+        input[start + 2 * plane + i] = data[from];
+      }
+    });
+    const tensor = new this.Tensor("float32", input, [views.length, 3, height, width]);
+    const outputs = await this.session.run({ [this.settings.input]: tensor });
+    return views.map((_, number) => {
+      const heads = {};
+      for (const [name, { data }] of Object.entries(outputs)) {
+        const size = data.length / views.length;
+        heads[name] = data.subarray(number * size, (number + 1) * size);
+      }
+      return heads;
+    });
+  }
+}
+
+/** What the network says of one picture; width: of its input. */
+function decode(heads, width, minScore, strides, { max_candidates }) {
+  const found = [];
+  for (const stride of strides) {
+    const [cls, obj, bbox, kps] = ["cls", "obj", "bbox", "kps"].map((kind) => heads[`${kind}_${stride}`]);
+    const columns = Math.floor(width / stride);
+    const here = [];
+    for (let cell = 0; cell < cls.length; cell++) {
+      const score = Math.fround(Math.sqrt(clamp(cls[cell], 0, 1) * clamp(obj[cell], 0, 1)));
+      if (!(score >= minScore)) continue;
+      const [column, row] = [cell % columns, Math.floor(cell / columns)];
+      const [w, h] = [2, 3].map((k) => Math.exp(clamp(bbox[4 * cell + k], -10, 10)) * stride);
+      const [x, y] = [(column + bbox[4 * cell]) * stride - w / 2, (row + bbox[4 * cell + 1]) * stride - h / 2];
+      const landmarks = [0, 1, 2, 3, 4].map((point) => [
+        (kps[10 * cell + 2 * point] + column) * stride,
+        (kps[10 * cell + 2 * point + 1] + row) * stride,
+      ]);
+      here.push({ box: { x, y, w, h }, score, landmarks });
+    }
+    found.push(...here.sort((a, b) => b.score - a.score).slice(0, max_candidates));
+  }
+  return found;
+}
+
+/** A picture with its longer side brought to `side`: views.resized. */
+function reducedTo(picture, side) {
+  const { width, height } = picture;
+  const scale = side / Math.max(width, height);
+  const target = [width, height].map((n) => Math.max(1, roundHalfEven(n * scale)));
+  if (target[0] === width && target[1] === height) return picture;
+  const factor = Math.max(1, Math.trunc(1 / scale / 2)); // whole pixels first; the filter does the rest
+  return resize(factor > 1 ? reduce(picture, factor) : picture, ...target, [0, 0, width / factor, height / factor]);
+}
+
+/** The faces with the landmarks of the second look; those that it does not find keep theirs: close_look.py. */
+async function withLandmarks(picture, faces, settings, grey, look) {
+  const { again, seen, max_tilt } = settings;
+  const upright = await looked(picture, faces, faces.map(() => 0), settings, grey, look);
+  const result = faces.map((face, i) => (upright[i] ? { ...face, landmarks: upright[i] } : face));
+  const tilted = faces.map((_, i) => i).filter((i) => upright[i] && Math.abs(tilt(upright[i])) > again);
+  const angles = tilted.map((i) => clamp(tilt(result[i].landmarks) / seen, -max_tilt, max_tilt));
+  const second = await looked(picture, tilted.map((i) => faces[i]), angles, settings, grey, look);
+  tilted.forEach((i, k) => {
+    if (second[k]) result[i] = { ...result[i], landmarks: second[k] };
+  });
+  return result;
+}
+
+async function looked(picture, faces, angles, settings, grey, look) {
+  const { batch, side, face } = settings;
+  const found = [];
+  for (let start = 0; start < faces.length; start += batch) {
+    const part = faces.slice(start, start + batch);
+    found.push(...(await look(part.map((one, k) => closeView(picture, one.box, angles[start + k], settings, grey)))));
+  }
+  return found.map((points, i) => {
+    if (!points) return null;
+    const { box } = faces[i];
+    const [along, across, unit] = [Math.cos(angles[i]), Math.sin(angles[i]), box.h / face];
+    return points.map(([x, y]) => {
+      const [u, v] = [(x - side / 2) * unit, (y - side / 2) * unit];
+      return [box.x + box.w / 2 + u * along - v * across, box.y + box.h / 2 + u * across + v * along].map(Math.fround);
+    });
+  });
+}
+
+/** The face close up, upright if it is tilted by `angle` (radians, clockwise on the screen). */
+function closeView(picture, box, angle, { side, face }, grey) {
+  const [x, y] = [box.x + box.w / 2, box.y + box.h / 2];
+  const wide = angle === 0 ? side : Math.ceil(side * 1.42); // what a turned square covers
+  const half = ((wide / 2) * box.h) / face;
+  const [left, top] = [Math.floor(x - half), Math.floor(y - half)];
+  const [right, bottom] = [Math.ceil(x + half), Math.ceil(y + half)];
+  const patch = newPicture(right - left, bottom - top, grey);
+  const inside = [
+    clamp(left, 0, picture.width), clamp(top, 0, picture.height),
+    clamp(right, 0, picture.width), clamp(bottom, 0, picture.height),
+  ];
+  if (inside[0] < inside[2] && inside[1] < inside[3]) {
+    paste(patch, crop(picture, ...inside), inside[0] - left, inside[1] - top);
+  }
+  const exact = [x - half - left, y - half - top, x + half - left, y + half - top];
+  const view = resize(patch, wide, wide, exact, 2);
+  if (!angle) return view;
+  const edge = roundHalfEven((wide - side) / 2);
+  return crop(rotate(view, (angle * 180) / Math.PI, grey), edge, edge, edge + side, edge + side);
+}
+
+/** Of the eyes' line; radians, clockwise on the screen. */
+const tilt = (points) => Math.atan2(points[1][1] - points[0][1], points[1][0] - points[0][0]);
