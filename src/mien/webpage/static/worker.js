@@ -77,12 +77,12 @@ const calls = {
     stream = new Stream(reader, settings);
   },
 
-  /** Its next frame. */
+  /** Its next frame, which comes back with what was read in it. */
   async frame({ bitmap, timeS, source }) {
     const began = performance.now();
     const picture = decodeFrame(bitmap);
     const faces = await stream.read(timeS, picture);
-    return { reading: readingOf(source, picture, faces, reader.model.labels, timeS), ms: performance.now() - began };
+    return [{ reading: readingOf(source, picture, faces, reader.model.labels, timeS), bitmap, ms: performance.now() - began }, [bitmap]];
   },
 };
 

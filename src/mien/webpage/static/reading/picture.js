@@ -41,14 +41,8 @@ export async function decodeFile(file, { max_pixels, full_pixels, preview_side }
   }
 }
 
-/** A frame (ImageBitmap, closed afterwards) as a picture. */
-export function decodeFrame(bitmap) {
-  try {
-    return pixelsOf(bitmap, bitmap.width, bitmap.height);
-  } finally {
-    bitmap.close();
-  }
-}
+/** A frame (ImageBitmap, which stays open) as a picture. */
+export const decodeFrame = (bitmap) => pixelsOf(bitmap, bitmap.width, bitmap.height);
 
 function checkSize(width, height, most) {
   if (width * height <= most) return;

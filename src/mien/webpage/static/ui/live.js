@@ -77,8 +77,8 @@ function ready(video, begin, failed) {
 
 /** Read what plays in the element until it ends or `signal` aborts.
 
-engine: the worker. live: a camera, whose times count from its first frame. onReading: told each reading and the
-milliseconds that it took in the worker. Resolves with a sentence where the stream broke off, else with null. */
+engine: the worker. live: a camera, whose times count from its first frame. onReading: told each reading, its frame (an
+ImageBitmap, the caller's from then on) and how many are read in a second. Resolves with a sentence where the stream broke off, else with null. */
 export async function readFrames(engine, video, { source, live, signal, onReading }) {
   await engine.call("begin");
   let broken = null;
@@ -95,24 +95,27 @@ export async function readFrames(engine, video, { source, live, signal, onReadin
     });
   });
   let [first, seconds, before] = [null, 0, performance.now()];
-  if (!live) await video.play();
   for (;;) {
-    const frame = await Promise.race([nextFrame(video), stopped]);
+    // a file's first frame is read before it plays: so the pace of playing is known from the start
+    const waits = !live && first === null;
+    const frame = waits ? video.currentTime : await Promise.race([nextFrame(video), stopped]);
     if (signal.aborted || broken || typeof frame !== "number") return broken;
-    first ??= frame;
     let bitmap;
     try {
       bitmap = await createImageBitmap(video);
     } catch {
-      continue; // no frame stands ready; the next one will
+      await new Promise((resolve) => setTimeout(resolve, 30)); // no frame stands ready yet
+      continue;
     }
+    first ??= frame;
     const timeS = live ? (frame - first) / 1000 : frame;
-    const { reading, ms } = await engine.call("frame", { bitmap, timeS, source }, [bitmap]);
+    const { reading, bitmap: frameRead, ms } = await engine.call("frame", { bitmap, timeS, source }, [bitmap]);
     const now = performance.now();
     seconds = seconds ? 0.8 * seconds + 0.2 * ((now - before) / 1000) : ms / 1000;
     before = now;
+    if (waits) await video.play();
     if (!live) video.playbackRate = Math.min(1, Math.max(SLOWEST, 1 / (WANTED_A_SECOND * seconds)));
-    if (!signal.aborted) onReading(reading, 1 / seconds);
+    if (!signal.aborted) onReading(reading, frameRead, 1 / seconds);
   }
 }
 

@@ -52,7 +52,7 @@ function show(item) {
   }
   const reading = item.readings[item.readings.length - 1];
   if (item.stream && running?.item === item) return;
-  if (item.preview) stage.showPicture(item.preview, reading.error ? sized(item.preview) : reading, spokenOr(item, reading));
+  if (item.preview) stage.showPicture(item.preview, reading.error ? sized(item.preview) : reading, spokenOr(item, reading), item.kind === "camera");
   else stage.clear();
   faces.show(reading && !reading.error ? reading : null);
   $("caption").textContent = item.caption;
@@ -138,7 +138,9 @@ async function run(item, { live }) {
   show(item);
   stage.showVideo({ width: video.videoWidth, height: video.videoHeight }, live);
   let [spoke, drew, said] = [performance.now(), 0, ""];
-  const onReading = (reading, pace) => {
+  const onReading = (reading, frame, pace) => {
+    item.preview?.close();
+    item.preview = frame;
     if (item.readings.length < MOST_READINGS) keep(item, reading);
     else if (!item.full) {
       item.full = true;
@@ -162,7 +164,6 @@ async function run(item, { live }) {
   let fault = null;
   try {
     fault = await readFrames(engine, video, { source: item.name, live, signal: abort.signal, onReading });
-    if (video.videoWidth) item.preview = await createImageBitmap(video).catch(() => null);
   } finally {
     running = null;
     item.stream.live = false;
@@ -184,8 +185,9 @@ function keep(item, reading) {
   const { tracks, labels } = item.stream;
   item.stream.lastS = reading.time_s;
   for (const face of reading.faces) {
-    if (!tracks.has(face.track)) tracks.set(face.track, { timeS: [], rows: [], tops: [] });
+    if (!tracks.has(face.track)) tracks.set(face.track, { frames: [], timeS: [], rows: [], tops: [] });
     const points = tracks.get(face.track);
+    points.frames.push(item.readings.length);
     points.timeS.push(reading.time_s);
     points.rows.push(labels.map((label) => face.probabilities[label]));
     points.tops.push(face.expression);

@@ -18,8 +18,8 @@ export class Stage {
   }
 
   /** A still picture: an ImageBitmap, which stays the caller's. label: what it is, for those who do not see it. */
-  showPicture(bitmap, reading, label) {
-    this.show(this.picture, reading, false);
+  showPicture(bitmap, reading, label, mirrored = false) {
+    this.show(this.picture, reading, mirrored);
     [this.picture.width, this.picture.height] = [bitmap.width, bitmap.height];
     this.picture.getContext("2d").drawImage(bitmap, 0, 0);
     this.picture.setAttribute("aria-label", label);

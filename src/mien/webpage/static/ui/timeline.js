@@ -2,7 +2,7 @@
 
 import { percent } from "./faces.js";
 
-const AWAY_S = 1; // a longer pause is a gap, not an area
+const AWAY_S = 1; // a person who is away for longer leaves a gap
 const SPAN_S = 60; // of a camera: what is shown of the past
 const FOOT = 16; // pixels for the clock
 const STEPS_S = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
@@ -86,7 +86,7 @@ export class Timeline {
     const at = (timeS) => ((timeS - start) / (end - start)) * width;
     context.fillStyle = style.getPropertyValue("--tint");
     context.fillRect(0, 0, width, high);
-    for (const [first, last] of spans(points.timeS, start)) this.areas(context, points, first, last, at, high);
+    for (const [first, last] of spans(points, start)) this.areas(context, points, first, last, at, high);
     context.fillStyle = style.getPropertyValue("--soft");
     context.font = "11px system-ui, sans-serif";
     const step = STEPS_S.find((one) => (end - start) / one <= Math.max(2, width / 70)) ?? 7200;
@@ -117,12 +117,12 @@ export class Timeline {
 }
 
 /** [first, last] of the points between two gaps, from `start` on. */
-function spans(times, start) {
+function spans({ timeS: times, frames }, start) {
   const found = [];
   let first = times.findIndex((timeS) => timeS >= start);
   if (first < 0) return found;
   for (let i = first + 1; i <= times.length; i++) {
-    if (i < times.length && times[i] - times[i - 1] <= AWAY_S) continue;
+    if (i < times.length && (times[i] - times[i - 1] <= AWAY_S || frames[i] === frames[i - 1] + 1)) continue;
     found.push([first, i - 1]);
     first = i;
   }
@@ -130,10 +130,11 @@ function spans(times, start) {
 }
 
 /** "seen for 4.2 s, happy in 81 % of the frames, neutral in 19 %". */
-function summary({ timeS, tops }, labels) {
+function summary(points, labels) {
+  const { timeS, tops } = points;
   const counts = labels.map((label) => [label, tops.filter((top) => top === label).length]).filter(([, n]) => n);
   const told = counts.sort((a, b) => b[1] - a[1]).slice(0, 3).map(([label, n]) => `${label} ${percent(n / tops.length)}`);
-  const seen = spans(timeS, -Infinity).reduce((sum, [a, b]) => sum + timeS[b] - timeS[a], 0);
+  const seen = spans(points, -Infinity).reduce((sum, [a, b]) => sum + timeS[b] - timeS[a], 0);
   return `seen for ${seen.toFixed(1)} s · ${told.join(", ")} of the frames`;
 }
 
