@@ -1,9 +1,12 @@
 /* The face detector: mien/faces/yunet.py on ONNX Runtime Web, with its views and its second, close look.
 
-Numbers come from Python (settings.json: `detector` and `close_look`). */
+Numbers come from Python (settings.json: `detector` and `close_look`). Places are rounded to single precision where NumPy
+computes with it: the crops follow them, and the networks the crops. */
 
 import { clamp, largestFirst, suppressOverlaps } from "./geometry.js";
 import { crop, newPicture, paste, reduce, resize, rotate, roundHalfEven } from "./pillow.js";
+
+const single = Math.fround;
 
 export class YuNet {
   /** session: of ONNX Runtime Web. Tensor: its class of tensors. */
@@ -44,13 +47,14 @@ export class YuNet {
       paste(canvas, shown, 0, 0);
       const limit = side > views[views.length - 1] ? largest : Infinity;
       const [heads] = await this.run([canvas]);
-      const unit = [picture.width / shown.width, picture.height / shown.height];
-      for (const { box, score, landmarks } of decode(heads, canvas.width, min_score, strides, this.settings)) {
-        if (Math.max(box.w, box.h) > limit) continue;
+      const unit = [picture.width / shown.width, picture.height / shown.height].map(single);
+      for (const { corners, score, landmarks } of decode(heads, canvas.width, min_score, strides, this.settings)) {
+        if (Math.max(corners[2] - corners[0], corners[3] - corners[1]) > limit) continue;
+        const [left, top, right, bottom] = corners.map((value, k) => single(value * unit[k % 2]));
         found.push({
-          box: { x: box.x * unit[0], y: box.y * unit[1], w: box.w * unit[0], h: box.h * unit[1] },
+          box: { x: left, y: top, w: right - left, h: bottom - top },
           score,
-          landmarks: landmarks.map(([x, y]) => [x * unit[0], y * unit[1]]),
+          landmarks: landmarks.map(([x, y]) => [single(x * unit[0]), single(y * unit[1])]),
           turns: 0,
         });
       }
@@ -67,8 +71,7 @@ export class YuNet {
       const middle = views[0].width / 2;
       let best = null;
       for (const found of decode(one, views[0].width, this.settings.least_close, strides, this.settings)) {
-        const { x, y, w, h } = found.box;
-        const near = Math.abs(2 * x + w - 2 * middle) < middle / 2 && Math.abs(2 * y + h - 2 * middle) < middle / 2;
+        const near = [0, 1].every((k) => Math.abs(found.corners[k] + found.corners[k + 2] - 2 * middle) < middle / 2);
         if (near && (best === null || found.score > best.score)) best = found;
       }
       return best && best.landmarks;
@@ -101,7 +104,7 @@ export class YuNet {
   }
 }
 
-/** What the network says of one picture; width: of its input. */
+/** What the network says of one picture; width: of its input. corners: left, top, right, bottom. */
 function decode(heads, width, minScore, strides, { max_candidates }) {
   const found = [];
   for (const stride of strides) {
@@ -109,16 +112,17 @@ function decode(heads, width, minScore, strides, { max_candidates }) {
     const columns = Math.floor(width / stride);
     const here = [];
     for (let cell = 0; cell < cls.length; cell++) {
-      const score = Math.fround(Math.sqrt(clamp(cls[cell], 0, 1) * clamp(obj[cell], 0, 1)));
+      const score = single(Math.sqrt(single(clamp(cls[cell], 0, 1) * clamp(obj[cell], 0, 1))));
       if (!(score >= minScore)) continue;
       const [column, row] = [cell % columns, Math.floor(cell / columns)];
-      const [w, h] = [2, 3].map((k) => Math.exp(clamp(bbox[4 * cell + k], -10, 10)) * stride);
-      const [x, y] = [(column + bbox[4 * cell]) * stride - w / 2, (row + bbox[4 * cell + 1]) * stride - h / 2];
-      const landmarks = [0, 1, 2, 3, 4].map((point) => [
-        (kps[10 * cell + 2 * point] + column) * stride,
-        (kps[10 * cell + 2 * point + 1] + row) * stride,
-      ]);
-      here.push({ box: { x, y, w, h }, score, landmarks });
+      const place = [column, row];
+      const centre = place.map((at, k) => single(single(at + bbox[4 * cell + k]) * stride));
+      const half = [2, 3].map((k) => single((single(Math.exp(clamp(bbox[4 * cell + k], -10, 10))) * stride) / 2));
+      const corners = [centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1]].map(single);
+      const landmarks = [0, 1, 2, 3, 4].map((point) =>
+        place.map((at, k) => single(single(kps[10 * cell + 2 * point + k] + at) * stride)),
+      );
+      here.push({ corners, score, landmarks });
     }
     found.push(...here.sort((a, b) => b.score - a.score).slice(0, max_candidates));
   }
@@ -159,16 +163,20 @@ async function looked(picture, faces, angles, settings, grey, look) {
   return found.map((points, i) => {
     if (!points) return null;
     const { box } = faces[i];
-    const [along, across, unit] = [Math.cos(angles[i]), Math.sin(angles[i]), box.h / face];
-    return points.map(([x, y]) => {
-      const [u, v] = [(x - side / 2) * unit, (y - side / 2) * unit];
-      return [box.x + box.w / 2 + u * along - v * across, box.y + box.h / 2 + u * across + v * along].map(Math.fround);
+    const [along, across, unit] = [Math.cos(angles[i]), Math.sin(angles[i]), box.h / face].map(single);
+    const [x, y] = [box.x + box.w / 2, box.y + box.h / 2].map(single);
+    return points.map((point) => {
+      const [u, v] = point.map((value) => single(single(value - side / 2) * unit));
+      return [
+        single(single(x + single(u * along)) - single(v * across)),
+        single(single(y + single(u * across)) + single(v * along)),
+      ];
     });
   });
 }
 
 /** The face close up, upright if it is tilted by `angle` (radians, clockwise on the screen). */
-function closeView(picture, box, angle, { side, face }, grey) {
+export function closeView(picture, box, angle, { side, face }, grey) {
   const [x, y] = [box.x + box.w / 2, box.y + box.h / 2];
   const wide = angle === 0 ? side : Math.ceil(side * 1.42); // what a turned square covers
   const half = ((wide / 2) * box.h) / face;
@@ -190,4 +198,4 @@ function closeView(picture, box, angle, { side, face }, grey) {
 }
 
 /** Of the eyes' line; radians, clockwise on the screen. */
-const tilt = (points) => Math.atan2(points[1][1] - points[0][1], points[1][0] - points[0][0]);
+const tilt = ([a, b]) => Math.atan2(single(b[1] - a[1]), single(b[0] - a[0]));

@@ -25,7 +25,7 @@ let work = Promise.resolve(); // what was chosen is read in turn
 // ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function complain(message) {
-  $("alert").querySelector("p").textContent = message.charAt(0).toUpperCase() + message.slice(1) + (/[.!?]$/.test(message) ? "" : ".");
+  $("alert").querySelector("p").textContent = message.replace(/^expected/, "Expected") + (/[.!?]$/.test(message) ? "" : ".");
   $("alert").hidden = false;
 }
 
@@ -56,6 +56,7 @@ function show(item) {
   else stage.clear();
   faces.show(reading && !reading.error ? reading : null);
   $("caption").textContent = item.caption;
+  if (item.message) complain(item.message);
 }
 
 const sized = ({ width, height }) => ({ width, height, faces: [] });
@@ -79,8 +80,7 @@ async function takePhoto(file, replaced = null) {
   const { reading, preview, note, ms } = await engine.call("photo", { file, name });
   const item = { kind: "photo", name, file, preview, readings: [reading] };
   if (reading.error) {
-    item.caption = `${name}: ${reading.error.message}`;
-    complain(item.caption);
+    [item.caption, item.message] = [`${name}: could not be read`, `${name}: ${reading.error.message}`];
   } else {
     const count = `${reading.faces.length} ${reading.faces.length === 1 ? "face" : "faces"}`;
     item.caption = [name, `${reading.width}×${reading.height}`, count, `${Math.round(ms)} ms`, note].filter(Boolean).join(" · ");
@@ -98,9 +98,9 @@ async function takeVideo(file) {
   try {
     await openVideo(stage.video, file);
   } catch (error) {
-    items.push({ ...item, stream: null, caption: error.message, readings: [failureOf(file.name, error.kind, error.message)] });
-    show(items[items.length - 1]);
-    throw error;
+    const readings = [failureOf(file.name, error.kind ?? "internal", error.message)];
+    items.push({ ...item, stream: null, caption: `${file.name}: could not be read`, message: error.message, readings });
+    return show(items[items.length - 1]);
   }
   if (Number.isFinite(stage.video.duration)) item.stream.durationS = stage.video.duration;
   await run(item, { live: false });
@@ -223,6 +223,7 @@ async function changeModel(event) {
   }
   say(`Reading with ${chosen}`);
   for (const item of items.filter((one) => one.kind === "photo" && !one.readings[0].error)) await takePhoto(item.file, item);
+  if (items.some((item) => item.kind === "photo")) say(`Read again with ${chosen}`);
 }
 
 function clear() {

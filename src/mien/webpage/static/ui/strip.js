@@ -12,6 +12,7 @@ export class Strip {
   /** items: of main.js; shown: the one on the stage. */
   show(items, shown) {
     this.root.hidden = items.length < 2;
+    this.root.dataset.items = items.length;
     this.root.replaceChildren(...items.map((item) => this.button(item, item === shown)));
     if (!this.root.hidden) this.root.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
@@ -20,7 +21,8 @@ export class Strip {
     const [entry, button] = [document.createElement("li"), document.createElement("button")];
     const reading = item.readings[item.readings.length - 1];
     const count = item.stream ? item.stream.tracks.size : (reading?.faces?.length ?? 0);
-    const what = reading?.error && !item.stream ? "could not be read" : `${count} ${item.stream ? "persons" : "faces"}`;
+    const noun = (item.stream ? ["person", "persons"] : ["face", "faces"])[count === 1 ? 0 : 1];
+    const what = reading?.error && !item.stream ? "could not be read" : `${count} ${noun}`;
     button.type = "button";
     button.title = `${item.name}: ${what}`;
     button.setAttribute("aria-label", button.title);
