@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from static_site import Site, Tab
 
 from mien.errors import UsageError
 from mien.webpage.files import PageFile, page_files
 from mien.webpage.onnxruntime_web import obtain
-from static_site import Site, Tab
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +46,7 @@ def frames(astronaut: Path) -> list[Image.Image]:
 @pytest.fixture(scope="session")
 def browser(frames: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium, whose camera shows the clip. Skips, and says so, where there is none."""
-    chromium = os.environ.get("MIEN_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    chromium = os.environ.get("MIEN_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if chromium is None:
         pytest.skip("no Chromium: set MIEN_CHROMIUM, or install it (apt-get install chromium)")
     sync = pytest.importorskip("playwright.sync_api", reason="playwright drives Chromium: pip install playwright")
@@ -69,10 +71,17 @@ def _jpeg(picture: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-@pytest.fixture
-def tab(browser: Any, site: Site) -> Iterator[Tab]:
-    """The page, loaded and ready. A test that expects errors on the console says so with ``tab.errors.clear()``."""
+@pytest.fixture(scope="session")
+def loaded(browser: Any, site: Site) -> Iterator[Tab]:
+    """One tab with the page for all tests that leave it as they found it: loading takes a second of the processor."""
     with Tab.opened(browser, site) as opened:
         opened.ready()
         yield opened
-        assert opened.errors == []
+
+
+@pytest.fixture
+def tab(loaded: Tab) -> Iterator[Tab]:
+    """The page, ready and empty."""
+    yield loaded
+    assert loaded.errors == []
+    loaded.clear()

@@ -97,6 +97,11 @@ class Tab:
         self.page.set_input_files("#files", [str(file) for file in files])
         self.until(lambda: self.count() == before + len(files) and not self.page.is_visible("#stop"))
 
+    def clear(self) -> None:
+        if self.count():
+            self.page.click("#clear")
+            self.until(lambda: self.count() == 0)
+
     def count(self) -> int:
         return int(self.page.get_attribute("#strip", "data-items") or 0)
 

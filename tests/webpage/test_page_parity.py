@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from static_site import Site, Tab
 
 from called import Call
 from mien import Reader
 from mien.results import Box, table_columns
 from mien.video.tracking import Tracker
 from mien.webpage.files import PageFile
-from static_site import Site, Tab
 
 PROBABILITY, PIXELS = 0.005, 1.0
 TURNED_90, TURNED_180, MIRRORED = 6, 3, 2  # EXIF's numbers
@@ -72,22 +72,21 @@ def expected(photos: dict[str, Path]) -> Callable[[str], dict[str, dict[str, Any
 
 
 @pytest.fixture(scope="module")
-def read_by_page(
-    browser: Any, site: Site, photos: dict[str, Path]
-) -> dict[str, tuple[dict[str, dict[str, Any]], str]]:
+def read_by_page(loaded: Tab, site: Site, photos: dict[str, Path]) -> dict[str, tuple[dict[str, dict[str, Any]], str]]:
     """Model → what the page read of each photo, and its CSV. The second model is chosen when all photos are there."""
-    found = {}
-    with Tab.opened(browser, site) as tab:
-        tab.ready()
-        tab.choose(*photos.values())
-        found["nano"] = (_by_name(tab, photos), tab.download("csv"))
-        asked = len(site.asked)
-        tab.page.check("#models input[value=compact]", force=True)
-        tab.until(lambda: tab.text("#status") == "Read again with compact")
-        found["compact"] = (_by_name(tab, photos), tab.download("csv"))
-        assert "models/compact.onnx" in site.asked[asked:]
-        assert "models/compact.onnx" not in site.asked[:asked]
-        assert tab.errors == []
+    found, tab = {}, loaded
+    tab.clear()
+    tab.choose(*photos.values())
+    found["nano"] = (_by_name(tab, photos), tab.download("csv"))
+    asked = len(site.asked)
+    tab.page.check("#models input[value=compact]", force=True)
+    tab.until(lambda: tab.text("#status") == "Read again with compact")
+    found["compact"] = (_by_name(tab, photos), tab.download("csv"))
+    assert "models/compact.onnx" in site.asked[asked:]
+    assert "models/compact.onnx" not in site.asked[:asked]
+    tab.clear()
+    tab.page.check("#models input[value=nano]", force=True)
+    tab.until(lambda: tab.text("#status") == "Reading with nano")
     return found
 
 
@@ -129,7 +128,9 @@ def test_the_same_probabilities_and_boxes(
             )
 
 
-def test_other_numbers_give_other_probabilities(browser: Any, page: dict[str, PageFile], photos: dict[str, Path]) -> None:
+def test_other_numbers_give_other_probabilities(
+    browser: Any, page: dict[str, PageFile], photos: dict[str, Path]
+) -> None:
     """Negative control: a crop that is a tenth larger."""
     told = json.loads(page["settings.json"].content)
     told["geometry"]["side"] *= 1.1
@@ -147,7 +148,9 @@ def test_the_table_is_that_of_the_command(
     photos: dict[str, Path], read_by_page: dict[str, tuple[dict[str, dict[str, Any]], str]], tiny_model: Path
 ) -> None:
     files = [photos[name] for name in ("plain", "group", "nobody")]
-    call = Call(tiny_model)("read", *files, "--model", "nano", "--precision", "fp32", "--threads", "1", "--format", "csv")
+    call = Call(tiny_model)(
+        "read", *files, "--model", "nano", "--precision", "fp32", "--threads", "1", "--format", "csv"
+    )
     ours = list(csv.DictReader(StringIO(call.out)))
     header, _, _ = read_by_page["nano"][1].partition("\n")
     assert header == call.out.partition("\n")[0] == ",".join(table_columns())
@@ -212,7 +215,8 @@ def test_resampling_is_pillows_to_the_bit(tab: Tab) -> None:
     code = """async ([pixels, width, height, cases]) => {
       const pillow = await import(new URL("reading/pillow.js", document.baseURI));
       const picture = { width, height, data: Uint8Array.from(pixels) };
-      return cases.map(([name, args]) => { const made = pillow[name](picture, ...args); return Array.from(made.data ?? made); });
+      const made = cases.map(([name, args]) => pillow[name](picture, ...args));
+      return made.map((one) => Array.from(one.data ?? one));
     }"""
     asked = [[name, args] for name, args, _ in cases]
     made = tab.page.evaluate(code, [pixels.ravel().tolist(), 83, 61, asked])

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from static_site import Site, Tab
 
 from mien.results import table_columns
 from mien.webpage.files import POLICY, PageFile
-from static_site import Site, Tab
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def test_photos_one_by_one_and_several(tab: Tab, astronaut: Path, grace_hopper: 
     tab.page.keyboard.press("Enter")
     assert tab.text("#faces .top") == "neutral"
     assert len(tab.readings()) == 3
-    tab.page.click("#clear")
-    tab.until(lambda: tab.page.locator("#strip button").count() == 0 and tab.page.is_visible("#drop"))
+    tab.clear()
+    assert tab.page.is_visible("#drop")
     assert tab.page.locator(".face").count() == 0
 
 
@@ -93,12 +93,13 @@ def test_a_video_has_a_person_a_timeline_and_a_table(tab: Tab, clip: Path) -> No
 
 
 def test_the_camera_asks_first_and_sends_nothing(browser: Any, site: Site, page: dict[str, PageFile]) -> None:
-    """No request while it runs; what tries to leave is refused in page and worker, and would leave without the policy."""
+    """No request while it runs; what tries to leave is refused in page and worker, and leaves without the policy."""
     leave = """async (address) => {
       const tries = [fetch(address).then(() => "left", () => "refused")];
       const code = `fetch(${JSON.stringify(address)}).then(() => postMessage("left"), () => postMessage("refused"))`;
       tries.push(new Promise((resolve) => {
-        const worker = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })), { type: "module" });
+        const source = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+        const worker = new Worker(source, { type: "module" });
         worker.onmessage = ({ data }) => resolve(data);
       }));
       return Promise.all(tries);
@@ -148,7 +149,8 @@ def test_a_refused_camera_and_none_at_all(browser: Any, site: Site) -> None:
             ("NotFoundError", "expected a camera, found none; connect one"),
         ):
             tab.page.evaluate(
-                "name => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', name)); }", name
+                "name => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', name)); }",
+                name,
             )
             tab.page.click("#camera")
             tab.page.click("#agree")
@@ -209,7 +211,7 @@ def test_it_works_offline_once_loaded(browser: Any, page: dict[str, PageFile], a
         tab.choose(astronaut)
         assert tab.text("#faces .top") == "happy"
         tab.page.check("#models input[value=compact]", force=True)  # was never loaded: told, and nano stays
-        tab.until(lambda: "expected the file models/compact.onnx of this page, got no answer" in tab.alert())
+        tab.until(lambda: "the file models/compact.onnx of this page, got no answer" in tab.alert())
         assert tab.page.is_checked("#models input[value=nano]")
 
 
@@ -220,7 +222,11 @@ def test_it_works_offline_once_loaded(browser: Any, page: dict[str, PageFile], a
         ("models/nano.onnx", lambda content: content[:-1], "Expected models/nano.onnx with 589379 bytes, got 589378"),
         ("models/yunet.onnx", lambda content: content[:-1] + b"!", "Expected models/yunet.onnx with SHA-256"),
         ("reading/yunet.js", lambda content: None, "Expected the page's worker to run, got"),
-        ("index.html", lambda content: content.replace(b" 'wasm-unsafe-eval'", b""), "that runs WebAssembly, got one that"),
+        (
+            "index.html",
+            lambda content: content.replace(b" 'wasm-unsafe-eval'", b""),
+            "that runs WebAssembly, got one that",
+        ),
     ],
 )
 def test_a_page_that_cannot_load(

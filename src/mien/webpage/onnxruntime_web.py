@@ -38,7 +38,7 @@ _MOST_BYTES = 64_000_000
 
 
 def cached() -> dict[str, bytes] | None:
-    """The files by their names in the page, each with ``NAME.gz`` beside it; None where they are not all there, whole."""
+    """The files by their names in the page, each with ``NAME.gz`` beside it; None where one is missing or damaged."""
     found: dict[str, bytes] = {}
     for name, (_, sha256) in FILES.items():
         try:
@@ -52,7 +52,7 @@ def cached() -> dict[str, bytes] | None:
 
 
 def obtain(tarball: Path | None = None) -> dict[str, bytes]:
-    """As :func:`cached`; from ``tarball`` or, where nothing is cached, from npm's registry, and cached for the next time.
+    """As :func:`cached`; from ``tarball`` or, where nothing is cached, from npm's registry, and then cached.
 
     tarball: ``onnxruntime-web-VERSION.tgz`` that the caller has. Raises UsageError where it is not that file, or where
     the registry cannot be reached.

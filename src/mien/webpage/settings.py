@@ -1,7 +1,7 @@
 """What the page is told of mien's numbers: ``settings.json``. Each stands in its module in Python and nowhere else.
 
-The page's modules in ``static/reading`` are the same algorithms in JavaScript; whatever could be tuned in Python comes to
-them from here, so that a change here changes both. ``tests/webpage`` holds them together.
+The page's modules in ``static/reading`` are the same algorithms in JavaScript; whatever could be tuned in Python comes
+to them from here, so that a change here changes both. ``tests/webpage`` holds them together.
 """
 
 import hashlib
@@ -30,8 +30,8 @@ PREVIEW_SIDE = 1600  # of the copy that is shown, pixels
 def settings(networks: Mapping[str, bytes], runtime: Mapping[str, bytes]) -> dict[str, Any]:
     """All that ``settings.json`` holds.
 
-    runtime: ONNX Runtime Web by file name. networks: the ONNX files of the page by name: yunet, orientation, and those of ``SHIPPED``. Raises ModelError where
-    one is not what it should be.
+    runtime: ONNX Runtime Web by file name. networks: the ONNX files of the page by name: yunet, orientation, and those
+    of ``SHIPPED``. Raises ModelError where one is not what it should be.
     """
     detector = yunet.YuNet.name
     turned = metadata(networks["orientation"])
