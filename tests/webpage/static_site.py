@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,8 +29,6 @@ class Site:
         site = self
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
             def do_GET(self) -> None:
                 path = self.path.partition("?")[0].lstrip("/") or "index.html"
                 site.asked.append(path)
@@ -107,7 +106,8 @@ class Tab:
 
     def until(self, holds: Callable[[], bool]) -> None:
         """wait_for_function needs eval, which the page's policy forbids."""
-        for _ in range(PATIENCE_MS // 50):
+        end = time.monotonic() + PATIENCE_MS / 1000
+        while time.monotonic() < end:
             if holds():
                 return
             self.page.wait_for_timeout(50)

@@ -4,6 +4,7 @@ Nothing is fetched while the service runs: where ONNX Runtime Web is not cached,
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -28,7 +29,7 @@ def load_page() -> dict[str, PageFile]:
     return page | {"": page[INDEX]}
 
 
-def add_page(app: FastAPI, page: dict[str, PageFile]) -> frozenset[str]:
+def add_page(app: FastAPI, page: Mapping[str, PageFile]) -> frozenset[str]:
     """Routes for all files of the page. Returns their paths, which need no key: they hold nothing of anybody."""
 
     async def missing() -> Response:
@@ -46,7 +47,7 @@ def add_page(app: FastAPI, page: dict[str, PageFile]) -> frozenset[str]:
     return frozenset(f"/{path}" for path in page)
 
 
-def _answering(file: PageFile):  # type: ignore[no-untyped-def]
+def _answering(file: PageFile) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         headers = {**HEADERS, "ETag": file.etag, "Vary": "Accept-Encoding"}
         if file.etag in request.headers.get("if-none-match", ""):
