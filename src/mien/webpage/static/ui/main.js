@@ -146,7 +146,7 @@ async function run(item, { live }) {
       item.full = true;
       complain(`expected at most ${MOST_READINGS.toLocaleString("en")} readings of one session, got more; download and start again, for later frames are shown but not kept`);
     }
-    stage.draw(reading, stage.marked);
+    stage.showFrame(frame, reading);
     faces.show(reading);
     const now = performance.now();
     if (now - drew > DRAW_EVERY_MS) {
@@ -243,6 +243,7 @@ function wire() {
     take($("files").files);
     $("files").value = "";
   };
+  $("drop").onclick = () => $("files").click();
   $("camera").onclick = () => $("consent").showModal();
   $("refuse").onclick = () => $("consent").close();
   $("agree").onclick = () => {

@@ -19,7 +19,7 @@ export class Stage {
 
   /** A still picture: an ImageBitmap, which stays the caller's. label: what it is, for those who do not see it. */
   showPicture(bitmap, reading, label, mirrored = false) {
-    this.show(this.picture, reading, mirrored);
+    this.show(false, reading, mirrored);
     [this.picture.width, this.picture.height] = [bitmap.width, bitmap.height];
     this.picture.getContext("2d").drawImage(bitmap, 0, 0);
     this.picture.setAttribute("aria-label", label);
@@ -27,13 +27,20 @@ export class Stage {
 
   /** The video element with what plays in it. size: {width, height} of its frames. */
   showVideo(size, mirrored) {
-    this.show(this.video, { ...size, faces: [] }, mirrored);
+    this.show(true, { ...size, faces: [] }, mirrored);
+    [this.picture.width, this.picture.height] = [size.width, size.height]; // empty: the video is seen through it
   }
 
-  show(shown, reading, mirrored) {
+  /** The frame that was read, over the video: so the boxes lie where they belong, however long reading took. */
+  showFrame(bitmap, reading) {
+    this.picture.getContext("2d").drawImage(bitmap, 0, 0, this.picture.width, this.picture.height);
+    this.draw(reading, this.marked);
+  }
+
+  show(plays, reading, mirrored) {
     this.drop.hidden = true;
     this.frame.hidden = false;
-    for (const element of [this.picture, this.video]) element.hidden = element !== shown;
+    this.video.hidden = !plays;
     this.frame.classList.toggle("mirrored", mirrored);
     this.mirrored = mirrored;
     this.draw(reading);

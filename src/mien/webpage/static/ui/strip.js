@@ -34,7 +34,7 @@ export class Strip {
     if (item.preview) button.append(this.small(item), this.badge(count));
     else {
       const sign = document.createElement("span");
-      [sign.className, sign.textContent] = ["bad", item.stream ? "▸" : "!"];
+      [sign.className, sign.textContent] = item.stream ? ["playing", "●"] : ["bad", "!"];
       button.append(sign);
     }
     entry.append(button);
