@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,19 @@ PROBABILITY, PIXELS = 0.005, 1.0
 TURNED_90, TURNED_180, MIRRORED = 6, 3, 2  # EXIF's numbers
 
 
-@pytest.fixture(scope="module")
-def photos(astronaut: Path, grace_hopper: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+@pytest.fixture
+def call(tiny_model: Path) -> Call:
+    return Call(tiny_model)
+
+
+@pytest.fixture
+def photos(astronaut: Path, grace_hopper: Path, tmp_path: Path) -> dict[str, Path]:
     """Photos by what is particular about them; real faces."""
-    folder = tmp_path_factory.mktemp("photos")
     collins, hopper = (Image.open(path).convert("RGB") for path in (astronaut, grace_hopper))
 
     def save(name: str, picture: Image.Image, **options: Any) -> Path:
-        picture.save(folder / name, **options)
-        return folder / name
+        picture.save(tmp_path / name, **options)
+        return tmp_path / name
 
     def exif(orientation: int) -> Image.Exif:
         made = Image.Exif()
@@ -62,20 +65,9 @@ def photos(astronaut: Path, grace_hopper: Path, tmp_path_factory: pytest.TempPat
     }
 
 
-@pytest.fixture(scope="module")
-def expected(photos: dict[str, Path]) -> Callable[[str], dict[str, dict[str, Any]]]:
-    def read(model: str) -> dict[str, dict[str, Any]]:
-        reader = Reader(model, precision="fp32", threads=1)
-        return {name: reader.read(path, name=path.name).to_dict() for name, path in photos.items()}
-
-    return read
-
-
-@pytest.fixture(scope="module")
-def read_by_page(loaded: Tab, site: Site, photos: dict[str, Path]) -> dict[str, tuple[dict[str, dict[str, Any]], str]]:
+def read_by_page(tab: Tab, site: Site, photos: dict[str, Path]) -> dict[str, tuple[dict[str, dict[str, Any]], str]]:
     """Model → what the page read of each photo, and its CSV. The second model is chosen when all photos are there."""
-    found, tab = {}, loaded
-    tab.clear()
+    found = {}
     tab.choose(*photos.values())
     found["nano"] = (_by_name(tab, photos), tab.download("csv"))
     asked = len(site.asked)
@@ -106,56 +98,34 @@ def difference(one: dict[str, Any], other: dict[str, Any]) -> tuple[float, float
     return max(p, default=0.0), max(box, default=0.0)
 
 
-@pytest.mark.parametrize("model", ["nano", "compact"])
-def test_the_same_probabilities_and_boxes(
-    model: str,
-    expected: Callable[[str], dict[str, dict[str, Any]]],
-    read_by_page: dict[str, tuple[dict[str, dict[str, Any]], str]],
-) -> None:
-    ours, theirs = expected(model), read_by_page[model][0]
-    counts = {name: len(reading["faces"]) for name, reading in ours.items()}
-    assert counts["group"] == 3
-    assert counts["nobody"] == 0
-    assert min(count for name, count in counts.items() if name != "nobody") >= 1
-    found = {name: difference(theirs[name], ours[name]) for name in ours}
-    assert max(p for p, _ in found.values()) <= PROBABILITY, found
-    assert max(box for _, box in found.values()) <= PIXELS, found
-    for name, reading in ours.items():
-        for mine, other in zip(reading["faces"], theirs[name]["faces"], strict=True):
-            assert mine["expression"] == other["expression"]
-            assert [mine["roll"], mine["yaw"], mine["pitch"]] == pytest.approx(
-                [other["roll"], other["yaw"], other["pitch"]], abs=1.0
-            )
+def test_the_same_probabilities_boxes_and_table(loaded: Tab, site: Site, photos: dict[str, Path], call: Call) -> None:
+    """One test, because the workers of pytest-xdist would each read all photos for several."""
+    found = read_by_page(loaded, site, photos)
+    for model, (theirs, _) in found.items():
+        reader = Reader(model, precision="fp32", threads=1)
+        ours = {name: reader.read(path, name=path.name).to_dict() for name, path in photos.items()}
+        counts = {name: len(reading["faces"]) for name, reading in ours.items()}
+        assert counts["group"] == 3
+        assert counts["nobody"] == 0
+        assert min(count for name, count in counts.items() if name != "nobody") >= 1
+        apart = {name: difference(theirs[name], ours[name]) for name in ours}
+        assert max(p for p, _ in apart.values()) <= PROBABILITY, apart
+        assert max(box for _, box in apart.values()) <= PIXELS, apart
+        for name, reading in ours.items():
+            for mine, other in zip(reading["faces"], theirs[name]["faces"], strict=True):
+                assert mine["expression"] == other["expression"]
+                angles = [other["roll"], other["yaw"], other["pitch"]]
+                assert [mine["roll"], mine["yaw"], mine["pitch"]] == pytest.approx(angles, abs=1.0)
+    check_table(found["nano"][1], [photos[name] for name in ("plain", "group", "nobody")], call)
 
 
-def test_other_numbers_give_other_probabilities(
-    browser: Any, page: dict[str, PageFile], photos: dict[str, Path]
-) -> None:
-    """Negative control: a crop that is a tenth larger."""
-    told = json.loads(page["settings.json"].content)
-    told["geometry"]["side"] *= 1.1
-    told["geometry"]["tight"] *= 1.1
-    bent = page | {"settings.json": PageFile(json.dumps(told).encode(), "application/json")}
-    reader = Reader("nano", precision="fp32", threads=1)
-    with Site(bent) as other, Tab.opened(browser, other) as tab:
-        tab.ready()
-        tab.choose(photos["jpeg"])
-        (read,) = tab.readings()
-        assert difference(read, reader.read(photos["jpeg"]).to_dict())[0] > PROBABILITY
-
-
-def test_the_table_is_that_of_the_command(
-    photos: dict[str, Path], read_by_page: dict[str, tuple[dict[str, dict[str, Any]], str]], tiny_model: Path
-) -> None:
-    files = [photos[name] for name in ("plain", "group", "nobody")]
-    call = Call(tiny_model)(
-        "read", *files, "--model", "nano", "--precision", "fp32", "--threads", "1", "--format", "csv"
-    )
+def check_table(table: str, files: list[Path], call: Call) -> None:
+    """The page's CSV has the command's header and rows."""
+    call("read", *files, "--model", "nano", "--precision", "fp32", "--threads", "1", "--format", "csv")
     ours = list(csv.DictReader(StringIO(call.out)))
-    header, _, _ = read_by_page["nano"][1].partition("\n")
-    assert header == call.out.partition("\n")[0] == ",".join(table_columns())
+    assert table.partition("\n")[0] == call.out.partition("\n")[0] == ",".join(table_columns())
     names = {file.name for file in files}
-    theirs = [row for row in csv.DictReader(StringIO(read_by_page["nano"][1])) if row["source"] in names]
+    theirs = [row for row in csv.DictReader(StringIO(table)) if row["source"] in names]
     assert len(theirs) == len(ours) == 5
     for mine, other in zip(ours, theirs, strict=True):
         assert Path(mine.pop("source")).name == other.pop("source")
@@ -165,6 +135,20 @@ def test_the_table_is_that_of_the_command(
             else:
                 assert float(other[column]) == pytest.approx(float(text), abs=0.15), column
                 assert ("." in text) == ("." in other[column]), column
+
+
+def test_other_numbers_give_other_probabilities(browser: Any, page: dict[str, PageFile], grace_hopper: Path) -> None:
+    """Negative control: a crop that is a tenth larger."""
+    told = json.loads(page["settings.json"].content)
+    told["geometry"]["side"] *= 1.1
+    told["geometry"]["tight"] *= 1.1
+    bent = page | {"settings.json": PageFile(json.dumps(told).encode(), "application/json")}
+    reader = Reader("nano", precision="fp32", threads=1)
+    with Site(bent) as other, Tab.opened(browser, other) as tab:
+        tab.ready()
+        tab.choose(grace_hopper)
+        (read,) = tab.readings()
+        assert difference(read, reader.read(grace_hopper).to_dict())[0] > PROBABILITY
 
 
 def test_tracks_are_pythons(tab: Tab) -> None:

@@ -284,7 +284,7 @@ async function start() {
   }
   stage = new Stage(document, settings);
   faces = new FaceList($("faces"), $("empty"), settings, (number) => stage.mark(number));
-  timeline = new Timeline($("timeline"), $("rows"), settings, () => {});
+  timeline = new Timeline($("timeline"), $("rows"), settings);
   strip = new Strip($("strip"), show);
   $("version").textContent = `mien ${settings.mien}`;
   wire();

@@ -8,9 +8,8 @@ const FOOT = 16; // pixels for the clock
 const STEPS_S = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
 
 export class Timeline {
-  /** onSeek: told the time, seconds, of a row that was clicked. */
-  constructor(root, rows, settings, onSeek) {
-    [this.root, this.rows, this.onSeek] = [root, rows, onSeek];
+  constructor(root, rows, settings) {
+    [this.root, this.rows] = [root, rows];
     this.colours = Object.assign({}, ...Object.values(settings.models).map((model) => model.colours));
     new ResizeObserver(() => this.stream && this.draw()).observe(rows);
     this.drawn = new Map(); // track → its figure
@@ -65,7 +64,6 @@ export class Timeline {
     name.textContent = `Person ${track}`;
     text.className = "soft";
     canvas.setAttribute("role", "img");
-    canvas.onclick = (event) => this.stream.live || this.onSeek((this.end * event.offsetX) / canvas.clientWidth);
     caption.append(name, text);
     figure.append(caption, canvas);
     this.rows.append(figure);
@@ -74,7 +72,6 @@ export class Timeline {
   }
 
   row(canvas, points, start, end) {
-    this.end = end;
     const fine = window.devicePixelRatio || 1;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
     if (!width) return;
