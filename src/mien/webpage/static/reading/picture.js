@@ -63,16 +63,18 @@ function pixelsOf(bitmap, width, height) {
   const { context } = shared;
   if (!context) throw new PictureError("too_large", "expected a browser that draws a picture of this size, got one that refuses; make it smaller");
   context.imageSmoothingQuality = "high";
-  const data = new Uint8Array(width * height * 3);
+  let data = null;
   for (let top = 0; top < height; top += rows) {
     const here = Math.min(rows, height - top);
     context.fillStyle = "#fff";
     context.fillRect(0, 0, width, rows);
     context.drawImage(bitmap, 0, top * scale, bitmap.width, here * scale, 0, 0, width, here);
     const band = fromRgba(context.getImageData(0, 0, width, here).data, width, here);
+    if (here === height) return band;
+    data ??= new Uint8Array(width * height * 3);
     data.set(band.data, top * width * 3);
   }
-  if (rows < height) shared = null; // a large one is not kept
+  shared = null; // a large one is not kept
   return { width, height, data };
 }
 

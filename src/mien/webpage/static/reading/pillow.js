@@ -11,7 +11,7 @@ export function newPicture(width, height, fill = null) {
   return { width, height, data };
 }
 
-/** The pixels of a canvas (RGBA, opaque) as a picture. */
+/** The pixels of a canvas (RGBA, opaque) as a picture. Hot loops here take nothing apart: that makes garbage. */
 export function fromRgba(rgba, width, height) {
   const picture = newPicture(width, height);
   const out = picture.data;
@@ -98,7 +98,9 @@ function resizeRows(picture, width, { size, starts, counts, weights }, first, la
   for (let y = first; y < last; y++) {
     const row = y * picture.width * 3;
     for (let x = 0; x < width; x++) {
-      let [r, g, b] = [1 << (BITS - 1), 1 << (BITS - 1), 1 << (BITS - 1)];
+      let r = 1 << (BITS - 1);
+      let g = r;
+      let b = r;
       let from = row + starts[x] * 3;
       const end = x * size + counts[x];
       for (let k = x * size; k < end; k++, from += 3) {
@@ -135,14 +137,17 @@ function resizeColumns(picture, height, { size, starts, counts, weights }, first
 export function reduce(picture, across, down = across, box = [0, 0, picture.width, picture.height]) {
   const [left, top, right, bottom] = box;
   const result = newPicture(Math.ceil((right - left) / across), Math.ceil((bottom - top) / down));
-  const { data, width } = picture;
+  const data = picture.data;
+  const width = picture.width;
   let to = 0;
   for (let y = top; y < bottom; y += down) {
     const yEnd = Math.min(y + down, bottom);
     for (let x = left; x < right; x += across) {
       const xEnd = Math.min(x + across, right);
       const count = (yEnd - y) * (xEnd - x);
-      let [r, g, b] = [count >> 1, count >> 1, count >> 1];
+      let r = count >> 1;
+      let g = r;
+      let b = r;
       for (let v = y; v < yEnd; v++) {
         let from = (v * width + x) * 3;
         for (let u = x; u < xEnd; u++, from += 3) {
@@ -151,9 +156,8 @@ export function reduce(picture, across, down = across, box = [0, 0, picture.widt
           b += data[from + 2];
         }
       }
-      const factor = Math.floor(16777216 / count);
-      out3(result.data, to, Math.floor((r * factor) / 16777216), Math.floor((g * factor) / 16777216),
-        Math.floor((b * factor) / 16777216));
+      const factor = Math.floor(16777216 / count); // the sums' products are below 2³²: exact
+      out3(result.data, to, (r * factor) / 16777216, (g * factor) / 16777216, (b * factor) / 16777216);
       to += 3;
     }
   }
@@ -188,8 +192,10 @@ const clip = (value, length) => (value < 0 ? 0 : value < length ? value : length
 function linearAt({ width, height, data }, u, v, out, to) {
   const x = Math.floor(u);
   const y = Math.floor(v);
-  const [dx, dy] = [u - x, v - y];
-  const [left, right] = [clip(x, width) * 3, clip(x + 1, width) * 3];
+  const dx = u - x;
+  const dy = v - y;
+  const left = clip(x, width) * 3;
+  const right = clip(x + 1, width) * 3;
   const top = clip(y, height) * width * 3;
   const bottom = y + 1 >= 0 && y + 1 < height ? (y + 1) * width * 3 : top;
   for (let channel = 0; channel < 3; channel++) {
@@ -267,7 +273,8 @@ export function turn(picture, turns) {
   let to = 0;
   for (let y = 0; y < result.height; y++) {
     for (let x = 0; x < result.width; x++, to += 3) {
-      const [u, v] = turns === 1 ? [width - 1 - y, x] : turns === 2 ? [width - 1 - x, height - 1 - y] : [y, height - 1 - x];
+      const u = turns === 1 ? width - 1 - y : turns === 2 ? width - 1 - x : y;
+      const v = turns === 1 ? x : turns === 2 ? height - 1 - y : height - 1 - x;
       const from = (v * width + u) * 3;
       out3(result.data, to, data[from], data[from + 1], data[from + 2]);
     }

@@ -16,6 +16,7 @@ export class YuNet {
     this.settings = settings.detector;
     this.close = settings.close_look;
     this.grey = settings.detector.grey;
+    this.inputs = new Map(); // size → the network's input of the last picture of that size
   }
 
   /** The faces of a picture, largest first. */
@@ -82,25 +83,31 @@ export class YuNet {
   async run(views) {
     const { width, height } = views[0];
     const plane = width * height;
-    const input = new Float32Array(views.length * 3 * plane);
-    views.forEach(({ data }, number) => {
-      const start = number * 3 * plane; // channels in the order blue, green, red
-      for (let i = 0, from = 0; i < plane; i++, from += 3) {
-        input[start + i] = data[from + 2];
-        input[start + plane + i] = data[from + 1];
-        input[start + 2 * plane + i] = data[from];
-      }
-    });
+    const size = views.length * 3 * plane;
+    if (!this.inputs.has(size)) this.inputs = new Map([...this.inputs].slice(-3)).set(size, new Float32Array(size));
+    const input = this.inputs.get(size); // kept from frame to frame, since the runtime copies it
+    for (let number = 0; number < views.length; number++) toPlanes(views[number].data, input, number * 3 * plane, plane);
     const tensor = new this.Tensor("float32", input, [views.length, 3, height, width]);
     const outputs = await this.session.run({ [this.settings.input]: tensor });
     return views.map((_, number) => {
       const heads = {};
       for (const [name, { data }] of Object.entries(outputs)) {
-        const size = data.length / views.length;
-        heads[name] = data.subarray(number * size, (number + 1) * size);
+        const length = data.length / views.length;
+        heads[name] = data.subarray(number * length, (number + 1) * length);
       }
       return heads;
     });
+  }
+}
+
+/** RGB, pixel by pixel → three planes from `start` on, in the order blue, green, red. */
+function toPlanes(data, input, start, plane) {
+  const green = start + plane;
+  const red = green + plane;
+  for (let i = 0, from = 0; i < plane; i++, from += 3) {
+    input[start + i] = data[from + 2];
+    input[green + i] = data[from + 1];
+    input[red + i] = data[from];
   }
 }
 
