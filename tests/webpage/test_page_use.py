@@ -210,7 +210,7 @@ def test_it_works_offline_once_loaded(browser: Any, page: dict[str, PageFile], a
         tab.ready()
         tab.choose(astronaut)
         assert tab.text("#faces .top") == "happy"
-        tab.page.check("#models input[value=compact]", force=True)  # was never loaded: told, and nano stays
+        tab.page.click("#models input[value=compact]", force=True)  # was never loaded: told, and nano stays
         tab.until(lambda: "the file models/compact.onnx of this page, got no answer" in tab.alert())
         assert tab.page.is_checked("#models input[value=nano]")
 
