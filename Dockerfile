@@ -12,6 +12,9 @@ RUN python -m venv /opt/mien \
     && /opt/mien/bin/pip install '.[serve]' \
     # the detector's weights are converted once, here: at run time nothing is written
     && MIEN_CACHE=/opt/mien/cache /opt/mien/bin/python -c 'from mien import Reader; Reader()' \
+    # and what the page at / needs is fetched once, checked by its hash
+    && MIEN_CACHE=/opt/mien/cache /opt/mien/bin/mien page /tmp/page \
+    && rm -r /tmp/page \
     && /opt/mien/bin/python -m compileall -q /opt/mien/lib
 
 FROM ${BASE}

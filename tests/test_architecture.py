@@ -25,13 +25,14 @@ LAYERS = (
     ("data/",),
     ("timeline/",),
     ("data/sources/", "models/", "pages/", "serving/", "bulk/"),
+    ("webpage/",),
     ("reading/",),
     ("video/",),
     ("faces/",),
     ("imaging/",),
 )
 #: What reads pictures: it must start without the workbench.
-READING_HALF = ("serving/", "bulk/", "reading/", "video/", "faces/", "imaging/")
+READING_HALF = ("serving/", "webpage/", "bulk/", "reading/", "video/", "faces/", "imaging/")
 MODULES = architecture.modules()
 GRAPH = architecture.graph()
 

@@ -14,7 +14,8 @@ FLOAT = 1
 _DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}
 _STRING, _INT64, _INT32, _FLOAT32, _BYTES = 9, 3, 5, 2, 12  # protobuf's numbers of field types
 _MESSAGES: dict[str, tuple[tuple[str, int, int | str, bool], ...]] = {  # name, number, type, repeated
-    "Model": (("graph", 7, "Graph", False),),
+    "Model": (("graph", 7, "Graph", False), ("metadata_props", 14, "Entry", True)),
+    "Entry": (("key", 1, _STRING, False), ("value", 2, _STRING, False)),
     "Graph": (
         ("node", 1, "Node", True),
         ("initializer", 5, "Tensor", True),
@@ -56,6 +57,11 @@ def parse_model(data: bytes) -> Any:
     except DecodeError as error:
         raise ValueError("expected an ONNX file") from error
     return model
+
+
+def metadata(data: bytes) -> dict[str, str]:
+    """The metadata of a serialized model, without ONNX Runtime. Raises ValueError where ``data`` is no such message."""
+    return {entry.key: entry.value for entry in parse_model(data).metadata_props}
 
 
 def to_array(tensor: Any) -> NDArray[Any]:

@@ -164,6 +164,7 @@ COMMANDS = (
     "summarise",
     "bench",
     "serve",
+    "page",
     "models",
     "data",
     "train",

@@ -24,8 +24,8 @@ Uint8 = NDArray[np.uint8]
 MAX_ROLL = pi / 4  # a face is turned back by 45 degrees at most; FER2013's 99th percentile is 35
 SMALL_TILT = pi / 18  # the tilt that is left in tight pictures: 10 degrees, FER2013's standard deviation
 MIN_EYE_DISTANCE = 0.2  # in box widths; nearer eyes mean a profile, whose line of eyes tells no roll
-_OVERSAMPLING = 3
-_MARGIN = 3  # pixels around what the interpolation reads
+OVERSAMPLING = 3
+MARGIN = 3  # pixels around what the interpolation reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def align_crop(image: Uint8, detection: Detection, *, size: int, geometry: CropG
 
     # Three steps keep it both sharp and fast: average whole pixels down to at most three times the size, turn and
     # place by interpolation at a multiple of the size, average that multiple away.
-    factor = max(1, ceil(side / (_OVERSAMPLING * size)))
+    factor = max(1, ceil(side / (OVERSAMPLING * size)))
     reach = side / 2 * (along + abs(across))  # half of the turned square's extent
     patch, left, top = _patch(image, x - reach, y - reach, x + reach, y + reach, factor=factor)
     multiple = max(1, ceil(side / factor / size - 1e-6))
@@ -208,5 +208,5 @@ def _patch(
 
 def _blocks(low: float, high: float, length: int, factor: int) -> tuple[int, NDArray[np.intp]]:
     """The first block that covers low…high with a margin; for each block on, the one inside 0…length to take."""
-    first, last = floor(low / factor) - _MARGIN, ceil(high / factor) + _MARGIN
+    first, last = floor(low / factor) - MARGIN, ceil(high / factor) + MARGIN
     return first, np.clip(np.arange(first, last), 0, ceil(length / factor) - 1)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 
 STRIDE = 4
+MAX_INSIDE = 0.7  # of a box within a better one, above which it is a repetition of that
 MAX_CANDIDATES = 4096  # bounds the work on a hostile picture; a crowd of 500 faces gives about 2,000 cells
 
 
@@ -46,7 +47,7 @@ def decode(
     return boxes[keep], scores[keep], points[keep]
 
 
-def suppress_overlaps(boxes: Float32, *, max_overlap: float, max_inside: float = 0.7) -> NDArray[np.intp]:
+def suppress_overlaps(boxes: Float32, *, max_overlap: float, max_inside: float = MAX_INSIDE) -> NDArray[np.intp]:
     """Greedy non-maximum suppression: which of K×4 boxes, best first, are no repetition of a kept better one.
 
     A box repeats a better one where they overlap by more than ``max_overlap`` (intersection over union), or where

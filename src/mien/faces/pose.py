@@ -45,8 +45,8 @@ MODEL: Float64 = np.array(
     [[-0.5, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.525, -DEPTH], [-0.41, 1.0, -0.03], [0.41, 1.0, -0.03]]
 )
 WEIGHTS: Float64 = np.array([1.0, 1.0, 1.0, 0.5, 0.5]) / 4  # a mouth moves by itself
-_STEPS = (5.0, 1.0, 0.2)  # of the grids, in degrees
-_WIDE = 5  # of a finer grid to either side, in its steps
+STEPS = (5.0, 1.0, 0.2)  # of the grids, in degrees
+WIDE = 5  # of a finer grid to either side, in its steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ def head_pose(landmarks: NDArray[Any]) -> Pose | None:
     flat = points[:, 0] + 1j * points[:, 1]
     flat = flat - (WEIGHTS * flat).sum()
     yaw, pitch = _nearest(flat, *_coarse())
-    for step in _STEPS[1:]:
-        around = step * np.arange(-_WIDE, _WIDE + 1)
+    for step in STEPS[1:]:
+        around = step * np.arange(-WIDE, WIDE + 1)
         yaws, pitches = (grid.ravel() for grid in np.meshgrid(yaw + around, pitch + around, indexing="ij"))
         yaws, pitches = np.clip(yaws, -MAX_YAW, MAX_YAW), np.clip(pitches, -MAX_PITCH, MAX_PITCH)
         yaw, pitch = _nearest(flat, yaws, pitches, _likeness(yaws, pitches))
@@ -109,7 +109,7 @@ def _likeness(yaws: Float64, pitches: Float64) -> Complex:
 
 @cache
 def _coarse() -> tuple[Float64, Float64, Complex]:
-    step = _STEPS[0]
+    step = STEPS[0]
     sides = (np.arange(-limit, limit + step, step) for limit in (MAX_YAW, MAX_PITCH))
     yaws, pitches = (grid.ravel() for grid in np.meshgrid(*sides, indexing="ij"))
     return yaws, pitches, _likeness(yaws, pitches)

@@ -21,7 +21,7 @@ Float32 = NDArray[np.float32]
 Find = Callable[[Uint8], tuple[Float32, Float32, Float32]]
 
 GREY = 127  # of frames and padding
-_MULTIPLE = 32  # of the network's input sides
+MULTIPLE = 32  # of the network's input sides
 _BAND = 4 << 20  # pixels that are copied at a time while a large picture is reduced
 
 
@@ -50,7 +50,7 @@ def search(image: Uint8, views: Sequence[View], find: Find, *, max_overlap: floa
         if view.side < max(height, width):
             smaller = shown
         h, w, _ = shown.shape
-        sides = [-(-(n + 2 * view.frame) // _MULTIPLE) * _MULTIPLE for n in (h, w)]
+        sides = [-(-(n + 2 * view.frame) // MULTIPLE) * MULTIPLE for n in (h, w)]
         canvas = np.full((*sides, 3), GREY, np.uint8)
         canvas[view.frame : view.frame + h, view.frame : view.frame + w] = shown
         boxes, scores, points = find(canvas)

@@ -1,7 +1,7 @@
 """The routes. Answers are bytes that the reading processes made: the command's JSON, unchanged."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Query, Request
@@ -14,6 +14,7 @@ from mien import __version__
 from mien.serving.bodies import Budget, Picture, many_pictures, one_picture
 from mien.serving.guard import Guard
 from mien.serving.metrics import Metrics
+from mien.serving.page import add_page
 from mien.serving.pool import Answer, Pool
 from mien.serving.problems import KINDS, MEDIA_TYPE, Problem, of_picture, of_status
 from mien.serving.schema import (
@@ -26,6 +27,7 @@ from mien.serving.schema import (
     StateModel,
 )
 from mien.serving.settings import Settings
+from mien.webpage.files import PageFile
 
 DESCRIPTION = (
     "Reads the apparent expressions of the faces in pictures: what a face looks like to human raters, not what a "
@@ -44,8 +46,15 @@ _MODEL = Query(None, description="One of /v1/models; by default the first.", exa
 _NAME = Query(None, description="Comes back as source, for a raw body.", examples=["photo.jpg"])
 
 
-def create_app(settings: Settings, pool: Pool, metrics: Metrics, *, stopping: Callable[[], bool]) -> ASGIApp:
-    """The application. stopping: whether the service is about to end."""
+def create_app(
+    settings: Settings,
+    pool: Pool,
+    metrics: Metrics,
+    *,
+    page: Mapping[str, PageFile],
+    stopping: Callable[[], bool],
+) -> ASGIApp:
+    """The application. page: as ``load_page`` gives it. stopping: whether the service is about to end."""
     app = FastAPI(
         title="mien",
         version=__version__,
@@ -109,10 +118,19 @@ def create_app(settings: Settings, pool: Pool, metrics: Metrics, *, stopping: Ca
     async def show_metrics() -> Response:
         return Response(metrics.text(), media_type=metrics.content_type)
 
+    own = add_page(app, page)
     _answer_problems(app)
-    paths = frozenset(route.path for route in app.routes if hasattr(route, "path"))
+    paths = frozenset(route.path for route in app.routes if hasattr(route, "path")) - own | {"/"}
     _complete_openapi(app, pool, keys=bool(settings.keys))
-    return Guard(app, keys=settings.keys, limits=limits, metrics=metrics, check_room=pool.check_room, paths=paths)
+    return Guard(
+        app,
+        keys=settings.keys,
+        limits=limits,
+        metrics=metrics,
+        check_room=pool.check_room,
+        paths=paths,
+        without_key=own,
+    )
 
 
 def _choose(pool: Pool, model: str | None) -> str:

@@ -31,6 +31,7 @@ class Guard:
     """ASGI middleware around the whole application.
 
     check_room: raises Problem where the queue is full. paths: that metrics name; others count as "other".
+    without_key: paths that are open to everybody, beside ``OPEN``.
     """
 
     def __init__(
@@ -42,10 +43,12 @@ class Guard:
         metrics: Metrics,
         check_room: Callable[[], None],
         paths: frozenset[str],
+        without_key: frozenset[str] = frozenset(),
     ) -> None:
         self._app, self._limits, self._metrics, self._check_room = app, limits, metrics, check_room
         self._keys = [sha256(key.encode()).digest() for key in keys]
         self._paths = paths
+        self._open_paths = without_key | set(OPEN)
         self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,7 +93,7 @@ class Guard:
             self._metrics.open_requests.set(self._open)
 
     def _authorise(self, scope: Scope) -> None:
-        if not self._keys or scope["path"] in OPEN:
+        if not self._keys or scope["path"] in self._open_paths:
             return
         given = b""
         for name, value in scope["headers"]:

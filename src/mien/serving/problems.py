@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "invalid": (422, "Invalid request"),
     "unknown_model": (404, "Unknown model"),
     "not_found": (404, "Not found"),
+    "no_page": (503, "Page not available"),
     "method": (405, "Method not allowed"),
     "content_type": (415, "Unsupported content type"),
     "content_encoding": (415, "Unsupported content encoding"),

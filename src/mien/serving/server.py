@@ -14,6 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from mien.errors import UsageError
 from mien.serving.app import create_app
 from mien.serving.metrics import Metrics
+from mien.serving.page import load_page
 from mien.serving.pool import Pool
 from mien.serving.settings import Settings
 
@@ -37,7 +38,7 @@ async def _run(settings: Settings) -> None:
     try:
         await pool.start()
         server: _Server
-        app = create_app(settings, pool, metrics, stopping=lambda: server.should_exit)
+        app = create_app(settings, pool, metrics, page=load_page(), stopping=lambda: server.should_exit)
         config = uvicorn.Config(
             app,
             http=_protocol(limits.client_timeout, most=_connections()),

@@ -1,0 +1,112 @@
+"""The files of the page, by their paths: what ``mien page`` writes and what the service shows at ``/``."""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from mien.faces.yunet_weights import WEIGHTS
+from mien.reading.classifier import SHIPPED, model_bytes
+from mien.webpage.settings import FIRST_MODEL, settings_json
+from mien.webpage.third_party import third_party
+
+INDEX = "index.html"
+#: What the page may do. In the static form it stands in ``index.html`` itself; frame-ancestors works as a header alone.
+POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; connect-src 'self'; "
+    "style-src 'self'; img-src 'self' blob:; media-src blob:; manifest-src 'self'; base-uri 'none'; form-action 'none'"
+)
+#: Of every answer, where the page comes from a server that can say them.
+HEADERS: dict[str, str] = {
+    "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+}
+_SERVICE_WORKER = "sw.js"
+_FILES_MARK = b"/* files: written by mien */ {}"
+_POLICY_MARK = b"<!-- policy: written by mien -->"
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """One file: its bytes, media type, and entity tag; ``packed`` are its bytes compressed by gzip, made once."""
+
+    content: bytes
+    media_type: str
+    _packed: bytes | None = field(default=None, repr=False)
+
+    @cached_property
+    def packed(self) -> bytes:
+        return self._packed if self._packed is not None else gzip.compress(self.content, mtime=0)
+
+    @cached_property
+    def etag(self) -> str:
+        return f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
+
+
+def page_files(runtime: Mapping[str, bytes]) -> dict[str, PageFile]:
+    """Path → file of the whole page; ``index.html`` is the page itself.
+
+    runtime: as :func:`mien.webpage.onnxruntime_web.obtain` gives it. Raises ModelError where a network is missing.
+    """
+    networks = {name: model_bytes(name) for name in SHIPPED}
+    networks[WEIGHTS.name] = WEIGHTS.model_bytes()
+    networks["orientation"] = files("mien.weights").joinpath("orientation.onnx").read_bytes()
+
+    contents = dict(_static(files("mien.webpage") / "static", ""))
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    contents[INDEX] = contents[INDEX].replace(_POLICY_MARK, policy.encode())
+    contents["settings.json"] = settings_json(networks, runtime)
+    contents |= {f"models/{name}.onnx": content for name, content in networks.items()}
+    packed = {}
+    for name, content in runtime.items():
+        if name.endswith(".gz"):
+            packed[f"runtime/{name.removesuffix('.gz')}"] = content
+        else:
+            contents[f"runtime/{name}"] = content
+    contents["third-party.txt"] = third_party(contents)
+    contents[_SERVICE_WORKER] = contents[_SERVICE_WORKER].replace(_FILES_MARK, _service_worker_files(contents))
+    return {
+        path: PageFile(content, MEDIA_TYPES[path[path.rindex(".") :]], packed.get(path))
+        for path, content in sorted(contents.items())
+    }
+
+
+def _static(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:
+    found = []
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            found += _static(entry, f"{prefix}{entry.name}/")
+        elif entry.name[entry.name.rfind(".") :] in MEDIA_TYPES:
+            found.append((f"{prefix}{entry.name}", entry.read_bytes()))
+    return found
+
+
+def _service_worker_files(contents: Mapping[str, bytes]) -> bytes:
+    """What the service worker keeps: its version changes with any byte of the page."""
+    digest = hashlib.sha256()
+    for path in sorted(contents):
+        digest.update(f"{path}\0{len(contents[path])}\0".encode() + contents[path])
+    later = [f"models/{name}.onnx" for name in SHIPPED if name != FIRST_MODEL]
+    first = [path for path in sorted(contents) if path not in (*later, _SERVICE_WORKER)]
+    return json.dumps({"version": digest.hexdigest()[:16], "first": first, "later": later}).encode()

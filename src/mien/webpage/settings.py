@@ -1,0 +1,133 @@
+"""What the page is told of mien's numbers: ``settings.json``. Each stands in its module in Python and nowhere else.
+
+The page's modules in ``static/reading`` are the same algorithms in JavaScript; whatever could be tuned in Python comes
+to them from here, so that a change here changes both. ``tests/webpage`` holds them together.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from mien import __version__
+from mien.faces import align, close_look, heads, orientation, pose, upright, views, yunet, yunet_weights
+from mien.faces.align import CropGeometry
+from mien.imaging import MAX_PIXELS
+from mien.onnx_file import metadata
+from mien.preprocess import Preprocess
+from mien.reading.annotate import UNSURE, hex_color_of
+from mien.reading.classifier import SHIPPED, ModelMeta
+from mien.results import table_columns
+from mien.video import smoothing, tracking
+from mien.video.settings import SMOOTH_S
+
+FIRST_MODEL = "nano"  # loaded with the page; the others when they are chosen
+FULL_PIXELS = 24_000_000  # a larger picture is reduced to that many before it is read: a phone's tab has little memory
+PREVIEW_SIDE = 1600  # of the copy that is shown, pixels
+
+
+def settings(networks: Mapping[str, bytes], runtime: Mapping[str, bytes]) -> dict[str, Any]:
+    """All that ``settings.json`` holds.
+
+    runtime: ONNX Runtime Web by file name. networks: the ONNX files of the page by name: yunet, orientation, and those
+    of ``SHIPPED``. Raises ModelError where one is not what it should be.
+    """
+    detector = yunet.YuNet.name
+    turned = metadata(networks["orientation"])
+    return {
+        "mien": __version__,
+        "runtime": _told("runtime/ort.wasm", runtime["ort.wasm"]),
+        "first_model": FIRST_MODEL,
+        "models": {name: _model(name, networks[name]) for name in SHIPPED},
+        "detector": _file(detector, networks[detector])
+        | {
+            "input": yunet_weights.INPUT,
+            "strides": yunet_weights.STRIDES,
+            "min_score": yunet.MIN_SCORE,
+            "least_close": yunet.LEAST_CLOSE,
+            "max_overlap": yunet.MAX_OVERLAP,
+            "max_inside": heads.MAX_INSIDE,
+            "whole_side": yunet.WHOLE_SIDE,
+            "second_side": yunet.SECOND_SIDE,
+            "detail_sides": yunet.DETAIL_SIDES,
+            "largest": yunet.LARGEST,
+            "max_candidates": yunet.MAX_CANDIDATES,
+            "grey": views.GREY,
+            "multiple": views.MULTIPLE,
+        },
+        "close_look": {
+            "side": close_look.SIDE,
+            "face": close_look.FACE,
+            "seen": close_look.SEEN,
+            "again": close_look.AGAIN,
+            "max_tilt": close_look.MAX_TILT,
+            "batch": close_look.BATCH,
+        },
+        "orientation": _file("orientation", networks["orientation"])
+        | {
+            "labels": orientation.ORIENTATIONS,
+            "preprocess": asdict(Preprocess.from_json(turned["mien.preprocess"])),
+            "temperature": float(turned["mien.temperature"]),
+            "sure_score": upright.SURE_SCORE,
+            "sure": upright.SURE,
+            "least_score": upright.LEAST_SCORE,
+            "max_overlap": upright.MAX_OVERLAP,
+        },
+        "geometry": asdict(CropGeometry.of(yunet.YuNet)),
+        "align": {
+            "max_roll": align.MAX_ROLL,
+            "small_tilt": align.SMALL_TILT,
+            "min_eye_distance": align.MIN_EYE_DISTANCE,
+            "oversampling": align.OVERSAMPLING,
+            "margin": align.MARGIN,
+        },
+        "pose": {
+            "model": pose.MODEL.tolist(),
+            "weights": pose.WEIGHTS.tolist(),
+            "steps": pose.STEPS,
+            "wide": pose.WIDE,
+            "max_yaw": pose.MAX_YAW,
+            "max_pitch": pose.MAX_PITCH,
+        },
+        "tracking": {
+            "memory_s": tracking.MEMORY_S,
+            "settle_s": tracking.SETTLE_S,
+            "size_s": tracking.SIZE_S,
+            "drift_s": tracking.DRIFT_S,
+            "reach": tracking.REACH,
+            "reach_growth": tracking.REACH_GROWTH,
+            "jump": tracking.JUMP,
+            "alone": tracking.ALONE,
+            "max_scale": tracking.MAX_SCALE,
+        },
+        "smoothing": {"seconds": SMOOTH_S, "floor": smoothing.FLOOR},
+        "limits": {"max_pixels": MAX_PIXELS, "full_pixels": FULL_PIXELS, "preview_side": PREVIEW_SIDE},
+        "no_label_colour": "#{:02x}{:02x}{:02x}".format(*UNSURE),
+    }
+
+
+def _file(name: str, content: bytes) -> dict[str, Any]:
+    """Where a network lies in the page, and how the page knows that it got it whole."""
+    return _told(f"models/{name}.onnx", content)
+
+
+def _told(path: str, content: bytes) -> dict[str, Any]:
+    return {"file": path, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _model(name: str, content: bytes) -> dict[str, Any]:
+    meta = ModelMeta.parse(metadata(content), where=name)
+    return _file(name, content) | {
+        "about": SHIPPED[name],
+        "labels": meta.labels,
+        "preprocess": asdict(meta.preprocess),
+        "temperature": meta.temperature,
+        "columns": table_columns(meta.labels),
+        "colours": {label: hex_color_of(label, meta.labels) for label in meta.labels},
+    }
+
+
+def settings_json(networks: Mapping[str, bytes], runtime: Mapping[str, bytes]) -> bytes:
+    """``settings.json`` as it is served."""
+    return json.dumps(settings(networks, runtime), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

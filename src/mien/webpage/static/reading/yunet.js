@@ -1,0 +1,208 @@
+/* The face detector: mien/faces/yunet.py on ONNX Runtime Web, with its views and its second, close look.
+
+Numbers come from Python (settings.json: `detector` and `close_look`). Places are rounded to single precision where NumPy
+computes with it: the crops follow them, and the networks the crops. */
+
+import { clamp, largestFirst, suppressOverlaps } from "./geometry.js";
+import { crop, newPicture, paste, reduce, resize, rotate, roundHalfEven } from "./pillow.js";
+
+const single = Math.fround;
+
+export class YuNet {
+  /** session: of ONNX Runtime Web. Tensor: its class of tensors. */
+  constructor(session, Tensor, settings) {
+    this.session = session;
+    this.Tensor = Tensor;
+    this.settings = settings.detector;
+    this.close = settings.close_look;
+    this.grey = settings.detector.grey;
+    this.inputs = new Map(); // size → the network's input of the last picture of that size
+  }
+
+  /** The faces of a picture, largest first. */
+  async detect(picture) {
+    return withLandmarks(picture, await this.faces(picture), this.close, this.grey, (views) => this.look(views));
+  }
+
+  async faces(picture) {
+    const { whole_side, second_side, detail_sides } = this.settings;
+    const longer = Math.max(picture.width, picture.height);
+    if (longer <= second_side) {
+      const found = await this.search(picture, [whole_side]);
+      return found.length ? found : this.search(picture, [second_side]);
+    }
+    return this.search(picture, [clamp(longer, ...detail_sides), whole_side]);
+  }
+
+  /** One picture in several views, from the largest down; what they find is merged. */
+  async search(picture, sides) {
+    const { largest, grey, multiple, max_overlap, max_inside, min_score, strides } = this.settings;
+    const longer = Math.max(picture.width, picture.height);
+    const views = [...new Set(sides)].sort((a, b) => b - a);
+    let smaller = picture;
+    const found = [];
+    for (const side of views) {
+      const shown = reducedTo(side < Math.max(smaller.width, smaller.height) ? smaller : picture, side);
+      if (side < longer) smaller = shown;
+      const canvas = newPicture(...[shown.width, shown.height].map((n) => Math.ceil(n / multiple) * multiple), grey);
+      paste(canvas, shown, 0, 0);
+      const limit = side > views[views.length - 1] ? largest : Infinity;
+      const [heads] = await this.run([canvas]);
+      const unit = [picture.width / shown.width, picture.height / shown.height].map(single);
+      for (const { corners, score, landmarks } of decode(heads, canvas.width, min_score, strides, this.settings)) {
+        if (Math.max(corners[2] - corners[0], corners[3] - corners[1]) > limit) continue;
+        const [left, top, right, bottom] = corners.map((value, k) => single(value * unit[k % 2]));
+        found.push({
+          box: { x: left, y: top, w: right - left, h: bottom - top },
+          score,
+          landmarks: landmarks.map(([x, y]) => [single(x * unit[0]), single(y * unit[1])]),
+          turns: 0,
+        });
+      }
+    }
+    found.sort((a, b) => b.score - a.score);
+    return largestFirst(suppressOverlaps(found, max_overlap, max_inside));
+  }
+
+  /** For each view the landmarks of the best find in its middle, of the coarsest stride, or null. */
+  async look(views) {
+    const heads = await this.run(views);
+    const strides = this.settings.strides.slice(-1);
+    return heads.map((one) => {
+      const middle = views[0].width / 2;
+      let best = null;
+      for (const found of decode(one, views[0].width, this.settings.least_close, strides, this.settings)) {
+        const near = [0, 1].every((k) => Math.abs(found.corners[k] + found.corners[k + 2] - 2 * middle) < middle / 2);
+        if (near && (best === null || found.score > best.score)) best = found;
+      }
+      return best && best.landmarks;
+    });
+  }
+
+  /** Pictures of one size, sides multiples of 32 → the network's outputs of each, by name. */
+  async run(views) {
+    const { width, height } = views[0];
+    const plane = width * height;
+    const size = views.length * 3 * plane;
+    if (!this.inputs.has(size)) this.inputs = new Map([...this.inputs].slice(-3)).set(size, new Float32Array(size));
+    const input = this.inputs.get(size); // kept from frame to frame, since the runtime copies it
+    for (let number = 0; number < views.length; number++) toPlanes(views[number].data, input, number * 3 * plane, plane);
+    const tensor = new this.Tensor("float32", input, [views.length, 3, height, width]);
+    const outputs = await this.session.run({ [this.settings.input]: tensor });
+    return views.map((_, number) => {
+      const heads = {};
+      for (const [name, { data }] of Object.entries(outputs)) {
+        const length = data.length / views.length;
+        heads[name] = data.subarray(number * length, (number + 1) * length);
+      }
+      return heads;
+    });
+  }
+}
+
+/** RGB, pixel by pixel → three planes from `start` on, in the order blue, green, red. */
+function toPlanes(data, input, start, plane) {
+  const green = start + plane;
+  const red = green + plane;
+  for (let i = 0, from = 0; i < plane; i++, from += 3) {
+    input[start + i] = data[from + 2];
+    input[green + i] = data[from + 1];
+    input[red + i] = data[from];
+  }
+}
+
+/** What the network says of one picture; width: of its input. corners: left, top, right, bottom. */
+function decode(heads, width, minScore, strides, { max_candidates }) {
+  const found = [];
+  for (const stride of strides) {
+    const [cls, obj, bbox, kps] = ["cls", "obj", "bbox", "kps"].map((kind) => heads[`${kind}_${stride}`]);
+    const columns = Math.floor(width / stride);
+    const here = [];
+    for (let cell = 0; cell < cls.length; cell++) {
+      const score = single(Math.sqrt(single(clamp(cls[cell], 0, 1) * clamp(obj[cell], 0, 1))));
+      if (!(score >= minScore)) continue;
+      const [column, row] = [cell % columns, Math.floor(cell / columns)];
+      const place = [column, row];
+      const centre = place.map((at, k) => single(single(at + bbox[4 * cell + k]) * stride));
+      const half = [2, 3].map((k) => single((single(Math.exp(clamp(bbox[4 * cell + k], -10, 10))) * stride) / 2));
+      const corners = [centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1]].map(single);
+      const landmarks = [0, 1, 2, 3, 4].map((point) =>
+        place.map((at, k) => single(single(kps[10 * cell + 2 * point + k] + at) * stride)),
+      );
+      here.push({ corners, score, landmarks });
+    }
+    found.push(...here.sort((a, b) => b.score - a.score).slice(0, max_candidates));
+  }
+  return found;
+}
+
+/** A picture with its longer side brought to `side`: views.resized. */
+function reducedTo(picture, side) {
+  const { width, height } = picture;
+  const scale = side / Math.max(width, height);
+  const target = [width, height].map((n) => Math.max(1, roundHalfEven(n * scale)));
+  if (target[0] === width && target[1] === height) return picture;
+  const factor = Math.max(1, Math.trunc(1 / scale / 2)); // whole pixels first; the filter does the rest
+  return resize(factor > 1 ? reduce(picture, factor) : picture, ...target, [0, 0, width / factor, height / factor]);
+}
+
+/** The faces with the landmarks of the second look; those that it does not find keep theirs: close_look.py. */
+async function withLandmarks(picture, faces, settings, grey, look) {
+  const { again, seen, max_tilt } = settings;
+  const upright = await looked(picture, faces, faces.map(() => 0), settings, grey, look);
+  const result = faces.map((face, i) => (upright[i] ? { ...face, landmarks: upright[i] } : face));
+  const tilted = faces.map((_, i) => i).filter((i) => upright[i] && Math.abs(tilt(upright[i])) > again);
+  const angles = tilted.map((i) => clamp(tilt(result[i].landmarks) / seen, -max_tilt, max_tilt));
+  const second = await looked(picture, tilted.map((i) => faces[i]), angles, settings, grey, look);
+  tilted.forEach((i, k) => {
+    if (second[k]) result[i] = { ...result[i], landmarks: second[k] };
+  });
+  return result;
+}
+
+async function looked(picture, faces, angles, settings, grey, look) {
+  const { batch, side, face } = settings;
+  const found = [];
+  for (let start = 0; start < faces.length; start += batch) {
+    const part = faces.slice(start, start + batch);
+    found.push(...(await look(part.map((one, k) => closeView(picture, one.box, angles[start + k], settings, grey)))));
+  }
+  return found.map((points, i) => {
+    if (!points) return null;
+    const { box } = faces[i];
+    const [along, across, unit] = [Math.cos(angles[i]), Math.sin(angles[i]), box.h / face].map(single);
+    const [x, y] = [box.x + box.w / 2, box.y + box.h / 2].map(single);
+    return points.map((point) => {
+      const [u, v] = point.map((value) => single(single(value - side / 2) * unit));
+      return [
+        single(single(x + single(u * along)) - single(v * across)),
+        single(single(y + single(u * across)) + single(v * along)),
+      ];
+    });
+  });
+}
+
+/** The face close up, upright if it is tilted by `angle` (radians, clockwise on the screen). */
+export function closeView(picture, box, angle, { side, face }, grey) {
+  const [x, y] = [box.x + box.w / 2, box.y + box.h / 2];
+  const wide = angle === 0 ? side : Math.ceil(side * 1.42); // what a turned square covers
+  const half = ((wide / 2) * box.h) / face;
+  const [left, top] = [Math.floor(x - half), Math.floor(y - half)];
+  const [right, bottom] = [Math.ceil(x + half), Math.ceil(y + half)];
+  const patch = newPicture(right - left, bottom - top, grey);
+  const inside = [
+    clamp(left, 0, picture.width), clamp(top, 0, picture.height),
+    clamp(right, 0, picture.width), clamp(bottom, 0, picture.height),
+  ];
+  if (inside[0] < inside[2] && inside[1] < inside[3]) {
+    paste(patch, crop(picture, ...inside), inside[0] - left, inside[1] - top);
+  }
+  const exact = [x - half - left, y - half - top, x + half - left, y + half - top];
+  const view = resize(patch, wide, wide, exact, 2);
+  if (!angle) return view;
+  const edge = roundHalfEven((wide - side) / 2);
+  return crop(rotate(view, (angle * 180) / Math.PI, grey), edge, edge, edge + side, edge + side);
+}
+
+/** Of the eyes' line; radians, clockwise on the screen. */
+const tilt = ([a, b]) => Math.atan2(single(b[1] - a[1]), single(b[0] - a[0]));
