@@ -26,9 +26,10 @@ from mien.training.device import seed_dropout, tf32
 from mien.training.loader import Batch
 from mien.training.objectives import Drawn, build_objective
 from mien.training.optimizers import build_optimizer, build_schedule
+from mien.training.part import Part
 from mien.training.precision import in_bf16
 from mien.training.recipe import Recipe
-from mien.training.sam import frozen_statistics
+from mien.training.sam import climbs_locally, frozen_statistics
 
 #: Images of the first validation batch on which a network that has masks describes them.
 DESCRIBED = 64
@@ -69,7 +70,7 @@ class FerModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         step = self.global_step
-        drawn = self.objective.draw(batch, step=step, rank=self.global_rank)
+        drawn = self.objective.draw(batch, step=step, part=Part(self.global_rank, self.trainer.world_size))
         optimizer: Any = self.optimizers()
         passes = 0
 
@@ -120,8 +121,7 @@ class FerModule(L.LightningModule):
             yield
 
     def _ascent(self) -> AbstractContextManager[None]:
-        local = self.recipe.optimizer.sam is not None and self.recipe.optimizer.sam.ascent == "local"
-        return self._unsynced() if local else nullcontext()
+        return self._unsynced() if climbs_locally(self.recipe) else nullcontext()
 
     def on_train_epoch_start(self) -> None:
         self._train.clear()
