@@ -48,11 +48,17 @@ def train(
     save_seconds: Annotated[
         float, typer.Option("--save-seconds", min=0, help="Write last.ckpt at most this often; 0: after each epoch.")
     ] = 0.0,
+    save_steps: Annotated[
+        int | None, typer.Option("--save-steps", min=1, help="Write last.ckpt within epochs too, every so many steps.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Processes that decode pictures left on disk (data.stream).")
+    ] = None,
 ) -> None:
     """Train a network from a recipe.
 
     RUN then holds recipe.yaml, log.csv, TensorBoard curves, best.ckpt, last.ckpt and meta.json.
-    --resume continues an interrupted run from its last complete epoch.
+    --resume continues an interrupted run from its last checkpoint: of an epoch's end, or as --save-steps says.
 
     Example: mien train compact-base --data stores/fer2013 -o runs/compact-base --set epochs=3 --set data.limit=2000
     """
@@ -92,6 +98,8 @@ def train(
             compiled=compiled,
             cuda_graphs=cuda_graphs,
             save_seconds=save_seconds,
+            save_steps=save_steps,
+            workers=workers,
         )
     except (KeyboardInterrupt, SystemExit) as end:
         status = 130 if isinstance(end, KeyboardInterrupt) else end.code
@@ -106,6 +114,8 @@ def train(
         words += ["--compile"] if compiled else []
         words += ["--cuda-graphs"] if cuda_graphs else []
         words += ["--save-seconds", f"{save_seconds:g}"] if save_seconds else []
+        words += ["--save-steps", str(save_steps)] if save_steps else []
+        words += ["--workers", str(workers)] if workers is not None else []
         say(f"{_SIGNALS[status]}; resume with: {shlex.join(['mien', 'train', recipe, *words, '--resume'])}")
         raise typer.Exit(status) from end
     figures = {key: value for key, value in meta["result"].items() if key.startswith("best_") and value is not None}

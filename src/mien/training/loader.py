@@ -6,7 +6,7 @@ set itself lies on the device, and a step takes its rows there: nothing is uploa
 """
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+if TYPE_CHECKING:
+    from mien.training.stream import StreamDataset
+
 Batch = dict[str, Tensor]
+
+#: Batches that each worker process decodes ahead of the step.
+AHEAD = 2
 
 
 class Order(Protocol):
@@ -91,6 +97,12 @@ class BatchSampler(Sampler[Tensor]):
         n = n if order is None else len(order)
         self.n, self.batch_size, self.shuffle, self.seed = n, min(batch_size, n), shuffle, seed
         self.drop_last, self.epoch, self.rank, self.world = drop_last, 0, rank, world
+        self._cut = (0, 0)
+
+    def start_at(self, step: int) -> None:
+        """Go on after so many steps of the run: the epoch that they end in begins at its next batch."""
+        self._cut = divmod(step, len(self))
+        self.epoch = self._cut[0]  # worker processes ask for batches before Lightning says which epoch it is
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -105,13 +117,14 @@ class BatchSampler(Sampler[Tensor]):
         elif self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
         rows = torch.from_numpy(order).to(self.device)
-        for batch in range(len(self)):
+        epoch, first = self._cut
+        for batch in range(first if self.epoch == epoch else 0, len(self)):
             whole = rows[batch * self.batch_size : (batch + 1) * self.batch_size]
             yield whole.tensor_split(self.world)[self.rank]
 
 
 def make_loader(
-    dataset: CropDataset,
+    dataset: "CropDataset | StreamDataset",
     batch_size: int,
     *,
     train: bool,
@@ -119,11 +132,13 @@ def make_loader(
     rank: int = 0,
     world: int = 1,
     order: Order | None = None,
+    workers: int = 0,
 ) -> DataLoader[Batch]:
     """A torch DataLoader whose items are whole batches; shuffled and full batches only for training.
 
     dataset: moved before, where it is to be on another device.
-    order: the rows of each epoch, where that is not every row once (``seed`` then has no say).
+    order: the rows of each epoch, where that is not every row once (``seed`` then has no say). workers: processes that
+    decode ahead, for pictures on the disk; 0: none.
     """
     sampler = BatchSampler(
         len(dataset),
@@ -136,4 +151,5 @@ def make_loader(
         order=order,
         device=dataset.device,
     )
-    return DataLoader(dataset, batch_size=None, sampler=sampler)
+    ahead: dict[str, Any] = {"prefetch_factor": AHEAD, "persistent_workers": True} if workers else {}
+    return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=workers, **ahead)

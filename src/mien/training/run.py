@@ -21,13 +21,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from mien.data.store import Store
+from mien.errors import MienError
 from mien.training.averaging import MovingAverage
 from mien.training.batch_norm import batch_norms, synced
-from mien.training.checkpoints import LastCheckpoint, PatientStop, RunCheckpoint, WholeCheckpointIO
+from mien.training.checkpoints import LastCheckpoint, PatientStop, Position, RunCheckpoint, WholeCheckpointIO
 from mien.training.compiling import as_written, check_compiler, compiler
 from mien.training.datasets import as_inputs, check_splits, read_data, whole_batch
 from mien.training.device import choose_device, place
-from mien.training.loader import make_loader
+from mien.training.loader import BatchSampler, CropDataset, make_loader
 from mien.training.module import FerModule
 from mien.training.networks import build_network, origins, read_meta, recipe_preprocess, starting_network, try_network
 from mien.training.orientation import task_labels
@@ -46,6 +47,7 @@ from mien.training.run_directory import (
 )
 from mien.training.sam import climbs_locally
 from mien.training.signals import LeaveOnSigterm
+from mien.training.stream import default_workers, of_a_worker, streams
 from mien.training.targets import inverse_weights, votes_that_are_there
 from mien.training.teachers import load_teacher
 
@@ -67,6 +69,8 @@ def train(
     compiled: bool = False,
     cuda_graphs: bool = False,
     save_seconds: float = 0.0,
+    save_steps: int | None = None,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Train and return the run's ``meta.json``.
 
@@ -76,7 +80,9 @@ def train(
     many there are; None: as many as torchrun or srun started, or 1 (``processes.py``). strategy: "ddp".
     sync_batch_norm: batch norms see the whole batch, not each process's part; not where SAM's ascent is local.
     compiled, cuda_graphs: see ``compiling.py``; the second includes the first; a run may be resumed with or without.
-    save_seconds: ``last.ckpt`` is written at most that often, and at the end; 0 for each epoch.
+    save_seconds: ``last.ckpt`` is written at most that often, and at the end; 0 for each epoch. save_steps: within an
+    epoch too, after every so many steps, from which a run then resumes. workers: processes that decode pictures on the
+    disk (``stream.py``), for each of ``devices``; None: the cores, shared out.
     Where the store holds no FER+ votes, ``targets.votes`` is taken as 0: the log and ``meta.json`` say so.
     Nothing is written before everything has been checked.
     Raises UsageError where ``run`` holds another run (with ``resume``: none), RecipeError and DataError for what they
@@ -105,22 +111,26 @@ def train(
         check_compiler(recipe, device, cuda_graphs=cuda_graphs, devices=world)
     preprocess, labels = recipe_preprocess(recipe), task_labels(recipe, store)
     check_prerequisites(recipe, store.path, resume=go_on is not None)
-    data = read_data(recipe, store, preprocess, classes=len(labels))
+    stream, because = streams(recipe, store, processes=processes.devices)
+    data = read_data(recipe, store, preprocess, classes=len(labels), stream=stream)
     notes += data.notes
+    if stream:
+        workers = default_workers(processes.devices) if workers is None else workers
+        notes.append(f"pictures are decoded from the disk by {workers} processes ({because})")
     for note in notes if rank == 0 else ():
         log.warning("note: %s", note)
     if device.type == "cuda":
         here = torch.device("cuda", processes.local_rank)
-        place([data.train, data.validation], here, free=torch.cuda.mem_get_info(here)[0])
+        held = [split for split in (data.train, data.validation) if isinstance(split, CropDataset)]
+        place(held, here, free=torch.cuda.mem_get_info(here)[0])
     batch = whole_batch(recipe, len(data.train), world)
     if go_on:
         check_same_batch(run, recipe, len(data.train), batch, devices=world)
-    train_loader = make_loader(
-        data.train, batch, train=True, seed=recipe.seed, rank=rank, world=world, order=data.order
-    )
+    share: dict[str, Any] = {"rank": rank, "world": world, "workers": (workers or 0) if stream else 0}
+    train_loader = make_loader(data.train, batch, train=True, seed=recipe.seed, order=data.order, **share)
     # Twice as many as a pass of training holds: validation keeps nothing for a backward pass.
     shown = min(512, max(64, 2 * batch // recipe.accumulate))
-    valid_loader = make_loader(data.validation, shown, train=False, rank=rank, world=world)
+    valid_loader = make_loader(data.validation, shown, train=False, **share)
 
     L.seed_everything(recipe.seed, verbose=False)
     if go_on:
@@ -163,7 +173,12 @@ def train(
     started = time.perf_counter()
     watch = Watch(processes, resume="add --resume to the same command to go on from the last checkpoint")
     with _quiet():
-        trainer = _trainer(run, module, watch, device=device, processes=processes, save_seconds=save_seconds)
+        trainer = _trainer(
+            run, module, watch, device=device, processes=processes, seconds=save_seconds, steps=save_steps
+        )
+        sampler = train_loader.sampler
+        assert isinstance(sampler, BatchSampler)
+        trainer.callbacks.insert(0, Position(sampler))  # type: ignore[attr-defined]
         try:
             trainer.fit(module, train_loader, valid_loader, ckpt_path=go_on, weights_only=True if go_on else None)
         except SystemExit as end:  # Lightning's answer to Ctrl-C is an exit with status 1
@@ -175,6 +190,8 @@ def train(
             if lost is not None:
                 raise lost from error
             watch.failed()
+            if isinstance(error, MienError):
+                raise of_a_worker(error) from error
             raise
         finally:
             watch.over()
@@ -185,13 +202,13 @@ def train(
 
 
 def _trainer(
-    run: Path, module: FerModule, watch: Watch, *, device: torch.device, processes: Processes, save_seconds: float
+    run: Path, module: FerModule, watch: Watch, *, device: torch.device, processes: Processes, **saving: Any
 ) -> L.Trainer:
     recipe = module.recipe
     monitor: dict[str, Any] = {"monitor": module.objective.monitor, "mode": module.objective.mode}
     best = RunCheckpoint(dirpath=run, filename="best", enable_version_counter=False, **monitor)
     # A callback of its own: ``save_last`` writes only in epochs that are the best so far.
-    each_epoch = LastCheckpoint(seconds=save_seconds, dirpath=run, filename="last", enable_version_counter=False)
+    each_epoch = LastCheckpoint(**saving, dirpath=run, filename="last", enable_version_counter=False)
     callbacks: list[Callback] = [best, EpochLog(run / "log.csv"), each_epoch, watch, LeaveOnSigterm(watch.over)]
     callbacks += progress_bar() if processes.first else []
     if recipe.early_stop:
@@ -242,6 +259,8 @@ _ADVICE = (
     "isinstance.treespec, LeafSpec",
     "is not a recognized",
     "sync_dist=True",
+    "You're resuming from a checkpoint that ended before the epoch ended",
+    "This process .* is multi-threaded, use of fork",
 )
 _LOGGERS = ("pytorch.utilities.rank_zero", "pytorch.accelerators.cuda", "pytorch", "fabric.utilities.distributed")
 
