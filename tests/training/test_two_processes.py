@@ -115,7 +115,7 @@ def test_a_killed_process_ends_the_run_and_another_number_of_them_goes_on(
     job: Path, small_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     seconds, said = (job / "lost.txt").read_text().split(" ", 1)
-    assert float(seconds) < 10
+    assert float(seconds) < 30  # seconds on a machine that does nothing else
     assert said.startswith("process 2 of 2 has ended (killed by SIGKILL); add --resume to the same command")
     assert len(Run(job / "lost").log) == 2
     with pytest.raises(UsageError, match=r"batch_size of 3 equal parts"):

@@ -144,7 +144,9 @@ class Store:
         digest = hashlib.sha256()
         for split in self.splits:
             for shard in self.shards(split):
-                digest.update(shard.read_bytes())
+                with shard.open("rb") as stream:
+                    while piece := stream.read(1 << 20):
+                        digest.update(piece)
         return digest.hexdigest()[:16]
 
     def shards(self, split: str) -> list[Path]:

@@ -1,7 +1,7 @@
 """From a store's split to training batches: decoded once, uint8 in memory, indexed in whole batches.
 
-A data set of crops fits in memory (28,709 grey 48×48 crops: 66 MB), so there are no worker processes and no
-decoding per epoch; what changes per step (augmentation) happens on the device, in batches. Where it fits, the data
+A data set of crops usually fits in memory (28,709 grey 48×48 crops: 66 MB), so there are no worker processes and no
+decoding per epoch (``stream.py`` is for those that do not); what changes per step (augmentation) happens on the device, in batches. Where it fits, the data
 set itself lies on the device, and a step takes its rows there: nothing is uploaded but an epoch's row numbers.
 """
 
@@ -151,5 +151,6 @@ def make_loader(
         order=order,
         device=dataset.device,
     )
+    pinned = workers > 0 and torch.cuda.is_available()
     ahead: dict[str, Any] = {"prefetch_factor": AHEAD, "persistent_workers": True} if workers else {}
-    return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=workers, **ahead)
+    return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=workers, pin_memory=pinned, **ahead)

@@ -139,7 +139,7 @@ def check_strategy(strategy: str, world: int) -> None:
     raise UsageError(
         f"--strategy fsdp: expected ddp for {world} processes; Lightning shards on GPUs alone, and SAM's norm, "
         "clipping and the moving average here need whole tensors",
-        hint="the largest network takes 2.6 GB with Adam, SAM and averages: leave it out (docs/scale.md)",
+        hint="the largest network takes 3.4 GB with Adam, SAM and averages: leave it out (docs/scale.md)",
     )
 
 
