@@ -1,5 +1,6 @@
 """What a row is given at random does not depend on the process that holds it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,11 +10,12 @@ import torch
 from torch import Tensor
 
 from mien.errors import UsageError
+from mien.training import processes
 from mien.training.augment import mixup, step_generator
 from mien.training.networks import build_network, recipe_preprocess
 from mien.training.objectives import build_objective
 from mien.training.part import Part
-from mien.training.processes import check_strategy, processes_of
+from mien.training.processes import Processes, Watch, check_strategy, processes_of
 from small_run import small_recipe
 from tiny_networks import tiny_recipe
 
@@ -113,3 +115,44 @@ def test_who_started_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.devices, found.nodes, found.rank, found.local_rank, found.first) == (2, 3, 4, 0, False)
     with pytest.raises(UsageError, match="--nodes 2: torchrun started 3"):
         processes_of(2, 2)
+
+
+class Child:
+    """A process that has ended with that status, or runs."""
+
+    def __init__(self, status: int | None) -> None:
+        self.status, self.killed = status, False
+
+    def poll(self) -> int | None:
+        return self.status
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+def test_a_hanging_collective_does_not_keep_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As NCCL may hang: the main thread says nothing, so the watching one does, and ends all of this machine."""
+
+    def left(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr(processes, "_LOOK", 0.01)
+    monkeypatch.setattr(processes, "_GRACE", 0.02)
+    monkeypatch.setattr(os, "_exit", left)
+    watch = Watch(Processes(devices=3), resume="go on")
+    watch._children = [running, ended] = [Child(None), Child(-9)]
+    with pytest.raises(SystemExit) as caught:
+        watch._look()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: process 3 of 3 has ended (killed by SIGKILL); go on\n"
+    assert (running.killed, ended.killed) == (True, False)
+    # Its own error, or one that is over by then, is left to the main thread.
+    watch.over()
+    watch._look()
+    assert watch.lost(ValueError("x")) is None
+    said = Watch(Processes(devices=2, starter="torchrun"), resume="go on").lost(RuntimeError("gloo: Connection closed"))
+    assert str(said) == "a process of this run of 2 has ended; go on"
+    other = Watch(Processes(devices=2, rank=1, local_rank=1, starter="torchrun"), resume="")
+    assert isinstance(other.lost(RuntimeError("gloo: Connection closed by peer")), SystemExit)

@@ -111,13 +111,14 @@ def by_hand(store: Path, *, halves: int) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in network.named_parameters()}
 
 
-def test_a_killed_process_ends_the_run_and_another_number_of_them_goes_on(
+def test_a_killed_process_ends_the_run_and_another_number_of_them_goes_on_in_mid_epoch(
     job: Path, small_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     seconds, said = (job / "lost.txt").read_text().split(" ", 1)
     assert float(seconds) < 30  # seconds on a machine that does nothing else
     assert said.startswith("process 2 of 2 has ended (killed by SIGKILL); add --resume to the same command")
     assert len(Run(job / "lost").log) == 2
+    assert Run(job / "lost").checkpoint["global_step"] == 12  # within the third epoch of five steps
     with pytest.raises(UsageError, match=r"batch_size of 3 equal parts"):
         alone(job, small_store, "sgd", job / "lost", resume=True, devices=3)
     resumed = alone(job, small_store, "sgd", job / "lost", resume=True)
@@ -125,6 +126,8 @@ def test_a_killed_process_ends_the_run_and_another_number_of_them_goes_on(
     whole = alone(job, small_store, "sgd", tmp_path / "whole")
     assert close(resumed.now, whole.now, atol=1e-5)
     assert len(resumed.log) == len(whole.log) == 4
+    for column in ("train_loss", "train_accuracy", "valid_loss"):  # of the whole epoch, its first steps by two
+        assert resumed.column(column) == pytest.approx(whole.column(column), abs=2e-5)
 
 
 def test_parts_clipping_momentum_sam_and_averages_are_those_of_the_whole_batch(job: Path, small_store: Path) -> None:

@@ -1,8 +1,9 @@
 """From a store's split to training batches: decoded once, uint8 in memory, indexed in whole batches.
 
 A data set of crops usually fits in memory (28,709 grey 48×48 crops: 66 MB), so there are no worker processes and no
-decoding per epoch (``stream.py`` is for those that do not); what changes per step (augmentation) happens on the device, in batches. Where it fits, the data
-set itself lies on the device, and a step takes its rows there: nothing is uploaded but an epoch's row numbers.
+decoding per epoch (``stream.py`` is for those that do not); what changes per step (augmentation) happens on the
+device, in batches. Where it fits, the data set itself lies on the device, and a step takes its rows there: nothing is
+uploaded but an epoch's row numbers.
 """
 
 from collections.abc import Iterator

@@ -31,7 +31,7 @@ from mien.errors import MienError, UsageError
 Starter = Literal["mien", "torchrun", "slurm"]
 
 #: Seconds between two looks at the others, and for a process to end by itself once another one has.
-_LOOK, _GRACE, _GRACE_OF_SIGNALS = 0.5, 3.0, 60.0
+_LOOK, _GRACE, _GRACE_OF_SIGNALS = 0.5, 5.0, 60.0
 #: How gloo, NCCL and torch's store begin to say that another process is gone.
 _GONE = ("connection closed", "connection reset", "broken pipe", "gloo", "nccl", "socket", "recvvalue", "tcpstore")
 
