@@ -74,7 +74,8 @@ def check_same_run(run: Path, recipe: Recipe, store: Store, *, devices: int, syn
             ) from error
     if before_devices != devices:
         log.warning(f"note: {run} began on {before_devices} processes and resumes on {devices}: {_changes(recipe)}")
-    norms, now = meta.get("batch_norm", "none"), "whole batch" if synced_norms or devices == 1 else "part of a process"
+    unsaid = "part of a process" if before_devices > 1 else "none"  # runs of before did not say it
+    norms, now = meta.get("batch_norm", unsaid), "whole batch" if synced_norms or devices == 1 else "part of a process"
     if norms not in ("none", now):
         log.warning(f"note: {run} began with batch norms that see the {norms}, and resumes with {now}")
 
