@@ -4,17 +4,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
-from two_processes import BUSY, SHARED
+from two_processes import ALIKE, BUSY, SHARED, taught
 
 from mien.data.build.run import build_store
 from mien.data.sources import open_source
 from mien.data.store import Store
-from mien.training.networks import load_network
+from mien.errors import UsageError
+from mien.training.datasets import crop_dataset
+from mien.training.networks import build_network, load_network, recipe_preprocess
+from mien.training.objectives import build_objective
+from mien.training.run import train
 from reference_training import reference_training
 from tiny_runs import Run, close, same
 
@@ -42,6 +48,86 @@ def job(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("epoch 1/3") == 1  # one process talks, once
     return out
+
+
+def alone(job: Path, store: Path, name: str, out: Path, **options: Any) -> Run:
+    """What one process makes of the recipe."""
+    recipe = taught(job / "sgd") if name == "taught" else ALIKE[name]
+    train(recipe, Store.open(store), out, accelerator="cpu", threads=1, **options)
+    return Run(out)
+
+
+@pytest.mark.parametrize("name", ["sgd", "sam", "masked", "taught"])
+def test_two_processes_give_the_weights_of_one_after_twenty_steps(
+    name: str, job: Path, small_store: Path, tmp_path: Path
+) -> None:
+    """SGD, SAM, averages, balanced sampling, batch norm, masks, teachers; augmented, degraded and mixed."""
+    one, two = alone(job, small_store, name, tmp_path / "run"), Run(job / name)
+    assert one.checkpoint["global_step"] == two.checkpoint["global_step"] == 20
+    assert close(two.now, one.now, atol=1e-5)
+    assert close(two.saved, one.saved, atol=1e-5)
+    for column in {"train_loss", "valid_loss", "train_accuracy", "valid_accuracy"} & set(one.log[0]):
+        assert two.column(column) == pytest.approx(one.column(column), abs=2e-5)
+    if name == "sgd":  # the control: gradients that are added up and not averaged
+        assert not close(Run(job / "wrong").now, one.now, atol=1e-2)
+    if name == "sam":  # and each process's own batch norms
+        assert not close(Run(job / "own-norms").now, one.now, atol=1e-3)
+
+
+def test_local_ascent_is_that_of_each_half_after_twenty_steps(job: Path, small_store: Path) -> None:
+    local = Run(job / "local").now
+    assert close(local, by_hand(small_store, halves=2), atol=1e-5)
+    assert not close(local, by_hand(small_store, halves=1), atol=1e-4)  # the control: a global ascent is another one
+
+
+def by_hand(store: Path, *, halves: int) -> dict[str, Tensor]:
+    """SAM in which each half of a batch climbs by itself, and the weights follow the mean of what both see there."""
+    recipe = ALIKE["local"]
+    preprocess = recipe_preprocess(recipe)
+    data = crop_dataset(Store.open(store).read("training"), recipe, preprocess, train=True)
+    torch.manual_seed(recipe.seed)
+    network = build_network(recipe)
+    objective = build_objective(recipe, preprocess, network)
+    parameters = list(network.parameters())
+    for step in range(20):
+        order = torch.from_numpy(np.random.default_rng((0, step // 5)).permutation(140))
+        total = [torch.zeros_like(p) for p in parameters]
+        for rows in order[step % 5 * 28 : (step % 5 + 1) * 28].chunk(halves):
+            half = objective.draw(data[rows.tolist()], step=step)
+            up = torch.autograd.grad(objective.loss(network, half)[0], parameters)
+            scale = 0.2 / float(torch.cat([g.flatten() for g in up]).norm())
+            before = [p.detach().clone() for p in parameters]
+            with torch.no_grad():
+                for p, g in zip(parameters, up, strict=True):
+                    p += scale * g
+            for sum_, g in zip(total, torch.autograd.grad(objective.loss(network, half)[0], parameters), strict=True):
+                sum_ += g / halves
+            with torch.no_grad():
+                for p, old in zip(parameters, before, strict=True):
+                    p.copy_(old)
+        with torch.no_grad():
+            for p, g in zip(parameters, total, strict=True):
+                p -= 0.1 * g
+    return {name: p.detach() for name, p in network.named_parameters()}
+
+
+def test_a_killed_process_ends_the_run_and_another_number_of_them_goes_on_in_mid_epoch(
+    job: Path, small_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds, said = (job / "lost.txt").read_text().split(" ", 1)
+    assert float(seconds) < 30  # seconds on a machine that does nothing else
+    assert said.startswith("process 2 of 2 has ended (killed by SIGKILL); add --resume to the same command")
+    assert len(Run(job / "lost").log) == 2
+    assert Run(job / "lost").checkpoint["global_step"] == 12  # within the third epoch of five steps
+    with pytest.raises(UsageError, match=r"batch_size of 3 equal parts"):
+        alone(job, small_store, "sgd", job / "lost", resume=True, devices=3)
+    resumed = alone(job, small_store, "sgd", job / "lost", resume=True)
+    assert "began on 2 processes and resumes on 1: dropout draws other numbers" in caplog.text
+    whole = alone(job, small_store, "sgd", tmp_path / "whole")
+    assert close(resumed.now, whole.now, atol=1e-5)
+    assert len(resumed.log) == len(whole.log) == 4
+    for column in ("train_loss", "train_accuracy", "valid_loss"):  # of the whole epoch, its first steps by two
+        assert resumed.column(column) == pytest.approx(whole.column(column), abs=2e-5)
 
 
 def test_parts_clipping_momentum_sam_and_averages_are_those_of_the_whole_batch(job: Path, small_store: Path) -> None:

@@ -39,6 +39,9 @@ LabelsOption = Annotated[
 DetectorOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Detects the faces in sources that are not crops.")
 ]
+JpegOption = Annotated[
+    int | None, typer.Option("--jpeg", metavar="QUALITY", help="Store JPEGs (1-100, lossy) in place of PNGs.")
+]
 SeedOption = Annotated[int | None, typer.Option(help="Seed of new splits and generated images.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes that decode; default: one per core.")]
 OverwriteOption = Annotated[
@@ -56,6 +59,7 @@ def build(
     color: ColorOption = None,
     labels: LabelsOption = None,
     detector: DetectorOption = None,
+    jpeg: JpegOption = None,
     seed: SeedOption = None,
     workers: WorkersOption = None,
     overwrite: OverwriteOption = False,
@@ -78,7 +82,7 @@ def build(
 
     require("scipy", "jinja2", extra="train")
     check_target(out, overwrite=overwrite)
-    options = {"size": size, "color": color, "labels": labels, "detector": detector, "seed": seed}
+    options = {"size": size, "color": color, "labels": labels, "detector": detector, "jpeg": jpeg, "seed": seed}
     plan = _recipe(recipe, source or [], {key: value for key, value in options.items() if value is not None})
     sources = plan.open_sources()
     for found in sources:

@@ -1,6 +1,5 @@
 """``mien train``: recipe + store → run directory."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -26,7 +25,19 @@ def train(
         bool, typer.Option("--resume", help="Resume RUN; the result equals that of an uninterrupted run.")
     ] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
-    devices: Annotated[int, typer.Option("--devices", min=1, help="Processes (GPUs) that split each batch.")] = 1,
+    devices: Annotated[
+        int | None, typer.Option("--devices", min=1, help="Processes (GPUs) of this machine that share each batch.")
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option("--nodes", min=1, help="Machines, each with so many; started by torchrun or srun.")
+    ] = None,
+    strategy: Annotated[str, typer.Option("--strategy", help="ddp: each process holds the whole network.")] = "ddp",
+    sync_batch_norm: Annotated[
+        bool,
+        typer.Option(
+            "--sync-batch-norm/--own-batch-norm", help="With several processes: batch norm over the whole batch."
+        ),
+    ] = True,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of torch.")] = None,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Use torch.compile: faster steps after minutes of compilation.")
@@ -37,11 +48,17 @@ def train(
     save_seconds: Annotated[
         float, typer.Option("--save-seconds", min=0, help="Write last.ckpt at most this often; 0: after each epoch.")
     ] = 0.0,
+    save_steps: Annotated[
+        int | None, typer.Option("--save-steps", min=1, help="Write last.ckpt within epochs too, every so many steps.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Processes that decode pictures left on disk (data.stream).")
+    ] = None,
 ) -> None:
     """Train a network from a recipe.
 
     RUN then holds recipe.yaml, log.csv, TensorBoard curves, best.ckpt, last.ckpt and meta.json.
-    --resume continues an interrupted run from its last complete epoch.
+    --resume continues an interrupted run from its last checkpoint: of an epoch's end, or as --save-steps says.
 
     Example: mien train compact-base --data stores/fer2013 -o runs/compact-base --set epochs=3 --set data.limit=2000
     """
@@ -54,8 +71,9 @@ def train(
     sets = sets or []
     chosen = load_recipe(recipe, overrides=parse_overrides(sets))
     store = Store.open(data)
-    # Lightning starts the other processes with this same command; one of them prints.
-    first = devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
+    from mien.training.processes import processes_of
+
+    first = processes_of(devices, nodes).first  # all run this same command; one of them prints
 
     def say(line: str) -> None:
         if first:
@@ -73,10 +91,15 @@ def train(
             resume=resume,
             accelerator=device,
             devices=devices,
+            nodes=nodes,
+            strategy=strategy,
+            sync_batch_norm=sync_batch_norm,
             threads=threads,
             compiled=compiled,
             cuda_graphs=cuda_graphs,
             save_seconds=save_seconds,
+            save_steps=save_steps,
+            workers=workers,
         )
     except (KeyboardInterrupt, SystemExit) as end:
         status = 130 if isinstance(end, KeyboardInterrupt) else end.code
@@ -84,11 +107,15 @@ def train(
             raise
         words = ["--data", str(data), "-o", str(out), *(word for item in sets for word in ("--set", item))]
         words += ["--device", device] if device != "auto" else []
-        words += ["--devices", str(devices)] if devices > 1 else []
+        words += ["--devices", str(devices)] if devices else []
+        words += ["--nodes", str(nodes)] if nodes else []
+        words += [] if sync_batch_norm else ["--own-batch-norm"]
         words += ["--threads", str(threads)] if threads else []
         words += ["--compile"] if compiled else []
         words += ["--cuda-graphs"] if cuda_graphs else []
         words += ["--save-seconds", f"{save_seconds:g}"] if save_seconds else []
+        words += ["--save-steps", str(save_steps)] if save_steps else []
+        words += ["--workers", str(workers)] if workers is not None else []
         say(f"{_SIGNALS[status]}; resume with: {shlex.join(['mien', 'train', recipe, *words, '--resume'])}")
         raise typer.Exit(status) from end
     figures = {key: value for key, value in meta["result"].items() if key.startswith("best_") and value is not None}

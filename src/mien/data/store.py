@@ -5,7 +5,7 @@ A directory of Parquet shards, ``data/<split>-00000-of-00001.parquet``, which pa
 differences from the published counts, options, versions), a card for people (``README.md``) and, where something was
 dropped, ``dropped.csv``. This file is the reading side; ``build.py`` writes. Columns of a shard:
 
-    image           struct{bytes: PNG, path: the image's name within its source}
+    image           struct{bytes: PNG (or JPEG), path: the image's name within its source}
     label           name of the expression, null where the source holds it back
     label_code      int8 code of ``mien.labels``, or null
     source, split   where the image comes from
@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.pictures import Pictures, find
 from mien.errors import DataError
 from mien.tables import parquet_file
 
@@ -52,16 +53,16 @@ LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to 
 class Split:
     """One split in memory, row by row in the store's order.
 
-    paths: N names. images: uint8 N×S×S, or N×S×S×3 for RGB. labels: int64 N, codes of ``mien.labels``, −1 where held
-    back. votes: float32 N×10 FER+ counts, rows of NaN where there are none. leak: bool N, True where Training holds a
-    near-duplicate; None where that is not known: in the training split itself, and in a store without one.
-    valence_arousal: float32 N×2 in -1…1, NaN where an image has none; None where the store has none at all.
-    soft_labels: float32 N×K probabilities by code, likewise.
+    paths: N names. images: uint8 N×S×S, or N×S×S×3 for RGB; ``Pictures`` where they stay on the disk. labels: int64 N,
+    codes of ``mien.labels``, −1 where held back. votes: float32 N×10 FER+ counts, rows of NaN where there are none.
+    leak: bool N, True where Training holds a near-duplicate; None where that is not known: in the training split
+    itself, and in a store without one. valence_arousal: float32 N×2 in -1…1, NaN where an image has none; None where
+    the store has none at all. soft_labels: float32 N×K probabilities by code, likewise.
     """
 
     name: str
     paths: list[str]
-    images: NDArray[np.uint8]
+    images: Any
     labels: NDArray[np.int64]
     votes: NDArray[np.float32]
     leak: NDArray[np.bool_] | None
@@ -143,7 +144,9 @@ class Store:
         digest = hashlib.sha256()
         for split in self.splits:
             for shard in self.shards(split):
-                digest.update(shard.read_bytes())
+                with shard.open("rb") as stream:
+                    while piece := stream.read(1 << 20):
+                        digest.update(piece)
         return digest.hexdigest()[:16]
 
     def shards(self, split: str) -> list[Path]:
@@ -152,24 +155,41 @@ class Store:
             raise DataError(f"expected a split of {self.path} ({', '.join(self.splits)}), got {split!r}")
         return [self.path / name for name in self.summary["splits"][split]["files"]]
 
-    def read(self, split: str) -> Split:
+    def pixels(self, split: str) -> int:
+        """Bytes of a split's pictures in memory, by the summary. Raises DataError for a split that is not there."""
+        self.shards(split)
+        sizes = self.summary["splits"][split]["image_sizes"]
+        return sum(n * _bytes_of(size) for size, n in sizes.items())
+
+    def read(self, split: str, *, stream: bool = False) -> Split:
         """The whole split, decoded once: 2,304 bytes an image for FER2013, 150,528 for 224×224 RGB.
 
-        Raises DataError for an unknown split, a broken shard, or images of several sizes.
+        stream: its pictures stay on the disk (``pictures.py``). Raises DataError for an unknown split, a broken shard,
+        or images of several sizes.
         """
         paths: list[str] = []
-        pictures = _Pictures(self.path, self.summary["splits"][split]["rows"] if split in self.splits else 0)
+        rows = self.summary["splits"][split]["rows"] if split in self.splits else 0
+        pictures = _Pictures(self.path, rows)
         labels: list[NDArray[np.int64]] = []
         votes: list[NDArray[np.float32]] = []
         leak: list[NDArray[np.bool_]] = []
         affect: list[NDArray[np.float32]] = []
         soft: list[NDArray[np.float32]] = []
         known = True
-        columns = ["image", "label_code", "votes", "near_duplicate", "valence", "arousal", "soft_label"]
+        columns = [
+            "image.path" if stream else "image",
+            "label_code",
+            "votes",
+            "near_duplicate",
+            "valence",
+            "arousal",
+            "soft_label",
+        ]
         for batch in self._batches(split, columns):
             image = batch.column("image")
             names = image.field("path").to_pylist()
-            pictures.add(names, image.field("bytes").to_pylist())
+            if not stream:
+                pictures.add(names, image.field("bytes").to_pylist())
             paths += names
             labels.append(batch.column("label_code").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
             votes.append(_lists(batch.column("votes"), 10))
@@ -183,10 +203,12 @@ class Store:
                 soft.append(_lists(batch.column("soft_label"), len(self.labels)))
         if not paths:
             raise DataError(f"expected images in split {split!r} of {self.path}, got none")
+        if stream and len(paths) != rows:
+            raise DataError(f"expected {rows} images in {self.path}, found {len(paths)}", hint=_AGAIN)
         return Split(
             name=split,
             paths=paths,
-            images=pictures.all(),
+            images=Pictures.of(find(self.path, self.shards(split)), paths) if stream else pictures.all(),
             labels=np.concatenate(labels),
             votes=np.concatenate(votes),
             leak=np.concatenate(leak) if known else None,
@@ -197,7 +219,7 @@ class Store:
     def _batches(self, split: str, columns: list[str]) -> Iterator[Any]:
         for shard in self.shards(split):
             with parquet_file(shard, expected="a shard of ours", hint=_AGAIN) as file:
-                there = [name for name in columns if name in file.schema_arrow.names]
+                there = [name for name in columns if name.partition(".")[0] in file.schema_arrow.names]
                 yield from file.iter_batches(batch_size=_BATCH, columns=there)
 
 
@@ -255,6 +277,13 @@ class _Pictures:
             raise DataError(
                 f"expected a PNG for {name} in {self.store}, cannot read it: {error}", hint=_AGAIN
             ) from error
+
+
+def _bytes_of(size: str) -> int:
+    """Of one picture's pixels; size: as the summary has it, "48×48 grey"."""
+    side, _, mode = size.partition(" ")
+    width, _, height = side.partition("×")
+    return int(width) * int(height) * (3 if mode == "RGB" else 1)
 
 
 def _lists(column: Any, width: int) -> NDArray[np.float32]:

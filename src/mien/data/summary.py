@@ -53,13 +53,17 @@ class SourceSummary(Section):
 
 
 class BuildOptions(Section):
-    """What was asked for. settled: how "auto" was, one sentence each. splits, balance: see ``data/build/recipe.py``."""
+    """What was asked for. jpeg: quality; absent: PNG. settled: how "auto" was, one sentence each.
+
+    splits, balance: see ``data/build/recipe.py``.
+    """
 
     size: int | str
     color: str
     labels: str
     mapping: dict[str, dict[str, str | None]]
     detector: str
+    jpeg: int | None = None
     settled: list[str]
     splits: dict[str, Any]
     balance: dict[str, Any] | None

@@ -4,7 +4,8 @@ One affine warp does flip, rotation, scale and shift in a single interpolation; 
 random erasing (Zhong et al. 2017, arXiv 1708.04896) and mixup (Zhang et al. 2017, arXiv 1710.09412). Every draw
 comes from one generator that is seeded by (seed, step), so that a resumed run sees the very same batches, and so
 that an optimiser that looks at a batch twice (SAM) sees the same pictures both times. That generator is the CPU's: few
-numbers are drawn per picture, and the host knows their counts without asking the device (``upload``).
+numbers are drawn per picture, and the host knows their counts without asking the device (``upload``). ``part``: where
+several processes share a batch, which rows of it these are; see ``part.py``.
 """
 
 import math
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from mien.training.part import WHOLE, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,9 @@ class AugmentSettings:
     degrade: float = 0.0
 
 
-def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
-    """A CPU generator for one step of one process; no two triples share a stream in practice."""
-    state = seed * 1_000_003 + step * 7_919 + rank * 15_485_863 + 17
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """A CPU generator for one step, the same in all processes; no two pairs share a stream in practice."""
+    state = seed * 1_000_003 + step * 7_919 + 17
     return torch.Generator().manual_seed(state & 0x7FFF_FFFF_FFFF_FFFF)
 
 
@@ -58,19 +61,21 @@ def augment(
     *,
     size: int | None = None,
     window: float = 1.0,
+    part: Part = WHOLE,
 ) -> Tensor:
     """Geometric and photometric changes. images: float N×C×S×S in 0-1 → N×C×size×size in the same range.
 
     size: side of the result, the pictures' own where None; resizing costs no interpolation of its own. window: fraction
     of the picture's side that the result shows, at a random position.
     """
-    matrices = affine_matrices(len(images), settings, generator)
+    n = part.whole(len(images))
+    matrices = affine_matrices(n, settings, generator)
     if window < 1:
-        offsets = (torch.rand(len(images), 2, generator=generator) * 2 - 1) * (1 - window)
+        offsets = (torch.rand(n, 2, generator=generator) * 2 - 1) * (1 - window)
         matrices = torch.cat([matrices[:, :, :2] * window, matrices[:, :, 2:] + offsets[:, :, None]], 2)
-    images = warp(images, matrices, size=size)
-    images = jitter(images, settings, generator)
-    return erase(images, settings, generator)
+    images = warp(images, part.of(matrices), size=size)
+    images = jitter(images, settings, generator, part=part)
+    return erase(images, settings, generator, part=part)
 
 
 def affine_matrices(n: int, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
@@ -97,25 +102,27 @@ def warp(images: Tensor, matrices: Tensor, *, size: int | None = None) -> Tensor
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def jitter(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+def jitter(images: Tensor, settings: AugmentSettings, generator: torch.Generator, *, part: Part = WHOLE) -> Tensor:
     """Contrast about the picture's mean, then brightness; clamped to 0-1."""
     if settings.brightness == 0 and settings.contrast == 0:
         return images
-    n = len(images)
-    draws = upload(torch.rand(2, n, 1, 1, 1, generator=generator) * 2 - 1, images.device).to(images.dtype)
+    drawn = torch.rand(2, part.whole(len(images)), 1, 1, 1, generator=generator) * 2 - 1
+    draws = upload(part.of(drawn, 1), images.device).to(images.dtype)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     images = (images - mean) * (1 + settings.contrast * draws[0]) + mean * (1 + settings.brightness * draws[1])
     return images.clamp(0, 1)
 
 
-def erase(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+def erase(images: Tensor, settings: AugmentSettings, generator: torch.Generator, *, part: Part = WHOLE) -> Tensor:
     """A random rectangle of each chosen picture is filled with uniform noise."""
     if settings.erase == 0:
         return images
     _, _, height, width = images.shape
-    chosen, area, aspect, top, left = torch.rand(5, len(images), generator=generator)
-    rows = torch.nonzero(chosen < settings.erase).flatten()
-    n, area, aspect, top, left = len(rows), area[rows], aspect[rows], top[rows], left[rows]
+    chosen, area, aspect, top, left = torch.rand(5, part.whole(len(images)), generator=generator)
+    every = torch.nonzero(chosen < settings.erase).flatten()
+    here = part.among(every, len(images))
+    rows = every[here]
+    area, aspect, top, left = area[rows], aspect[rows], top[rows], left[rows]
     area = settings.erase_area[0] + (settings.erase_area[1] - settings.erase_area[0]) * area
     ratio = torch.exp((aspect * 2 - 1) * math.log(10 / 3))  # 0.3 … 3.3, as in the paper
     h = (torch.sqrt(area * ratio) * height).clamp(1, height).round()
@@ -127,8 +134,8 @@ def erase(images: Tensor, settings: AugmentSettings, generator: torch.Generator)
     mask = (inside_y[:, :, None] & inside_x[:, None, :])[:, None]  # n×1×H×W
     # Noise is most of what is drawn: on the device, and for the chosen pictures alone.
     seed = int(torch.randint(2**62, (), generator=generator))
-    filling = noise(seed, (n, *images.shape[1:]), images.device).to(images.dtype)
-    rows = upload(rows, images.device)
+    filling = noise(seed, (len(every), *images.shape[1:]), images.device)[here].to(images.dtype)
+    rows = upload(rows - part.rank * len(images), images.device)
     return images.index_put((rows,), torch.where(mask, filling, images[rows]))
 
 
@@ -137,10 +144,13 @@ def noise(seed: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.rand(shape, generator=torch.Generator(device=device).manual_seed(seed), device=device)
 
 
-def mixup(batch: dict[str, Tensor], alpha: float, generator: torch.Generator) -> dict[str, Tensor]:
+def mixup(
+    batch: dict[str, Tensor], alpha: float, generator: torch.Generator, *, part: Part = WHOLE
+) -> dict[str, Tensor]:
     """Convex mixture of the batch with a shuffled copy of itself, the same for every tensor: images and all targets.
 
-    A NaN (a target that an image has not got) stays NaN in every mixture.
+    A NaN (a target that an image has not got) stays NaN in every mixture. Several processes send each other the rows
+    that they mix in.
     """
     if alpha == 0:
         return batch
@@ -149,5 +159,7 @@ def mixup(batch: dict[str, Tensor], alpha: float, generator: torch.Generator) ->
     weight = float(gammas[0] / gammas.sum()) if float(gammas.sum()) > 0 else 1.0
     weight = max(weight, 1 - weight)
     first = next(iter(batch.values()))
-    order = upload(torch.randperm(len(first), generator=generator), first.device)
-    return {name: torch.lerp(values[order], values, weight) for name, values in batch.items()}
+    order = torch.randperm(part.whole(len(first)), generator=generator)
+    if part.world == 1:
+        order = upload(order, first.device)
+    return {name: torch.lerp(part.fetch(values, order), values, weight) for name, values in batch.items()}

@@ -7,9 +7,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from mien.atomic import AtomicFile
+from mien.training.loader import BatchSampler
 
 #: What a checkpoint keeps that is not resumed from.
 WEIGHTS_AND_WHEN = ("state_dict", "epoch", "global_step", "pytorch-lightning_version")
@@ -63,11 +64,19 @@ class LastCheckpoint(RunCheckpoint):
     """Saved after every epoch, or after the first one that ends ``seconds`` after the last save.
 
     On a fast device an epoch can be over before its checkpoint is written. The run's last epoch is always saved.
+    steps: within an epoch too, whenever the run has done a multiple of so many.
     """
 
-    def __init__(self, *, seconds: float = 0.0, **options: Any) -> None:
+    def __init__(self, *, seconds: float = 0.0, steps: int | None = None, **options: Any) -> None:
         super().__init__(monitor=None, save_on_train_epoch_end=True, **options)
-        self.seconds, self._saved = seconds, time.monotonic()
+        self.seconds, self.steps, self._saved = seconds, steps, time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        inside = batch_idx + 1 < trainer.num_training_batches
+        if self.steps and inside and trainer.global_step % self.steps == 0:
+            self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
@@ -75,6 +84,16 @@ class LastCheckpoint(RunCheckpoint):
         if trainer.strategy.broadcast(due):  # saving is collective: one process decides for all
             super().on_train_epoch_end(trainer, pl_module)
             self._saved = time.monotonic()
+
+
+class Position(Callback):
+    """A resumed run goes on at the step of its checkpoint, within an epoch too; the sampler is all that must know."""
+
+    def __init__(self, sampler: BatchSampler) -> None:
+        self.sampler = sampler
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.sampler.start_at(int(checkpoint["global_step"]))
 
 
 class PatientStop(EarlyStopping):

@@ -1,11 +1,13 @@
 """What a run learns from: its splits read from a store, checked, sized and given their targets."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mien.data.pictures import Pictures, blocks
 from mien.data.store import UNLABELLED, Split, Store
 from mien.errors import DataError, UsageError
 from mien.labels import SEVEN
@@ -14,6 +16,7 @@ from mien.training.loader import CropDataset, Order
 from mien.training.online_balance import balanced_order
 from mien.training.orientation import orientation_dataset
 from mien.training.recipe import Recipe
+from mien.training.stream import StreamDataset
 from mien.training.targets import one_hot, rows_to_learn_from, soft_targets
 
 #: Training pictures on which a network's statistics are measured before it starts, where its weights come without.
@@ -27,16 +30,19 @@ class RunData:
     notes: what was left out.
     """
 
-    train: CropDataset
-    validation: CropDataset
+    train: CropDataset | StreamDataset
+    validation: CropDataset | StreamDataset
     order: Order | None
     sample: NDArray[np.uint8]
     notes: list[str] = field(default_factory=list)
 
 
-def read_data(recipe: Recipe, store: Store, preprocess: Preprocess, *, classes: int) -> RunData:
-    """The recipe's splits. Raises DataError where they do not serve to learn from."""
-    read = (store.read(name).limited(recipe.data.limit) for name in (recipe.data.train, recipe.data.validation))
+def read_data(recipe: Recipe, store: Store, preprocess: Preprocess, *, classes: int, stream: bool = False) -> RunData:
+    """The recipe's splits. stream: their pictures stay on the disk. Raises DataError where they do not serve."""
+    read = (
+        store.read(name, stream=stream).limited(recipe.data.limit)
+        for name in (recipe.data.train, recipe.data.validation)
+    )
     (train, missing), (validation, missing_too) = (
         rows_to_learn_from(split, recipe, hints=hints) for split, hints in zip(read, (True, False), strict=True)
     )
@@ -45,14 +51,14 @@ def read_data(recipe: Recipe, store: Store, preprocess: Preprocess, *, classes: 
         crop_dataset(train, recipe, preprocess, train=True, classes=classes),
         crop_dataset(validation, recipe, preprocess, train=False, classes=classes),
         order,
-        train.limited(SAMPLE).images,
+        next(blocks(train.limited(SAMPLE).images)),
         missing + missing_too,
     )
 
 
 def crop_dataset(
     split: Split, recipe: Recipe, preprocess: Preprocess, *, train: bool, classes: int = len(SEVEN)
-) -> CropDataset:
+) -> CropDataset | StreamDataset:
     """A store's split as the loader wants it: sized, in the network's colour, with its targets over the classes."""
     split = split.limited(recipe.data.limit)
     if recipe.task == "orientation":
@@ -65,13 +71,18 @@ def crop_dataset(
             f"expected labels 0-{classes - 1} in split {split.name!r}, got {labels.min()}…{labels.max()}",
             hint="choose a split whose labels are known: data.train, data.validation",
         )
-    images = _kept(images, preprocess, train=train)
     affect = split.valence_arousal
+    keep = partial(_kept, preprocess=preprocess, train=train)
+
+    def dataset(expression: NDArray[np.float32], affect: NDArray[np.float32] | None) -> CropDataset | StreamDataset:
+        if isinstance(images, Pictures):
+            return StreamDataset(images, keep, expression, labels, affect)
+        return CropDataset(keep(images), expression, labels, affect)
+
     if recipe.task == "masked_image":
-        nothing = np.zeros((len(labels), classes), np.float32)
-        return CropDataset(images, nothing, labels)
+        return dataset(np.zeros((len(labels), classes), np.float32), None)
     if not train:
-        return CropDataset(images, one_hot(labels, classes), labels, affect)
+        return dataset(one_hot(labels, classes), affect)
     targets = soft_targets(
         labels,
         split.votes,
@@ -80,10 +91,10 @@ def crop_dataset(
         votes_weight=recipe.targets.votes,
         hints=split.soft_labels,
     )
-    return CropDataset(images, targets, labels, affect)
+    return dataset(targets, affect)
 
 
-def _kept(images: np.ndarray, preprocess: Preprocess, *, train: bool) -> np.ndarray:
+def _kept(images: NDArray[np.uint8], preprocess: Preprocess, *, train: bool) -> NDArray[np.uint8]:
     """uint8 N×C×S×S as memory holds them: grey while the source is grey, and for training no larger than the source.
 
     The augmentation resizes small pictures on the device, in the one interpolation that it needs anyway.

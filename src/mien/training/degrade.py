@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mien.training.augment import upload
+from mien.training.part import WHOLE, Part
 
 #: JPEG's luminance table (ITU-T T.81, table K.1).
 QUANTISERS = (
@@ -38,21 +39,29 @@ QUANTISERS = (
 )
 
 
-def degrade(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+def degrade(images: Tensor, probability: float, generator: torch.Generator, *, part: Part = WHOLE) -> Tensor:
     """Degrade each picture with that probability, in one of :data:`KINDS` and at a strength, both drawn uniformly.
 
-    images: float N×C×S×S in 0-1. generator: the step's, on the CPU. Probability 0 draws nothing.
+    images: float N×C×S×S in 0-1. generator: the step's, on the CPU. Probability 0 draws nothing. part: the rows of the
+    batch that these are (``part.py``).
     """
     if probability == 0:
         return images
-    chosen, kind, strength = torch.rand(3, len(images), generator=generator)
+    count = len(images)
+    chosen, kind, strength = torch.rand(3, part.whole(count), generator=generator)
     kind = torch.where(chosen < probability, (kind * len(KINDS)).long(), -1)
     seed = int(torch.randint(2**62, (), generator=generator))
-    for number, change in enumerate(KINDS.values()):
-        rows = torch.nonzero(kind == number).flatten()
+    for number, (name, change) in enumerate(KINDS.items()):
+        every = torch.nonzero(kind == number).flatten()
+        here = part.among(every, count)
+        rows = every[here]
         if len(rows):
-            there = upload(rows, images.device)
-            images = images.index_put((there,), change(images[there], strength[rows], seed))
+            there = upload(rows - part.rank * count, images.device)
+            if name == "noise" and part.world > 1:  # the one kind that draws more: for the rows of all processes
+                changed = noise(images[there], strength[rows], seed, rows=len(every), here=here)
+            else:
+                changed = change(images[there], strength[rows], seed)
+            images = images.index_put((there,), changed)
     return images
 
 
@@ -68,10 +77,13 @@ def resolution(images: Tensor, strength: Tensor, seed: int = 0) -> Tensor:
     return spread(images, torch.stack([shrunk(size, int(side)) for side in sides]))
 
 
-def noise(images: Tensor, strength: Tensor, seed: int = 0) -> Tensor:
-    """Drawn on the device, of the seed."""
+def noise(
+    images: Tensor, strength: Tensor, seed: int = 0, *, rows: int | None = None, here: slice = slice(None)
+) -> Tensor:
+    """Drawn on the device, of the seed. rows, here: of so many pictures that are changed together, these are some."""
     stream = torch.Generator(device=images.device).manual_seed(seed)
-    field = torch.randn(images.shape, generator=stream, device=images.device).to(images.dtype)
+    shape = (len(images) if rows is None else rows, *images.shape[1:])
+    field = torch.randn(shape, generator=stream, device=images.device)[here].to(images.dtype)
     return (images + field * per_picture(between(4, 40, strength) / 255, images)).clamp(0, 1)
 
 

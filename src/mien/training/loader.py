@@ -1,12 +1,13 @@
 """From a store's split to training batches: decoded once, uint8 in memory, indexed in whole batches.
 
-A data set of crops fits in memory (28,709 grey 48×48 crops: 66 MB), so there are no worker processes and no
-decoding per epoch; what changes per step (augmentation) happens on the device, in batches. Where it fits, the data
-set itself lies on the device, and a step takes its rows there: nothing is uploaded but an epoch's row numbers.
+A data set of crops usually fits in memory (28,709 grey 48×48 crops: 66 MB), so there are no worker processes and no
+decoding per epoch (``stream.py`` is for those that do not); what changes per step (augmentation) happens on the
+device, in batches. Where it fits, the data set itself lies on the device, and a step takes its rows there: nothing is
+uploaded but an epoch's row numbers.
 """
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+if TYPE_CHECKING:
+    from mien.training.stream import StreamDataset
+
 Batch = dict[str, Tensor]
+
+#: Batches that each worker process decodes ahead of the step.
+AHEAD = 2
 
 
 class Order(Protocol):
@@ -91,6 +98,12 @@ class BatchSampler(Sampler[Tensor]):
         n = n if order is None else len(order)
         self.n, self.batch_size, self.shuffle, self.seed = n, min(batch_size, n), shuffle, seed
         self.drop_last, self.epoch, self.rank, self.world = drop_last, 0, rank, world
+        self._cut = (0, 0)
+
+    def start_at(self, step: int) -> None:
+        """Go on after so many steps of the run: the epoch that they end in begins at its next batch."""
+        self._cut = divmod(step, len(self))
+        self.epoch = self._cut[0]  # worker processes ask for batches before Lightning says which epoch it is
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -105,13 +118,14 @@ class BatchSampler(Sampler[Tensor]):
         elif self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
         rows = torch.from_numpy(order).to(self.device)
-        for batch in range(len(self)):
+        epoch, first = self._cut
+        for batch in range(first if self.epoch == epoch else 0, len(self)):
             whole = rows[batch * self.batch_size : (batch + 1) * self.batch_size]
             yield whole.tensor_split(self.world)[self.rank]
 
 
 def make_loader(
-    dataset: CropDataset,
+    dataset: "CropDataset | StreamDataset",
     batch_size: int,
     *,
     train: bool,
@@ -119,11 +133,13 @@ def make_loader(
     rank: int = 0,
     world: int = 1,
     order: Order | None = None,
+    workers: int = 0,
 ) -> DataLoader[Batch]:
     """A torch DataLoader whose items are whole batches; shuffled and full batches only for training.
 
     dataset: moved before, where it is to be on another device.
-    order: the rows of each epoch, where that is not every row once (``seed`` then has no say).
+    order: the rows of each epoch, where that is not every row once (``seed`` then has no say). workers: processes that
+    decode ahead, for pictures on the disk; 0: none.
     """
     sampler = BatchSampler(
         len(dataset),
@@ -136,4 +152,6 @@ def make_loader(
         order=order,
         device=dataset.device,
     )
-    return DataLoader(dataset, batch_size=None, sampler=sampler)
+    pinned = workers > 0 and torch.cuda.is_available()
+    ahead: dict[str, Any] = {"prefetch_factor": AHEAD, "persistent_workers": True} if workers else {}
+    return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=workers, pin_memory=pinned, **ahead)

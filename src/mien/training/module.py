@@ -26,9 +26,10 @@ from mien.training.device import seed_dropout, tf32
 from mien.training.loader import Batch
 from mien.training.objectives import Drawn, build_objective
 from mien.training.optimizers import build_optimizer, build_schedule
+from mien.training.part import Part
 from mien.training.precision import in_bf16
 from mien.training.recipe import Recipe
-from mien.training.sam import frozen_statistics
+from mien.training.sam import climbs_locally, frozen_statistics
 
 #: Images of the first validation batch on which a network that has masks describes them.
 DESCRIBED = 64
@@ -69,7 +70,7 @@ class FerModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         step = self.global_step
-        drawn = self.objective.draw(batch, step=step, rank=self.global_rank)
+        drawn = self.objective.draw(batch, step=step, part=Part(self.global_rank, self.trainer.world_size))
         optimizer: Any = self.optimizers()
         passes = 0
 
@@ -120,8 +121,7 @@ class FerModule(L.LightningModule):
             yield
 
     def _ascent(self) -> AbstractContextManager[None]:
-        local = self.recipe.optimizer.sam is not None and self.recipe.optimizer.sam.ascent == "local"
-        return self._unsynced() if local else nullcontext()
+        return self._unsynced() if climbs_locally(self.recipe) else nullcontext()
 
     def on_train_epoch_start(self) -> None:
         self._train.clear()
@@ -149,6 +149,14 @@ class FerModule(L.LightningModule):
         schedule: Any = self.lr_schedulers()
         if isinstance(schedule, ReduceLROnPlateau):
             schedule.step(means[self.objective.monitor])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The epoch's sums so far, of all processes, for a run that resumes within it."""
+        checkpoint["epoch_sums"] = self._train.everywhere() if self.trainer.world_size > 1 else self._train.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.global_rank == 0:
+            self._train.load(checkpoint.get("epoch_sums"))
 
     def epoch_figures(self) -> dict[str, float]:
         """Training figures of the epoch so far (augmented, mixed images: lower than on clean ones), and of masks."""
@@ -182,18 +190,26 @@ class _Sums:
     def clear(self) -> None:
         self._sums, self._rows = {}, 0
 
+    def state(self) -> dict[str, Any]:
+        return {"sums": {name: value.cpu() for name, value in self._sums.items()}, "rows": self._rows}
+
+    def load(self, state: dict[str, Any] | None) -> None:
+        self._sums, self._rows = (dict(state["sums"]), int(state["rows"])) if state else ({}, 0)
+
+    def everywhere(self) -> dict[str, Any]:
+        """The state of all processes together."""
+        states: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(states, self.state())
+        names = next((list(one["sums"]) for one in states if one["sums"]), [])
+        sums = {name: torch.stack([one["sums"][name] for one in states if one["sums"]]).sum(0) for name in names}
+        return {"sums": sums, "rows": sum(one["rows"] for one in states)}
+
     def add(self, sums: dict[str, Tensor], rows: int) -> None:
         for name, value in sums.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+            self._sums[name] = self._sums[name].to(value.device) + value if name in self._sums else value.clone()
         self._rows += rows
 
     def means(self, *, everywhere: bool = False) -> dict[str, Tensor]:
         """everywhere: over the rows of all processes, of which one may have seen none."""
-        parts: list[Any] = [(self._sums, self._rows)]
-        if everywhere:
-            parts = [None] * torch.distributed.get_world_size()
-            here = {name: value.cpu() for name, value in self._sums.items()}
-            torch.distributed.all_gather_object(parts, (here, self._rows))
-        rows = sum(number for _, number in parts)
-        names = next((list(sums) for sums, _ in parts if sums), [])
-        return {name: torch.stack([sums[name] for sums, _ in parts if sums]).sum(0) / rows for name in names}
+        state: dict[str, Any] = self.everywhere() if everywhere else {"sums": self._sums, "rows": self._rows}
+        return {name: value / state["rows"] for name, value in state["sums"].items()}

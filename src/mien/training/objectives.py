@@ -21,6 +21,7 @@ from mien.training.degrade import degrade
 from mien.training.device import channels
 from mien.training.loader import Batch
 from mien.training.orientation import orientation_targets, turned
+from mien.training.part import WHOLE, Part
 from mien.training.precision import in_bf16
 from mien.training.recipe import Recipe
 
@@ -42,8 +43,11 @@ class Objective(ABC):
         return self  # nothing in it trains: copies of the module (the moving average) share it
 
     @abstractmethod
-    def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
-        """The inputs of a step, a function of (seed, step, rank) alone."""
+    def draw(self, batch: Batch, *, step: int, part: Part = WHOLE) -> Drawn:
+        """The inputs of a step, a function of (seed, step) alone. part: the rows of the step that the batch holds.
+
+        Together the parts of several processes are what one process draws for the whole.
+        """
 
     @abstractmethod
     def loss(self, network: nn.Module, drawn: Drawn) -> tuple[Tensor, dict[str, Tensor]]:
@@ -58,12 +62,11 @@ class Objective(ABC):
         mean, std = (channels(numbers, images.device) for numbers in (self.preprocess.mean, self.preprocess.std))
         return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
-    def augmented(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def augmented(self, batch: Batch, generator: torch.Generator, part: Part = WHOLE) -> Tensor:
         """uint8 N×C×S×S of any side → float N×C×input×input in 0-1, changed at random."""
         window = self.preprocess.input_size / self.preprocess.size
-        return augment.augment(
-            batch["images"].float() / 255, self.settings, generator, size=self.preprocess.input_size, window=window
-        )
+        pictures, side = batch["images"].float() / 255, self.preprocess.input_size
+        return augment.augment(pictures, self.settings, generator, size=side, window=window, part=part)
 
     def plain(self, batch: Batch) -> Tensor:
         """uint8 N×C×S×S at the preprocess's side → the network's input, unchanged but for the window."""
@@ -94,14 +97,14 @@ class Expression(Objective):
         self._device: torch.device | None = None
         self._teach = compiler(self.teach)
 
-    def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
-        generator = augment.step_generator(self.recipe.seed, step, rank)
-        images = self.augmented(batch, generator)
-        drawn = {"images": degrade(images, self.settings.degrade, generator)}
+    def draw(self, batch: Batch, *, step: int, part: Part = WHOLE) -> Drawn:
+        generator = augment.step_generator(self.recipe.seed, step)
+        images = self.augmented(batch, generator, part)
+        drawn = {"images": degrade(images, self.settings.degrade, generator, part=part)}
         if self.teachers and self.settings.degrade:
             drawn["clear"] = images
         drawn |= {name: batch[name] for name in ("expression", "valence_arousal") if name in batch}
-        drawn = augment.mixup(drawn, self.settings.mixup, generator)
+        drawn = augment.mixup(drawn, self.settings.mixup, generator, part=part)
         drawn["images"] = self.normalise(drawn["images"])
         clear = self.normalise(drawn.pop("clear")) if "clear" in drawn else drawn["images"]
         if self._device != drawn["images"].device:
@@ -169,11 +172,12 @@ class MaskedImage(Objective):
         super().__init__(recipe, preprocess)
         self.draw_mask = network.draw_mask
 
-    def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
-        generator = augment.step_generator(self.recipe.seed, step, rank)
-        images = degrade(self.augmented(batch, generator), self.settings.degrade, generator)
+    def draw(self, batch: Batch, *, step: int, part: Part = WHOLE) -> Drawn:
+        generator = augment.step_generator(self.recipe.seed, step)
+        images = degrade(self.augmented(batch, generator, part), self.settings.degrade, generator, part=part)
         images = self.normalise(images)
-        return {"images": images, "mask": augment.upload(self.draw_mask(len(images), generator), images.device)}
+        mask = part.of(self.draw_mask(part.whole(len(images)), generator))
+        return {"images": images, "mask": augment.upload(mask, images.device)}
 
     def loss(self, network: nn.Module, drawn: Drawn) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(network, MaskedImageModel)
@@ -196,10 +200,10 @@ class Orientation(Objective):
 
     monitor, mode = "valid_accuracy", "max"
 
-    def draw(self, batch: Batch, *, step: int, rank: int = 0) -> Drawn:
-        generator = augment.step_generator(self.recipe.seed, step, rank)
-        images = degrade(self.augmented(batch, generator), self.settings.degrade, generator)
-        turns = torch.randint(4, (len(images),), generator=generator)
+    def draw(self, batch: Batch, *, step: int, part: Part = WHOLE) -> Drawn:
+        generator = augment.step_generator(self.recipe.seed, step)
+        images = degrade(self.augmented(batch, generator, part), self.settings.degrade, generator, part=part)
+        turns = part.of(torch.randint(4, (part.whole(len(images)),), generator=generator))
         images = self.normalise(turned(images, augment.upload(turns, images.device)))
         return {"images": images, "orientation": orientation_targets(batch["labels"], turns)}
 

@@ -5,15 +5,20 @@ again. What ``plan_balance`` never varies is never drawn here either: a picture 
 as one of another split would otherwise be shown many times over, and that evaluation image with it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.near_duplicates import block_averages, near_duplicates
+from mien.data.near_duplicates import BLOCKS, block_averages, near_duplicates
+from mien.data.pictures import Pictures, blocks
 from mien.data.store import TRAINING_SPLITS, Split, Store
 from mien.errors import DataError
 from mien.labels import EIGHT
+
+Images = NDArray[np.uint8] | Pictures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,18 +87,29 @@ def tied(store: Store, split: Split) -> NDArray[np.bool_]:
 
     Near-duplicates are those of ``duplicates.py``, mirrored ones included.
     """
-    images = split.images
     same: set[bytes] = set()
     close = []
     for name in store.splits:
         if name == split.name or {name, split.name} <= set(TRAINING_SPLITS):
             continue
-        other = store.read(name)
-        same |= {image.tobytes() for image in other.images}
-        known = other.leak is not None and split.name in TRAINING_SPLITS  # the store has looked already
-        close.append(block_averages(other.images[other.leak] if known else other.images))
-    found = np.fromiter((image.tobytes() in same for image in images), bool, len(images))
+        other = store.read(name, stream=isinstance(split.images, Pictures))
+        same |= set(_digests(other.images))
+        leak = other.leak if split.name in TRAINING_SPLITS else None  # the store has looked already
+        close.append(_averages(other.images if leak is None else other.images[np.flatnonzero(leak)]))
+    count = len(split.images)
+    found = np.fromiter((digest in same for digest in _digests(split.images)), bool, count)
     if close:
-        averages = np.concatenate([block_averages(images), *close])
-        found |= near_duplicates(averages, np.arange(len(averages)) >= len(images))[: len(images)]
+        averages = np.concatenate([_averages(split.images), *close])
+        found |= near_duplicates(averages, np.arange(len(averages)) >= count)[:count]
     return found
+
+
+def _digests(images: Images) -> Iterator[bytes]:
+    """Of each picture's pixels."""
+    for block in blocks(images):
+        yield from (blake2b(image.tobytes(), digest_size=16).digest() for image in block)
+
+
+def _averages(images: Images) -> NDArray[np.float32]:
+    found = [block_averages(block) for block in blocks(images)]
+    return np.concatenate(found) if found else np.empty((0, BLOCKS * BLOCKS), np.float32)

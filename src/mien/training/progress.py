@@ -35,6 +35,7 @@ class EpochLog(Callback):
         self.path, self._rows, self._started, self._rate = path, list[dict[str, Any]](), 0.0, 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = time.perf_counter()  # a run that resumes within an epoch starts none
         if self.path.is_file():
             with self.path.open(newline="") as file:
                 self._rows = list(csv.DictReader(file))

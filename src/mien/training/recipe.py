@@ -84,6 +84,8 @@ class DataSection(Section):
     """Splits of the store. Training learns from ``train``; ``validation`` selects the best epoch.
 
     size: side in pixels to which pictures are resized. window: side of the part that the network takes, where not all.
+    stream: "always" leaves the pictures on the disk and decodes them in worker processes, step by step; "never" reads
+    them into memory; "auto" chooses by their size. The training is the same (``training/stream.py``).
     balance: "online" shows each class equally often in every epoch; see ``training/online_balance.py``.
     non_faces: of task "orientation", a store of pictures without a face, with splits of the same names.
     """
@@ -95,6 +97,7 @@ class DataSection(Section):
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
     balance: Literal["none", "online"] = "none"
+    stream: Literal["auto", "always", "never"] = "auto"
     non_faces: Path | None = None
     limit: int | None = Field(
         default=None, ge=1, description="only N rows of each split, spread evenly over it (smoke runs)"
@@ -272,6 +275,8 @@ class Recipe(Section):
             raise ValueError("expected data.balance or targets.class_weights, got both: they even out the same thing")
         if self.task != "expression" and self.distill:
             raise ValueError(f"expected no distill section with task {self.task}: teachers read expressions")
+        if self.task == "orientation" and self.data.stream == "always":
+            raise ValueError("expected data.stream auto or never with task orientation, whose pictures are few")
         if (self.task == "orientation") != (self.data.non_faces is not None):
             raise ValueError("expected data.non_faces with task orientation, and with no other task")
         if self.task == "orientation" and (self.augment.flip not in (0, 0.5) or self.augment.mixup):
@@ -285,12 +290,12 @@ class Recipe(Section):
 def differences(before: Recipe, now: Recipe) -> list[str]:
     """Each key whose value differs, with both: "optimizer.lr was 0.1, is 0.05".
 
-    A precision of "auto" agrees with any.
+    A precision of "auto" agrees with any, and where pictures are kept is no difference.
     """
     if now.precision == "auto":
         now = now.model_copy(update={"precision": before.precision})
     old, new = (_leaves(recipe.model_dump(mode="json")) for recipe in (before, now))
-    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    keys = [key for key in {**old, **new} if key != "data.stream" and old.get(key) != new.get(key)]
     return [f"{key} was {_shown(old.get(key))}, is {_shown(new.get(key))}" for key in keys]
 
 

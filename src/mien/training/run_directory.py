@@ -15,8 +15,10 @@ from mien.atomic import write_text
 from mien.commit import checkout_commit
 from mien.data.store import Store
 from mien.errors import DataError, OutputError, RecipeError, UsageError
+from mien.training.datasets import whole_batch
 from mien.training.networks import read_meta
 from mien.training.recipe import Recipe, differences, load_recipe
+from mien.training.sam import climbs_locally
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +37,11 @@ def check_free(run: Path) -> None:
         )
 
 
-def check_same_run(run: Path, recipe: Recipe, store: Store, *, devices: int) -> None:
+def check_same_run(run: Path, recipe: Recipe, store: Store, *, devices: int, synced_norms: bool = True) -> None:
     """Raises UsageError where a run would resume with another recipe or other data, DataError for a broken checkpoint.
 
-    More epochs are the same run only where nothing in it depends on their number. Another number of devices is noted.
+    More epochs are the same run only where nothing in it depends on their number. Another number of processes is noted,
+    with what it changes. devices: processes in all.
     """
     last = run / "last.ckpt"
     if not (run / "recipe.yaml").is_file():
@@ -70,8 +73,29 @@ def check_same_run(run: Path, recipe: Recipe, store: Store, *, devices: int) -> 
                 hint="delete the run to start again; its best epoch may be in best.ckpt",
             ) from error
     if before_devices != devices:
-        log.warning(
-            f"note: {run} began on {before_devices} devices and resumes on {devices}: batch norm sees other parts"
+        log.warning(f"note: {run} began on {before_devices} processes and resumes on {devices}: {_changes(recipe)}")
+    unsaid = "part of a process" if before_devices > 1 else "none"  # runs of before did not say it
+    norms, now = meta.get("batch_norm", unsaid), "whole batch" if synced_norms or devices == 1 else "part of a process"
+    if norms not in ("none", now):
+        log.warning(f"note: {run} began with batch norms that see the {norms}, and resumes with {now}")
+
+
+def _changes(recipe: Recipe) -> str:
+    """What depends on the number of processes, in words."""
+    if climbs_locally(recipe):
+        return "SAM's local ascent sees other parts of a batch"
+    return "dropout draws other numbers; without it the weights agree to rounding"
+
+
+def check_same_batch(run: Path, recipe: Recipe, images: int, batch: int, *, devices: int) -> None:
+    """Raises UsageError where a resumed run would have other batches: few pictures are shared out in equal parts."""
+    before = read_meta(run).get("devices", devices)
+    used = whole_batch(recipe, images, before)
+    if used != batch:
+        raise UsageError(
+            f"--resume: {run} began with batches of {used} of {images} pictures on {before} processes; on {devices} "
+            f"they would be of {batch}",
+            hint=f"resume on {before} processes",
         )
 
 

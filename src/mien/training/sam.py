@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mien.training.recipe import Recipe
+
 Closure = Callable[[], Any]
 Pass = Callable[[], AbstractContextManager[Any]]
 
@@ -108,6 +110,11 @@ class SAM(torch.optim.Optimizer):
             self.base.add_param_group(param_group)
         else:  # while Optimizer's own constructor runs
             super().add_param_group(param_group)
+
+
+def climbs_locally(recipe: Recipe) -> bool:
+    """Whether each of several processes climbs along the gradient of its own part."""
+    return recipe.optimizer.sam is not None and recipe.optimizer.sam.ascent == "local"
 
 
 @contextmanager

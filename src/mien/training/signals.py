@@ -8,6 +8,7 @@ epoch is on disk, as after any kill.
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -16,7 +17,13 @@ from lightning.pytorch.callbacks import Callback
 
 
 class LeaveOnSigterm(Callback):
-    """Takes the place of the handler that Lightning has registered by then; afterwards Lightning restores the first."""
+    """Takes the place of the handler that Lightning has registered by then; afterwards Lightning restores the first.
+
+    before: is called first.
+    """
+
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+        self.before = before
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.world_size == 1 or threading.current_thread() is not threading.main_thread():
@@ -24,6 +31,7 @@ class LeaveOnSigterm(Callback):
         launcher: Any = trainer.strategy.launcher
 
         def leave(number: int, frame: FrameType | None) -> None:
+            self.before()
             if launcher is not None:
                 launcher.kill(signal.SIGKILL)
             sys.exit(128 + number)

@@ -23,7 +23,7 @@ from mien.data.build.normalise import Standard, normalise
 from mien.data.build.parts import (
     PartInfo,
     Row,
-    decode_png,
+    decode,
     fingerprint,
     part_info,
     read_rows,
@@ -176,7 +176,7 @@ def _tasks(
 def make_part(path: Path, source: str, items: Sequence[Sample | Drop], standard: Standard) -> None:
     """One part; what a worker runs."""
     one = partial(normalise, source=source, standard=standard, detector=partial(_detector, standard.detector))
-    write_part(path, source, items, one)
+    write_part(path, source, items, one, jpeg=standard.jpeg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +195,8 @@ def generate_parts(
     workers: Workers,
     part_path: PartPath,
     progress: Progress,
+    *,
+    jpeg: int | None = None,
 ) -> list[PartInfo]:
     """Parts of generated images, one for each part that has originals to vary; all of them of the split ``split``."""
     total = sum(row.copies for _, rows in wanted for row in rows)
@@ -203,7 +205,7 @@ def generate_parts(
         _Task(
             path := part_path(number),
             sum(row.copies for row in rows),
-            make=partial(make_variations, path, part, rows, split, strength),
+            make=partial(make_variations, path, part, rows, split, strength, jpeg=jpeg),
             mark=partial(_variations_mark, part, rows, split, strength),
         )
         for number, (part, rows) in enumerate(wanted)
@@ -217,7 +219,15 @@ def generate_parts(
     return parts
 
 
-def make_variations(path: Path, part: PartInfo, rows: Sequence[Wanted], split: str, strength: Variation) -> None:
+def make_variations(
+    path: Path,
+    part: PartInfo,
+    rows: Sequence[Wanted],
+    split: str,
+    strength: Variation,
+    *,
+    jpeg: int | None = None,
+) -> None:
     """One part of generated images; what a worker runs."""
 
     def made() -> Iterator[tuple[Sample | Drop, str | None]]:
@@ -226,12 +236,12 @@ def make_variations(path: Path, part: PartInfo, rows: Sequence[Wanted], split: s
             if (want := by_number.get(original.number)) is not None:
                 yield from _varied(original, want, split, strength)
 
-    write_rows(path, part.source, made(), mark=_variations_mark(part, rows, split, strength))
+    write_rows(path, part.source, made(), mark=_variations_mark(part, rows, split, strength), jpeg=jpeg)
 
 
 def _varied(original: Row, want: Wanted, split: str, strength: Variation) -> Iterator[tuple[Sample, str]]:
     sample = original.sample
-    pictures = variations(decode_png(original.png), want.copies, want.seed, strength=strength)
+    pictures = variations(decode(original.png), want.copies, want.seed, strength=strength)
     for number, pixels in enumerate(pictures, 1):
         name = generated_name(sample.path, number)
         # votes, valence and arousal are about the expression, which stays; landmarks would have moved

@@ -55,6 +55,7 @@ class Standard:
     color: "grey", "rgb", "keep" (grey where a picture has no colour), or "auto". labels: "seven", "eight", or "auto":
     eight if contempt occurs. mapping: (source, label) → another label, or None to drop the picture; source "" stands
     for all, a source's own entry wins. detector: finds the face where a picture is no crop; see ``mien.faces``.
+    jpeg: quality 1-100 at which pictures are stored, lossy; None: PNG.
     Raises UsageError for a value that cannot be.
     """
 
@@ -63,11 +64,14 @@ class Standard:
     labels: str = AUTO
     mapping: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
     detector: str = DEFAULT_DETECTOR
+    jpeg: int | None = None
 
     def __post_init__(self) -> None:
         low, high = SIZES
         if self.size not in (AUTO, KEEP) and not (isinstance(self.size, int) and low <= self.size <= high):
             raise UsageError(f"expected a size of {low}-{high} pixels, 'auto' or 'keep', got {self.size!r}")
+        if self.jpeg is not None and not 1 <= self.jpeg <= 100:
+            raise UsageError(f"expected a JPEG quality of 1-100, got {self.jpeg}")
         for what, value, known in (
             ("color", self.color, COLORS), ("labels", self.labels, LABELS), ("detector", self.detector, DETECTORS),
         ):  # fmt: skip
@@ -89,7 +93,7 @@ class Standard:
         return {
             "size": self.size, "color": self.color, "labels": self.labels,
             "mapping": mapping, "detector": self.detector,
-        }  # fmt: skip
+        } | ({} if self.jpeg is None else {"jpeg": self.jpeg})  # fmt: skip
 
 
 def normalise(sample: Sample, *, source: str, standard: Standard, detector: Callable[[], Detector]) -> Sample | Drop:

@@ -35,9 +35,10 @@ _SOURCE, _MARK = b"mien_source", b"mien_fingerprint"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture of a part. png: its encoded pixels. sample: all the rest of it, ``pixels`` None.
+    """One picture of a part. png: its encoded pixels, a JPEG where the build says so.
 
-    generated_from: the path of the original, None for an original. number: its position within the part.
+    sample: all the rest of it, ``pixels`` None. generated_from: the path of the original, None for an original. number:
+    its position within the part.
     """
 
     number: int
@@ -86,11 +87,20 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def decode_png(data: bytes) -> NDArray[np.uint8]:
-    """What :func:`encode_png` was given."""
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """uint8 H×W or H×W×3 → JPEG, with colour at full resolution; the same pixels always give the same bytes."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """The pixels of an encoded picture: for a PNG, those that :func:`encode_png` was given."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
         return np.asarray(image)
 
 
@@ -129,18 +139,30 @@ def fingerprint(source: str, items: Sequence[Sample | Drop]) -> str:
 
 
 def write_part(
-    path: Path, source: str, items: Sequence[Sample | Drop], standard: Callable[[Sample], Sample | Drop]
+    path: Path,
+    source: str,
+    items: Sequence[Sample | Drop],
+    standard: Callable[[Sample], Sample | Drop],
+    *,
+    jpeg: int | None = None,
 ) -> None:
     """Bring a stretch to the standard and write it; the file appears when it is complete, flushed to the disk.
 
-    Raises OSError where it cannot be written.
+    jpeg: quality of lossy pictures; None: PNG. Raises OSError where it cannot be written.
     """
     mark = fingerprint(source, items)  # before the files are read: a change after this makes the part stale
     rows = ((item if isinstance(item, Drop) else standard(item), None) for item in items)
-    write_rows(path, source, rows, mark=mark)
+    write_rows(path, source, rows, mark=mark, jpeg=jpeg)
 
 
-def write_rows(path: Path, source: str, rows: Iterable[tuple[Sample | Drop, str | None]], *, mark: str) -> None:
+def write_rows(
+    path: Path,
+    source: str,
+    rows: Iterable[tuple[Sample | Drop, str | None]],
+    *,
+    mark: str,
+    jpeg: int | None = None,
+) -> None:
     """A part from standardised samples with their ``generated_from``, and drops; a few of them in memory at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -150,7 +172,7 @@ def write_rows(path: Path, source: str, rows: Iterable[tuple[Sample | Drop, str 
     with unfinished.open("wb") as stream:
         with pq.ParquetWriter(stream, schema, compression="zstd", use_dictionary=False) as writer:
             rest = iter(rows)
-            while pending := [_encoded(*row) for row in islice(rest, _ROWS_AT_A_TIME)]:
+            while pending := [_encoded(*row, jpeg=jpeg) for row in islice(rest, _ROWS_AT_A_TIME)]:
                 writer.write_table(pa.Table.from_pylist(pending, schema=schema))
         stream.flush()
         os.fsync(stream.fileno())
@@ -173,14 +195,17 @@ def _schema() -> Any:
     )  # fmt: skip
 
 
-def _encoded(sample: Sample | Drop, original: str | None) -> dict[str, Any]:
+def _encoded(sample: Sample | Drop, original: str | None, *, jpeg: int | None) -> dict[str, Any]:
     if isinstance(sample, Drop):
         return {"path": _utf8(sample.where), "reason": sample.reason, "detail": _utf8(sample.detail)}
     pixels = sample.pixels
     assert pixels is not None
+    data = encode_png(pixels) if jpeg is None else encode_jpeg(pixels, jpeg)
+    if jpeg is not None:
+        pixels = decode(data)  # the store's pictures are what comes out of it
     exact = hashlib.blake2b(pixels.tobytes(), digest_size=8, key=f"{pixels.shape}".encode())
     return {
-        "png": encode_png(pixels), "path": _utf8(sample.path),
+        "png": data, "path": _utf8(sample.path),
         "label": None if sample.label is None else code(sample.label),
         "split": sample.split, "votes": None if sample.votes is None else list(sample.votes), "group": sample.group,
         "landmarks": None if sample.landmarks is None else [v for point in sample.landmarks for v in point],

@@ -91,8 +91,9 @@ class BalanceSection(Section):
 class BuildRecipe(Section):
     """One store.
 
-    size, color, labels, detector: see ``normalise.Standard``. mapping: label → another label, or null to leave its
-    images out; a source's own mapping wins. balance: absent, Training stays as it is. seed: of splits and variations.
+    size, color, labels, detector, jpeg: see ``normalise.Standard``. mapping: label → another label, or null to leave
+    its images out; a source's own mapping wins. balance: absent, Training stays as it is. seed: of splits and
+    variations.
     """
 
     sources: list[SourceSection] = Field(min_length=1)
@@ -101,6 +102,7 @@ class BuildRecipe(Section):
     labels: str = "auto"
     mapping: Mapped = Field(default_factory=dict)
     detector: str = DEFAULT_DETECTOR
+    jpeg: int | None = None
     splits: SplitsSection = SplitsSection()
     balance: BalanceSection | None = None
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
@@ -110,7 +112,14 @@ class BuildRecipe(Section):
         for source, table in (("", self.mapping), *((source.called, source.mapping) for source in self.sources)):
             for label, target in table.items():
                 mapping[source, canonical(label)] = None if target is None else canonical(target)
-        return Standard(size=self.size, color=self.color, labels=self.labels, mapping=mapping, detector=self.detector)
+        return Standard(
+            size=self.size,
+            color=self.color,
+            labels=self.labels,
+            mapping=mapping,
+            detector=self.detector,
+            jpeg=self.jpeg,
+        )
 
     def split_settings(self) -> SplitSettings:
         return self.splits.settings(self.seed)

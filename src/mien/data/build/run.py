@@ -31,7 +31,7 @@ from mien.data.build.balance import BalanceSettings
 from mien.data.build.infer_defaults import infer_defaults
 from mien.data.build.ingest import Progress, Workers, generate_parts, ingest
 from mien.data.build.normalise import Standard
-from mien.data.build.parts import Facts, PartInfo, Row, decode_png, read_facts, read_rows
+from mien.data.build.parts import Facts, PartInfo, Row, decode, read_facts, read_rows
 from mien.data.build.plan import BuildPlan, leaks, make_plan, new_images, wanted_by_part
 from mien.data.build.plausible import doubts
 from mien.data.build.shards import SplitWriter, schema
@@ -148,7 +148,9 @@ def _build(sources: Sequence[Source], options: Options, place: Staging, crew: Wo
     varied: list[PartInfo] = []
     if plan.varied is not None and options.balance is not None:
         wanted = wanted_by_part(plan.varied, facts, ingested.parts)
-        varied = generate_parts(wanted, TRAINING, options.balance.variation, crew, place.varied, progress)
+        varied = generate_parts(
+            wanted, TRAINING, options.balance.variation, crew, place.varied, progress, jpeg=options.standard.jpeg
+        )
     (place.store / "data").mkdir(parents=True)
     written = _write_shards(place.store / "data", ingested.parts, varied, facts, plan, crew.count, progress)
     summary = summarise(sources, options, ingested.read, written, plan, drops)
@@ -210,7 +212,7 @@ def _with_pixels(
     rows = (row for row in read_rows(part) if wanted[row.number])
     while batch := list(islice(rows, 16)):
         spread = threads.map if len(batch[0].png) > LARGE_PNG else map
-        yield from zip(batch, spread(decode_png, [row.png for row in batch]), strict=True)
+        yield from zip(batch, spread(decode, [row.png for row in batch]), strict=True)
 
 
 def _draw(store: Path, written: Written) -> str | None:

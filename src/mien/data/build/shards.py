@@ -21,6 +21,8 @@ from mien.data.store import UNLABELLED
 #: A row group ends after so many rows or bytes of pictures, a shard after so many groups or bytes.
 ROWS_PER_GROUP, BYTES_PER_GROUP = 2048, 32 << 20
 GROUPS_PER_SHARD, BYTES_PER_SHARD = 32, 512 << 20
+#: Pictures of so many bytes on average are written as they are: training can read single ones (``data/pictures.py``).
+IN_PLACE = 4096
 
 #: Columns that only a store has in which some picture has them, in their order in a shard.
 OPTIONAL = ("valence", "arousal", "landmarks", "soft_label", "generated_from")
@@ -123,7 +125,7 @@ class SplitWriter:
             # the number of shards is known at the end only: see rename_shards
             path = self.directory / f"{self.split}-{len(self._shards):05d}.unfinished"
             self._shards.append(path)
-            self._writer = pq.ParquetWriter(path, columns, compression="zstd")
+            self._writer = pq.ParquetWriter(path, columns, **self._layout(columns))
             self._groups = self._bytes = 0
         self._writer.write_table(pa.Table.from_pylist(self._pending, schema=columns))
         self._groups += 1
@@ -132,6 +134,14 @@ class SplitWriter:
         if self._groups >= GROUPS_PER_SHARD or self._bytes >= BYTES_PER_SHARD:
             self._writer.close()
             self._writer = None
+
+    def _layout(self, columns: Any) -> dict[str, Any]:
+        """How a shard is compressed, decided by its first row group."""
+        if self._pending_bytes < IN_PLACE * len(self._pending):
+            return {"compression": "zstd"}
+        others = [field.name for field in columns if field.name != "image"]
+        zstd = dict.fromkeys(["image.path", *others], "zstd")
+        return {"compression": zstd | {"image.bytes": "NONE"}, "use_dictionary": ["image.path", *others]}
 
     def close(self) -> None:
         if self._pending:

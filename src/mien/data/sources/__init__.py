@@ -25,9 +25,10 @@ SOURCES: dict[str, str] = {
     "folder": "mien.data.sources.own:open_folder",
     "csv": "mien.data.sources.own:open_csv",
     "parquet": "mien.data.sources.own:open_parquet",
+    "hf": "mien.data.sources.own:open_hf",
 }
 #: The sources of the user's own data, whose class names the user may explain.
-OWN = ("folder", "csv", "parquet")
+OWN = ("folder", "csv", "parquet", "hf")
 #: name → option → what it tells the source's opener.
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "rafdb": {"zero-based": {"base": 0}, "one-based": {"base": 1}},

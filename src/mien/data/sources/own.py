@@ -4,17 +4,19 @@
     csv      a column of paths (relative to the file) and one of labels; optional split, group, valence, arousal,
              soft_label (probabilities of the expressions by code, where the label is only a hint)
     parquet  the same, one file or a folder of them; pictures as paths, as bytes, or as {bytes, path}
+    hf       what ``datasets.save_to_disk`` wrote
 
 Labels go by name (every spelling that ``mien.labels`` knows) or by the codes of ``mien.labels``; ``names`` says what
 other names or codes mean. Pictures are taken for face crops; ``folder:photos=PATH`` (csv, parquet alike) says that they
-are photos, in which the faces have to be found first. This file opens; ``own_tables.py`` reads tables.
+are photos, in which the faces have to be found first. This file opens; ``own_tables.py`` reads
+tables, ``own_hf.py`` saved data sets.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from mien.data.sources import own_hf, reasons
 from mien.data.sources import own_tables as tables
-from mien.data.sources import reasons
 from mien.data.sources.base import Drop, Sample
 from mien.data.sources.found import Found, named_once, not_found
 from mien.data.sources.own_labels import Labels
@@ -98,6 +100,19 @@ def open_parquet(path: Path, *, photos: bool = False, names: Names | None = None
     if not files:
         raise not_found("Parquet table", path, ("*.parquet",))
     return _table("parquet", tables.parquet_table(files, root), photos=photos, names=names, read=tables.read_parquet)
+
+
+def open_hf(path: Path, *, photos: bool = False, names: Names | None = None) -> Found:
+    """A data set or a dict of splits as ``datasets.save_to_disk`` leaves it; class names are those of its ClassLabel.
+
+    Raises DataError where it is none, is damaged, or where no column can be the image or the label.
+    """
+    table, files = own_hf.open_saved(path)
+
+    def read(table: tables.Table, labels: Labels, *, photos: bool) -> Iterator[Sample | Drop]:
+        return own_hf.read_saved(table, files, labels, photos=photos)
+
+    return _table("hf", table, photos=photos, names=names, read=read)
 
 
 def _table(

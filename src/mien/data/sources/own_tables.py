@@ -48,7 +48,8 @@ _OURS = {"label_code", "near_duplicate"}
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")
 _LABELS = 100  # different labels that are looked at: there are at most eight expressions, in some spellings
-_BATCH = 64  # rows: pictures of any size are carried along
+#: Rows that are read at a time: pictures of any size are carried along.
+BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def _bases(root: Path) -> tuple[str, ...]:
     return tuple(str(path).replace("\\", "/") for path in (Path(os.path.abspath(root)), root.resolve()))
 
 
-def _above(paths: Iterable[object], root: Path) -> str:
+def above(paths: Iterable[object], root: Path) -> str:
     """The common parent of those paths that are absolute and not below the root; "" where there is none."""
     parents = {posixpath.dirname(whole) for path in paths if (whole := _absolute(str(path or "").strip())) is not None}
     outside = [each for each in parents if not any(f"{each}/".startswith(base + "/") for base in _bases(root))]
@@ -122,6 +123,17 @@ def find_columns(columns: Sequence[str], *, where: Path) -> tuple[dict[str, str]
         wanted = " and ".join(f"a column for the {role} ({', '.join(ROLES[role])})" for role in missing)
         raise DataError(f"expected {wanted} in {where}, found {shown(list(columns))}", hint="rename a column")
     return found, tuple(warnings)
+
+
+def own_roles(columns: Sequence[str]) -> dict[str, str]:
+    """Roles that a column has in a store of ours alone."""
+    return {role: role for role in ("votes", "landmarks") if role in columns} if set(columns) >= _OURS else {}
+
+
+def check_pictures(kind: Any, column: str, where: Path) -> None:
+    """Raises DataError where an Arrow type can hold no pictures."""
+    if (problem := not_pictures(kind)) is not None:
+        raise DataError(f"expected column {column} of {where} to hold bytes, paths or {{bytes, path}}, got {problem}")
 
 
 def _sample(
@@ -230,8 +242,15 @@ def csv_table(path: Path) -> Table:
         raise DataError(f"expected rows in {path}, found the header alone")
     if csv_encoding(path) == "cp1252":
         warnings += ("the table is not in UTF-8 and was read as cp1252; save it as UTF-8 where names come out wrong",)
-    above = _above(absolute, path.parent)
-    return Table((path,), name, path.parent, above=above, labels=tuple(found), delimiter=delimiter, warnings=warnings)
+    return Table(
+        (path,),
+        name,
+        path.parent,
+        above=above(absolute, path.parent),
+        labels=tuple(found),
+        delimiter=delimiter,
+        warnings=warnings,
+    )
 
 
 def read_csv(table: Table, labels: Labels, *, photos: bool) -> Iterator[Sample | Drop]:
@@ -265,12 +284,8 @@ def parquet_table(files: tuple[Path, ...], root: Path) -> Table:
             schema = file.schema_arrow
             rows += file.metadata.num_rows
         name, warnings = find_columns(schema.names, where=path)
-        if set(schema.names) >= _OURS:
-            name |= {role: role for role in ("votes", "landmarks") if role in schema.names}
-        if (problem := not_pictures(schema.field(name["image"]).type)) is not None:
-            raise DataError(
-                f"expected column {name['image']} of {path} to hold bytes, paths or {{bytes, path}}, got {problem}"
-            )
+        name |= own_roles(schema.names)
+        check_pictures(schema.field(name["image"]).type, name["image"], path)
         if table is None:
             kind = schema.field(name["label"]).type
             number = pa.types.is_integer(kind) or pa.types.is_floating(kind)  # floats: where a label is missing
@@ -283,7 +298,7 @@ def parquet_table(files: tuple[Path, ...], root: Path) -> Table:
     if not table.classes:
         for label in _cells(files, table.name["label"]):
             _note(found, str(label))
-    return replace(table, rows=rows, labels=tuple(found), above=_above(_paths(files, table.name["image"]), root))
+    return replace(table, rows=rows, labels=tuple(found), above=above(_paths(files, table.name["image"]), root))
 
 
 def _paths(files: tuple[Path, ...], column: str) -> Iterator[Any]:
@@ -319,20 +334,25 @@ def _classes(metadata: dict[bytes, bytes], column: str) -> tuple[str, ...]:
 def read_parquet(table: Table, labels: Labels, *, photos: bool) -> Iterator[Sample | Drop]:
     """A split that no column says is taken from file names like ``train-00000-of-00001.parquet``."""
     for path in table.files:
-        number = -1
         shard = _SHARD.fullmatch(path.stem)
         split = (split_name(shard[1]) if shard else None) or ""
         with parquet_file(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH, columns=list(table.name.values())):
-                for row in batch.to_pylist():
-                    number += 1
-                    place = f"{path.relative_to(table.root).as_posix()}:{number}"
-                    cells = {role: row[name] for role, name in table.name.items()}
-                    picture = partial(_picture, cells["image"], name=place, table=table, home=path.parent)
-                    one = partial(
-                        _sample, cells, picture=picture, labels=labels, table=table, split=split, photos=photos
-                    )
-                    yield attempt(place, one)
+            batches = file.iter_batches(batch_size=BATCH, columns=list(table.name.values()))
+            rows = (batch.to_pylist() for batch in batches)
+            yield from rows_of(rows, table, labels, file=path, split=split, photos=photos)
+
+
+def rows_of(
+    batches: Iterable[list[dict[str, Any]]], table: Table, labels: Labels, *, file: Path, split: str, photos: bool
+) -> Iterator[Sample | Drop]:
+    """The rows of one file, in batches, as samples. split: theirs, where no column says it."""
+    place_of_file = file.relative_to(table.root).as_posix()
+    for number, row in enumerate(row for batch in batches for row in batch):
+        place = f"{place_of_file}:{number}"
+        cells = {role: row[name] for role, name in table.name.items()}
+        picture = partial(_picture, cells["image"], name=place, table=table, home=file.parent)
+        one = partial(_sample, cells, picture=picture, labels=labels, table=table, split=split, photos=photos)
+        yield attempt(place, one)
 
 
 def _picture(value: Any, *, name: str, table: Table, home: Path) -> Sample:
