@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mien import __version__
-from mien.faces import align, close_look, heads, orientation, pose, upright, views, yunet, yunet_weights
+from mien.faces import align, close_look, confirm, heads, orientation, pose, upright, views, yunet, yunet_weights
 from mien.faces.align import CropGeometry
 from mien.imaging import MAX_PIXELS
 from mien.onnx_file import metadata
@@ -57,12 +57,24 @@ def settings(networks: Mapping[str, bytes], runtime: Mapping[str, bytes]) -> dic
             "multiple": views.MULTIPLE,
         },
         "close_look": {
-            "side": close_look.SIDE,
-            "face": close_look.FACE,
+            "side": close_look.VIEW.side,
+            "face": close_look.VIEW.face,
             "seen": close_look.SEEN,
             "again": close_look.AGAIN,
             "max_tilt": close_look.MAX_TILT,
             "batch": close_look.BATCH,
+        },
+        "confirm": {
+            "side": confirm.VIEW.side,
+            "face": confirm.VIEW.face,
+            "weak": confirm.WEAK,
+            "sure": confirm.SURE,
+            "needed": confirm.NEEDED,
+            "doubted": confirm.DOUBTED,
+            "surrounded": confirm.SURROUNDED,
+            "max_weak": confirm.MAX_WEAK,
+            "least_overlap": confirm.LEAST_OVERLAP,
+            "batch": confirm.BATCH,
         },
         "orientation": _file("orientation", networks["orientation"])
         | {

@@ -1,10 +1,12 @@
-/* The face detector: mien/faces/yunet.py on ONNX Runtime Web, with its views and its second, close look.
+/* The face detector: mien/faces/yunet.py on ONNX Runtime Web, with its views.
 
-Numbers come from Python (settings.json: `detector` and `close_look`). Places are rounded to single precision where NumPy
+Numbers come from Python (settings.json: `detector`, `confirm` and `close_look`). Places are rounded to single precision where NumPy
 computes with it: the crops follow them, and the networks the crops. */
 
+import { withLandmarks } from "./close_look.js";
+import { confirmed } from "./confirm.js";
 import { clamp, largestFirst, suppressOverlaps } from "./geometry.js";
-import { crop, newPicture, paste, reduce, resize, rotate, roundHalfEven } from "./pillow.js";
+import { newPicture, paste, reduce, resize, roundHalfEven } from "./pillow.js";
 
 const single = Math.fround;
 
@@ -15,13 +17,16 @@ export class YuNet {
     this.Tensor = Tensor;
     this.settings = settings.detector;
     this.close = settings.close_look;
+    this.confirm = settings.confirm;
     this.grey = settings.detector.grey;
     this.inputs = new Map(); // size → the network's input of the last picture of that size
   }
 
   /** The faces of a picture, largest first. */
   async detect(picture) {
-    return withLandmarks(picture, await this.faces(picture), this.close, this.grey, (views) => this.look(views));
+    // of the coarsest stride alone: the others draw every face upright
+    const look = (views) => this.look(views, this.settings.strides.slice(-1));
+    return withLandmarks(picture, await this.faces(picture), this.close, this.grey, look);
   }
 
   async faces(picture) {
@@ -37,6 +42,7 @@ export class YuNet {
   /** One picture in several views, from the largest down; what they find is merged. */
   async search(picture, sides) {
     const { largest, grey, multiple, max_overlap, max_inside, min_score, strides } = this.settings;
+    const least = Math.min(this.confirm.weak, min_score);
     const longer = Math.max(picture.width, picture.height);
     const views = [...new Set(sides)].sort((a, b) => b - a);
     let smaller = picture;
@@ -49,7 +55,7 @@ export class YuNet {
       const limit = side > views[views.length - 1] ? largest : Infinity;
       const [heads] = await this.run([canvas]);
       const unit = [picture.width / shown.width, picture.height / shown.height].map(single);
-      for (const { corners, score, landmarks } of decode(heads, canvas.width, min_score, strides, this.settings)) {
+      for (const { corners, score, landmarks } of decode(heads, canvas.width, least, strides, this.settings)) {
         if (Math.max(corners[2] - corners[0], corners[3] - corners[1]) > limit) continue;
         const [left, top, right, bottom] = corners.map((value, k) => single(value * unit[k % 2]));
         found.push({
@@ -60,14 +66,15 @@ export class YuNet {
         });
       }
     }
-    found.sort((a, b) => b.score - a.score);
-    return largestFirst(suppressOverlaps(found, max_overlap, max_inside));
+    const distinct = (finds) =>
+      largestFirst(suppressOverlaps(finds.sort((a, b) => b.score - a.score), max_overlap, max_inside));
+    const look = (shown) => this.look(shown, strides);
+    return distinct(await confirmed(picture, distinct(found), this.confirm, min_score, grey, look));
   }
 
-  /** For each view the landmarks of the best find in its middle, of the coarsest stride, or null. */
-  async look(views) {
+  /** For each view the best find in its middle, in pixels of the view, or null. */
+  async look(views, strides) {
     const heads = await this.run(views);
-    const strides = this.settings.strides.slice(-1);
     return heads.map((one) => {
       const middle = views[0].width / 2;
       let best = null;
@@ -75,7 +82,7 @@ export class YuNet {
         const near = [0, 1].every((k) => Math.abs(found.corners[k] + found.corners[k + 2] - 2 * middle) < middle / 2);
         if (near && (best === null || found.score > best.score)) best = found;
       }
-      return best && best.landmarks;
+      return best;
     });
   }
 
@@ -145,64 +152,3 @@ function reducedTo(picture, side) {
   const factor = Math.max(1, Math.trunc(1 / scale / 2)); // whole pixels first; the filter does the rest
   return resize(factor > 1 ? reduce(picture, factor) : picture, ...target, [0, 0, width / factor, height / factor]);
 }
-
-/** The faces with the landmarks of the second look; those that it does not find keep theirs: close_look.py. */
-async function withLandmarks(picture, faces, settings, grey, look) {
-  const { again, seen, max_tilt } = settings;
-  const upright = await looked(picture, faces, faces.map(() => 0), settings, grey, look);
-  const result = faces.map((face, i) => (upright[i] ? { ...face, landmarks: upright[i] } : face));
-  const tilted = faces.map((_, i) => i).filter((i) => upright[i] && Math.abs(tilt(upright[i])) > again);
-  const angles = tilted.map((i) => clamp(tilt(result[i].landmarks) / seen, -max_tilt, max_tilt));
-  const second = await looked(picture, tilted.map((i) => faces[i]), angles, settings, grey, look);
-  tilted.forEach((i, k) => {
-    if (second[k]) result[i] = { ...result[i], landmarks: second[k] };
-  });
-  return result;
-}
-
-async function looked(picture, faces, angles, settings, grey, look) {
-  const { batch, side, face } = settings;
-  const found = [];
-  for (let start = 0; start < faces.length; start += batch) {
-    const part = faces.slice(start, start + batch);
-    found.push(...(await look(part.map((one, k) => closeView(picture, one.box, angles[start + k], settings, grey)))));
-  }
-  return found.map((points, i) => {
-    if (!points) return null;
-    const { box } = faces[i];
-    const [along, across, unit] = [Math.cos(angles[i]), Math.sin(angles[i]), box.h / face].map(single);
-    const [x, y] = [box.x + box.w / 2, box.y + box.h / 2].map(single);
-    return points.map((point) => {
-      const [u, v] = point.map((value) => single(single(value - side / 2) * unit));
-      return [
-        single(single(x + single(u * along)) - single(v * across)),
-        single(single(y + single(u * across)) + single(v * along)),
-      ];
-    });
-  });
-}
-
-/** The face close up, upright if it is tilted by `angle` (radians, clockwise on the screen). */
-export function closeView(picture, box, angle, { side, face }, grey) {
-  const [x, y] = [box.x + box.w / 2, box.y + box.h / 2];
-  const wide = angle === 0 ? side : Math.ceil(side * 1.42); // what a turned square covers
-  const half = ((wide / 2) * box.h) / face;
-  const [left, top] = [Math.floor(x - half), Math.floor(y - half)];
-  const [right, bottom] = [Math.ceil(x + half), Math.ceil(y + half)];
-  const patch = newPicture(right - left, bottom - top, grey);
-  const inside = [
-    clamp(left, 0, picture.width), clamp(top, 0, picture.height),
-    clamp(right, 0, picture.width), clamp(bottom, 0, picture.height),
-  ];
-  if (inside[0] < inside[2] && inside[1] < inside[3]) {
-    paste(patch, crop(picture, ...inside), inside[0] - left, inside[1] - top);
-  }
-  const exact = [x - half - left, y - half - top, x + half - left, y + half - top];
-  const view = resize(patch, wide, wide, exact, 2);
-  if (!angle) return view;
-  const edge = roundHalfEven((wide - side) / 2);
-  return crop(rotate(view, (angle * 180) / Math.PI, grey), edge, edge, edge + side, edge + side);
-}
-
-/** Of the eyes' line; radians, clockwise on the screen. */
-const tilt = ([a, b]) => Math.atan2(single(b[1] - a[1]), single(b[0] - a[0]));
