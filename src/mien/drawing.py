@@ -34,6 +34,12 @@ AREA_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, "#999999")
 GRID = "#dddddd"
 
 
+def of_class(code: int) -> tuple[str, str]:
+    """Colour and marker of a class. Beyond eight classes colours come again, with another marker."""
+    n = len(CLASS_COLOURS)
+    return CLASS_COLOURS[code % n], CLASS_MARKERS[(code + code // n) % len(CLASS_MARKERS)]
+
+
 def of_run(number: int) -> tuple[str, str, str]:
     """Colour, line style and marker of the ``number``-th run or model of a figure."""
     colour, style = RUN_COLOURS[number % len(RUN_COLOURS)], RUN_STYLES[number % len(RUN_STYLES)]

@@ -102,10 +102,15 @@ def annotate(picture: Uint8, faces: Sequence[Face], *, in_place: bool = False) -
 
 
 def color_of(label: str | None, labels: Sequence[str]) -> Color:
-    """The colour of an expression; white for None."""
+    """The colour of a label among a model's; white for None.
+
+    Of classes of one's own each gets the next of the same colours; from the ninth on they come again.
+    """
     if label is None:
         return UNSURE
-    return COLORS.get(label, _SPARE[list(labels).index(label) % len(_SPARE)] if label in labels else UNSURE)
+    if all(name in COLORS for name in labels):
+        return COLORS.get(label, UNSURE)
+    return _SPARE[list(labels).index(label) % len(_SPARE)] if label in labels else UNSURE
 
 
 def hex_color_of(label: str | None, labels: Sequence[str]) -> str:

@@ -35,19 +35,28 @@ class ModelSection(Section):
     init: "scratch"; "imagenet": timm's weights of the backbone, where the machine can reach them; "run:DIR": the best
     weights of a finished run of the same network; "mean:DIR,DIR,…": the mean of several runs' weights (a run and one
     fine-tuned from it: Wortsman et al. 2022, arXiv 2109.01903); "ssl:DIR": the encoder of a finished masked-image run;
-    "package:NAME": a backbone that comes inside a package (``models/packaged/``), the classifier fresh.
+    "package:NAME": a backbone that comes inside a package (``models/packaged/``), the classifier fresh; "reader:NAME":
+    a shipped reader or an exported ONNX file of the same network, the classifier fresh where the labels are others.
     """
 
     name: str
     args: dict[str, Any] = Field(default_factory=dict)
-    init: str = Field(default="scratch", pattern=r"^(scratch|imagenet|run:.+|mean:[^,]+(,[^,]+)+|ssl:.+|package:.+)$")
+    init: str = Field(
+        default="scratch", pattern=r"^(scratch|imagenet|run:.+|mean:[^,]+(,[^,]+)+|ssl:.+|package:.+|reader:.+)$"
+    )
 
     @property
     def start(self) -> tuple[str, list[Path]]:
         """``init`` taken apart: its kind, and the runs that it names."""
         kind, _, where = self.init.partition(":")
-        runs = {"package": [], "mean": where.split(",")}.get(kind, [where])
+        runs = {"package": [], "reader": [], "mean": where.split(",")}.get(kind, [where])
         return kind, [Path(run) for run in runs if run]
+
+    @property
+    def reader(self) -> str | None:
+        """The exported reader that ``init: reader:NAME`` names; None for any other start."""
+        kind, _, name = self.init.partition(":")
+        return name if kind == "reader" else None
 
     @property
     def package(self) -> str | None:

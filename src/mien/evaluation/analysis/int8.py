@@ -20,9 +20,8 @@ from mien.errors import ExportError, UsageError
 from mien.evaluation import calibration, metrics
 from mien.evaluation.analysis.common_corruptions import KINDS, SEVERITIES
 from mien.evaluation.analysis.corruptions import rightness
-from mien.evaluation.predict import fit_temperatures
+from mien.evaluation.predict import check_codes, fit_temperatures
 from mien.evaluation.predictors import OnnxPredictor, Progress, all_logits
-from mien.labels import EIGHT
 from mien.quantise import CALIBRATION, quantised
 
 ACCURACY, AGREEMENT, CORRUPTED = 0.003, 0.98, 0.005
@@ -95,9 +94,9 @@ def export_int8(
     before = OnnxPredictor(source, threads=threads)
     if before.precision != "fp32":
         raise UsageError(f"--int8: expected a model in fp32, got one in {before.precision}")
-    if list(before.labels) != [*EIGHT][: len(before.labels)]:
-        raise UsageError(f"--int8: expected labels in mien's order, got {', '.join(before.labels)}")
-    ranges = store.read("training").labelled().limited(CALIBRATION)
+    whole = store.read("training").labelled()
+    check_codes(before.labels, whole)
+    ranges = whole.limited(CALIBRATION)
     preprocess = before.preprocess
     crops = preprocess.views(preprocess.normalise(preprocess.stack(ranges.images)), tta=False)
     model = onnx.load_model_from_string(quantised(source, crops, reduce_range=reduce_range))
