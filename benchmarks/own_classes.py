@@ -1,6 +1,6 @@
 """Readers of one's own classes on real tasks, by the commands that a user types, and the control of shuffled labels.
 
-    python benchmarks/own_classes.py ../shared/data/faces -o out/own-classes [--task smile] [--reader nano]
+    python benchmarks/own_classes.py ../shared/data/faces -o out/own-classes [--task smile] [--recipe own-compact]
 
 Tasks: ``smile``, GENKI-4K's smile or not (crops of 64 pixels, a folder a class); ``three``, LFW faces that students
 labelled happy, surprise or angry, under other names (crops of 112 pixels, a table with a column ``person``, which
@@ -25,7 +25,6 @@ import pyarrow.parquet as pq
 
 NAMES = {"happy": "cheerful", "surprise": "astonished", "angry": "cross"}
 MOST = 600  # of LFW's happy faces, of which there are 5,309
-NANO = ("--set", "model.name=nano", "--set", "model.init=reader:nano", "--set", "model.args={}")
 
 
 def smile(faces: Path, out: Path, *, shuffled: bool = False) -> Path:
@@ -74,11 +73,11 @@ def mien(*words: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measure(task: str, faces: Path, home: Path, more: tuple[str, ...]) -> dict[str, Any]:
+def measure(task: str, faces: Path, home: Path, recipe: str) -> dict[str, Any]:
     """Train, evaluate on the test split; what the report says."""
     pictures = TASKS[task](faces, home / task / "pictures")
     run = home / task / "run"
-    seconds = mien("train", "own", "--data", str(pictures), "--crops", "-o", str(run), "--threads", "1", *more)
+    seconds = mien("train", recipe, "--data", str(pictures), "--crops", "-o", str(run), "--threads", "1")
     data = run.with_name("run-data")
     mien("evaluate", str(run), "--data", str(data), "--split", "test", "-o", str(home / task / "test"))
     report = json.loads((home / task / "test" / "report.json").read_text())
@@ -91,19 +90,19 @@ def main() -> None:
     parser.add_argument("faces", type=Path, help="the folder of genki4k.parquet and lfw_expressions.parquet")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--task", choices=TASKS, action="append")
-    parser.add_argument("--reader", choices=("compact", "nano"), default="compact")
+    parser.add_argument("--recipe", choices=("own", "own-compact"), default="own")
     options = parser.parse_args()
     lines = [
         "| task | test images | largest class | accuracy | macro F1 | ECE, cross-fitted | CPU s |",
         "|---|---|---|---|---|---|---|",
     ]
     for task in options.task or TASKS:
-        found = measure(task, options.faces, options.out, NANO if options.reader == "nano" else ())
+        found = measure(task, options.faces, options.out, options.recipe)
         part = found["report"]["figures"]["all"]
         accuracy, f1 = part["accuracy"], part["macro_f1"]
         ece = found["report"]["calibration"]["held_out"]["all"]["ece"]["value"]
         lines.append(
-            f"| {task}, {options.reader} | {part['n']:,} | {found['largest']:.1%} | {accuracy['value']:.1%} "
+            f"| {task}, `{options.recipe}` | {part['n']:,} | {found['largest']:.1%} | {accuracy['value']:.1%} "
             f"[{accuracy['low']:.1%}, {accuracy['high']:.1%}] | {f1['value']:.1%} | {ece:.3f} | "
             f"{found['seconds']:.0f} |"
         )

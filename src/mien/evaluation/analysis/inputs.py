@@ -20,7 +20,7 @@ from mien.atomic import make_folder
 from mien.data.store import Split, Store
 from mien.errors import DataError, UsageError
 from mien.evaluation.analysis.outputs import save_report
-from mien.evaluation.predict import check_codes
+from mien.evaluation.predictions import label_order
 from mien.evaluation.predictors import Predictor, Progress, load_predictor
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
@@ -164,7 +164,7 @@ def labelled(store: Store, split_name: str, *, limit: int | None, labels: Sequen
         raise DataError(
             f"expected label codes below {len(labels)}, the number of the network's classes, got {code} in {split_name}"
         )
-    check_codes(labels, split)
+    label_order(labels, split.label_set)
     return split
 
 
