@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mien.drawing import AREA_COLOURS, new_figure, save, tidy
 from mien.errors import DataError
-from mien.labels import EIGHT
+from mien.labels import EIGHT, canonical, is_own
 
 #: source → expression → images
 BySource = Mapping[str, Mapping[str, int]]
@@ -71,7 +71,7 @@ def _table(counts: BySource, sources: Sequence[str], labels: Sequence[str]) -> N
         for name, number in classes.items():
             if number < 0:
                 raise DataError(f"expected counts of at least 0, got {number} {name} in {source}")
-            table[sources.index(source), labels.index(name)] += number
+            table[sources.index(source), labels.index(name if is_own(labels) else canonical(name))] += number
     return table
 
 
