@@ -1,6 +1,6 @@
 """Runs the notebooks of docs/notebooks in a Jupyter kernel, each in a directory of its own; a failed cell is an error.
 
-    python scripts/notebooks.py [FILE.md …]        needs pip install '.[docs]'; all where none is given
+python scripts/notebooks.py [FILE.md …]        needs pip install '.[docs]'; all where none is given
 """
 
 import sys
