@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src")]
 #: Markdown files outside of docs/ → their page.
 ELSEWHERE = {
     "ARCHITECTURE.md": "architecture.md",
@@ -263,6 +262,8 @@ def _page_folder(home: str) -> str:
 
 def pages() -> dict[str, str]:
     """Every generated page: its place in the site → Markdown."""
+    if str(ROOT / "src") not in sys.path:  # MkDocs puts sys.path back once it has loaded a hook
+        sys.path.insert(0, str(ROOT / "src"))
     found = {"commands.md": commands(), "decisions.md": decisions(), **networks()}
     for file, page in ELSEWHERE.items():
         found[page] = led((ROOT / file).read_text("utf-8"), posixpath.dirname(file))
