@@ -63,15 +63,16 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for file in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / "src/mien/weights").glob("*.md")]:
+    for file in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *(ROOT / "src/mien/weights").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text("utf-8")):
-            assert (file.parent / target).exists(), f"{file.name}: {target}"
+            made = file.parent == ROOT / "docs" and target.startswith("networks/")  # by scripts/docs_site.py
+            assert made or (file.parent / target).exists(), f"{file.name}: {target}"
 
 
 def test_the_build_recipe_of_the_guide_is_one(tmp_path: Path) -> None:
     from mien.data.build.recipe import load_build_recipe
 
-    (text,) = blocks("yaml", GUIDES)
+    (text,) = blocks("yaml", (ROOT / "docs" / "data.md").read_text("utf-8"))
     (tmp_path / "office.yaml").write_text(text)
     recipe = load_build_recipe(tmp_path / "office.yaml")
     assert [source.called for source in recipe.sources] == ["fer2013", "office"]
@@ -81,7 +82,7 @@ def test_the_build_recipe_of_the_guide_is_one(tmp_path: Path) -> None:
 @pytest.mark.fer2013
 @pytest.mark.slow
 def test_the_audit_finds_what_the_readme_shows(fer2013_audit: tuple[Path, str]) -> None:
-    (shown,) = blocks("text")
+    (shown,) = blocks("text", (ROOT / "docs" / "data.md").read_text("utf-8"))
     assert fer2013_audit[1].startswith(shown)
 
 

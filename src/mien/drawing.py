@@ -34,6 +34,12 @@ AREA_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, "#999999")
 GRID = "#dddddd"
 
 
+def of_class(code: int) -> tuple[str, str]:
+    """Colour and marker of a class. Beyond eight classes colours come again, with another marker."""
+    n = len(CLASS_COLOURS)
+    return CLASS_COLOURS[code % n], CLASS_MARKERS[(code + code // n) % len(CLASS_MARKERS)]
+
+
 def of_run(number: int) -> tuple[str, str, str]:
     """Colour, line style and marker of the ``number``-th run or model of a figure."""
     colour, style = RUN_COLOURS[number % len(RUN_COLOURS)], RUN_STYLES[number % len(RUN_STYLES)]
@@ -145,9 +151,19 @@ def heat_map(
 
 def ink(cell: tuple[float, float, float, float]) -> str:
     """Black or white, whichever has the higher contrast on this sRGB colour (WCAG 2.1 relative luminance)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in cell[:3]]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "black" if luminance > 0.179 else "white"
+    return "black" if luminance(cell[:3]) > 0.179 else "white"
+
+
+def luminance(color: Sequence[float]) -> float:
+    """Relative luminance of an sRGB colour of three numbers of 0-1 (WCAG 2.1)."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: Sequence[float], other: Sequence[float]) -> float:
+    """Contrast ratio of two sRGB colours of 0-1, from 1 to 21; WCAG 2.1 AA asks 4.5 of text and 3 of large text."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
 
 
 def whole_percent(proportion: float) -> str:

@@ -16,7 +16,7 @@ from mien.data.build import balance
 from mien.data.build.balance import Variation, can_vary, generate, generated_name, plan_balance, variations
 from mien.data.build.splits import Index, SplitPlan, SplitSettings, plan_splits
 from mien.errors import DataError, UsageError
-from mien.labels import code
+from mien.labels import EIGHT, code
 from mien.training.online_balance import BalancedOrder
 
 OFF = Variation(rotate=0, autocontrast=0, mirror=0, shift=0, scale=0, brightness=0)
@@ -61,7 +61,7 @@ def test_every_class_has_the_target_and_keeps_its_originals(classes: list[int], 
         assert index.split[row] == "training"
         made[int(index.label[row])] += copies
     for c, n in enumerate(classes):
-        name = balance.EIGHT[c]
+        name = EIGHT[c]
         assert plan.before.get(name, 0) == n
         assert plan.after.get(name, 0) == n + made[c] == (max(n, wanted) if n else 0)
         copies = plan.copies[index.label[plan.rows] == c].tolist() + [0] * n

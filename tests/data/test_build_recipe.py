@@ -104,7 +104,7 @@ def test_what_a_recipe_leaves_out_is_what_no_recipe_means(write):
         ({"sources": []}, r"sources: .*at least 1"),
         ({"sources": "fer2013"}, r"sources: .*valid list, got 'fer2013'"),
         ({"size": 5}, r"r\.yaml: expected a size of 16-1024 pixels, 'auto' or 'keep', got 5"),
-        ({"labels": "nine"}, r"expected labels auto, seven, eight, got 'nine'"),
+        ({"labels": "nine"}, r"expected labels auto, seven, eight, own, got 'nine'"),
         ({"mapping": {"contempt": "smirk"}}, r"expected an expression .*got 'smirk'"),
         ({"splits": {"shares": {"test": 1.5}}}, r"splits: expected shares like validation: 0\.1"),
         ({"splits": {"crossing": "drop"}}, r"splits\.crossing: .*'keep' or 'drop-from-training', got 'drop'"),

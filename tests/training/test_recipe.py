@@ -86,8 +86,8 @@ def test_a_file_that_is_no_recipe(text: str, message: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("compakt", "did you mean compact, compact-base, compact-clean? mien models lists them"),
-        ("recipes/compakt.yaml", "did you mean compact, compact-base, compact-clean? mien models lists them"),
+        ("compakt", "did you mean compact, own-compact, compact-base? mien models lists them"),
+        ("recipes/compakt.yaml", "did you mean compact, own-compact, compact-base? mien models lists them"),
         ("swin_t_se/scrath", "did you mean swin_t_se/scratch"),
         ("dan", "did you mean dan/paper, dan/scratch? mien models lists them"),
         ("zzz", "; mien models lists them"),

@@ -34,7 +34,11 @@ SizeOption = Annotated[
 ]
 ColorOption = Annotated[str | None, typer.Option(metavar="grey|rgb|auto|keep", help="Colour of every picture.")]
 LabelsOption = Annotated[
-    str | None, typer.Option(metavar="seven|eight|auto", help="Label set; auto: eight if a source has contempt.")
+    str | None,
+    typer.Option(
+        metavar="seven|eight|auto|own",
+        help="Label set; auto: eight if a source has contempt; own: classes of your own, from folder names or labels.",
+    ),
 ]
 DetectorOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Detects the faces in sources that are not crops.")
@@ -95,7 +99,7 @@ def build(
                 standard=plan.standard(),
                 splits=plan.split_settings(),
                 balance=plan.balance_settings(),
-                workers=workers or _cores(),
+                workers=workers or cores(),
                 overwrite=overwrite,
                 progress=progress,
                 on_note=_say,
@@ -145,7 +149,7 @@ def _recipe(recipe: str | None, sources: list[str], options: dict[str, Any]) -> 
     return load_build_recipe(recipe, sources=places, options=options)
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.errors import UsageError
-from mien.labels import EIGHT, SEVEN
+from mien.labels import EIGHT, SEVEN, coded
 
 if TYPE_CHECKING:
     from mien.evaluation.report import Figure, Gap, Report
@@ -105,7 +105,7 @@ def evaluate(
     options["command"] = shlex.join(["mien", *sys.argv[1:]])
     if predictions is not None:
         classes = None if labels is None else {"seven": SEVEN, "eight": EIGHT}[labels]
-        files = [read_predictions_file(file, labels=classes) for file in predictions]
+        files = [read_predictions_file(file, labels=classes, label_set=coded(store.labels)) for file in predictions]
         report = evaluate_file(files, store, split, out, name=name, **options)
     else:
         assert model is not None

@@ -6,8 +6,8 @@ differences from the published counts, options, versions), a card for people (``
 dropped, ``dropped.csv``. This file is the reading side; ``build.py`` writes. Columns of a shard:
 
     image           struct{bytes: PNG (or JPEG), path: the image's name within its source}
-    label           name of the expression, null where the source holds it back
-    label_code      int8 code of ``mien.labels``, or null
+    label           name of the expression or of the user's own class, null where the source holds it back
+    label_code      int8 code of ``mien.labels``, or the position in ``labels`` of ``summary.json``; or null
     source, split   where the image comes from
     votes           ten FER+ counts in the order of ``sources.VOTE_NAMES``, or null
     group           what must not cross splits (a subject), or null
@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from mien.data.pictures import Pictures, find
 from mien.errors import DataError
+from mien.labels import EIGHT, coded
 from mien.tables import parquet_file
 
 FORMAT = 1
@@ -54,10 +55,11 @@ class Split:
     """One split in memory, row by row in the store's order.
 
     paths: N names. images: uint8 N×S×S, or N×S×S×3 for RGB; ``Pictures`` where they stay on the disk. labels: int64 N,
-    codes of ``mien.labels``, −1 where held back. votes: float32 N×10 FER+ counts, rows of NaN where there are none.
-    leak: bool N, True where Training holds a near-duplicate; None where that is not known: in the training split
-    itself, and in a store without one. valence_arousal: float32 N×2 in -1…1, NaN where an image has none; None where
-    the store has none at all. soft_labels: float32 N×K probabilities by code, likewise.
+    codes, −1 where held back. label_set: the names of the codes, those of ``mien.labels`` or the user's own. votes:
+    float32 N×10 FER+ counts, rows of NaN where there are none. leak: bool N, True where Training holds a
+    near-duplicate; None where that is not known: in the training split itself, and in a store without one.
+    valence_arousal: float32 N×2 in -1…1, NaN where an image has none; None where the store has none at all.
+    soft_labels: float32 N×K probabilities by code, likewise.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Split:
     leak: NDArray[np.bool_] | None
     valence_arousal: NDArray[np.float32] | None = None
     soft_labels: NDArray[np.float32] | None = None
+    label_set: tuple[str, ...] = EIGHT
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -83,6 +86,7 @@ class Split:
             leak=None if self.leak is None else self.leak[chosen],
             valence_arousal=None if self.valence_arousal is None else self.valence_arousal[chosen],
             soft_labels=None if self.soft_labels is None else self.soft_labels[chosen],
+            label_set=self.label_set,
         )
 
     def labelled(self) -> "Split":
@@ -214,6 +218,7 @@ class Store:
             leak=np.concatenate(leak) if known else None,
             valence_arousal=np.concatenate(affect) if affect else None,
             soft_labels=np.concatenate(soft) if soft else None,
+            label_set=coded(self.labels),
         )
 
     def _batches(self, split: str, columns: list[str]) -> Iterator[Any]:

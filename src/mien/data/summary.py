@@ -5,7 +5,7 @@ that the same build gives the same bytes. The same as a JSON schema: ``docs/sche
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,8 @@ class SourceSummary(Section):
 
 
 class BuildOptions(Section):
-    """What was asked for. jpeg: quality; absent: PNG. settled: how "auto" was, one sentence each.
-
-    splits, balance: see ``data/build/recipe.py``.
+    """What was asked for. jpeg: quality; absent: PNG. settled: how "auto" was, one sentence each. classes: the user's
+    own, with labels "own". splits, balance: see ``data/build/recipe.py``.
     """
 
     size: int | str
@@ -65,6 +64,7 @@ class BuildOptions(Section):
     detector: str
     jpeg: int | None = None
     settled: list[str]
+    classes: list[str] | None = None
     splits: dict[str, Any]
     balance: dict[str, Any] | None
 
@@ -100,9 +100,9 @@ class Summary(Section):
         (store / SUMMARY).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def in_label_order(counts: Mapping[str, int]) -> Counts:
-    """Without zeros."""
-    return {name: counts[name] for name in (*EIGHT, UNLABELLED) if counts.get(name)}
+def in_label_order(counts: Mapping[str, int], labels: Sequence[str] = EIGHT) -> Counts:
+    """Without zeros. labels: names by code."""
+    return {name: counts[name] for name in (*labels, UNLABELLED) if counts.get(name)}
 
 
 def split_order(name: str) -> tuple[int, str]:

@@ -189,7 +189,11 @@ def _aligned(rows: Sequence[Evaluated]) -> tuple[list[Predictions], Reading]:
                     hint="give --data and --split with run directories or ONNX files",
                 )
         same_images({first.target: first.predictions, row.target: row.predictions})
-    contempt = truth == EIGHT.index(CONTEMPT)
+    label_sets = {row.predictions.label_set for row in rows}
+    if len(label_sets) > 1:
+        raise DataError("expected evaluations of one label set, got several", hint="evaluate on one store")
+    label_set = first.predictions.label_set
+    contempt = (truth == EIGHT.index(CONTEMPT)) & (label_set == EIGHT)
     reading: Reading = "as_predicted"
     if len({row.predictions.labels for row in rows}) > 1:
         reading = "closed"

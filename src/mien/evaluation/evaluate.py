@@ -107,7 +107,7 @@ def evaluate(
     make_folder(out)
     images = _Images.open(store, split_name, limit=limit, group_by=group_by)
     split, single = images.split, None
-    protocol.scorable(split.labels, label_order(predictor.labels)[0], split=split_name)  # before any work is done
+    _check_labels(predictor.labels, split)  # before any work is done
     started = time.perf_counter()
     if detector == "none":
         found = predict_crops(predictor, split, tta=tta, progress=progress)
@@ -149,7 +149,7 @@ def evaluate_file(
     given = members[0] if len(members) == 1 else mean_of(members)
     make_folder(out)
     images = _Images.open(store, split_name, limit=limit, group_by=group_by)
-    protocol.scorable(images.split.labels, given.labels, split=split_name)
+    _check_labels(given.labels, images.split)
     sources = [source or "" for source in store_column(store, split_name, "source")]
     probabilities, facts = match(given, images.whole.paths, sources, chosen=images.rows)
     found = Predictions.of_split(
@@ -184,7 +184,7 @@ def _score_and_write(
     """Every file of an evaluation. report: what is known before scoring. single: of one crop, where there are ten."""
     _clear(out)
     found.write(out)
-    scorable = protocol.scorable(found.truth, found.labels, split=split.name)
+    scorable = protocol.scorable(found.truth, found.labels, split=split.name, label_set=found.label_set)
     scored, sections = None, dict[str, Any](figures=None)  # labels held out: predicted, not scored
     if scorable is not None:
         scored = found.subset(scorable)
@@ -209,6 +209,12 @@ def _score_and_write(
     # last: an evaluation is whole where its report.json stands
     write_text(out / FILE, json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     return whole
+
+
+def _check_labels(labels: Sequence[str], split: Split) -> None:
+    """Raises DataError where a model has not the labels of a split."""
+    ordered = label_order(labels, split.label_set)[0]
+    protocol.scorable(split.labels, ordered, split=split.name, label_set=split.label_set)
 
 
 def _clear(out: Path) -> None:

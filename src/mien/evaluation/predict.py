@@ -1,12 +1,15 @@
 """From a model and images to predictions: as crops, or through the whole pipeline of ``mien read``."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mien.data.store import Split
-from mien.errors import UsageError
+from mien.errors import DataError, UsageError
 from mien.evaluation import calibration
 from mien.evaluation.predictions import Predictions
 from mien.evaluation.predictors import OnnxPredictor, Predictor, Progress, all_logits
+from mien.labels import SEVEN, is_own
 
 
 def predict_crops(
@@ -51,6 +54,15 @@ def predict_pictures(
     return Predictions.of_split(split, predictor.labels, result, temperature=temperature).in_label_order()
 
 
+def check_codes(labels: Sequence[str], split: Split) -> None:
+    """Raises DataError where a model's columns are not the codes of a split, one by one."""
+    if tuple(labels) != split.label_set[: len(labels)] or (
+        is_own(split.label_set) and len(labels) != len(split.label_set)
+    ):
+        shown = split.label_set if is_own(split.label_set) else SEVEN
+        raise DataError(f"expected a model with the labels {', '.join(shown)} in this order, got {', '.join(labels)}")
+
+
 def fit_temperatures(
     predictor: Predictor, split: Split, *, tta: bool = True, limit: int | None = None, progress: Progress | None = None
 ) -> tuple[float, float | None]:
@@ -60,6 +72,7 @@ def fit_temperatures(
     ten elevenths of the work. limit: fit on that many images, spread evenly over the split. Images without a label are
     left out where others have one. progress counts views.
     """
+    check_codes(predictor.labels, split)
     chosen = split.labelled().limited(limit)
     pixels, labels = predictor.preprocess.stack(chosen.images), chosen.labels
     total = len(chosen) * (11 if tta else 1)

@@ -2,7 +2,8 @@
 
 An evaluation's directory keeps them in two files (:meth:`Predictions.write`):
 
-    predictions.parquet  path, label, answer, one probability a label, near_duplicate; null where there is none
+    predictions.parquet  path, label, answer, one probability a label, near_duplicate; null where there is none. Its
+                         metadata hold the label set, where that is the user's own
     predictions.csv      path and probabilities alone, an empty row for a failure, as a blind test set is scored
 
 An eight-class model can be read with seven classes in two ways (:meth:`Predictions.as_seven`). They agree where the
@@ -11,6 +12,7 @@ model never predicts contempt; Paper A's published figures do not say which one 
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from mien.atomic import write_bytes, write_text
 from mien.data.store import Split
 from mien.errors import DataError
 from mien.evaluation.metrics import predicted, proportion
-from mien.labels import EIGHT, SEVEN, canonical
+from mien.labels import EIGHT, SEVEN, canonical, is_own
 
 Float = NDArray[np.floating[Any]]
 Float32 = NDArray[np.float32]
@@ -32,6 +34,7 @@ Bool = NDArray[np.bool_]
 
 PREDICTIONS = "predictions.parquet"
 CONTEMPT = "contempt"
+_LABELS = b"mien_labels"
 SevenClassReading = Literal["closed", "open"]
 
 
@@ -40,7 +43,8 @@ class Predictions:
     """Predictions for N images and what is known of these images, row by row.
 
     paths: N names. labels: the K classes. probabilities: float N×K (float32 as predicted), a row of NaN for a failure
-    (no face found, no row in a file). truth: int64 N, codes of ``mien.labels``, −1 where the label is not known.
+    (no face found, no row in a file). truth: int64 N, codes, −1 where the label is not known. label_set: the names of
+    these codes, those of ``mien.labels`` or the user's own.
     near_duplicate: bool N, whether Training holds a near-duplicate; None where that is not known. votes: float32 N×10
     FER+ counts, rows of NaN where there are none. groups: name of a grouping → N groups.
 
@@ -54,6 +58,7 @@ class Predictions:
     labels: tuple[str, ...]
     probabilities: Float
     truth: Int
+    label_set: tuple[str, ...] = EIGHT
     near_duplicate: Bool | None = None
     votes: Float32 | None = None
     groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
@@ -69,7 +74,7 @@ class Predictions:
         """For the images of a split, in its order. labels: of the columns. rest: other fields."""
         return cls(
             paths=split.paths, labels=tuple(labels), probabilities=probabilities, truth=split.labels,
-            near_duplicate=split.leak, votes=split.votes, **rest,
+            label_set=split.label_set, near_duplicate=split.leak, votes=split.votes, **rest,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -78,7 +83,7 @@ class Predictions:
     @property
     def y(self) -> Int:
         """int64 N: true classes as columns of ``probabilities``; −1 where the label is unknown or no class has it."""
-        columns = [self.labels.index(name) if name in self.labels else -1 for name in EIGHT]
+        columns = [self.labels.index(name) if name in self.labels else -1 for name in self.label_set]
         return np.array([*columns, -1], np.int64)[self.truth]
 
     @property
@@ -112,15 +117,15 @@ class Predictions:
         return {"all": self, "leak_free": self.subset(~self.near_duplicate)}
 
     def in_label_order(self) -> "Predictions":
-        """With our names of the classes, in the order of ``mien.labels``. Raises DataError as :func:`label_order`."""
-        labels, order = label_order(self.labels)
+        """With our names of the classes, in the order of the codes. Raises DataError as :func:`label_order`."""
+        labels, order = label_order(self.labels, self.label_set)
         logits = None if self.logits is None else self.logits[:, :, order]
         return replace(self, labels=labels, probabilities=self.probabilities[:, order], logits=logits)
 
     @property
     def has_contempt(self) -> bool:
         """Whether the seven-class readings apply: the seven expressions and contempt are among the classes."""
-        return CONTEMPT in self.labels and set(SEVEN) < set(self.labels)
+        return self.label_set == EIGHT and CONTEMPT in self.labels and set(SEVEN) < set(self.labels)
 
     def as_seven(self, how: SevenClassReading) -> "Predictions":
         """An eight-class model read with seven; any other model as it is. Images labelled contempt are left out.
@@ -154,14 +159,21 @@ class Predictions:
             return pa.array([names[code] if 0 <= code < len(names) else None for code in codes], pa.string())
 
         near = [None] * len(self) if self.near_duplicate is None else self.near_duplicate
-        columns = {"path": self.paths, "label": named(self.truth, EIGHT), "answer": named(self.predicted, self.labels)}
+        columns = {
+            "path": self.paths,
+            "label": named(self.truth, self.label_set),
+            "answer": named(self.predicted, self.labels),
+        }
         for number, name in enumerate(self.labels):
             columns[name] = pa.array(self.probabilities[:, number], pa.float32(), from_pandas=True)  # NaN → null
         columns["near_duplicate"] = pa.array(near, pa.bool_())
-        table = io.BytesIO()
+        table = pa.table(columns)
+        if is_own(self.label_set):
+            table = table.replace_schema_metadata({_LABELS: json.dumps(self.label_set)})
+        content = io.BytesIO()
         # probabilities hardly repeat: a dictionary of them would make the file two thirds larger
-        pq.write_table(pa.table(columns), table, compression="zstd", use_dictionary=["label", "answer"])
-        write_bytes(folder / PREDICTIONS, table.getvalue())
+        pq.write_table(table, content, compression="zstd", use_dictionary=["label", "answer"])
+        write_bytes(folder / PREDICTIONS, content.getvalue())
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["path", *self.labels])
@@ -177,13 +189,16 @@ class Predictions:
 
         try:
             table = pq.read_table(folder / PREDICTIONS)
-            labels = tuple(name for name in table.schema.names if name in EIGHT)
+            own = (table.schema.metadata or {}).get(_LABELS)
+            label_set = EIGHT if own is None else tuple(json.loads(own))
+            labels = tuple(name for name in table.schema.names if name in label_set)
             near, truth = table.column("near_duplicate"), table.column("label").to_pylist()
             return cls(
                 paths=table.column("path").to_pylist(),
                 labels=labels,
                 probabilities=np.stack([table.column(name).to_numpy() for name in labels], 1).astype(np.float32),
-                truth=np.array([-1 if name is None else EIGHT.index(name) for name in truth], np.int64),
+                truth=np.array([-1 if name is None else label_set.index(name) for name in truth], np.int64),
+                label_set=label_set,
                 near_duplicate=None if near.null_count else near.to_numpy().astype(bool),
             )
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
@@ -193,16 +208,33 @@ class Predictions:
             ) from error
 
 
-def label_order(labels: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
+def label_order(labels: Sequence[str], label_set: Sequence[str] = EIGHT) -> tuple[tuple[str, ...], list[int]]:
     """The labels by our names in label order, and for each the column where the model has it.
 
-    Raises DataError where a label is no expression or two are the same.
+    label_set: of the images that are asked about. Raises DataError where a label is no expression, two are the same, or
+    the user's own classes are not the model's.
     """
+    if tuple(label_set) != EIGHT or is_own_model(labels):
+        if set(labels) != set(label_set) or len(labels) != len(label_set):
+            shown = SEVEN if tuple(label_set) == EIGHT else label_set
+            raise DataError(
+                f"expected a model of the classes of the images ({', '.join(shown)}), got one of {', '.join(labels)}",
+                hint="train one on this store: mien train own --data STORE -o RUN",
+            )
+        return tuple(label_set), [list(labels).index(name) for name in label_set]
     names = [canonical(name) for name in labels]
     if len(set(names)) < len(names):
         raise DataError(f"expected each expression once among the model's labels, got {', '.join(labels)}")
     ordered = tuple(name for name in EIGHT if name in names)
     return ordered, [names.index(name) for name in ordered]
+
+
+def is_own_model(labels: Sequence[str]) -> bool:
+    """Whether a model's labels are no expressions, in any spelling."""
+    try:
+        return not all(canonical(name) for name in labels)
+    except DataError:
+        return True
 
 
 def same_images(predictions: Mapping[str, Predictions]) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mien.errors import DataError
 from mien.evaluation.predictions import CONTEMPT, Float32, Int, Predictions
-from mien.labels import EIGHT, SEVEN, canonical, whole
+from mien.labels import EIGHT, SEVEN, canonical, is_own, whole
 from mien.tables import Table, read_table
 
 #: How far a row's sum may be from 1: eight numbers of two decimals are off by 8 × 0.005, and floats by a little more.
@@ -34,12 +34,17 @@ _NOTHING = {"", "none", "null", "nan", "n/a", "no face", "no_face"}
 _Image = tuple[str, str]
 
 
-def read_predictions_file(path: str | Path, *, labels: tuple[str, ...] | None = None) -> Predictions:
+def read_predictions_file(
+    path: str | Path, *, labels: tuple[str, ...] | None = None, label_set: tuple[str, ...] = EIGHT
+) -> Predictions:
     """The file's rows, one an image; their true labels are not known.
 
     labels: the classes of the tool, SEVEN or EIGHT; without them columns tell, or whether an answer is contempt.
+    label_set: the names of the store's codes; where they are the user's own, the file has to use the same names.
     Raises DataError that names the first row at fault and what is wrong with it.
     """
+    if is_own(label_set) and labels is not None:
+        raise DataError(f"--labels: expected none for a store of classes of your own ({', '.join(label_set)})")
     table = read_table(path)
     own = "path" if "path" in table.columns else "source"
     if own not in table.columns:
@@ -53,14 +58,14 @@ def read_predictions_file(path: str | Path, *, labels: tuple[str, ...] | None = 
     sources = [cell or "" for cell in columns["source"]] if own == "path" and "source" in columns else None
     _refuse_twice(table, paths, sources)
 
-    by_label = _label_columns(table)
+    by_label = _label_columns(table, label_set)
     answer = next((columns[name] for name in _ANSWER if name in columns), None)
     if not by_label and answer is None:
         raise DataError(
-            f"expected in {table.path} one probability column a label ({', '.join(SEVEN)}) or a column 'answer', "
-            f"got {', '.join(columns)}"
+            f"expected in {table.path} one probability column a label ({', '.join(_required(label_set))}) or a "
+            f"column 'answer', got {', '.join(columns)}"
         )
-    codes = None if answer is None else [_code(table, row, cell) for row, cell in enumerate(answer)]
+    codes = None if answer is None else [_code(table, row, cell, label_set) for row, cell in enumerate(answer)]
     found: tuple[str, ...]
     if by_label:
         found, probabilities = tuple(by_label), _probabilities(table, by_label)
@@ -71,12 +76,13 @@ def read_predictions_file(path: str | Path, *, labels: tuple[str, ...] | None = 
                 hint="--labels is for files without probabilities",
             )
         if codes is not None:
-            _check_agreement(table, codes, found, probabilities)
+            _check_agreement(table, codes, found, probabilities, label_set)
     else:
         assert codes is not None
-        found, probabilities = _one_hot(table, codes, labels)
+        found, probabilities = _one_hot(table, codes, label_set if is_own(label_set) else labels)
     return Predictions(
         paths=paths, sources=sources, labels=found, probabilities=probabilities, truth=np.full(len(paths), -1),
+        label_set=label_set,
         file=table.path, answers_only=not by_label,
         labels_assumed=not by_label and labels is None and found == SEVEN,
     )  # fmt: skip
@@ -193,25 +199,40 @@ def _refuse_twice(table: Table, paths: list[str], sources: list[str] | None) -> 
         seen[place] = row
 
 
-def _label_columns(table: Table) -> dict[str, list[str | None]]:
+def _required(label_set: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels that a file of probabilities must have: all but contempt."""
+    return label_set if is_own(label_set) else SEVEN
+
+
+def _named(text: str, label_set: tuple[str, ...]) -> str:
+    """A label by the store's name. Raises DataError."""
+    if not is_own(label_set):
+        return canonical(text)
+    by_key = {name.casefold(): name for name in label_set}
+    if (name := by_key.get(text.strip().casefold())) is None:
+        raise DataError(f"expected a class of the store ({', '.join(label_set)}), got {text!r}")
+    return name
+
+
+def _label_columns(table: Table, label_set: tuple[str, ...]) -> dict[str, list[str | None]]:
     """Label → its cells. Raises DataError where two columns mean the same label, or some labels have none."""
     found: dict[str, str] = {}
     for name in table.columns:
         try:
-            label = canonical(name)
+            label = _named(name, label_set)
         except DataError:
             continue
         if label in found:
             raise DataError(f"expected one column for {label} in {table.path}, got {found[label]!r} and {name!r}")
         found[label] = name
-    missing = [label for label in SEVEN if label not in found]
+    missing = [label for label in _required(label_set) if label not in found]
     if found and missing:
         raise DataError(
-            f"expected a probability column for each of {', '.join(SEVEN)} in {table.path}, "
+            f"expected a probability column for each of {', '.join(_required(label_set))} in {table.path}, "
             f"missing {', '.join(missing)} (columns: {', '.join(table.columns)})",
             hint="a tool that never predicts a label has the probability 0 there",
         )
-    return {label: table.columns[found[label]] for label in EIGHT if label in found}
+    return {label: table.columns[found[label]] for label in label_set if label in found}
 
 
 def _probabilities(table: Table, by_label: dict[str, list[str | None]]) -> Float32:
@@ -262,19 +283,19 @@ def _number(table: Table, row: int, cell: str | None) -> float:
     return value
 
 
-def _code(table: Table, row: int, cell: str | None) -> int:
-    """The code of the expression that a cell names; −1 for a failure."""
+def _code(table: Table, row: int, cell: str | None, label_set: tuple[str, ...]) -> int:
+    """The code of the label that a cell names; −1 for a failure."""
     if cell is None or cell.lower() in _NOTHING:
         return -1
     try:
-        return EIGHT.index(canonical(cell))
+        return label_set.index(_named(cell, label_set))
     except DataError as error:
         hint = "write names; the order of numbers differs from tool to tool" if whole(cell) is not None else None
         raise DataError(f"{table.where(row)}: {error.message}", hint=hint or error.hint) from error
 
 
 def _one_hot(table: Table, codes: list[int], labels: tuple[str, ...] | None) -> tuple[tuple[str, ...], Float32]:
-    contempt = EIGHT.index(CONTEMPT)
+    contempt = EIGHT.index(CONTEMPT)  # of classes of one's own, labels are given
     if labels == SEVEN and contempt in codes:
         raise DataError(f"{table.where(codes.index(contempt))}: expected an answer among seven, got contempt")
     labels = labels or (EIGHT if contempt in codes else SEVEN)
@@ -282,14 +303,18 @@ def _one_hot(table: Table, codes: list[int], labels: tuple[str, ...] | None) -> 
     return labels, result[codes]  # the last row for −1
 
 
-def _check_agreement(table: Table, codes: list[int], labels: tuple[str, ...], probabilities: Float32) -> None:
-    by_code = np.stack([probabilities[:, labels.index(n)] if n in labels else -np.ones(len(codes)) for n in EIGHT], 1)
+def _check_agreement(
+    table: Table, codes: list[int], labels: tuple[str, ...], probabilities: Float32, label_set: tuple[str, ...]
+) -> None:
+    by_code = np.stack(
+        [probabilities[:, labels.index(n)] if n in labels else -np.ones(len(codes)) for n in label_set], 1
+    )
     given = by_code[np.arange(len(codes)), codes]
     wrong = np.flatnonzero((np.array(codes) >= 0) & (given < probabilities.max(1) - 1e-6))  # NaN is less than nothing
     if len(wrong):
         row = int(wrong[0])
         raise DataError(
-            f"{table.where(row)}: expected the answer to be the most probable label, got {EIGHT[codes[row]]} where "
+            f"{table.where(row)}: expected the answer to be the most probable label, got {label_set[codes[row]]} where "
             f"{labels[int(probabilities[row].argmax())]} has the largest probability, and so in {len(wrong):,} rows",
             hint="are the columns' names right?",
         )

@@ -30,16 +30,16 @@ SEVEN_CLASS_READINGS: dict[SevenClassReading, str] = {
 }
 
 
-def scorable(truth: Int, labels: tuple[str, ...], *, split: str) -> Bool | None:
+def scorable(truth: Int, labels: tuple[str, ...], *, split: str, label_set: tuple[str, ...] = EIGHT) -> Bool | None:
     """bool N: the images that have a label among the model's; None where all labels are held back.
 
-    truth: int64 N, codes of ``mien.labels``, −1 without a label. labels: the model's. Contempt is the one label that a
+    truth: int64 N, codes of ``label_set``, −1 without a label. labels: the model's. Contempt is the one label that a
     model may lack. Raises DataError for another one, or where nothing is left.
     """
     if (truth < 0).all():
         return None
-    known = np.array([name in labels for name in EIGHT] + [False])[truth]
-    lacking = sorted({EIGHT[code] for code in truth[truth >= 0]} - set(labels))
+    known = np.array([name in labels for name in label_set] + [False])[truth]
+    lacking = sorted({label_set[code] for code in truth[truth >= 0]} - set(labels))
     if set(lacking) - {CONTEMPT} or not known.any():
         raise DataError(
             f"expected a model with the labels of {split}, got one of {', '.join(labels)} without {', '.join(lacking)}"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from mien.drawing import contrast
 from mien.reading.layout import Rect, clamp, place_chip, place_corner, place_panel
 from mien.results import Face
 
@@ -102,10 +103,15 @@ def annotate(picture: Uint8, faces: Sequence[Face], *, in_place: bool = False) -
 
 
 def color_of(label: str | None, labels: Sequence[str]) -> Color:
-    """The colour of an expression; white for None."""
+    """The colour of a label among a model's; white for None.
+
+    Of classes of one's own each gets the next of the same colours; from the ninth on they come again.
+    """
     if label is None:
         return UNSURE
-    return COLORS.get(label, _SPARE[list(labels).index(label) % len(_SPARE)] if label in labels else UNSURE)
+    if all(name in COLORS for name in labels):
+        return COLORS.get(label, UNSURE)
+    return _SPARE[list(labels).index(label) % len(_SPARE)] if label in labels else UNSURE
 
 
 def hex_color_of(label: str | None, labels: Sequence[str]) -> str:
@@ -268,8 +274,7 @@ def _draw_chip(image: Image.Image, mark: _Mark) -> None:
     fill = _color(mark.face)
     patch = _Patch(image, chip)
     patch.rounded(chip, 0.5 * font, fill=fill)
-    ink = INK if _luma(fill) > 110 else PAPER
-    patch.text(chip.x + chip.w / 2, chip.y + chip.h / 2, _chip_text(mark.face), font, ink, anchor="mm")
+    patch.text(chip.x + chip.w / 2, chip.y + chip.h / 2, _chip_text(mark.face), font, ink_on(fill), anchor="mm")
     patch.stamp()
 
 
@@ -318,5 +323,6 @@ def _color(face: Face) -> Color:
     return color_of(face.expression, list(face.probabilities))
 
 
-def _luma(color: Color) -> float:
-    return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+def ink_on(fill: Color) -> Color:
+    """The text colour that has the higher contrast on a filling."""
+    return max((INK, PAPER), key=lambda ink: contrast([c / 255 for c in ink], [c / 255 for c in fill]))

@@ -16,6 +16,7 @@ from mien.data.build.balance_figure import balance_figure
 from mien.data.store import Store
 from mien.drawing import save
 from mien.errors import UsageError
+from mien.labels import require_expressions
 from mien.reproduce import curves
 from mien.reproduce.analyses import Analysis, analyse
 from mien.reproduce.execute import Outcome, execute
@@ -47,6 +48,7 @@ def reproduce(
     Raises UsageError, RecipeError and DataError for what cannot be planned, before anything is trained.
     """
     chosen = study(paper)
+    require_expressions(store.labels, f"mien reproduce {paper}")
     preset = _preset(preset_name, flavour, seeds)
     train, validation, test = parts
     splits = find_splits(store, train=train, validation=validation, test=test)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mien.data.pictures import Pictures, blocks
 from mien.data.store import UNLABELLED, Split, Store
 from mien.errors import DataError, UsageError
-from mien.labels import SEVEN
+from mien.labels import SEVEN, is_own
 from mien.preprocess import Preprocess
 from mien.training.loader import CropDataset, Order
 from mien.training.online_balance import balanced_order
@@ -19,6 +19,8 @@ from mien.training.recipe import Recipe
 from mien.training.stream import StreamDataset
 from mien.training.targets import one_hot, rows_to_learn_from, soft_targets
 
+#: Pictures of each class of the user's own without which a network is not trained.
+FEWEST = 5
 #: Training pictures on which a network's statistics are measured before it starts, where its weights come without.
 SAMPLE = 512
 
@@ -46,6 +48,8 @@ def read_data(recipe: Recipe, store: Store, preprocess: Preprocess, *, classes: 
     (train, missing), (validation, missing_too) = (
         rows_to_learn_from(split, recipe, hints=hints) for split, hints in zip(read, (True, False), strict=True)
     )
+    if is_own(store.labels) and recipe.task == "expression":
+        _require_enough(train, validation, store)
     order = balanced_order(store, train, seed=recipe.seed) if recipe.data.balance == "online" else None
     return RunData(
         crop_dataset(train, recipe, preprocess, train=True, classes=classes),
@@ -54,6 +58,19 @@ def read_data(recipe: Recipe, store: Store, preprocess: Preprocess, *, classes: 
         next(blocks(train.limited(SAMPLE).images)),
         missing + missing_too,
     )
+
+
+def _require_enough(train: Split, validation: Split, store: Store) -> None:
+    """Raises DataError where a class of the user's own has next to nothing to learn from or to be judged by."""
+    for split, fewest in ((train, FEWEST), (validation, 1)):
+        counts = np.bincount(split.labels[split.labels >= 0], minlength=len(store.labels))
+        few = [f"{n} of {name}" for name, n in zip(store.labels, counts.tolist(), strict=True) if n < fewest]
+        if few:
+            raise DataError(
+                f"expected at least {fewest} picture{'s' if fewest > 1 else ''} of each class in {split.name} of "
+                f"{store.path}, got {', '.join(few)}",
+                hint="add pictures, or leave the class out (move its folder away) and build the store again",
+            )
 
 
 def crop_dataset(

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mien.models import registry
 from mien.models.masked_image import MaskedImageModel, load_encoder
 from mien.models.packaged.packages import backbone, start_from_package
 from mien.preprocess import Preprocess
+from mien.training.exported import start_from_reader
 from mien.training.recipe import Recipe, load_recipe
 
 log = logging.getLogger(__name__)
@@ -46,15 +47,15 @@ def build_network(recipe: Recipe, *, classes: int = len(SEVEN), pretrained: bool
 
 
 def starting_network(
-    recipe: Recipe, *, classes: int = len(SEVEN), pictures: Callable[[], Tensor] | None = None
+    recipe: Recipe, *, labels: Sequence[str] = SEVEN, pictures: Callable[[], Tensor] | None = None
 ) -> nn.Module:
-    """The recipe's network with the weights that ``model.init`` names.
+    """The recipe's network of these classes with the weights that ``model.init`` names.
 
-    pictures: some of training's, as the network takes them; only ``init: package:`` may ask for them.
+    pictures: some of training's, as the network takes them; only ``init: package:`` and ``reader:`` may ask for them.
     Raises RecipeError where they do not fit, WeightsError where they cannot be fetched, DataError for no run.
     """
     kind, runs = recipe.model.start
-    network = build_network(recipe, classes=classes, pretrained=kind == "imagenet")
+    network = build_network(recipe, classes=len(labels), pretrained=kind == "imagenet")
     if kind in ("run", "mean"):
         states = [_weights_of_run(run, network, recipe) for run in runs]
         shares = recipe.model.shares or [1.0]
@@ -63,6 +64,8 @@ def starting_network(
         _start_from_pretraining(runs[0], network, recipe)
     elif recipe.model.package:
         _start_from_package(recipe.model.package, network, recipe, pictures)
+    elif recipe.model.reader:
+        start_from_reader(network, recipe.model.reader, recipe=recipe, labels=labels, pictures=pictures)
     return network
 
 

@@ -16,7 +16,6 @@ from mien.data.near_duplicates import BLOCKS, block_averages, near_duplicates
 from mien.data.pictures import Pictures, blocks
 from mien.data.store import TRAINING_SPLITS, Split, Store
 from mien.errors import DataError
-from mien.labels import EIGHT
 
 Images = NDArray[np.uint8] | Pictures
 
@@ -76,7 +75,7 @@ def balanced_order(store: Store, split: Split, *, seed: int = 0) -> BalancedOrde
     if lost:
         raise DataError(
             f"expected images to draw in every class of {split.name!r}, got none in "
-            f"{', '.join(EIGHT[c] for c in lost)} that is not nearly the same as an image of another split",
+            f"{', '.join(split.label_set[c] for c in lost)} that is not nearly the same as an image of another split",
             hint="set data.balance to none",
         )
     return BalancedOrder(free, seed=seed)

@@ -40,18 +40,21 @@ class ModelSection(Section):
     weights of a finished run of the same network; "mean:DIR,DIR,…": the mean of several runs' weights (a run and one
     fine-tuned from it: Wortsman et al. 2022, arXiv 2109.01903), "mean:0.7*DIR,0.3*DIR": a weighted one; "ssl:DIR": the
     encoder of a finished masked-image run; "package:NAME": a backbone that comes inside a package
-    (``models/packaged/``), the classifier fresh.
+    (``models/packaged/``), the classifier fresh; "reader:NAME": a shipped reader or an exported ONNX file of the same
+    network, the classifier fresh where the labels are others.
     """
 
     name: str
     args: dict[str, Any] = Field(default_factory=dict)
-    init: str = Field(default="scratch", pattern=r"^(scratch|imagenet|run:.+|mean:[^,]+(,[^,]+)+|ssl:.+|package:.+)$")
+    init: str = Field(
+        default="scratch", pattern=r"^(scratch|imagenet|run:.+|mean:[^,]+(,[^,]+)+|ssl:.+|package:.+|reader:.+)$"
+    )
 
     @property
     def start(self) -> tuple[str, list[Path]]:
         """``init`` taken apart: its kind, and the runs that it names."""
         kind, _, where = self.init.partition(":")
-        runs = {"package": [], "mean": [run for _, run in self._mean_of]}.get(kind, [where])
+        runs = {"package": [], "reader": [], "mean": [run for _, run in self._mean_of]}.get(kind, [where])
         return kind, [Path(run) for run in runs if run]
 
     @property
@@ -72,6 +75,12 @@ class ModelSection(Section):
         if given and (len(given) < len(self._mean_of) or abs(sum(map(float, given)) - 1) > 1e-6):
             raise ValueError(f"init: expected a share for each run of the mean, 1 in all, got {self.init!r}")
         return self
+
+    @property
+    def reader(self) -> str | None:
+        """The exported reader that ``init: reader:NAME`` names; None for any other start."""
+        kind, _, name = self.init.partition(":")
+        return name if kind == "reader" else None
 
     @property
     def package(self) -> str | None:

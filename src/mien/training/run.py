@@ -28,6 +28,7 @@ from mien.training.checkpoints import LastCheckpoint, PatientStop, Position, Run
 from mien.training.compiling import as_written, check_compiler, compiler
 from mien.training.datasets import as_inputs, check_splits, read_data, whole_batch
 from mien.training.device import choose_device, place
+from mien.training.exported import reader_origin
 from mien.training.loader import BatchSampler, CropDataset, make_loader
 from mien.training.module import FerModule
 from mien.training.networks import build_network, origins, read_meta, recipe_preprocess, starting_network, try_network
@@ -136,7 +137,7 @@ def train(
     if go_on:
         network = build_network(recipe, classes=len(labels))
     else:
-        network = starting_network(recipe, classes=len(labels), pictures=lambda: as_inputs(data.sample, preprocess))
+        network = starting_network(recipe, labels=labels, pictures=lambda: as_inputs(data.sample, preprocess))
     try_network(network, recipe, classes=len(labels))
     part = batch // (world * recipe.accumulate)  # pictures that go through the network at once
     shape = (part, preprocess.channels, preprocess.input_size, preprocess.input_size)
@@ -167,6 +168,8 @@ def train(
     meta |= {"nodes": processes.nodes, "batch_norm": batch_norms(network, synced_norms, world)}
     meta |= {"precision": recipe.precision, "precision_because": why}
     meta |= {"origins": origins(recipe, run if go_on else None), "notes": notes}
+    if recipe.model.reader:
+        meta["started_from"] = reader_origin(recipe.model.reader)
     meta["compiled"] = "cuda graphs" if cuda_graphs else compiled
     if rank == 0:
         begin(run, asked, meta)

@@ -28,7 +28,7 @@ def one_hot(labels: NDArray[np.int64], classes: int) -> Float32:
             f"expected labels 0-{classes - 1} to learn from, got {int(labels.min())}…{int(labels.max())}",
             hint="choose a split whose labels are known"
             if labels.min() < 0
-            else f"build the store with --labels seven: the network has {classes} classes",
+            else f"build the store with --labels seven or own: the network has {classes} classes",
         )
     return np.eye(classes, dtype=np.float32)[labels]
 

@@ -14,6 +14,7 @@ from mien.evaluation.analysis.inputs import Settings, labelled
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.metrics import wilson
 from mien.evaluation.predictors import load_predictor
+from mien.labels import SEVEN
 
 
 def test_the_summary_in_closed_form() -> None:
@@ -79,7 +80,7 @@ def test_the_report_of_a_run_and_a_file(
 
 
 def test_shuffled_labels_are_chance(trained_run: Path, small_store: Path) -> None:
-    split = labelled(Store.open(small_store), "training", limit=None, classes=7)
+    split = labelled(Store.open(small_store), "training", limit=None, labels=SEVEN)
     predictor = load_predictor(str(trained_run))
     assert corruptions.rightness(predictor, split, "clean", 0, 0).mean() > 0.5
     split.labels[:] = np.random.default_rng(0).permutation(split.labels)
@@ -110,7 +111,7 @@ def test_errors_are_the_wrong_answers_by_confidence(trained_run: Path, small_sto
 
 
 def test_no_errors_is_an_empty_gallery(small_store: Path, tmp_path: Path) -> None:
-    split = labelled(Store.open(small_store), "public_test", limit=10, classes=7)
+    split = labelled(Store.open(small_store), "public_test", limit=10, labels=SEVEN)
     probabilities = np.eye(7, dtype=np.float32)[split.labels]
     names = tuple("abcdefg")
     assert errors.table(probabilities, split, names) == []

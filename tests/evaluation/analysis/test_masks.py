@@ -33,7 +33,7 @@ def network(*, flat: bool = False) -> Network:
 
 
 def test_a_flat_mask_is_worth_nothing(small_store: Path) -> None:
-    split = labelled(Store.open(small_store), "public_test", limit=70, classes=7)
+    split = labelled(Store.open(small_store), "public_test", limit=70, labels=SEVEN)
     with_, without, spread = masks.both_ways(network(flat=True), split)
     assert (with_ == without).all()
     assert list(spread.values()) == pytest.approx([0] * 4, abs=1e-4)

@@ -19,7 +19,7 @@ from pydantic import Field
 from mien.data.build.splits import TRAINING, Index, SplitPlan, row_hash
 from mien.documents import Section
 from mien.errors import DataError, UsageError
-from mien.labels import EIGHT, code
+from mien.labels import code, is_own
 
 Uint8 = NDArray[np.uint8]
 
@@ -95,7 +95,7 @@ def plan_balance(
     training = plan.rows(TRAINING)
     labels = np.asarray(index.label)[training]
     count = {c: int((labels == c).sum()) for c in np.unique(labels[labels >= 0]).tolist()}
-    targets = _targets(target, count)
+    targets = _targets(target, count, index.labels)
     allowed = ~plan.crossing if usable is None else ~plan.crossing & usable
     after, warnings = dict(count), list[str]()
     jobs: list[tuple[int, int, int]] = []  # row, copies, seed
@@ -105,7 +105,9 @@ def plan_balance(
             continue
         rows = training[(labels == c) & allowed[training]].tolist()
         if not rows:
-            warnings.append(f"{EIGHT[c]}: {missing} images short of the target, none of its {n} images can be varied")
+            warnings.append(
+                f"{index.labels[c]}: {missing} images short of the target, none of its {n} images can be varied"
+            )
             continue
         # hashes of 62 bits, so that counting on from one stays within int64
         ordered = sorted((row_hash("balance", seed, index.source[row], index.path[row]) >> 2, row) for row in rows)
@@ -117,28 +119,41 @@ def plan_balance(
         rows=table[:, 0],
         copies=table[:, 1],
         seeds=table[:, 2],
-        before={EIGHT[c]: n for c, n in count.items()},
-        after={EIGHT[c]: n for c, n in after.items()},
+        before={index.labels[c]: n for c, n in count.items()},
+        after={index.labels[c]: n for c, n in after.items()},
         warnings=warnings,
     )
 
 
-def _targets(target: int | Mapping[str, int] | None, count: Mapping[int, int]) -> dict[int, int]:
-    """code → images; what is not in it stays as it is."""
+def _targets(
+    target: int | Mapping[str, int] | None, count: Mapping[int, int], labels: tuple[str, ...]
+) -> dict[int, int]:
+    """code → images; what is not in it stays as it is. labels: the names of the codes."""
     if target is None:
         return dict.fromkeys(count, max(count.values(), default=0))
     named = (
-        {code(name): n for name, n in target.items()} if isinstance(target, Mapping) else dict.fromkeys(count, target)
+        {_code(name, labels): n for name, n in target.items()}
+        if isinstance(target, Mapping)
+        else dict.fromkeys(count, target)
     )
     for c, n in named.items():
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise UsageError(f"expected a target of at least 1 image for {EIGHT[c]}, got {n!r}")
+            raise UsageError(f"expected a target of at least 1 image for {labels[c]}, got {n!r}")
         if c not in count:
             raise UsageError(
-                f"expected targets for the classes of Training ({', '.join(EIGHT[k] for k in count)}), "
-                f"got one for {EIGHT[c]}, which has no image to vary"
+                f"expected targets for the classes of Training ({', '.join(labels[k] for k in count)}), "
+                f"got one for {labels[c]}, which has no image to vary"
             )
     return named
+
+
+def _code(name: str, labels: tuple[str, ...]) -> int:
+    """The code of a class by its name. Raises UsageError, or DataError for no expression."""
+    if not is_own(labels):
+        return code(name)
+    if name not in labels:
+        raise UsageError(f"expected targets for classes of the store ({', '.join(labels)}), got one for {name!r}")
+    return labels.index(name)
 
 
 def can_vary(pixels: Uint8) -> bool:

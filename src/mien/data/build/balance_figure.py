@@ -12,27 +12,34 @@ from numpy.typing import NDArray
 
 from mien.drawing import AREA_COLOURS, new_figure, save, tidy
 from mien.errors import DataError
-from mien.labels import EIGHT, canonical
+from mien.labels import EIGHT, canonical, is_own
 
 #: source → expression → images
 BySource = Mapping[str, Mapping[str, int]]
 
 
-def balance_figure(originals: BySource, generated: BySource, stem: Path, *, title: str = "Training images") -> bytes:
+def balance_figure(
+    originals: BySource,
+    generated: BySource,
+    stem: Path,
+    *,
+    title: str = "Training images",
+    labels: Sequence[str] = EIGHT,
+) -> bytes:
     """Write ``stem``.png and ``.svg``: the originals on the left, with the generated images (hatched) on the right.
 
     originals, generated: images by source and expression; ``generated`` names the source of what was varied. Classes
-    stand in the label order, sources in the order of ``originals``. Returns the SVG.
+    stand in the order of ``labels``, sources in the order of ``originals``. Returns the SVG.
     Raises DataError for a count below 0 or no image at all, MissingExtra without matplotlib, OutputError where a file
     cannot be written.
     """
     sources = list(dict.fromkeys((*originals, *generated)))
-    before, made = _table(originals, sources), _table(generated, sources)
+    before, made = (_table(each, sources, labels) for each in (originals, generated))
     shown = np.flatnonzero((before + made).sum(0))
     if not len(shown):
         raise DataError("expected images to count in a figure, got none")
     before, made = before[:, shown], made[:, shown]
-    names = [EIGHT[c] for c in shown.tolist()]
+    names = [labels[c] for c in shown.tolist()]
     rows = 2 * -(-len(sources) // 3)  # of the legend, which the bars make room for
     figure = new_figure(max(7.5, 1.1 * len(names) + 1.4), 3.8 + 0.2 * rows)
     left, right = figure.subplots(1, 2, sharey=True)
@@ -57,14 +64,14 @@ def balance_figure(originals: BySource, generated: BySource, stem: Path, *, titl
     return save(figure, stem)
 
 
-def _table(counts: BySource, sources: Sequence[str]) -> NDArray[np.int64]:
-    """int64 sources × eight classes."""
-    table = np.zeros((len(sources), len(EIGHT)), np.int64)
+def _table(counts: BySource, sources: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
+    """int64 sources × classes."""
+    table = np.zeros((len(sources), len(labels)), np.int64)
     for source, classes in counts.items():
         for name, number in classes.items():
             if number < 0:
                 raise DataError(f"expected counts of at least 0, got {number} {name} in {source}")
-            table[sources.index(source), EIGHT.index(canonical(name))] += number
+            table[sources.index(source), labels.index(name if is_own(labels) else canonical(name))] += number
     return table
 
 

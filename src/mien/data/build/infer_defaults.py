@@ -10,9 +10,10 @@ from dataclasses import replace
 from itertools import islice
 from statistics import median_low
 
-from mien.data.build.normalise import AUTO, SIZES, Standard, decoded
+from mien.data.build.normalise import AUTO, OWN, SIZES, Standard, decoded
 from mien.data.sources import Sample, Source
-from mien.errors import ImageError
+from mien.errors import ImageError, UsageError
+from mien.labels import is_own, own_set
 
 LARGEST_SIDE = 224
 #: Items of a source that are looked through at most, pictures that come with their pixels, and pictures decoded.
@@ -20,15 +21,20 @@ _ITEMS, _WITH_PIXELS, _DECODED = 4096, 256, 48
 
 
 def infer_defaults(standard: Standard, sources: Sequence[Source]) -> tuple[Standard, list[str]]:
-    """A standard without "auto" in size and color, and a sentence for each thing that was settled.
+    """A standard without "auto" in size and color, with the user's own classes; and a sentence for each thing settled.
 
     Reads the beginning of every source, only where there is something to settle. Raises DataError where a source is
     broken.
     """
+    notes: list[str] = []
+    if standard.labels == OWN:
+        standard = replace(standard, classes=_classes(sources))
+        known = "" if is_own(standard.classes) else ": the expressions of the protocol"
+        notes.append(f"labels own: {', '.join(standard.classes)}{known}")
     if AUTO not in (standard.size, standard.color):
-        return standard, []
+        return standard, notes
     sides: dict[str, int] = {}
-    grey, notes = True, []
+    grey = True
     for source in sources:
         side, colourless = _look(source)
         grey &= colourless
@@ -44,6 +50,14 @@ def infer_defaults(standard: Standard, sources: Sequence[Source]) -> tuple[Stand
         notes.append("color grey: no picture looked at has colour" if grey else "color rgb: some pictures have colour")
         standard = replace(standard, color="grey" if grey else "rgb")
     return standard, notes
+
+
+def _classes(sources: Sequence[Source]) -> tuple[str, ...]:
+    """The classes of all sources, in order. Raises UsageError for a source that was not opened for its own."""
+    for source in sources:
+        if not getattr(source, "classes", ()):
+            raise UsageError(f"--labels own: expected your own pictures (folder, csv, parquet), got {source.name}")
+    return own_set(name for source in sources for name in getattr(source, "classes", ()))
 
 
 def _look(source: Source) -> tuple[int | None, bool]:

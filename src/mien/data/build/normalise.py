@@ -39,9 +39,14 @@ MAPPED_AWAY = "label dropped by the mapping"
 #: A fault of ours; the detail says which. One picture of a million must not end a build of hours.
 FAILED = "failure inside mien"
 
-AUTO, KEEP = "auto", "keep"
+AUTO, KEEP, OWN = "auto", "keep", "own"
 COLORS = (AUTO, KEEP, "grey", "rgb")
-LABELS: dict[str, tuple[str, ...]] = {AUTO: label_set.EIGHT, "seven": label_set.SEVEN, "eight": label_set.EIGHT}
+LABELS: dict[str, tuple[str, ...]] = {
+    AUTO: label_set.EIGHT,
+    "seven": label_set.SEVEN,
+    "eight": label_set.EIGHT,
+    OWN: (),
+}
 SIZES = (16, 1024)  # the smallest and largest side of a store's pictures
 #: Overlap (intersection over union) with the annotators' box below which a found face is somebody else's.
 MIN_OVERLAP = 0.2
@@ -53,7 +58,8 @@ class Standard:
 
     size: side in pixels; "keep" leaves each crop as it is; "auto" is decided by ``infer_defaults`` before a build.
     color: "grey", "rgb", "keep" (grey where a picture has no colour), or "auto". labels: "seven", "eight", or "auto":
-    eight if contempt occurs. mapping: (source, label) → another label, or None to drop the picture; source "" stands
+    eight if contempt occurs; "own": classes of the user's own. classes: these, of "own", which ``infer_defaults`` takes
+    from the sources. mapping: (source, label) → another label, or None to drop the picture; source "" stands
     for all, a source's own entry wins. detector: finds the face where a picture is no crop; see ``mien.faces``.
     jpeg: quality 1-100 at which pictures are stored, lossy; None: PNG.
     Raises UsageError for a value that cannot be.
@@ -65,6 +71,12 @@ class Standard:
     mapping: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
     detector: str = DEFAULT_DETECTOR
     jpeg: int | None = None
+    classes: tuple[str, ...] = ()
+
+    @property
+    def label_set(self) -> tuple[str, ...]:
+        """The labels that a picture may have, in the order of their codes."""
+        return self.classes if self.labels == OWN else LABELS[self.labels]
 
     def __post_init__(self) -> None:
         low, high = SIZES
@@ -77,6 +89,10 @@ class Standard:
         ):  # fmt: skip
             if value not in known:
                 raise UsageError(f"expected {what} {', '.join(known)}, got {value!r}")
+        if self.labels == OWN and self.mapping:
+            raise UsageError(
+                "expected no mapping with labels own, got one", hint="rename or leave out classes with a source's names"
+            )
         for (source, label), target in self.mapping.items():
             for name in (label, target):
                 if name is not None and name not in label_set.EIGHT:
@@ -93,7 +109,9 @@ class Standard:
         return {
             "size": self.size, "color": self.color, "labels": self.labels,
             "mapping": mapping, "detector": self.detector,
-        } | ({} if self.jpeg is None else {"jpeg": self.jpeg})  # fmt: skip
+            **({"classes": list(self.classes)} if self.classes else {}),
+            **({} if self.jpeg is None else {"jpeg": self.jpeg}),
+        }  # fmt: skip
 
 
 def normalise(sample: Sample, *, source: str, standard: Standard, detector: Callable[[], Detector]) -> Sample | Drop:
@@ -165,7 +183,7 @@ def mapped_label(label: str | None, *, source: str, standard: Standard) -> str |
                 return Drop("", MAPPED_AWAY, label)
             label = target
             break
-    return label if label in LABELS[standard.labels] else Drop("", OTHER_LABEL, label)
+    return label if label in standard.label_set else Drop("", OTHER_LABEL, label)
 
 
 def mapped_soft_label(
@@ -174,7 +192,7 @@ def mapped_soft_label(
     """A source's probabilities in the store's label set: those of labels that become one are added up."""
     if soft_label is None:
         return None
-    names = LABELS[standard.labels]
+    names = standard.label_set
     if len(soft_label) != len(names):
         return Drop("", SOFT_LABEL, f"{len(soft_label)} probabilities, expected {len(names)}")
     moved = dict.fromkeys(names, 0.0)

@@ -22,12 +22,12 @@ from mien.data.build.balance import can_vary
 from mien.data.build.splits import Index
 from mien.data.near_duplicates import BLOCKS, block_averages
 from mien.data.sources import Drop, Sample
-from mien.labels import EIGHT, code
+from mien.labels import EIGHT
 
 #: A part ends after so many items, or so many bytes of pixels that came with them; what limits a build's memory.
 ITEMS, BYTES = 512, 16 << 20
 #: Version of the part files, for the key of a build.
-FORMAT = 2
+FORMAT = 3
 _ROWS_AT_A_TIME = 64
 _AVERAGES = 4 * BLOCKS * BLOCKS  # bytes of float32
 _SOURCE, _MARK = b"mien_source", b"mien_fingerprint"
@@ -187,7 +187,7 @@ def _schema() -> Any:
     return pa.schema(
         [
             ("path", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("png", pa.binary()),
-            ("label", pa.int8()), ("split", pa.string()), ("votes", pa.list_(pa.int16())), ("group", pa.string()),
+            ("label", pa.string()), ("split", pa.string()), ("votes", pa.list_(pa.int16())), ("group", pa.string()),
             ("landmarks", floats), ("valence", pa.float32()), ("arousal", pa.float32()), ("soft_label", floats),
             ("generated_from", pa.string()), ("averages", pa.binary(_AVERAGES)), ("digest", pa.binary(8)),
             ("usable", pa.bool_()),
@@ -206,7 +206,7 @@ def _encoded(sample: Sample | Drop, original: str | None, *, jpeg: int | None) -
     exact = hashlib.blake2b(pixels.tobytes(), digest_size=8, key=f"{pixels.shape}".encode())
     return {
         "png": data, "path": _utf8(sample.path),
-        "label": None if sample.label is None else code(sample.label),
+        "label": sample.label,
         "split": sample.split, "votes": None if sample.votes is None else list(sample.votes), "group": sample.group,
         "landmarks": None if sample.landmarks is None else [v for point in sample.landmarks for v in point],
         "valence": sample.valence, "arousal": sample.arousal, "soft_label": sample.soft_label,
@@ -256,7 +256,7 @@ def _row(row: dict[str, Any], *, number: int, source: str) -> Row:
     sample = Sample(
         row["path"],
         None,
-        None if row["label"] is None else EIGHT[row["label"]],
+        row["label"],
         row["split"],
         votes=None if row["votes"] is None else tuple(row["votes"]),
         group=row["group"],
@@ -268,8 +268,9 @@ def _row(row: dict[str, Any], *, number: int, source: str) -> Row:
     return Row(number, source, row["png"], sample, row["generated_from"])
 
 
-def read_facts(parts: Sequence[PartInfo]) -> Facts:
-    """The index of all parts: their small columns, none of their pictures."""
+def read_facts(parts: Sequence[PartInfo], labels: Sequence[str] = EIGHT) -> Facts:
+    """The index of all parts: their small columns, none of their pictures. labels: names by code."""
+    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -294,7 +295,8 @@ def read_facts(parts: Sequence[PartInfo]) -> Facts:
         table = table.filter(pc.is_null(table.column("reason"))).combine_chunks()
         averages[start:stop] = np.frombuffer(_joined(table, "averages"), np.float32).reshape(-1, BLOCKS * BLOCKS)
         digest[start:stop] = np.frombuffer(_joined(table, "digest"), np.uint64)
-        label[start:stop] = table.column("label").fill_null(-1).to_numpy()
+        codes = pc.index_in(table.column("label"), value_set=pa.array(labels, pa.string()))
+        label[start:stop] = codes.fill_null(-1).to_numpy()
         usable[start:stop] = table.column("usable").to_numpy()
         source += [part.source] * part.rows
         path += table.column("path").to_pylist()
@@ -308,7 +310,7 @@ def read_facts(parts: Sequence[PartInfo]) -> Facts:
     if has & {"valence", "arousal"}:  # a pair, whichever of them a source has
         has |= {"valence", "arousal"}
     exact = np.unique(digest, return_inverse=True)[1].astype(np.int64)
-    index = Index(source=source, path=path, label=label, split=split, group=group, exact=exact)
+    index = Index(source=source, path=path, label=label, split=split, group=group, exact=exact, labels=tuple(labels))
     return Facts(index, averages, digest, usable, frozenset(has), tuple(first))
 
 

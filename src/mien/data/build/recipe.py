@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mien.data.build.balance import BalanceSettings, Variation
-from mien.data.build.normalise import Standard
+from mien.data.build.normalise import OWN, Standard
 from mien.data.build.splits import Copies, Crossing, SplitSettings
 from mien.data.sources import SOURCES, Source, open_source
 from mien.documents import Section, check_kind, find_recipe, parse, read_mapping
@@ -38,7 +38,8 @@ def _as_value_error(make: Callable[[], object]) -> None:
 class SourceSection(Section):
     """One data set. source: as for ``--source``: "fer2013", "folder:photos", …. name: its name in the store.
 
-    names: for the user's own data, what class names or codes mean (null: left out). mapping: see :class:`BuildRecipe`.
+    names: for the user's own data, what class names or codes mean (null: left out), or how classes
+    of your own are called with labels "own". mapping: see :class:`BuildRecipe`.
     """
 
     source: str
@@ -108,6 +109,8 @@ class BuildRecipe(Section):
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
     def standard(self) -> Standard:
+        if self.labels == OWN and (self.mapping or any(source.mapping for source in self.sources)):
+            raise UsageError("expected no mapping with labels own, got one: a source's names rename its classes")
         mapping: dict[tuple[str, str], str | None] = {}
         for source, table in (("", self.mapping), *((source.called, source.mapping) for source in self.sources)):
             for label, target in table.items():
@@ -137,7 +140,7 @@ class BuildRecipe(Section):
                     hint=f"add --source {section.called}=PATH",
                 )
             names = None if section.names is None else {str(word): label for word, label in section.names.items()}
-            source = open_source(section.source, section.path, names=names)
+            source = open_source(section.source, section.path, names=names, own=self.labels == OWN)
             # every source of ours is a dataclass; a name of its own tells two folders apart
             found.append(source if source.name == section.called else replace(source, name=section.called))  # type: ignore[type-var]
         return found

@@ -42,6 +42,7 @@ from mien.data.sources import Drop, Source
 from mien.data.store import LARGE_PNG, UNLABELLED, is_store
 from mien.data.summary import Summary
 from mien.errors import DataError, MienError, MissingExtra, OutputError, UsageError
+from mien.labels import coded
 
 __all__ = ["Progress", "build_store", "check_target"]
 
@@ -130,6 +131,7 @@ def _build(sources: Sequence[Source], options: Options, place: Staging, crew: Wo
                 f"expected images in {', '.join(source.name for source in sources)}, "
                 f"got none ({len(drops)} dropped: {_reasons(drops)})"
             )
+        _require_classes(options.standard, ingested.parts)
     except OutputError:  # a full disk, a worker killed: an interruption like any other
         raise
     except MienError:  # a broken source: there is nothing to resume
@@ -138,7 +140,7 @@ def _build(sources: Sequence[Source], options: Options, place: Staging, crew: Wo
         raise
     total = ingested.items
     progress(total, total, "looking for near-duplicates")
-    facts = read_facts(ingested.parts)
+    facts = read_facts(ingested.parts, coded(options.standard.label_set))
     plan = make_plan(facts, options.splits, options.balance)
     plan = replace(plan, warnings=(*ingested.warnings, *plan.warnings))
     drops += [
@@ -166,6 +168,17 @@ def _build(sources: Sequence[Source], options: Options, place: Staging, crew: Wo
     return summary
 
 
+def _require_classes(standard: Standard, parts: Sequence[PartInfo]) -> None:
+    """Raises DataError where a class of the user's own has no picture left: a network could not learn it."""
+    if standard.classes:
+        labels = read_facts(parts, standard.classes).index.label
+        missing = [name for code, name in enumerate(standard.classes) if not (labels == code).any()]
+        if missing:
+            drops = Counter(drop.reason for part in parts for drop in part.drops)
+            why = f" ({', '.join(f'{n} dropped: {reason}' for reason, n in drops.most_common(2))})" if drops else ""
+            raise DataError(f"expected pictures of every class, got none of {', '.join(missing)}{why}")
+
+
 def _write_shards(
     data: Path,
     parts: Sequence[PartInfo],
@@ -178,7 +191,7 @@ def _write_shards(
     """One pass over the parts, each row to the shards of its split; what was generated comes after all originals."""
     near = leaks(facts, plan.split)
     optional = facts.has | ({"generated_from"} if any(part.rows for part in varied) else set())
-    written = Written(optional=frozenset(optional))
+    written = Written(optional=frozenset(optional), labels=facts.index.labels)
     total = len(facts) + sum(part.rows for part in varied)
     done = 0
     with ExitStack() as stack, ThreadPoolExecutor(threads) as pool:
@@ -186,7 +199,7 @@ def _write_shards(
         def write(row: Row, pixels: NDArray[np.uint8], split: str, leak: int) -> None:
             writer = written.writers.get(split)
             if writer is None:
-                writer = written.writers[split] = SplitWriter(data, split, written.optional)
+                writer = written.writers[split] = SplitWriter(data, split, written.optional, facts.index.labels)
                 stack.callback(writer.close)
             writer.add(row, pixels, near=None if leak < 0 else bool(leak))
             made = row.generated_from is not None
@@ -221,7 +234,7 @@ def _draw(store: Path, written: Written) -> str | None:
 
     originals, generated = (written.by_source(TRAINING, generated=made) for made in (False, True))
     try:
-        balance_figure(originals, generated, store / "balance")
+        balance_figure(originals, generated, store / "balance", labels=written.labels)
     except MissingExtra:
         return None
     return "balance.png"

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien import labels as label_set
 from mien.data.build.parts import Row
 from mien.data.store import UNLABELLED
+from mien.labels import EIGHT
 
 #: A row group ends after so many rows or bytes of pictures, a shard after so many groups or bytes.
 ROWS_PER_GROUP, BYTES_PER_GROUP = 2048, 32 << 20
@@ -61,11 +61,13 @@ class SplitWriter:
     """Writes one split's shards, a row group at a time, and keeps what the summary needs.
 
     near_count: near-duplicates of Training; None where that is not known. generated: rows made from another row.
+    labels: the names of the codes.
     """
 
     directory: Path
     split: str
     optional: frozenset[str] = frozenset()
+    labels: tuple[str, ...] = EIGHT
     rows: int = 0
     generated: int = 0
     with_votes: int = 0
@@ -99,7 +101,7 @@ class SplitWriter:
             {
                 "image": {"bytes": row.png, "path": sample.path},
                 "label": sample.label,
-                "label_code": None if sample.label is None else label_set.code(sample.label),
+                "label_code": None if sample.label is None else self.labels.index(sample.label),
                 "source": row.source,
                 "split": self.split,
                 "votes": None if sample.votes is None else list(sample.votes),

@@ -43,8 +43,6 @@ CROSSING_COPY = "near-duplicate of an evaluation image"
 CROSSING_GROUP = "same group as an evaluation image"
 BEYOND = "beyond the balanced count"
 
-_K = len(EIGHT)  # the classes; column _K of a table counts what has no label
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSettings:
@@ -118,6 +116,7 @@ class Index:
     source, path: names. label: int64 N, codes of ``mien.labels``, −1 where held back. split: the official one, "" where
     there is none ("train" reads as "training"). group: a subject within its source, None or "" where there is none.
     near, exact: int64 N, rows with the same number ≥ 0 are near-duplicates or have identical pixels; −1: no copy known.
+    labels: the names of the codes.
     """
 
     source: Sequence[str]
@@ -127,14 +126,17 @@ class Index:
     group: Sequence[str | None]
     near: Ints | None = None
     exact: Ints | None = None
+    labels: tuple[str, ...] = EIGHT
 
     def __post_init__(self) -> None:
-        columns = {name: getattr(self, name) for name in self.__slots__}
+        columns = {name: getattr(self, name) for name in self.__slots__ if name != "labels"}
         lengths = {name: len(column) for name, column in columns.items() if column is not None}
         if len(set(lengths.values())) != 1:
             raise DataError(f"expected columns of one length in an index, got {lengths}")
-        if len(self) and not -1 <= self.label.min() <= self.label.max() < _K:
-            raise DataError(f"expected label codes −1 … {_K - 1}, got {self.label.min()} … {self.label.max()}")
+        if len(self) and not -1 <= self.label.min() <= self.label.max() < len(self.labels):
+            raise DataError(
+                f"expected label codes −1 … {len(self.labels) - 1}, got {self.label.min()} … {self.label.max()}"
+            )
 
     def __len__(self) -> int:
         return len(self.path)
@@ -181,6 +183,7 @@ class _Planner:
 
     def __init__(self, index: Index, settings: SplitSettings) -> None:
         self.settings = settings
+        self.labels, self.k = index.labels, len(index.labels)  # column k of a table counts what has no label
         n = len(index)
         self.order = sorted(range(n), key=lambda row: (index.source[row], index.path[row]))
         self.names = [(index.source[row], index.path[row]) for row in self.order]
@@ -246,7 +249,7 @@ class _Planner:
         for i, one in zip(rows.tolist(), first.tolist(), strict=True):
             if number[i] in other and not self.evaluation[i]:
                 against = one if self.label[one] != self.label[i] else other[int(number[i])]
-                what = f"{EIGHT[self.label[i]]}, but {EIGHT[self.label[against]]} in {self._name(against)}"
+                what = f"{self.labels[self.label[i]]}, but {self.labels[self.label[against]]} in {self._name(against)}"
                 self._drop(i, CONFLICT, what)
 
     def _resolve_crossings(self) -> None:
@@ -298,13 +301,13 @@ class _Planner:
         k = there.get(scarce, 0)
         if k == 0:
             raise DataError(
-                f"expected every class in {split}, which is to be balanced, found no {EIGHT[scarce]}",
+                f"expected every class in {split}, which is to be balanced, found no {self.labels[scarce]}",
                 hint="give its official split the name '' to fill it from the free images, or do not balance it",
             )
         asked = self.settings.balanced[split]
         if asked is not None and asked > k:
             self.warnings.append(
-                f"{split}: {k} images per class instead of {asked}: it has only {k} of {EIGHT[scarce]}"
+                f"{split}: {k} images per class instead of {asked}: it has only {k} of {self.labels[scarce]}"
             )
         k = k if asked is None else min(asked, k)
         crosses = self._spanning()[self.unit[rows]]
@@ -313,7 +316,7 @@ class _Planner:
 
     def _drop_beyond(self, rows: Ints, k: int, why: str, why_unlabelled: str) -> None:
         """Of the rows of a balanced split keep the first ``k`` of each class."""
-        for c in range(-1, _K):
+        for c in range(-1, self.k):
             for i in rows[self.label[rows] == c][k if c >= 0 else 0 :].tolist():
                 self._drop(i, BEYOND, why if c >= 0 else why_unlabelled)
 
@@ -336,14 +339,14 @@ class _Planner:
                 )
             return
         numbers, unit = np.unique(self.unit[rows], return_inverse=True)
-        counts = np.zeros((len(numbers), _K + 1), np.int64)
-        np.add.at(counts, (unit, np.where(self.label[rows] < 0, _K, self.label[rows])), 1)
+        counts = np.zeros((len(numbers), self.k + 1), np.int64)
+        np.add.at(counts, (unit, np.where(self.label[rows] < 0, self.k, self.label[rows])), 1)
         key = np.full(len(numbers), np.iinfo(np.uint64).max, np.uint64)
         np.minimum.at(key, unit, self.key[rows])
         names = [TRAINING, *shared]
         # classes that a split has already, from official rows; what has no label is needed nowhere
         official = [self.label[self.kept & (self.split == split)] for split in names]
-        covered = np.array([[*np.isin(np.arange(_K), there), True] for there in official])
+        covered = np.array([[*np.isin(np.arange(self.k), there), True] for there in official])
         available = np.ones(len(numbers), bool)
         for done, split in enumerate(fill):
             taken, k = self._fill(split, counts, key, available, reserve=(~covered).sum(0) + len(fill) - done - 1)
@@ -353,7 +356,7 @@ class _Planner:
             why = f"its group was needed in {split}, which has {k} a class"  # and it cannot go anywhere else
             self._drop_beyond(mine[np.argsort(self.key[mine], kind="stable")], k, why, why)
         left = counts[available]
-        total, quotas = counts.sum(0), np.zeros((len(names), _K + 1), np.int64)
+        total, quotas = counts.sum(0), np.zeros((len(names), self.k + 1), np.int64)
         asked = sum(share for share in shared.values() if isinstance(share, int))
         if asked >= len(rows):
             raise DataError(f"expected shares below the {len(rows)} free images, got {asked}", hint="ask for fewer")
@@ -390,24 +393,25 @@ class _Planner:
             limit = f"of which it may take {self.settings.at_most:.0%}" if most == k else others
             self.warnings.append(
                 f"{split}: {k} images per class instead of {asked}: there are only {pool[scarce]} free images "
-                f"of {EIGHT[scarce]}, {limit}"
+                f"of {self.labels[scarce]}, {limit}"
             )
         if k:
             return taken, k
         raise DataError(
-            f"expected free images of every class to fill {split} from, got {pool[scarce]} of {EIGHT[scarce]} in "
+            f"expected free images of every class to fill {split} from, got {pool[scarce]} of {self.labels[scarce]} in "
             f"{int((counts[:, scarce] > 0).sum())} groups",
             hint="take more of them (at_most), leave the class out, or do not balance this split",
         )
 
     def _check_units(self, counts: Ints, covered: Bools, names: list[str]) -> None:
         """Raises DataError where a class has fewer units than splits that need one."""
-        for c in np.flatnonzero(counts.sum(0)[:_K]).tolist():
+        for c in np.flatnonzero(counts.sum(0)[: self.k]).tolist():
             need = [name for name, there in zip(names, covered[:, c], strict=True) if not there]
             have = int((counts[:, c] > 0).sum())
             if have < len(need):
                 raise DataError(
-                    f"expected at least {len(need)} groups with {EIGHT[c]}, one each for {', '.join(need)}, got {have}",
+                    f"expected at least {len(need)} groups with {self.labels[c]}, one each for {', '.join(need)}, "
+                    f"got {have}",
                     hint="leave the class out, ask for fewer splits (shares), or add images of other people",
                 )
 

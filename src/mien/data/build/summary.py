@@ -8,7 +8,7 @@ from typing import Any
 
 from mien import labels as label_set
 from mien.data.build.balance import BalanceSettings
-from mien.data.build.normalise import AUTO, LABELS, Standard
+from mien.data.build.normalise import AUTO, Standard
 from mien.data.build.plan import BuildPlan
 from mien.data.build.shards import SplitWriter
 from mien.data.build.splits import SplitSettings
@@ -43,9 +43,13 @@ class Options:
 
 @dataclass(slots=True)
 class Written:
-    """What was written. optional: columns beyond the usual. images: (source, split, label, generated?) → number."""
+    """What was written. optional: columns beyond the usual. labels: names by code.
+
+    images: (source, split, label, generated?) → number.
+    """
 
     optional: frozenset[str] = frozenset()
+    labels: tuple[str, ...] = label_set.EIGHT
     writers: dict[str, SplitWriter] = field(default_factory=dict)
     images: Counter[tuple[str, str, str, bool]] = field(default_factory=Counter)
 
@@ -55,7 +59,7 @@ class Written:
         for (source, where, label, made), number in self.images.items():
             if where == split and made == generated and label != UNLABELLED:
                 found.setdefault(source, Counter())[label] += number
-        return {source: in_label_order(counts) for source, counts in found.items()}
+        return {source: in_label_order(counts, self.labels) for source, counts in found.items()}
 
 
 def summarise(
@@ -71,14 +75,15 @@ def summarise(
     read: source → its official split → label → number, as the source gave them. drops: (source, drop).
     """
     used = {label for (_, _, label, _) in written.images}
-    chosen = options.standard.labels
-    names = LABELS[chosen] if chosen != AUTO else label_set.EIGHT if "contempt" in used else label_set.SEVEN
+    names = options.standard.label_set
+    if options.standard.labels == AUTO:
+        names = label_set.EIGHT if "contempt" in used else label_set.SEVEN
     splits = {}
     for name in sorted(written.writers, key=split_order):
         writer = written.writers[name]
         splits[name] = SplitSummary(
             rows=writer.rows,
-            counts=in_label_order(writer.counts),
+            counts=in_label_order(writer.counts, written.labels),
             generated=writer.generated,
             with_votes=writer.with_votes,
             near_duplicates_in_training=writer.near_count,
@@ -118,8 +123,8 @@ def _described(
         name=source.name,
         layout=source.layout,
         files=[file.name for file in source.files],
-        read={split: in_label_order(read[split]) for split in sorted(read)},
-        counts={split: in_label_order(counts[split]) for split in sorted(counts)},
+        read={split: in_label_order(read[split], written.labels) for split in sorted(read)},
+        counts={split: in_label_order(counts[split], written.labels) for split in sorted(counts)},
         generated=generated,
         dropped=dict(sorted(Counter(drop.reason for drop in drops).items())),
         differences=source.differences(read),

@@ -36,12 +36,14 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def open_source(name: str, path: str | Path, *, names: Mapping[str, str | None] | None = None) -> Source:
+def open_source(
+    name: str, path: str | Path, *, names: Mapping[str, str | None] | None = None, own: bool = False
+) -> Source:
     """The source ``name``, or ``name:option``, at ``path``, its layout detected.
 
     names: for the user's own data, what other class names or codes mean: ``{"scared": "fear", "sleepy": None}``, where
-    None leaves the class out. Raises UsageError for an unknown name or option, DataError where nothing or a wrong
-    tree lies at the path.
+    None leaves the class out. own: its class names are classes of the user's own. Raises UsageError for
+    an unknown name or option, DataError where nothing or a wrong tree lies at the path.
     """
     name, _, option = name.strip().lower().partition(":")
     home = SOURCES.get(name)
@@ -56,6 +58,12 @@ def open_source(name: str, path: str | Path, *, names: Mapping[str, str | None] 
         if name not in OWN:
             raise UsageError(f"expected names for the user's own data ({', '.join(OWN)}), got them for {name}")
         told["names"] = names
+    if own:
+        if name not in OWN:
+            raise UsageError(
+                f"--labels own: expected your own pictures ({', '.join(OWN)}), got {name}, whose labels are expressions"
+            )
+        told["own"] = True
     path = Path(path).expanduser()
     if not path.exists():
         raise DataError(f"expected the data set {name} at {path}, found nothing there", hint="check the path")

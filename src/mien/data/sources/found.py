@@ -19,7 +19,7 @@ class Found:
 
     read: starts the stream afresh. expected: split → class → published number of images; empty: nothing to compare.
     compare: in place of that, gives the differences from the published counts. count: the number of items, or None.
-    ferplus: its votes are FER+'s, see ``plausible.py``.
+    ferplus: its votes are FER+'s, see ``plausible.py``. classes: the user's own, where the build asked for them.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Found:
     count: Callable[[], int | None] = _unknown
     warnings: tuple[str, ...] = ()
     ferplus: bool = False
+    classes: tuple[str, ...] = ()
 
     def total(self) -> int | None:
         return self.count()

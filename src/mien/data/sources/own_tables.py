@@ -47,7 +47,7 @@ _RARE = ("generated", "votes", "landmarks", "soft_label")
 _OURS = {"label_code", "near_duplicate"}
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")
-_LABELS = 100  # different labels that are looked at: there are at most eight expressions, in some spellings
+_LABELS = 100  # different labels that are looked at: more than any label set has, in some spellings
 #: Rows that are read at a time: pictures of any size are carried along.
 BATCH = 64
 
@@ -161,7 +161,7 @@ def _sample(
         picture(),
         label=label,
         split=named,
-        votes=None if votes is None else tuple(votes),
+        votes=None if votes is None or labels.own else tuple(votes),  # on expressions
         group=group_of(cells.get("group")),
         is_crop=not photos,
         landmarks=tuple(zip(points[::2], points[1::2], strict=False)) if points else None,
@@ -297,7 +297,7 @@ def parquet_table(files: tuple[Path, ...], root: Path) -> Table:
     found: dict[Any, None] = {}
     if not table.classes:
         for label in _cells(files, table.name["label"]):
-            _note(found, str(label))
+            _note(found, label if label is None or isinstance(label, str | int | float) else str(label))
     return replace(table, rows=rows, labels=tuple(found), above=above(_paths(files, table.name["image"]), root))
 
 

@@ -122,20 +122,22 @@ def read_tree(
     *,
     subject: Callable[[str], str | None] | None = None,
     is_crop: bool = True,
+    known: Sequence[str] = EIGHT,
 ) -> Iterator[Sample | Drop]:
     """Every picture below the class folders, in order of split, class code and name; see also ``read_outside``.
 
     splits: the official split, "" for none → its class folders. subject: file name → group; where it gives None the
-    picture is dropped, because an unknown subject could cross splits.
+    picture is dropped, because an unknown subject could cross splits. known: the labels, in order; what is none of
+    them is a reason to leave the folder out.
     """
     for split, classes in splits.items():
-        for label in sorted(classes.folders, key=lambda name: (EIGHT.index(name) if name in EIGHT else 99, name)):
+        for label in sorted(classes.folders, key=lambda name: (known.index(name) if name in known else 99, name)):
             for folder in classes.folders[label]:
                 for file in files_below(folder):
                     place = file.relative_to(root).as_posix()
                     if drop := not_a_picture(file, place):
                         yield drop
-                    elif label not in EIGHT:
+                    elif label not in known:
                         yield Drop(place, label)
                     elif subject is not None and (group := subject(file.name)) is None:
                         yield Drop(place, reasons.NAME, "no subject in it")

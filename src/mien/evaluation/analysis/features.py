@@ -146,7 +146,7 @@ def draw(
 def _scatter(axes: Any, points: Float, labels: clusters.Int, names: Sequence[str]) -> None:
     for code, name in enumerate(names):
         own = points[labels == code]
-        marker, colour = drawing.CLASS_MARKERS[code], drawing.CLASS_COLOURS[code]
+        colour, marker = drawing.of_class(code)
         axes.scatter(own[:, 0], own[:, 1], s=12, marker=marker, color=colour, alpha=0.65, linewidths=0.8, label=name)
     axes.set_aspect("equal", adjustable="datalim")  # distances mean the same in both directions
     axes.set_xticks([])

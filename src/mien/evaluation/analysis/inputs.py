@@ -20,6 +20,7 @@ from mien.atomic import make_folder
 from mien.data.store import Split, Store
 from mien.errors import DataError, UsageError
 from mien.evaluation.analysis.outputs import save_report
+from mien.evaluation.predictions import label_order
 from mien.evaluation.predictors import Predictor, Progress, load_predictor
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
@@ -66,7 +67,7 @@ class Settings:
         head: of the report, beside what every report begins with. steps: of one model's progress, its images where
         None. Raises DataError for a split without labels, UsageError for models of different label sets, OutputError.
         """
-        split = labelled(self.store, self.split, limit=self.limit, classes=len(same_labels(models)))
+        split = labelled(self.store, self.split, limit=self.limit, labels=same_labels(models))
         make_folder(self.out)
         data = {"store": self.store.fingerprint, "split": split.name, "images": len(split), "limit": self.limit}
         today = datetime.now(UTC).date().isoformat()
@@ -153,16 +154,17 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return result
 
 
-def labelled(store: Store, split_name: str, *, limit: int | None, classes: int) -> Split:
+def labelled(store: Store, split_name: str, *, limit: int | None, labels: Sequence[str]) -> Split:
     """At most ``limit`` labelled images, spread evenly over a split. Raises DataError for none, or odd labels."""
     split = store.read(split_name).labelled().limited(limit)
     code = int(split.labels.max(initial=-1))
     if code < 0:
         raise DataError(f"expected labels in {split_name}, they are held back", hint="choose a split that has them")
-    if code >= classes:
+    if code >= len(labels):
         raise DataError(
-            f"expected label codes below {classes}, the number of the network's classes, got {code} in {split_name}"
+            f"expected label codes below {len(labels)}, the number of the network's classes, got {code} in {split_name}"
         )
+    label_order(labels, split.label_set)
     return split
 
 

@@ -25,9 +25,8 @@ from mien.errors import ExportError, UsageError
 from mien.evaluation import calibration, metrics
 from mien.evaluation.analysis.common_corruptions import KINDS, SEVERITIES
 from mien.evaluation.analysis.corruptions import rightness
-from mien.evaluation.predict import fit_temperatures
+from mien.evaluation.predict import check_codes, fit_temperatures
 from mien.evaluation.predictors import OnnxPredictor, Progress, all_logits
-from mien.labels import EIGHT
 from mien.quantise import CALIBRATION, nearest
 
 ACCURACY, AGREEMENT, CORRUPTED = 0.003, 0.98, 0.005
@@ -99,9 +98,9 @@ def export_int8(
     before = OnnxPredictor(source, threads=threads)
     if before.precision != "fp32":
         raise UsageError(f"--int8: expected a model in fp32, got one in {before.precision}")
-    if list(before.labels) != [*EIGHT][: len(before.labels)]:
-        raise UsageError(f"--int8: expected labels in mien's order, got {', '.join(before.labels)}")
-    training = store.read("training").labelled().limited(2 * CALIBRATION)
+    whole = store.read("training").labelled()
+    check_codes(before.labels, whole)
+    training = whole.limited(2 * CALIBRATION)
     preprocess = before.preprocess
     crops = preprocess.views(preprocess.normalise(preprocess.stack(training.images)), tta=False)
     content, divergences = nearest(source, crops[::2], crops[1::2], reduce_range=reduce_range)
