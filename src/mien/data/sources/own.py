@@ -128,7 +128,7 @@ def open_parquet(path: Path, *, photos: bool = False, names: Names | None = None
     )
 
 
-def open_hf(path: Path, *, photos: bool = False, names: Names | None = None) -> Found:
+def open_hf(path: Path, *, photos: bool = False, names: Names | None = None, own: bool = False) -> Found:
     """A data set or a dict of splits as ``datasets.save_to_disk`` leaves it; class names are those of its ClassLabel.
 
     Raises DataError where it is none, is damaged, or where no column can be the image or the label.
@@ -138,7 +138,7 @@ def open_hf(path: Path, *, photos: bool = False, names: Names | None = None) -> 
     def read(table: tables.Table, labels: Labels, *, photos: bool) -> Iterator[Sample | Drop]:
         return own_hf.read_saved(table, files, labels, photos=photos)
 
-    return _table("hf", table, photos=photos, names=names, read=read)
+    return _table("hf", table, photos=photos, names=names, own=own, read=read)
 
 
 def _table(
