@@ -17,6 +17,7 @@ const VIDEO = /\.(mp4|m4v|mov|webm|mkv|avi|ogv|mpg|mpeg|3gp|wmv|mts)$/i;
 
 const $ = (id) => document.getElementById(id);
 let settings, engine, stage, faces, timeline, strip;
+const early = []; // files that came before the reader had started
 let items = [];
 let shown = null; // the item on the stage
 let running = null; // {item, abort} of a video or camera
@@ -260,17 +261,23 @@ function wire() {
   for (const input of document.querySelectorAll("#models input")) {
     input.onchange = (event) => (work = work.then(() => changeModel(event)).catch(broken));
   }
-  document.addEventListener("paste", (event) => take(event.clipboardData.files));
+}
+
+/** Files that come before the reader has started wait for it; without this a dropped one would replace the page. */
+function listen() {
+  const receive = (files) => (stage ? take(files) : early.push(...files));
+  document.addEventListener("paste", (event) => receive(event.clipboardData.files));
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {
       event.preventDefault();
       $("view").classList.toggle("over", kind === "dragover");
-      if (kind === "drop") take(event.dataTransfer.files);
+      if (kind === "drop") receive(event.dataTransfer.files);
     });
   }
 }
 
 async function start() {
+  listen();
   $("dismiss").onclick = () => ($("alert").hidden = true);
   engine = new Engine((done) => {
     $("progress").value = done;
@@ -292,6 +299,7 @@ async function start() {
   for (const button of [$("choose"), $("camera"), ...document.querySelectorAll("#models input")]) button.disabled = false;
   document.documentElement.dataset.ready = "true";
   say("Ready.");
+  if (early.length) take(early);
   navigator.serviceWorker?.register("sw.js", { updateViaCache: "none" }).catch(() => {}); // works without, but not offline
 }
 
