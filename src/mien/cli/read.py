@@ -204,6 +204,13 @@ def read(
         "to which the published figures belong.",
         rich_help_panel=SPEED,
     ),
+    reduced_jpegs: bool = typer.Option(
+        False,
+        "--reduced-jpegs",
+        help="Decode JPEGs above 5,504 pixels at a part of their size where every face stays large enough: "
+        "twice as fast; probabilities change as if the picture had been saved once more.",
+        rich_help_panel=SPEED,
+    ),
     batch_size: int = typer.Option(
         64, "--batch-size", metavar="N", help="Face crops per forward pass, across pictures.", rich_help_panel=SPEED
     ),
@@ -265,6 +272,7 @@ def read(
         turned=turned,
         device=device.value,
         precision=precision.value,
+        reduced_jpegs=reduced_jpegs,
         max_pixels=max_pixels,
         batch_size=batch_size,
     )

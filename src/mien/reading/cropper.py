@@ -5,24 +5,28 @@ A reader has one :class:`FaceCropper`; the threads of a stream share it.
 
 import os
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ImageError, MienError, UsageError
-from mien.imaging import OnNote, Source, load_rgb
+from mien.imaging import Decoded, OnNote, Source, load_reduced, load_rgb
 from mien.preprocess import Preprocess
 from mien.reading.items import Item, failed
 from mien.reading.sources import one
 from mien.results import Box, Points, ReadFailure
 
 if TYPE_CHECKING:
-    from mien.faces.base import Detection
+    from mien.faces.base import Detection, ReducedDetector
     from mien.faces.pose import Pose
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
+
+#: times the finest side at which the detector searches: a reduced picture has that at least.
+MARGIN = 2.0
+LEAST_OF_READER = 2  # heights of the network's input that a face must have in a reduced picture
 
 
 class FaceDetector(Protocol):
@@ -61,7 +65,7 @@ class Cropped:
 class FaceCropper:
     """Decodes pictures and cuts out their faces for the reader whose ``preprocess`` is given.
 
-    detector: for faces and for the geometry of their crops. min_score, min_face, max_pixels: as for
+    detector: for faces and for the geometry of their crops. min_score, min_face, max_pixels, reduced_jpegs: as for
     :class:`mien.reading.reader.Reader`.
     """
 
@@ -73,12 +77,14 @@ class FaceCropper:
         min_score: float | None,
         min_face: float | None,
         max_pixels: int,
+        reduced_jpegs: bool,
     ) -> None:
         self._preprocess = preprocess
         self._detector = detector
         self._min_score = min_score or 0.0
         self._min_face = min_face or 0.0
         self._max_pixels = max_pixels
+        self._reduced_jpegs = reduced_jpegs
 
     def try_look(
         self, source: Source | Item, on_note: OnNote | None, *, keep_picture: bool, detector: FaceDetector
@@ -107,25 +113,61 @@ class FaceCropper:
     def look(
         self, item: Item, on_note: OnNote | None, *, keep_picture: bool = False, detector: FaceDetector | None = None
     ) -> Cropped:
-        """Decode one picture and cut out its faces, largest first; with another detector of the same name if given."""
-        rgb = self.decode(item, on_note)
-        height, width, _ = rgb.shape
-        found = (self.cut(rgb, detection) for detection in (detector or self._detector).detect(rgb))
-        faces = sorted((face for face in found if face), key=lambda face: face.box.w * face.box.h, reverse=True)
-        return Cropped(item.source, width, height, faces, rgb if keep_picture else None, item=item)
+        """Decode one picture and cut out its faces, largest first; with another detector of the same name if given.
+
+        With ``reduced_jpegs`` a large one is decoded at a part of its size if all that is found there is large enough.
+        """
+        if item.data is None:
+            raise ImageError("there is nothing to read", kind="missing")
+        detector = detector or self._detector
+        finest: int | None = getattr(detector, "finest_side", None) if self._reduced_jpegs else None
+        if finest is None:
+            whole = self.decode(item, on_note)
+            decoded = Decoded(whole, *whole.shape[:2])
+        else:
+            decoded = load_reduced(
+                item.data, least=round(MARGIN * finest), max_pixels=self._max_pixels, on_note=on_note
+            )
+        if decoded.factor > 1 and (faces := self._faces_of_reduced(decoded, cast("ReducedDetector", detector))) is None:
+            whole = self.decode(item, None)
+            decoded = Decoded(whole, *whole.shape[:2])
+        if decoded.factor == 1:
+            found = (self.cut(decoded.rgb, detection) for detection in detector.detect(decoded.rgb))
+            faces = [face for face in found if face]
+        faces.sort(key=lambda face: face.box.w * face.box.h, reverse=True)
+        picture = None
+        if keep_picture:
+            picture = decoded.rgb if decoded.factor == 1 else self.decode(item, None)
+        return Cropped(item.source, decoded.width, decoded.height, faces, picture, item=item)
+
+    def _faces_of_reduced(self, decoded: Decoded, detector: "ReducedDetector") -> list[FaceCrop] | None:
+        """Faces in a reduced picture, in pixels of the whole; None where only the whole picture shows them well."""
+        from mien.faces.base import NeedsWholePicture
+
+        try:
+            found = detector.detect_reduced(decoded.rgb)
+        except NeedsWholePicture:
+            return None
+        if any(face.box.h < LEAST_OF_READER * self._preprocess.size for face in found):
+            return None
+        return [face for face in (self.cut(decoded.rgb, detection, decoded) for detection in found) if face]
 
     def decode(self, item: Item, on_note: OnNote | None) -> Uint8:
         if item.data is None:
             raise ImageError("there is nothing to read", kind="missing")
         return load_rgb(item.data, max_pixels=self._max_pixels, on_note=on_note)
 
-    def cut(self, rgb: Uint8, detection: "Detection") -> FaceCrop | None:
-        """A detection in a picture (uint8 H×W×3) with its crop; None where it is left out."""
-        height, width, _ = rgb.shape
-        box, score = _inside(detection.box, width, height), min(max(float(detection.score), 0.0), 1.0)
+    def cut(self, rgb: Uint8, detection: "Detection", decoded: Decoded | None = None) -> FaceCrop | None:
+        """A detection in a picture (uint8 H×W×3) with its crop; None where it is left out.
+
+        decoded: where ``rgb`` is reduced, how; what is returned then is in pixels of the whole picture.
+        """
+        placed = detection if decoded is None else _in_whole(detection, decoded)
+        height, width = rgb.shape[:2] if decoded is None else (decoded.height, decoded.width)
+        box, score = _inside(placed.box, width, height), min(max(float(detection.score), 0.0), 1.0)
         if box is None or score < self._min_score or min(box.w, box.h) < self._min_face:
             return None
-        points = _points(detection)
+        points = _points(placed)
         if points is None:
             detection = replace(detection, landmarks=None)
             return FaceCrop(box, score, None, None, self._pixels(rgb, detection))
@@ -146,6 +188,16 @@ class FaceCropper:
 def movable(source: Source | Item) -> bool:
     """Whether a source stays as it is while the caller's iterator moves on."""
     return isinstance(source.data if isinstance(source, Item) else source, str | bytes | os.PathLike)
+
+
+def _in_whole(found: "Detection", decoded: Decoded) -> "Detection":
+    """A detection in a reduced picture, in pixels of the whole."""
+    box, factor, shift = found.box, decoded.factor, (decoded.left, decoded.top)
+    return replace(
+        found,
+        box=Box(box.x * factor - shift[0], box.y * factor - shift[1], box.w * factor, box.h * factor),
+        landmarks=None if found.landmarks is None else found.landmarks * np.float32(factor) - np.float32(shift),
+    )
 
 
 def _points(detection: "Detection") -> Float32 | None:

@@ -61,7 +61,9 @@ class Reader:
     upright ones, and detections that are no face are left out (``mien.faces.upright``).
     max_pixels: limit of width × height. batch_size: face crops of one run of the network. device: ``"cpu"``, or
     ``"cuda"`` with the package onnxruntime-gpu. precision: of a shipped model: ``"auto"`` (int8 where the processor
-    computes it exactly, which is two to three times as fast, else fp32), ``"fp32"`` or ``"int8"``.
+    computes it exactly, which is two to three times as fast, else fp32), ``"fp32"`` or ``"int8"``. reduced_jpegs:
+    decode JPEGs above 5,504 pixels (for yunet) at a part of their size where every face stays large enough, which is
+    twice as fast; probabilities then differ about as if the picture had been saved once more (``docs/speed.md``).
 
     Pictures are paths, bytes, open binary files, ``data:`` URLs, PIL images or arrays; arrays are in the order **RGB**
     (OpenCV's BGR is turned by ``array[..., ::-1]``). ``imaging.load_rgb`` has the details.
@@ -89,6 +91,7 @@ class Reader:
         batch_size: int = 64,
         device: str = "cpu",
         precision: str = "auto",
+        reduced_jpegs: bool = False,
     ) -> None:
         _at_least("threads", threads, 1)
         _at_least("max_pixels", max_pixels, 1)
@@ -116,6 +119,7 @@ class Reader:
             "batch_size": batch_size,
             "device": device,
             "precision": precision,
+            "reduced_jpegs": reduced_jpegs,
         }
         self._set_up(_load_classifier, _load_detector)
 
@@ -133,7 +137,7 @@ class Reader:
         self._tta: bool = options["tta"]
         self._min_confidence: float = options["min_confidence"]
         self._batch_size: int = options["batch_size"]
-        limits = {name: options[name] for name in ("min_score", "min_face", "max_pixels")}
+        limits = {name: options[name] for name in ("min_score", "min_face", "max_pixels", "reduced_jpegs")}
         self._cropper = FaceCropper(self._classifier.preprocess, detector, **limits)
 
     def __getstate__(self) -> dict[str, Any]:
