@@ -93,12 +93,13 @@ def main() -> None:
         spent: dict[str, float] = {}
         readings: dict[str, Reading] = {}
         reduced: list[bool] = []
-        own = cropper.FaceCropper._faces_of_reduced
+        own = cropper.FaceCropper._reduced
 
         def noted(*arguments: object, own=own, reduced=reduced):  # type: ignore[no-untyped-def]
-            faces = own(*arguments)
-            reduced.append(faces is not None)
-            return faces
+            decoded, faces = own(*arguments)
+            if decoded.factor > 1:
+                reduced.append(faces is not None)
+            return decoded, faces
 
         for kind in ("whole", "reduced", "reduced", "whole"):
             start = time.process_time()
@@ -106,7 +107,7 @@ def main() -> None:
                 with mock.patch.object(cropper, "load_reduced", whole):
                     readings[kind] = reader.read(data)
             else:
-                with mock.patch.object(cropper.FaceCropper, "_faces_of_reduced", noted):
+                with mock.patch.object(cropper.FaceCropper, "_reduced", noted):
                     readings[kind] = reader.read(data)
             spent[kind] = min(spent.get(kind, np.inf), time.process_time() - start)
         with mock.patch.object(cropper, "load_reduced", whole):

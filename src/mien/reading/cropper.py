@@ -120,19 +120,11 @@ class FaceCropper:
         if item.data is None:
             raise ImageError("there is nothing to read", kind="missing")
         detector = detector or self._detector
-        finest: int | None = getattr(detector, "finest_side", None) if self._reduced_jpegs else None
-        if finest is None:
-            whole = self.decode(item, on_note)
-            decoded = Decoded(whole, *whole.shape[:2])
-        else:
-            decoded = load_reduced(
-                item.data, least=round(MARGIN * finest), max_pixels=self._max_pixels, on_note=on_note
-            )
-        if decoded.factor > 1 and (faces := self._faces_of_reduced(decoded, cast("ReducedDetector", detector))) is None:
-            whole = self.decode(item, None)
-            decoded = Decoded(whole, *whole.shape[:2])
-        if decoded.factor == 1:
-            found = (self.cut(decoded.rgb, detection) for detection in detector.detect(decoded.rgb))
+        decoded, faces = self._reduced(item.data, on_note, detector) if self._reduced_jpegs else (None, None)
+        if decoded is None or faces is None:
+            rgb = self.decode(item, on_note if decoded is None else None)  # notes are told once
+            decoded = Decoded(rgb, *rgb.shape[:2])
+            found = (self.cut(rgb, detection) for detection in detector.detect(rgb))
             faces = [face for face in found if face]
         faces.sort(key=lambda face: face.box.w * face.box.h, reverse=True)
         picture = None
@@ -140,17 +132,30 @@ class FaceCropper:
             picture = decoded.rgb if decoded.factor == 1 else self.decode(item, None)
         return Cropped(item.source, decoded.width, decoded.height, faces, picture, item=item)
 
-    def _faces_of_reduced(self, decoded: Decoded, detector: "ReducedDetector") -> list[FaceCrop] | None:
-        """Faces in a reduced picture, in pixels of the whole; None where only the whole picture shows them well."""
+    def _reduced(
+        self, source: Source, on_note: OnNote | None, detector: FaceDetector
+    ) -> tuple[Decoded | None, list[FaceCrop] | None]:
+        """A picture, perhaps reduced, with its faces in pixels of the whole.
+
+        No faces (None) where only the whole picture shows them well; no picture where the detector takes whole ones.
+        """
         from mien.faces.base import NeedsWholePicture
 
-        try:
-            found = detector.detect_reduced(decoded.rgb)
-        except NeedsWholePicture:
-            return None
-        if any(face.box.h < LEAST_OF_READER * self._preprocess.size for face in found):
-            return None
-        return [face for face in (self.cut(decoded.rgb, detection, decoded) for detection in found) if face]
+        finest: int | None = getattr(detector, "finest_side", None)
+        if finest is None:
+            return None, None
+        least = round(MARGIN * finest)
+        decoded = load_reduced(source, least=least, max_pixels=self._max_pixels, on_note=on_note)
+        if decoded.factor == 1:
+            found = detector.detect(decoded.rgb)
+        else:
+            try:
+                found = cast("ReducedDetector", detector).detect_reduced(decoded.rgb)
+            except NeedsWholePicture:
+                return decoded, None
+            if any(face.box.h < LEAST_OF_READER * self._preprocess.size for face in found):
+                return decoded, None
+        return decoded, [crop for crop in (self.cut(decoded.rgb, face, decoded) for face in found) if crop]
 
     def decode(self, item: Item, on_note: OnNote | None) -> Uint8:
         if item.data is None:
@@ -192,11 +197,13 @@ def movable(source: Source | Item) -> bool:
 
 def _in_whole(found: "Detection", decoded: Decoded) -> "Detection":
     """A detection in a reduced picture, in pixels of the whole."""
-    box, factor, shift = found.box, decoded.factor, (decoded.left, decoded.top)
+    if decoded.factor == 1:
+        return found
+    box, factor, shift = found.box, decoded.factor, np.asarray([decoded.left, decoded.top], np.float32)
     return replace(
         found,
-        box=Box(box.x * factor - shift[0], box.y * factor - shift[1], box.w * factor, box.h * factor),
-        landmarks=None if found.landmarks is None else found.landmarks * np.float32(factor) - np.float32(shift),
+        box=Box(box.x * factor - decoded.left, box.y * factor - decoded.top, box.w * factor, box.h * factor),
+        landmarks=None if found.landmarks is None else found.landmarks * np.float32(factor) - shift,
     )
 
 
