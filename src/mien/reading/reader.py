@@ -63,7 +63,7 @@ class Reader:
     ``"cuda"`` with the package onnxruntime-gpu. precision: of a shipped model: ``"auto"`` (int8 where the processor
     computes it exactly, which is two to three times as fast, else fp32), ``"fp32"`` or ``"int8"``. reduced_jpegs:
     decode JPEGs above 5,504 pixels (for yunet) at a part of their size where every face stays large enough, which is
-    twice as fast; probabilities then differ about as if the picture had been saved once more (``docs/speed.md``).
+    twice as fast; probabilities change by 0.005 on average and by up to 0.03 (``docs/speed.md``).
 
     Pictures are paths, bytes, open binary files, ``data:`` URLs, PIL images or arrays; arrays are in the order **RGB**
     (OpenCV's BGR is turned by ``array[..., ::-1]``). ``imaging.load_rgb`` has the details.
