@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from mien import Reader
-from mien.errors import UsageError
+from mien.errors import ModelError, UsageError
 from mien.evaluation.analysis.int8 import Measured, set_metadata
 from mien.preprocess import Preprocess
 from mien.quantise import fold_casts, quantised
@@ -53,6 +53,23 @@ def test_auto_takes_what_the_processor_computes_exactly(
     assert Classifier.load("nano", threads=1, precision="auto").meta.precision == taken
     assert Classifier.load("nano", threads=1).meta.precision == "fp32"  # to which the published figures belong
     assert Reader("nano", threads=1)._classifier.meta.precision == taken
+
+
+def test_without_its_int8_file_auto_takes_fp32_and_int8_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "nano.onnx").write_bytes(model_bytes("nano"))
+    monkeypatch.setattr(classifier, "int8_is_exact", lambda: True)
+    monkeypatch.setattr(classifier.resources, "files", lambda package: tmp_path)
+    with caplog.at_level("DEBUG", "mien"):
+        assert Classifier.load("nano", threads=1, precision="auto").meta.precision == "fp32"
+    assert "nano: its int8 file is not in this installation; fp32 is used" in caplog.text
+    with pytest.raises(ModelError, match=r"'nano' is not in this installation in int8 .*nano\.int8\.onnx.*fp32"):
+        Classifier.load("nano", threads=1, precision="int8")
+    (tmp_path / "nano.onnx").unlink()
+    for precision in ("auto", "int8", "fp32", None):
+        with pytest.raises(ModelError, match=r"'nano' is not in this installation \(.*--model FILE"):
+            Classifier.load("nano", threads=1, precision=precision)
 
 
 def test_int8_where_sums_would_saturate_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from called import Call
 from PIL import Image
 
+from called import Call
 from mien.data.audit.index import read_index
 from mien.data.sources import open_source
 from mien.data.store import Store

@@ -140,18 +140,19 @@ def test_min_score_of_an_own_detector(tiny_model: Path) -> None:
 
 
 def test_min_score_reaches_the_detector(tiny_model: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values below the detector's own 0.4 find more; a face of a crowd of small ones is found at 0.1 alone."""
+    """Below the detector's own 0.6 doubtful finds stay as they are; above every score there is no face."""
     photo = Image.open(astronaut).convert("RGB")
     small = Image.new("RGB", (640, 480), (127, 127, 127))
     for number, side in enumerate((60, 70, 80, 90, 110)):
         small.paste(photo.resize((side, side)), (20 + 120 * number, 100))
-    counts = []
-    for least in (0.05, None, 0.9):
+    scores = []
+    for least in (0.05, None, 0.95):
         reader = Reader(tiny_model, threads=2, min_score=least, detect_size=320)
-        scores = [face.score for face in reader.read(np.asarray(small)).faces]
-        assert all(score >= (least or 0.4) for score in scores)
-        counts.append(len(scores))
-    assert counts[0] > counts[1] > counts[2]
+        scores.append([face.score for face in reader.read(np.asarray(small)).faces])
+        assert all(score >= (least or 0.6) for score in scores[-1])
+    assert len(scores[0]) >= len(scores[1]) > 0
+    assert min(scores[0]) < 0.6
+    assert not scores[2]
 
 
 def test_min_face_is_the_shorter_side(tiny_model: Path) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from called import Call
 from PIL import Image
 
+from called import Call
 from mien.errors import DataError, RecipeError
 from mien.evaluation.predictions import Predictions
 from mien.evaluation.predictions_file import read_predictions_file

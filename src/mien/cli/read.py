@@ -212,6 +212,13 @@ def read(
         "to which the published figures belong.",
         rich_help_panel=SPEED,
     ),
+    reduced_jpegs: bool = typer.Option(
+        False,
+        "--reduced-jpegs",
+        help="Decode JPEGs above 5,504 pixels at a part of their size where every face stays large enough: "
+        "twice as fast; probabilities change by 0.005 on average and by up to 0.03.",
+        rich_help_panel=SPEED,
+    ),
     batch_size: int = typer.Option(
         64, "--batch-size", metavar="N", help="Face crops per forward pass, across pictures.", rich_help_panel=SPEED
     ),
@@ -323,6 +330,7 @@ def read(
         turned=turned,
         device=device.value,
         precision=precision.value,
+        reduced_jpegs=reduced_jpegs,
         max_pixels=max_pixels,
         batch_size=batch_size,
     )

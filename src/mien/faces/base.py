@@ -55,6 +55,23 @@ class Detector(Protocol):
         ...
 
 
+class NeedsWholePicture(Exception):
+    """A reduced picture shows something too small there to be judged as the whole picture would be."""
+
+
+class ReducedDetector(Detector, Protocol):
+    """A detector that tells when a reduced copy of a picture is as good as the picture."""
+
+    @property
+    def finest_side(self) -> int:
+        """The longer side, in pixels, at which it searches a picture of any size at most."""
+        ...
+
+    def detect_reduced(self, image: Uint8) -> list[Detection]:
+        """As ``detect``, of a reduced copy whose longer side is ``finest_side`` or more; raises NeedsWholePicture."""
+        ...
+
+
 def turned_points(points: NDArray[Any], height: int, width: int, turns: int) -> NDArray[Any]:
     """N×2 points (x, y) of a picture, in ``numpy.rot90(picture, turns)``; 0 ≤ turns ≤ 3."""
     x, y = points[:, 0], points[:, 1]

@@ -24,12 +24,12 @@ class CloseView(NamedTuple):
         """uint8 side×side×3, grey beyond the picture: upright if the face is tilted by ``angle``.
 
         image: uint8 H×W×3 RGB. angle: radians, clockwise on the screen. Memory is bounded by the view and by what of
-        the picture is copied after its reduction to at most four times the view.
+        the picture is copied after its reduction to at most twice the view.
         """
         x, y = found.box.x + found.box.w / 2, found.box.y + found.box.h / 2
         wide = self.side if angle == 0 else ceil(self.side * 1.42)  # what a turned square covers
         half = wide / 2 * found.box.h / self.face
-        factor = max(1, floor(half / wide))  # half / (wide / 2) picture pixels in one of the view; two of them stay
+        factor = max(1, floor(2 * half / wide))  # picture pixels in one of the view: whole ones are averaged first
         left, top, right, bottom = (floor(v / factor) for v in (x - half, y - half, x + half, y + half))
         height, width, _ = image.shape
         patch = np.full((bottom - top + 1, right - left + 1, 3), GREY, np.uint8)

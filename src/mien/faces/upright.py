@@ -12,17 +12,19 @@ rule: detections with another must be certain, or they are left out. A detection
 probability that it is no face is higher than the detector's score.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.faces.align import CropGeometry
-from mien.faces.base import Detection, Detector, picture_size
+from mien.faces.base import Detection, Detector, ReducedDetector, picture_size
 from mien.faces.orientation import NO_FACE, UPRIGHT, OrientationNet, square_box
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
+Detect = Callable[[Uint8], list[Detection]]
 
 #: A detection is certain by its score or by the probability of its orientation; against the rest of a picture, by both.
 SURE_SCORE, SURE = 0.65, 0.9
@@ -44,8 +46,20 @@ class UprightDetector:
 
     def detect(self, image: Uint8) -> list[Detection]:
         """image: uint8 H×W×3 RGB. Returns the faces, largest box first; UsageError for another array."""
+        return self._detect(image, self.inner.detect)
+
+    @property
+    def finest_side(self) -> int | None:
+        """See :class:`mien.faces.base.ReducedDetector`; None where the wrapped detector is none."""
+        return getattr(self.inner, "finest_side", None)
+
+    def detect_reduced(self, image: Uint8) -> list[Detection]:
+        """As ``detect``, of a reduced copy; raises NeedsWholePicture."""
+        return self._detect(image, cast("ReducedDetector", self.inner).detect_reduced)
+
+    def _detect(self, image: Uint8, detect: Detect) -> list[Detection]:
         picture_size(image)
-        found = self.inner.detect(image)
+        found = detect(image)
         if any(face.is_crop for face in found):
             return found
         upright: list[tuple[Detection, float]] = []  # with the probability that they are
@@ -60,12 +74,12 @@ class UprightDetector:
             # a detection that the second search does not confirm stays as it is, unless the network is certain
             upright += [(_turned_by(face, turns), p / 10) if p >= SURE else (face, 0.0) for face, turns, p in turned]
             for turns in sorted({turns for _, turns, _ in turned}):
-                upright += self._search(image, turns)
+                upright += self._search(image, turns, detect)
         elif any(face.score >= SURE_SCORE or p >= SURE for face, p in upright):
             return [face for face, _ in upright]
         else:
             for turns in (1, 2, 3):
-                there = list(self._search(image, turns))
+                there = list(self._search(image, turns, detect))
                 if any(face.score >= LEAST_SCORE and p >= SURE for face, p in there):
                     upright += there
         faces = _one_way_up(_distinct(upright))
@@ -74,13 +88,13 @@ class UprightDetector:
     def _probabilities(self, image: Uint8, found: list[Detection]) -> Float32:
         return self._orientation.probabilities(image, found, geometry=self._geometry)
 
-    def _search(self, image: Uint8, turns: int) -> Iterator[tuple[Detection, float]]:
+    def _search(self, image: Uint8, turns: int, detect: Detect) -> Iterator[tuple[Detection, float]]:
         """The faces of the picture turned by ``turns``, in its own coordinates, with their probability to be upright.
 
         That is 0 where the network takes them for turned without certainty.
         """
         frame = np.ascontiguousarray(np.rot90(image, turns))
-        found = self.inner.detect(frame)
+        found = detect(frame)
         for face, row in zip(found, self._probabilities(frame, found), strict=True):
             kind = _kind(face, row)
             if kind == UPRIGHT or (kind != NO_FACE and row[kind] < SURE):
@@ -93,7 +107,7 @@ class UprightDetector:
         A single search, for a video whose way up is known.
         """
         picture_size(image)
-        faces = [face for face, _ in _distinct(list(self._search(image, turns)))]
+        faces = [face for face, _ in _distinct(list(self._search(image, turns, self.inner.detect)))]
         return sorted(faces, key=lambda face: face.box.w * face.box.h, reverse=True)
 
 

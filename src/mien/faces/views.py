@@ -29,11 +29,13 @@ class View(NamedTuple):
     """side: the picture's longer side in this view, pixels. frame: grey pixels around it.
 
     largest: of a face's sides, pixels of the view; what is larger there is left to the other views.
+    box: reduced by means of whole pixels, a third faster than by a bilinear filter, and less smooth.
     """
 
     side: int
     frame: int = 0
     largest: float = float("inf")
+    box: bool = False
 
 
 def search(image: Uint8, views: Sequence[View], find: Find, *, max_overlap: float) -> list[Detection]:
@@ -46,7 +48,7 @@ def search(image: Uint8, views: Sequence[View], find: Find, *, max_overlap: floa
     found, smaller = [], image
     for view in views:
         # from a smaller picture that was made for another view, where it is large enough: that is cheaper
-        shown = resized(smaller if view.side < max(smaller.shape[:2]) else image, side=view.side)
+        shown = resized(smaller if view.side < max(smaller.shape[:2]) else image, side=view.side, box=view.box)
         if view.side < max(height, width):
             smaller = shown
         h, w, _ = shown.shape
@@ -70,8 +72,11 @@ def distinct(faces: list[Detection], *, max_overlap: float) -> list[Detection]:
     return sorted((faces[i] for i in keep), key=lambda face: face.box.w * face.box.h, reverse=True)
 
 
-def resized(image: Uint8, *, side: int) -> Uint8:
-    """uint8 H×W×3 with its longer side brought to ``side``, antialiased, sides at least 1; copies little at a time."""
+def resized(image: Uint8, *, side: int, box: bool = False) -> Uint8:
+    """uint8 H×W×3 with its longer side brought to ``side``, antialiased, sides at least 1; copies little at a time.
+
+    box: see :class:`View`.
+    """
     height, width, _ = image.shape
     scale = side / max(height, width)
     target = max(1, round(width * scale)), max(1, round(height * scale))
@@ -80,7 +85,8 @@ def resized(image: Uint8, *, side: int) -> Uint8:
     factor = int(1 / scale / 2)  # whole-pixel averaging down to twice the target; the filter below does the rest
     small = Image.fromarray(block_means(image, factor) if factor > 1 else image)
     exact = (0.0, 0.0, width / max(factor, 1), height / max(factor, 1))
-    return np.asarray(small.resize(target, Image.Resampling.BILINEAR, box=exact))
+    resample = Image.Resampling.BOX if box and scale < 1 else Image.Resampling.BILINEAR
+    return np.asarray(small.resize(target, resample, box=exact))
 
 
 def block_means(image: Uint8, factor: int) -> Uint8:

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError, ModelError
-from mien.faces.base import Detection, picture_size
+from mien.faces.base import Detection, NeedsWholePicture, picture_size
+from mien.faces.close_look import VIEW as LANDMARK_VIEW
 from mien.faces.close_look import with_landmarks
+from mien.faces.confirm import VIEW as CONFIRMING_VIEW
 from mien.faces.confirm import WEAK, Seen, confirmed
 from mien.faces.views import View, distinct, search
 from mien.faces.yunet_weights import HEADS, INPUT, STRIDES, WEIGHTS
@@ -97,16 +99,30 @@ class YuNet:
         """image: uint8 H×W×3 RGB, at least 1×1. Returns the faces, largest box first; UsageError for another array."""
         return with_landmarks(image, self._faces(image), self._look_for_landmarks)
 
-    def _faces(self, image: Uint8) -> list[Detection]:
+    @property
+    def finest_side(self) -> int:
+        return self._detect_size or DETAIL_SIDES[1]
+
+    def detect_reduced(self, image: Uint8) -> list[Detection]:
+        """As ``detect``; raises NeedsWholePicture where a close look would have to enlarge what the reduction took."""
+        found = self._faces(image, reduced=True)
+        if any(face.box.h < LANDMARK_VIEW.face for face in found):
+            raise NeedsWholePicture
+        return with_landmarks(image, found, self._look_for_landmarks)
+
+    def _faces(self, image: Uint8, *, reduced: bool = False) -> list[Detection]:
         longer = max(picture_size(image))
         if self._detect_size is None and longer <= SECOND_SIDE:
             return self._search(image, WHOLE_SIDE) or self._search(image, SECOND_SIDE)
-        return self._search(image, self._detect_size or detail_side(longer), WHOLE_SIDE)
+        return self._search(image, self._detect_size or detail_side(longer), WHOLE_SIDE, reduced=reduced)
 
-    def _search(self, image: Uint8, *sides: int) -> list[Detection]:
+    def _search(self, image: Uint8, *sides: int, reduced: bool = False) -> list[Detection]:
         sides = tuple(sorted(set(sides), reverse=True))
-        views = [View(side, largest=LARGEST if side > sides[-1] else float("inf")) for side in sides]
+        *detail, whole = sides
+        views = [*(View(side, largest=LARGEST, box=True) for side in detail), View(whole)]
         found = search(image, views, self._find, max_overlap=MAX_OVERLAP)
+        if reduced and any(face.box.h < CONFIRMING_VIEW.face for face in found):
+            raise NeedsWholePicture
         return distinct(confirmed(image, found, self._look, min_score=self._min_score), max_overlap=MAX_OVERLAP)
 
     def _find(self, canvas: Uint8) -> tuple[Float32, Float32, Float32]:

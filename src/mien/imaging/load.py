@@ -23,6 +23,7 @@ from mien.imaging.data_url import decode, is_data_url, is_url, refuse_url
 from mien.imaging.deep import is_deep_colour, is_planar, sixteen_bits, tiff_pixels, white_is_zero
 from mien.imaging.headers import NO_HEADER, Header, look
 from mien.imaging.pixels import as_numpy, from_array, to_eight_bits
+from mien.imaging.reduced import Decoded, Reduction
 
 Uint8 = NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any]
@@ -91,6 +92,24 @@ def load_rgb(source: Source, *, max_pixels: int = MAX_PIXELS, on_note: OnNote | 
     )
 
 
+def load_reduced(source: Source, *, least: int, max_pixels: int = MAX_PIXELS, on_note: OnNote | None = None) -> Decoded:
+    """As ``load_rgb``, but a large JPEG may come reduced, its longer side ``least`` pixels or more.
+
+    That is done only for sources that can be read a second time: paths of files, bytes and ``data:`` URLs.
+    """
+    reduction = Reduction(least)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        rgb = _from_stream(BytesIO(bytes(source)), len(source), max_pixels, on_note, reduction)
+    elif isinstance(source, str) and is_data_url(source) and not os.path.lexists(source):
+        data = decode(source)
+        rgb = _from_stream(BytesIO(data), len(data), max_pixels, on_note, reduction)
+    elif isinstance(source, (str, os.PathLike)):
+        rgb = _from_path(os.fspath(source), max_pixels, on_note, reduction)
+    else:
+        rgb = load_rgb(source, max_pixels=max_pixels, on_note=on_note)
+    return reduction.decoded(rgb)
+
+
 def plain(pixels: Uint8) -> Uint8:
     """uint8 H×W where a picture H×W×3 has no colour (all three channels are the same); any other one unchanged."""
     if pixels.ndim == 3:
@@ -100,7 +119,7 @@ def plain(pixels: Uint8) -> Uint8:
     return pixels
 
 
-def _from_path(path: str, max_pixels: int, on_note: OnNote | None) -> Uint8:
+def _from_path(path: str, max_pixels: int, on_note: OnNote | None, reduction: Reduction | None = None) -> Uint8:
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -113,7 +132,7 @@ def _from_path(path: str, max_pixels: int, on_note: OnNote | None) -> Uint8:
                     "expected a picture, got a video file", kind="unsupported", hint="Reader.video(path) reads it"
                 )
             with open(path, "rb") as stream:
-                return _from_stream(stream, status.st_size, max_pixels, on_note)
+                return _from_stream(stream, status.st_size, max_pixels, on_note, reduction)
         if stat.S_ISFIFO(status.st_mode):  # Pillow must seek, so a pipe is taken as a whole
             data = _from_pipe(path)
             return _from_stream(BytesIO(data), len(data), max_pixels, on_note)
@@ -169,7 +188,9 @@ def _from_pipe(path: str) -> bytes:
         return stream.read()
 
 
-def _from_stream(stream: IO[bytes], size: int, max_pixels: int, on_note: OnNote | None) -> Uint8:
+def _from_stream(
+    stream: IO[bytes], size: int, max_pixels: int, on_note: OnNote | None, reduction: Reduction | None = None
+) -> Uint8:
     header = look(stream, size)
     formats = [*header.formats, *_FORMATS]
     left_out = ""
@@ -193,6 +214,8 @@ def _from_stream(stream: IO[bytes], size: int, max_pixels: int, on_note: OnNote 
         if is_deep_colour(image) and "transparency" not in image.info:
             values = from_array(sixteen_bits(image, Image.open(BytesIO(_all_of(stream)), formats=formats)))
             return _with_orientation(Image.fromarray(values), _orientation(image))
+        if reduction is not None:
+            reduction.ask(image, _orientation(image))
         return image
 
     rgb = _decode(open_checked, header)

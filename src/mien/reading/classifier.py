@@ -6,6 +6,7 @@ refused on loading.
 
 import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -114,10 +115,10 @@ class Classifier:
     ) -> "Classifier":
         """A shipped model by name, or any model that mien exported, by its path or as the bytes of its file.
 
-        threads: for one run; None takes all cores of the process. device: "cpu" or "cuda". precision: "fp32",
-        "int8", or "auto", which of a shipped model takes int8 where the processor computes it exactly and fp32
-        elsewhere; None takes fp32 of a shipped model, to which the published figures belong. A file has its own
-        precision: None and "auto" take it, and another one is refused.
+        threads: for one run; None takes all cores of the process. device: "cpu" or "cuda". precision: "fp32", "int8",
+        or "auto", which of a shipped model takes int8 where the processor computes it exactly and the file is there,
+        and fp32 elsewhere; None takes fp32 of a shipped model, to which the published figures belong. A file has its
+        own precision: None and "auto" take it, and another one is refused.
         ``digest`` is the SHA-256 of the file. Raises UsageError for an unknown name, a device that cannot be used or a
         precision that the processor or the file has not; ModelError for a file that is broken or not ours.
         """
@@ -127,7 +128,7 @@ class Classifier:
             raise UsageError(f"expected a precision of {', '.join(PRECISIONS)}, got {precision!r}")
         if not isinstance(model, bytes):
             if os.fspath(model) in SHIPPED and precision == "auto":
-                precision = "int8" if exact else "fp32"
+                precision = _best_precision(os.fspath(model), exact=exact)
             path, where = _locate(model, int8=precision == "int8")
         try:
             data = model if isinstance(model, bytes) else path.read_bytes()
@@ -202,14 +203,28 @@ def model_bytes(model: str) -> bytes:
         raise ModelError(f"{where}: cannot read the model file ({error.strerror})") from error
 
 
+def _best_precision(name: str, *, exact: bool) -> str:
+    """What "auto" means for a shipped model. exact: whether the processor computes int8 exactly."""
+    if exact and not _shipped_path(name, int8=True).is_file():
+        logging.getLogger("mien").debug("%s: its int8 file is not in this installation; fp32 is used", name)
+        return "fp32"
+    return "int8" if exact else "fp32"
+
+
+def _shipped_path(name: str, *, int8: bool) -> Path:
+    return Path(str(resources.files("mien.weights") / f"{name}{'.int8' if int8 else ''}.onnx"))
+
+
 def _locate(name_or_path: str | os.PathLike[str], *, int8: bool = False) -> tuple[Path, str]:
     text = os.fspath(name_or_path)
     if text in SHIPPED:
-        path = Path(str(resources.files("mien.weights") / f"{text}{'.int8' if int8 else ''}.onnx"))
+        path = _shipped_path(text, int8=int8)
         if not path.is_file():
+            whole = int8 and _shipped_path(text, int8=False).is_file()
+            form = " in int8" if whole else ""
             raise ModelError(
-                f"the shipped model {text!r} is not in this installation (expected {path})",
-                hint="reinstall mien, or give a file with --model FILE.onnx",
+                f"the shipped model {text!r} is not in this installation{form} (expected {path})",
+                hint=f"reinstall mien, or {'take --precision fp32' if whole else 'give a file with --model FILE.onnx'}",
             )
         return path, text
     path = Path(text)

@@ -9,26 +9,26 @@ Memory is bounded by the batch and the threads, results keep the order of the in
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ImageError, MienError, ModelError, UsageError
+from mien.errors import ImageError, ModelError, UsageError
 from mien.faces.detector import DEFAULT_DETECTOR
-from mien.imaging import MAX_PIXELS, OnNote, Source, load_rgb
+from mien.imaging import MAX_PIXELS, OnNote, Source
 from mien.onnx_runtime import check_device, usable_threads
 from mien.reading.classifier import DEFAULT_MODEL, SHIPPED, Classifier, Model, ModelMeta
-from mien.reading.items import Item, Pause, failed
+from mien.reading.cropper import Cropped, FaceCrop, FaceCropper, FaceDetector, movable
+from mien.reading.items import Item, Pause
 from mien.reading.overlap import in_order
 from mien.reading.sources import many, one
-from mien.results import Box, Face, Points, ReadFailure, Reading
+from mien.results import Face, ReadFailure, Reading
 
 if TYPE_CHECKING:
     from mien.faces.base import Detection
-    from mien.faces.pose import Pose
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -36,36 +36,6 @@ Float32 = NDArray[np.float32]
 LATENCY_S = 0.25  # results of a stream wait for a fuller batch no longer than this
 AHEAD, AHEAD_WITH_PICTURES = 16, 2  # pictures a thread that are looked at before their turn; crops are small
 HELD_PIXELS = 64_000_000  # decoded pictures that wait for their batch when the caller wants them back
-
-
-class FaceDetector(Protocol):
-    """What the reader asks of a detector: see :mod:`mien.faces.base`."""
-
-    def detect(self, image: Uint8, /) -> "list[Detection]": ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A face that waits for the network: where it is, and its crop as uint8 C×S×S."""
-
-    box: Box
-    score: float
-    landmarks: Points | None
-    pose: "Pose | None"
-    pixels: Uint8
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A picture whose faces wait for the network."""
-
-    source: str
-    width: int
-    height: int
-    faces: list[_Found] = field(default_factory=list)
-    picture: Uint8 | None = None
-    failure: ReadFailure | None = None
-    item: Item | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +61,9 @@ class Reader:
     upright ones, and detections that are no face are left out (``mien.faces.upright``).
     max_pixels: limit of width × height. batch_size: face crops of one run of the network. device: ``"cpu"``, or
     ``"cuda"`` with the package onnxruntime-gpu. precision: of a shipped model: ``"auto"`` (int8 where the processor
-    computes it exactly, which is two to three times as fast, else fp32), ``"fp32"`` or ``"int8"``.
+    computes it exactly, which is two to three times as fast, else fp32), ``"fp32"`` or ``"int8"``. reduced_jpegs:
+    decode JPEGs above 5,504 pixels (for yunet) at a part of their size where every face stays large enough, which is
+    twice as fast; probabilities change by 0.005 on average and by up to 0.03 (``docs/speed.md``).
 
     Pictures are paths, bytes, open binary files, ``data:`` URLs, PIL images or arrays; arrays are in the order **RGB**
     (OpenCV's BGR is turned by ``array[..., ::-1]``). ``imaging.load_rgb`` has the details.
@@ -119,6 +91,7 @@ class Reader:
         batch_size: int = 64,
         device: str = "cpu",
         precision: str = "auto",
+        reduced_jpegs: bool = False,
     ) -> None:
         _at_least("threads", threads, 1)
         _at_least("max_pixels", max_pixels, 1)
@@ -146,6 +119,7 @@ class Reader:
             "batch_size": batch_size,
             "device": device,
             "precision": precision,
+            "reduced_jpegs": reduced_jpegs,
         }
         self._set_up(_load_classifier, _load_detector)
 
@@ -162,10 +136,9 @@ class Reader:
         self._threads = threads
         self._tta: bool = options["tta"]
         self._min_confidence: float = options["min_confidence"]
-        self._min_score: float | None = options["min_score"]
-        self._min_face: float | None = options["min_face"]
-        self._max_pixels: int = options["max_pixels"]
         self._batch_size: int = options["batch_size"]
+        limits = {name: options[name] for name in ("min_score", "min_face", "max_pixels", "reduced_jpegs")}
+        self._cropper = FaceCropper(self._classifier.preprocess, detector, **limits)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"options": self._options, "digest": self._classifier.digest}
@@ -194,8 +167,7 @@ class Reader:
         line about what was left out, such as later frames. Raises ImageError, and UsageError for several pictures.
         """
         item = one(source, name)
-        waiting = self._look(item, on_note, keep_picture=False)
-        (result,) = self._finish([waiting])
+        (result,) = self._finish([self._cropper.look(item, on_note)])
         assert isinstance(result.reading, Reading)
         return result.reading
 
@@ -223,7 +195,7 @@ class Reader:
     def _stream(
         self, sources: Iterator[Source | Item | Pause], keep_pictures: bool, on_note: OnNote | None
     ) -> Iterator[Result]:
-        held: list[_Waiting] = []
+        held: list[Cropped] = []
         crops = pixels = 0
         since = -np.inf  # the first picture is not held back
         threads, detector = self._threads, self._detector
@@ -232,12 +204,14 @@ class Reader:
         else:  # an object of the caller's need not be safe to share
             threads = 1
 
-        def look(source: Source | Item) -> tuple[_Waiting, list[str]]:
+        def look(source: Source | Item) -> tuple[Cropped, list[str]]:
             notes: list[str] = []  # told by the caller's thread, in order
-            return self._try(source, on_note and notes.append, keep_pictures, detector), notes
+            return self._cropper.try_look(
+                source, on_note and notes.append, keep_picture=keep_pictures, detector=detector
+            ), notes
 
         ahead = AHEAD_WITH_PICTURES if keep_pictures else AHEAD
-        for seen in in_order(sources, look, threads=threads, movable=_movable, ahead=ahead):
+        for seen in in_order(sources, look, threads=threads, movable=movable, ahead=ahead):
             if not isinstance(seen, Pause):
                 waiting, notes = seen
                 for note in notes if on_note is not None else ():
@@ -289,7 +263,7 @@ class Reader:
 
         Those below ``min_score`` or ``min_face`` are left out. Their crops go through the network together.
         """
-        cut = [[self._cut(rgb, detection) for detection in detections] for rgb, detections in found]
+        cut = [[self._cropper.cut(rgb, detection) for detection in detections] for rgb, detections in found]
         faces = [[face for face in row if face is not None] for row in cut]
         rows = iter(self._probabilities([face.pixels for row in faces for face in row]))
         return [tuple(self._face(face, next(rows)) for face in row) for row in faces]
@@ -305,7 +279,8 @@ class Reader:
 
     @property
     def max_pixels(self) -> int:
-        return self._max_pixels
+        maximum: int = self._options["max_pixels"]
+        return maximum
 
     @property
     def threads(self) -> int:
@@ -342,7 +317,7 @@ class Reader:
         strip, longer than 4 times its width, is an ImageError. Raises ImageError, and UsageError for a single picture.
         """
         preprocess = self._classifier.preprocess
-        pictures = (self._decode(one(crop), None) for crop in many(crops, call="classify"))
+        pictures = (self._cropper.decode(one(crop), None) for crop in many(crops, call="classify"))
         return self._probabilities([preprocess.pixels(picture) for picture in pictures])
 
     def _detector_of_one_thread(self) -> FaceDetector:
@@ -353,75 +328,7 @@ class Reader:
             self._alone = _load_detector(name, options["detect_size"], 1, least, turned, options["device"])
         return self._alone
 
-    def _try(
-        self, source: Source | Item, on_note: OnNote | None, keep_picture: bool, detector: FaceDetector
-    ) -> _Waiting:
-        """``_look``, with any error as a failure: one picture never ends a stream."""
-        try:
-            item = one(source)
-        except UsageError as error:
-            item = failed(f"<{type(source).__name__}>", "unsupported", str(error))
-        if item.failure is not None:
-            return _Waiting(item.source, 0, 0, failure=item.failure, item=item)
-        note = None if on_note is None else (lambda text: on_note(f"{item.source}: {text}"))
-        try:
-            return self._look(item, note, keep_picture, detector)
-        except MienError as error:
-            kind, message = error.type, str(error)
-        except MemoryError:
-            kind, message = "too_large", "the picture does not fit into memory"
-        except Exception as error:  # a fault of ours; `mien --debug` shows the traceback
-            import logging
-
-            logging.getLogger("mien").debug("while reading %s", item.source, exc_info=True)
-            kind, message = "internal", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        return _Waiting(item.source, 0, 0, failure=ReadFailure(item.source, kind, message), item=item)
-
-    def _look(
-        self, item: Item, on_note: OnNote | None, keep_picture: bool, detector: FaceDetector | None = None
-    ) -> _Waiting:
-        """Decode one picture and cut out its faces, largest first."""
-        rgb = self._decode(item, on_note)
-        height, width, _ = rgb.shape
-        waiting = _Waiting(item.source, width, height, picture=rgb if keep_picture else None, item=item)
-        waiting.faces = self._find(rgb, detector)
-        return waiting
-
-    def _find(self, rgb: Uint8, detector: FaceDetector | None = None) -> list[_Found]:
-        """The faces of a picture (uint8 H×W×3) above ``min_score`` and ``min_face``, largest first."""
-        found = (self._cut(rgb, detection) for detection in (detector or self._detector).detect(rgb))
-        return sorted((face for face in found if face), key=lambda face: face.box.w * face.box.h, reverse=True)
-
-    def _cut(self, rgb: Uint8, detection: "Detection") -> _Found | None:
-        """A detection with its crop for the network; None where it is left out."""
-        height, width, _ = rgb.shape
-        box, score = _inside(detection.box, width, height), min(max(float(detection.score), 0.0), 1.0)
-        if box is None or score < (self._min_score or 0) or min(box.w, box.h) < (self._min_face or 0):
-            return None
-        preprocess = self._classifier.preprocess
-        points = _points(detection)
-        if points is None:
-            detection = replace(detection, landmarks=None)
-            return _Found(box, score, None, None, preprocess.pixels(self._crop(rgb, detection)))
-        from mien.faces.pose import head_pose
-
-        pixels = preprocess.pixels(self._crop(rgb, detection))
-        return _Found(box, score, tuple((float(x), float(y)) for x, y in points), head_pose(points), pixels)
-
-    def _crop(self, rgb: Uint8, found: "Detection") -> Uint8:
-        if found.is_crop:  # the picture is the crop: no resampling but the network's own
-            return rgb
-        from mien.faces.align import CropGeometry, align_crop
-
-        size = self._classifier.preprocess.size
-        return align_crop(rgb, found, size=size, geometry=CropGeometry.of(self._detector))
-
-    def _decode(self, item: Item, on_note: OnNote | None) -> Uint8:
-        if item.data is None:
-            raise ImageError("there is nothing to read", kind="missing")
-        return load_rgb(item.data, max_pixels=self._max_pixels, on_note=on_note)
-
-    def _finish(self, held: list[_Waiting]) -> Iterator[Result]:
+    def _finish(self, held: list[Cropped]) -> Iterator[Result]:
         """Classify all crops of the held pictures together and hand out their readings in order."""
         rows = iter(self._probabilities([face.pixels for waiting in held for face in waiting.faces]))
         for waiting in held:
@@ -432,7 +339,7 @@ class Reader:
             reading = Reading(waiting.source, waiting.width, waiting.height, faces)
             yield Result(reading, waiting.picture, waiting.item)
 
-    def _face(self, found: _Found, row: Float32) -> Face:
+    def _face(self, found: FaceCrop, row: Float32) -> Face:
         probabilities = dict(zip(self.labels, row.tolist(), strict=True))
         top = max(probabilities, key=probabilities.__getitem__)
         confidence, pose = probabilities[top], found.pose
@@ -456,21 +363,6 @@ class Reader:
         return np.concatenate(parts)
 
 
-def _movable(source: Source | Item) -> bool:
-    """Whether a source stays as it is while the caller's iterator moves on."""
-    return isinstance(source.data if isinstance(source, Item) else source, str | bytes | os.PathLike)
-
-
-def _points(detection: "Detection") -> Float32 | None:
-    """A detection's landmarks, or None where it has none that mean anything; UsageError for others than five points."""
-    points = detection.landmarks
-    if points is None or detection.is_crop:
-        return None
-    if np.shape(points) != (5, 2):
-        raise UsageError(f"expected a detector's landmarks 5×2, got shape {np.shape(points)}")
-    return points if np.isfinite(points).all() else None
-
-
 def _load_classifier(model: Model, threads: int, device: str, precision: str) -> Classifier:
     return Classifier.load(model, threads=threads, device=device, precision=precision)
 
@@ -488,13 +380,6 @@ def _load_detector(
 # Pools send a reader with every task; its networks are loaded by the first in each process.
 _kept_classifier = lru_cache(maxsize=4)(_load_classifier)
 _kept_detector = lru_cache(maxsize=4)(_load_detector)
-
-
-def _inside(box: Box, width: int, height: int) -> Box | None:
-    """The part of a detector's box that lies in the picture; None where less than a pixel is left."""
-    left, top = max(0.0, box.x), max(0.0, box.y)
-    right, bottom = min(float(width), box.x + box.w), min(float(height), box.y + box.h)
-    return Box(left, top, right - left, bottom - top) if right - left >= 1 and bottom - top >= 1 else None
 
 
 def _at_least(name: str, value: int | None, least: int) -> None:

@@ -11,7 +11,7 @@ export function closeView(picture, box, angle, { side, face }, grey) {
   const [x, y] = [box.x + box.w / 2, box.y + box.h / 2];
   const wide = angle === 0 ? side : Math.ceil(side * 1.42); // what a turned square covers
   const half = ((wide / 2) * box.h) / face;
-  const factor = Math.max(1, Math.floor(half / wide)); // at least two pixels of what is left stay for one of the view
+  const factor = Math.max(1, Math.floor((2 * half) / wide)); // whole pixels are averaged first
   const [left, top, right, bottom] = [x - half, y - half, x + half, y + half].map((v) => Math.floor(v / factor));
   const patch = newPicture(right - left + 1, bottom - top + 1, grey);
   const [across, down] = [picture.width, picture.height].map((n) => Math.ceil(n / factor));

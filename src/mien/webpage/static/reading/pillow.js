@@ -31,8 +31,14 @@ export function roundHalfEven(value) {
   return low % 2 === 0 ? low : low + 1;
 }
 
-/** Image.resize(…, BILINEAR, box, reducing_gap): antialiased. box: left, top, right, bottom in pixels, fractions too. */
-export function resize(picture, width, height, box = [0, 0, picture.width, picture.height], reducingGap = null) {
+/** Pillow's filters: how far they reach, and the weight of what lies at `x`. */
+export const BILINEAR = { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) };
+export const BOX = { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) };
+
+/** Image.resize(…, filter, box, reducing_gap): antialiased. box: left, top, right, bottom in pixels, fractions too. */
+export function resize(
+  picture, width, height, box = [0, 0, picture.width, picture.height], reducingGap = null, filter = BILINEAR,
+) {
   if (reducingGap !== null) {
     const factors = [
       Math.trunc((box[2] - box[0]) / width / reducingGap) || 1,
@@ -53,8 +59,8 @@ export function resize(picture, width, height, box = [0, 0, picture.width, pictu
   box = box.map(Math.fround); // Pillow takes them as single precision
   const across = width !== picture.width || box[0] !== 0 || box[2] !== picture.width;
   const down = height !== picture.height || box[1] !== 0 || box[3] !== picture.height;
-  const columns = coefficients(picture.width, box[0], box[2], width);
-  const rows = coefficients(picture.height, box[1], box[3], height);
+  const columns = coefficients(picture.width, box[0], box[2], width, filter);
+  const rows = coefficients(picture.height, box[1], box[3], height, filter);
   let first = 0;
   if (across) {
     first = rows.starts[0];
@@ -65,21 +71,22 @@ export function resize(picture, width, height, box = [0, 0, picture.width, pictu
 }
 
 /** For each target pixel: the first source pixel, how many, and their weights in fixed point. */
-function coefficients(length, low, high, target) {
+function coefficients(length, low, high, target, filter) {
   const scale = Math.fround(high - low) / target;
   const filterScale = Math.max(scale, 1);
-  const size = Math.ceil(filterScale) * 2 + 1;
+  const support = filter.support * filterScale;
+  const size = Math.ceil(support) * 2 + 1;
   const starts = new Int32Array(target);
   const counts = new Int32Array(target);
   const weights = new Int32Array(target * size);
   const exact = new Float64Array(size);
   for (let i = 0; i < target; i++) {
     const centre = low + (i + 0.5) * scale;
-    const start = Math.max(0, Math.trunc(centre - filterScale + 0.5));
-    const count = Math.min(length, Math.trunc(centre + filterScale + 0.5)) - start;
+    const start = Math.max(0, Math.trunc(centre - support + 0.5));
+    const count = Math.min(length, Math.trunc(centre + support + 0.5)) - start;
     let total = 0;
     for (let k = 0; k < count; k++) {
-      exact[k] = Math.max(0, 1 - Math.abs((k + start - centre + 0.5) * (1 / filterScale)));
+      exact[k] = filter.weight((k + start - centre + 0.5) * (1 / filterScale));
       total += exact[k];
     }
     for (let k = 0; k < count; k++) {

@@ -6,7 +6,7 @@ computes with it: the crops follow them, and the networks the crops. */
 import { withLandmarks } from "./close_look.js";
 import { confirmed } from "./confirm.js";
 import { clamp, largestFirst, suppressOverlaps } from "./geometry.js";
-import { newPicture, paste, reduce, resize, roundHalfEven } from "./pillow.js";
+import { BILINEAR, BOX, newPicture, paste, reduce, resize, roundHalfEven } from "./pillow.js";
 
 const single = Math.fround;
 
@@ -48,11 +48,13 @@ export class YuNet {
     let smaller = picture;
     const found = [];
     for (const side of views) {
-      const shown = reducedTo(side < Math.max(smaller.width, smaller.height) ? smaller : picture, side);
+      const detail = side > views[views.length - 1]; // by means of whole pixels
+      const source = side < Math.max(smaller.width, smaller.height) ? smaller : picture;
+      const shown = reducedTo(source, side, detail ? BOX : BILINEAR);
       if (side < longer) smaller = shown;
       const canvas = newPicture(...[shown.width, shown.height].map((n) => Math.ceil(n / multiple) * multiple), grey);
       paste(canvas, shown, 0, 0);
-      const limit = side > views[views.length - 1] ? largest : Infinity;
+      const limit = detail ? largest : Infinity;
       const [heads] = await this.run([canvas]);
       const unit = [picture.width / shown.width, picture.height / shown.height].map(single);
       for (const { corners, score, landmarks } of decode(heads, canvas.width, least, strides, this.settings)) {
@@ -144,11 +146,12 @@ function decode(heads, width, minScore, strides, { max_candidates }) {
 }
 
 /** A picture with its longer side brought to `side`: views.resized. */
-function reducedTo(picture, side) {
+function reducedTo(picture, side, filter) {
   const { width, height } = picture;
   const scale = side / Math.max(width, height);
   const target = [width, height].map((n) => Math.max(1, roundHalfEven(n * scale)));
   if (target[0] === width && target[1] === height) return picture;
   const factor = Math.max(1, Math.trunc(1 / scale / 2)); // whole pixels first; the filter does the rest
-  return resize(factor > 1 ? reduce(picture, factor) : picture, ...target, [0, 0, width / factor, height / factor]);
+  const exact = [0, 0, width / factor, height / factor];
+  return resize(factor > 1 ? reduce(picture, factor) : picture, ...target, exact, null, scale < 1 ? filter : BILINEAR);
 }
