@@ -40,8 +40,9 @@ def table(index: Index, plan: SplitPlan) -> dict[str, Counter]:
 
 
 def reordered(index: Index, order: np.ndarray) -> Index:
-    values = {name: getattr(index, name) for name in Index.__slots__}
+    values = {name: getattr(index, name) for name in Index.__slots__ if name != "labels"}
     return Index(
+        labels=index.labels,
         **{
             name: v[order] if isinstance(v, np.ndarray) else None if v is None else [v[i] for i in order]
             for name, v in values.items()

@@ -26,7 +26,7 @@ def test_the_run_computes_the_files_probabilities(small_store: Path, tmp_path: P
     done = reader_run("nano", "--data", small_store, "-o", tmp_path / "nano")
     assert done.returncode == 0, done.stderr
     network, recipe, preprocess, meta = load_network(tmp_path / "nano")
-    assert (recipe.model.name, meta["from_onnx"]) == ("nano", "nano.onnx")
+    assert (recipe.model.name, meta["from_onnx"]) == ("nano", "nano")
     crops = as_inputs(Store.open(small_store).read("public_test").images, preprocess)
     there = Classifier.load(NANO).logits(crops.numpy())
     with torch.no_grad():

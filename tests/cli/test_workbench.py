@@ -79,7 +79,7 @@ def test_export_without_data_says_that_it_is_not_calibrated(run: Path, tmp_path:
         ),
         (
             ["train", "compakt", "--data", "{store}", "-o", "{tmp}/r"],
-            "did you mean compact, compact-base, compact-clean?",
+            "did you mean compact, own-compact, compact-base?",
         ),
         (["train", "compact", "--data", "{tmp}", "-o", "{tmp}/r"], "expected a store"),
         (["train", "compact", "--data", "{store}", "-o", "{tmp}/r", "--device", "tpu"], "expected auto, cpu or gpu"),

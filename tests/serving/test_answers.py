@@ -220,7 +220,7 @@ def test_openapi_describes_the_routes(crops: Service) -> None:
 #: Options of ``mien read`` that are about its inputs and outputs, or about videos.
 NOT_OF_A_SERVICE = {
     "paths", "output", "format", "annotate", "quiet", "timeline", "fps", "every", "smooth", "start", "end", "track",
-    "allow_network", "show",
+    "allow_network", "show", "engine", "address", "block_size", "reduced_jpegs",
 }  # fmt: skip
 
 

@@ -117,7 +117,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, augmentation: dict[str, float], *, sp
             return images.mean((1, 2, 3))[:, None].repeat(1, 7)
 
     if not spoil:
-        monkeypatch.setattr(objectives, "degrade", lambda images, share, generator: images)
+        monkeypatch.setattr(objectives, "degrade", lambda images, share, generator, part: images)
     recipe = tiny_recipe(distill={"runs": ["given below"]}, augment=augmentation)
     module = FerModule(Tiny(), recipe, Preprocess(), steps_per_epoch=1, teachers=[Recorder()])
     images = torch.randint(0, 256, (20, 1, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))

@@ -39,7 +39,7 @@ def test_a_recipe_survives_its_own_yaml() -> None:
             r"optimizer\.moment: no such key; expected one of name, lr, momentum",
         ),
         ({"ema": {"dekay": 0.9}}, r"ema\.dekay: no such key; expected one of decay"),
-        ({"epochs": 0}, r"epochs: .*greater than or equal to 1, got 0"),
+        ({"epochs": -1}, r"epochs: .*greater than or equal to 0, got -1"),
         ({"optimizer": {"name": "adagrad"}}, r"optimizer\.name: .*'sgd', 'adam', 'adamw' or 'radam', got 'adagrad'"),
         ({"optimizer": {"sam": {"rho": -1}}}, r"optimizer\.sam\.rho: .*greater than or equal to 0, got -1"),
         ({"optimizer": {"sam": {"radius": 1}}}, r"optimizer\.sam\.radius: no such key; expected one of rho, adaptive"),

@@ -219,7 +219,7 @@ def test_it_works_offline_once_loaded(browser: Any, page: dict[str, PageFile], a
     ("name", "change", "told"),
     [
         ("models/nano.onnx", lambda content: None, "Expected the file models/nano.onnx of this page, got status 404"),
-        ("models/nano.onnx", lambda content: content[:-1], "Expected models/nano.onnx with 589379 bytes, got 589378"),
+        ("models/nano.onnx", lambda content: content[:-1], "Expected models/nano.onnx with "),
         ("models/yunet.onnx", lambda content: content[:-1] + b"!", "Expected models/yunet.onnx with SHA-256"),
         ("reading/yunet.js", lambda content: None, "Expected the page's worker to run, got"),
         (

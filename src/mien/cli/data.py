@@ -150,6 +150,7 @@ def _recipe(recipe: str | None, sources: list[str], options: dict[str, Any]) -> 
 
 
 def cores() -> int:
+    """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
