@@ -33,8 +33,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from mien.errors import DataError
+from mien.labels import EIGHT
+from mien.showable import short
 from mien.tables import parquet_file
 
 FORMAT = 1
@@ -119,11 +122,13 @@ class Store:
             summary = json.loads(file.read_text(encoding="utf-8"))
             version = summary["mien_store"]
             shards = [path / name for split in summary["splits"].values() for name in split["files"]]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            _ = [split["rows"] for split in summary["splits"].values()], summary["labels"]  # what every version has
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f"expected a store's summary in {file}, got something else", hint=_AGAIN) from error
         if version != FORMAT:
-            raise DataError(f"expected store format {FORMAT}, got {version!r} in {file}", hint=_AGAIN)
-        missing = [shard.name for shard in shards if not shard.is_file()]
+            raise DataError(f"expected store format {FORMAT}, got {short(version)} in {file}", hint=_AGAIN)
+        _check_summary(summary, file)
+        missing = [shard.name for shard in shards if "\0" in shard.name or not shard.is_file()]
         if missing:
             raise DataError(f"expected {len(shards)} shards in {path}, missing {', '.join(missing)}", hint=_AGAIN)
         return cls(path, summary)
@@ -167,20 +172,29 @@ class Store:
         known = True
         columns = ["image", "label_code", "votes", "near_duplicate", "valence", "arousal", "soft_label"]
         for batch in self._batches(split, columns):
-            image = batch.column("image")
-            names = image.field("path").to_pylist()
-            pictures.add(names, image.field("bytes").to_pylist())
+            try:
+                image = batch.column("image")
+                names = [str(name) for name in image.field("path").to_pylist()]
+                data = image.field("bytes").to_pylist()
+                labels.append(batch.column("label_code").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
+                votes.append(_lists(batch.column("votes"), 10))
+                near = batch.column("near_duplicate")
+                known = known and near.null_count == 0
+                leak.append(near.fill_null(False).to_numpy(zero_copy_only=False).astype(bool))
+                if {"valence", "arousal"} <= set(batch.schema.names):
+                    pair = [batch.column(name).to_numpy(zero_copy_only=False) for name in ("valence", "arousal")]
+                    affect.append(np.stack(pair, 1).astype(np.float32))  # null → NaN
+                if "soft_label" in batch.schema.names:
+                    soft.append(_lists(batch.column("soft_label"), len(self.labels)))
+            except (KeyError, ValueError, TypeError, AttributeError) as error:  # pyarrow's and NumPy's are ValueErrors
+                raise DataError(f"expected shards of ours for {split!r} of {self.path}, got {error}", hint=_AGAIN) from error
+            if labels[-1].size and not -1 <= labels[-1].min() <= labels[-1].max() < len(self.labels):
+                raise DataError(
+                    f"expected label codes 0-{len(self.labels) - 1} in {split!r} of {self.path}, got {labels[-1].max()}",
+                    hint=_AGAIN,
+                )
+            pictures.add(names, data)
             paths += names
-            labels.append(batch.column("label_code").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
-            votes.append(_lists(batch.column("votes"), 10))
-            near = batch.column("near_duplicate")
-            known = known and near.null_count == 0
-            leak.append(near.fill_null(False).to_numpy(zero_copy_only=False))
-            if {"valence", "arousal"} <= set(batch.schema.names):
-                pair = [batch.column(name).to_numpy(zero_copy_only=False) for name in ("valence", "arousal")]
-                affect.append(np.stack(pair, 1).astype(np.float32))  # null → NaN
-            if "soft_label" in batch.schema.names:
-                soft.append(_lists(batch.column("soft_label"), len(self.labels)))
         if not paths:
             raise DataError(f"expected images in split {split!r} of {self.path}, got none")
         return Split(
@@ -201,11 +215,35 @@ class Store:
                 yield from file.iter_batches(batch_size=_BATCH, columns=there)
 
 
+def _check_summary(summary: dict[str, Any], file: Path) -> None:
+    """Raises DataError where a key has a value of another type, or where a shard is said to lie outside the store.
+
+    A key that is missing is no error: stores of older versions lack some.
+    """
+    from mien.data.summary import Summary  # which imports this module
+
+    try:
+        Summary.model_validate(summary)
+    except ValidationError as error:
+        wrong = [one for one in error.errors() if one["type"] not in ("missing", "extra_forbidden")]
+        if wrong:
+            where = ".".join(map(str, wrong[0]["loc"]))
+            raise DataError(
+                f"expected a store's summary in {file}, got {where}: {wrong[0]['msg']}", hint=_AGAIN
+            ) from error
+    labels = summary.get("labels", [])
+    if not set(labels) <= set(EIGHT) or len(set(labels)) != len(labels):
+        raise DataError(f"expected labels of {', '.join(EIGHT)} in {file}, got {short(labels)}", hint=_AGAIN)
+    names = [Path(name) for split in summary["splits"].values() for name in split["files"]]
+    if outside := [name for name in names if name.is_absolute() or ".." in name.parts]:
+        raise DataError(f"expected shards within the store in {file}, got {outside[0]}", hint=_AGAIN)
+
+
 def is_store(path: Path) -> bool:
     """Whether there is a store, of any version."""
     try:
         return "mien_store" in json.loads((path / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -235,7 +273,12 @@ class _Pictures:
     def _keep(self, names: list[str], decoded: Iterable[NDArray[np.uint8]]) -> None:
         for name, pixels in zip(names, decoded, strict=True):
             if self.pixels is None:
-                self.pixels = np.empty((self.rows, *pixels.shape), np.uint8)
+                try:
+                    self.pixels = np.empty((self.rows, *pixels.shape), np.uint8)
+                except (ValueError, MemoryError) as error:
+                    raise DataError(
+                        f"expected memory for {self.rows:,} images {pixels.shape} of {self.store}, got too little"
+                    ) from error
             if pixels.shape != self.pixels.shape[1:]:
                 raise DataError(
                     f"expected every image of {self.store} to be {self.pixels.shape[1:]}, got {pixels.shape} for {name}"

@@ -36,7 +36,7 @@ def _problem(path: str) -> tuple[str, str] | None:
         if os.path.getsize(path) == 0:
             return "empty", "the file is empty (0 bytes)"
         schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
         return "unreadable", f"expected a Parquet file: {_short(error)}"
     if schema.names.count(COLUMN) != 1:
         which = "one column" if COLUMN in schema.names else "a column"
@@ -66,7 +66,7 @@ def items(path: str) -> Iterator[Item]:
                 for image, own in zip(images, paths, strict=True):
                     yield _item(path, row, image, own if isinstance(own, str) else None)
                     row += 1
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
         yield failed(path, "unreadable", f"the table breaks off after row {row}: {_short(error)}")
         return
     if row == 0:

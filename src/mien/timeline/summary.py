@@ -197,6 +197,6 @@ def _json_lines(path: str) -> _Table:
                     table.is_face.append(face is not None)
                     if face and not table.labels:
                         table.labels = tuple(face["probabilities"])
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise DataError(f"expected JSON Lines that mien read wrote, got {path!r}: {error}") from error
     return table

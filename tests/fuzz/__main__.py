@@ -1,0 +1,88 @@
+"""The command: ``python -m tests.fuzz --minutes 10``."""
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from . import report
+from .kinds import kinds
+from .supervise import ASLEEP_S, LIMIT_S, Tally, run
+
+
+def main() -> int:
+    known = kinds()
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0, help="of all kinds together, shared equally")
+    parser.add_argument("--inputs", type=int, help="mutated inputs of each kind at most")
+    parser.add_argument("--kind", action="append", choices=list(known), help="this one alone; may repeat")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", metavar="WORD", help="one input of a kind: its number, or !NAME of an attack")
+    parser.add_argument("--home", type=Path, help="where inputs at fault are kept; by default a new folder of /tmp")
+    parser.add_argument("--json", type=Path, help="write the counts there")
+    parser.add_argument("--report", type=Path, help="write the table into this Markdown file")
+    options = parser.parse_args()
+    chosen = options.kind or list(known)
+    home = options.home or Path(tempfile.mkdtemp(prefix="mien-fuzz-"))
+    home.mkdir(parents=True, exist_ok=True)
+    tallies = []
+    for name in chosen:
+        words = None if options.only is None else [options.only]
+        share = 60 * options.minutes / len(chosen)
+        tally = run(known[name], seed=options.seed, home=home, seconds=share, most=options.inputs, words=words)
+        print(line(tally), file=sys.stderr)
+        for alike in grouped(tally).values():
+            told = alike[0]
+            print(f"  {len(alike)} × {told['outcome']} {told.get('error', '')} {told.get('kept', '')}", file=sys.stderr)
+            print(f"    inputs {' '.join(each['input'] for each in alike[:12])}", file=sys.stderr)
+            print("".join(told.get("trace", "").splitlines(keepends=True)[-12:]), file=sys.stderr)
+        tallies.append(tally)
+        if options.json is not None:
+            options.json.write_text(json.dumps([each.as_dict() for each in tallies], indent=1))
+    if options.report is not None:
+        report.replace_block(options.report, "fuzz", text(tallies, sys.argv[1:]))
+    return 0 if all(tally.clean for tally in tallies) else 1
+
+
+def grouped(tally: Tally) -> dict[str, list[dict[str, Any]]]:
+    """What was found, by outcome and the last line of mien's that stands in the traceback."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for told in tally.found:
+        places = [line.strip() for line in told.get("trace", "").splitlines() if "/mien/" in line]
+        key = f"{told['outcome']} {told.get('error', '').split(':')[0]} {places[-1] if places else ''}"
+        groups.setdefault(key, []).append(told)
+    return groups
+
+
+def line(tally: Tally) -> str:
+    return (
+        f"{tally.kind}: {tally.inputs:,} inputs, {tally.read:,} read, {tally.refused:,} refused, {tally.faults} faults, "
+        f"{tally.hangs} hangs, {tally.crashes} crashes, {tally.over_memory} over the memory limit; at most "
+        f"{tally.longest_s:.1f} s of processor time and {tally.largest_mb:,.0f} MB"
+    )
+
+
+def text(tallies: list[Tally], words: list[str]) -> str:
+    known = kinds()
+    head = ("kind", "inputs", "of them made by hand", "read", "refused in one line", "tracebacks", f"over {LIMIT_S:g} s",
+            "crashes", "over the memory limit", "longest, s", "largest, MB", "limit, MB")  # fmt: skip
+    rows = [
+        (t.kind, t.inputs, t.attacks, t.read, t.refused, t.faults, t.hangs, t.crashes, t.over_memory,
+         f"{t.longest_s:.1f}", round(t.largest_mb), known[t.kind].memory_mb)
+        for t in tallies
+    ]  # fmt: skip
+    sums = [sum(row[i] for row in rows) for i in range(1, 9)]  # type: ignore[misc]
+    total = ("all", *sums, f"{max(t.longest_s for t in tallies):.1f}", round(max(t.largest_mb for t in tallies)), "")
+    shown = shlex.join(["python", "-m", "tests.fuzz", *words])
+    about = (
+        f"`{shown}`. Seconds are processor time of one input ({ASLEEP_S:g} s of sleep count as a hang, too); MB is "
+        "by how much one input made its process grow."
+    )
+    return f"{about}\n\n{report.table(head, [*rows, total])}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
