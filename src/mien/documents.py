@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mien.errors import RecipeError
 from mien.showable import short
 
+MOST_VALUES = 100_000  # of a recipe
+
 
 class Section(BaseModel):
     """Part of a document: unknown keys are errors, values do not change afterwards."""
@@ -78,16 +80,31 @@ def _other_kind(name: str, *, build: bool) -> RecipeError:
 def load_yaml(text: str) -> Any:
     """What a YAML text holds: plain values alone. Raises ValueError, in one line, for what is none.
 
-    Whole numbers have 64 bits at most: longer ones would be written and printed in minutes.
+    Whole numbers have 64 bits at most, and references may not multiply to more than MOST_VALUES: both would otherwise
+    take hours where they are copied, compared or printed.
     """
     import yaml
 
     try:
-        return yaml.load(text, Loader=_loader())  # noqa: S506 - a SafeLoader
+        content = yaml.load(text, Loader=_loader())
+        if _values(content) > MOST_VALUES:
+            raise ValueError(f"references that stand for more than {MOST_VALUES:,} values")
+        return content
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # a day that does not exist is a ValueError
         raise ValueError(" ".join(str(error).split())) from error
     except RecursionError as error:
-        raise ValueError("brackets or indents that are too deep") from error
+        raise ValueError("lists that are too deep, or contain themselves") from error
+
+
+def _values(content: Any, known: dict[int, int] | None = None) -> int:
+    """How many values there are, each reference counted as what it stands for. Raises RecursionError for a loop."""
+    known = {} if known is None else known
+    if not isinstance(content, dict | list):
+        return 1
+    if id(content) not in known:
+        inner = content.values() if isinstance(content, dict) else content
+        known[id(content)] = 1 + sum(_values(one, known) for one in inner)
+    return known[id(content)]
 
 
 @cache

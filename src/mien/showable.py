@@ -9,8 +9,10 @@ from typing import Any
 
 #: Control characters, marks of direction, and halves of surrogate pairs (of file names that are not UTF-8).
 _UNSHOWABLE = dict.fromkeys(
-    [*range(9), *range(11, 13), *range(14, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-    + [*range(0xD800, 0xE000)],
+    (
+        *(*range(9), *range(11, 13), *range(14, 32), *range(127, 160)),
+        *(*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)),
+    ),
     "�",
 )
 _short = Repr()

@@ -3,7 +3,7 @@
 import io
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
@@ -318,7 +318,6 @@ def changed_onnx(random: Random, data: bytes) -> bytes:
         numbers[random.randrange(len(numbers))] = random.choice((np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45))
         tensor.raw_data = numbers.tobytes()
     return bytes(model.SerializeToString())
-
 
 
 def kinds() -> dict[str, type[Kind]]:

@@ -11,17 +11,83 @@ EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x800
 HEAD = 512  # bytes in which most of a format's header fields lie
 #: What stands where a text file has a word.
 WORDS = (
-    "", " ", "0", "-1", "1e308", "1e999", "-inf", "nan", "null", "None", "true", "9" * 400, "0x10", "1_0", "1:30:00",
-    "2001-99-99", "!!python/object/apply:os.system [id]", "*a", "&a [*a]", "[" * 200, "{" * 200, '"', "'", "\x00", "\ufeff",
-    "\u202e", "\x1b]0;x\x07", "=1+1", "@SUM(A1)", "../../etc/passwd", "/dev/zero", "/proc/self/mem", "file:///etc/passwd",
-    "C:\\x", "data:image/png;base64,AA==", "é" * 300, "\U0001f600", "\t", ",", ";", "\n", "\r", "%s%n", "${HOME}", "{{7*7}}",
+    "",
+    " ",
+    "0",
+    "-1",
+    "1e308",
+    "1e999",
+    "-inf",
+    "nan",
+    "null",
+    "None",
+    "true",
+    "9" * 400,
+    "0x10",
+    "1_0",
+    "1:30:00",
+    "2001-99-99",
+    "!!python/object/apply:os.system [id]",
+    "*a",
+    "&a [*a]",
+    "[" * 200,
+    "{" * 200,
+    '"',
+    "'",
+    "\x00",
+    "\ufeff",
+    "\u202e",
+    "\x1b]0;x\x07",
+    "=1+1",
+    "@SUM(A1)",
+    "../../etc/passwd",
+    "/dev/zero",
+    "/proc/self/mem",
+    "file:///etc/passwd",
+    "C:\\x",
+    "data:image/png;base64,AA==",
+    "é" * 300,
+    "\U0001f600",
+    "\t",
+    ",",
+    ";",
+    "\n",
+    "\r",
+    "%s%n",
+    "${HOME}",
+    "{{7*7}}",
     "<script>x</script>",
-)  # fmt: skip
+)
 #: What stands where JSON has a value.
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 1.5, 1e308, float("nan"), float("inf"), 10**400, "", "x", "é" * 50, "\ud800", "\x00",
-    [], {}, [[]], [None], {"": None}, [1, "a", None], "../../x", -(2**63), 2**64, [[[[[[]]]]]], "\x1b[31m",
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    1.5,
+    1e308,
+    float("nan"),
+    float("inf"),
+    10**400,
+    "",
+    "x",
+    "é" * 50,
+    "\ud800",
+    "\x00",
+    [],
+    {},
+    [[]],
+    [None],
+    {"": None},
+    [1, "a", None],
+    "../../x",
+    -(2**63),
+    2**64,
+    [[[[[[]]]]]],
+    "\x1b[31m",
+)
 
 Mutation = Callable[[Random, bytes, Sequence[bytes]], bytes]
 
@@ -85,8 +151,18 @@ def insert_noise(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
 
 
 BYTES: tuple[Mutation, ...] = (
-    flip_bits, flip_bits, set_bytes, set_field, set_field, truncate, splice, double, delete, move, insert_noise,
-)  # fmt: skip
+    flip_bits,
+    flip_bits,
+    set_bytes,
+    set_field,
+    set_field,
+    truncate,
+    splice,
+    double,
+    delete,
+    move,
+    insert_noise,
+)
 
 
 def set_word(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
@@ -94,7 +170,7 @@ def set_word(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
     text = data.decode("utf-8", "surrogateescape")
     start = random.randrange(len(text) + 1)
     end = min(len(text), start + random.randrange(1, 9))
-    while 0 < start and text[start - 1].isalnum():
+    while start > 0 and text[start - 1].isalnum():
         start -= 1
     return (text[:start] + random.choice(WORDS) + text[end:]).encode("utf-8", "surrogateescape")
 

@@ -11,7 +11,8 @@ from .kinds import JSON, READ, REFUSED, Kind, _photo, check_message, saved, tiny
 from .mutate import BYTES, TEXT, WORDS, mutated
 
 _FORM = (
-    b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n%s\r\n'
+    b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
+    b"Content-Type: image/jpeg\r\n\r\n%s\r\n"
     b"--edge--\r\n"
 )
 _FORM_TYPE = "multipart/form-data; boundary=edge"
@@ -87,7 +88,9 @@ class Service(Kind):
             query = mutated(random, [b"model=tiny&name=a.jpg"], 0, TEXT).decode("latin-1")
         if random.random() < 0.1:
             path = random.choice(("/v1/read/", "/v1", "/../x", "/v1/models", "/metrics", "/" + random.choice(WORDS)))
-        head = json.dumps({"path": path, "query": query, "headers": headers, "method": random.choice(("POST",) * 9 + ("PUT",))})
+        head = json.dumps(
+            {"path": path, "query": query, "headers": headers, "method": random.choice(("POST",) * 9 + ("PUT",))}
+        )
         return "request", head.encode() + b"\n" + body
 
     def run(self, name: str, data: bytes) -> str:

@@ -139,7 +139,13 @@ class Worker:
 
 
 def run(
-    kind: type[Kind], *, seed: int, home: Path, seconds: float, most: int | None = None, words: Iterable[str] | None = None
+    kind: type[Kind],
+    *,
+    seed: int,
+    home: Path,
+    seconds: float,
+    most: int | None = None,
+    words: Iterable[str] | None = None,
 ) -> Tally:
     """The attacks and mutated inputs of one kind, for a time or a number of inputs. words: these inputs alone."""
     tally = Tally(kind.name)

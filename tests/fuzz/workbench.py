@@ -1,7 +1,6 @@
 """Files of the workbench: tables, stores, recipes, reports, run directories."""
 
 import io
-import json
 import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -188,13 +187,13 @@ class Parquet(Kind):
         return READ
 
 
-def small_store(folder: Path) -> Path:
+def small_store(folder: Path, *, rows: int = 42) -> Path:
     from mien.data.build.run import build_store
     from mien.data.sources import open_source
 
-    source = folder / "source"
+    source = folder / "source-of-the-store"
     source.mkdir(exist_ok=True)
-    (source / "fer2013.csv").write_text(fer2013_csv(42))
+    (source / "fer2013.csv").write_text(fer2013_csv(rows))
     build_store([open_source("fer2013", source)], folder / "store", workers=1)
     return folder / "store"
 
@@ -208,11 +207,11 @@ class Json(Kind):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         store = small_store(folder)
-        report = Path(__file__).parents[1] / "fuzz" / "report.json"
+        report = Path(__file__).parents[2] / "results" / "fer2013" / "nano" / "report.json"  # of the shipped reader
         self.seeds = [
             ("store/summary.json", (store / "summary.json").read_bytes()),
             ("clip.jsonl", video_readings(folder, "jsonl")),
-            ("evaluation/report.json", report.read_bytes() if report.is_file() else example_report()),
+            ("evaluation/report.json", report.read_bytes()),
         ]
 
     def run(self, name: str, data: bytes) -> str:
@@ -235,13 +234,6 @@ class Json(Kind):
 
         Report.read(path.parent).as_dict()
         return READ
-
-
-def example_report() -> bytes:
-    """Made from the type itself: every key that a report may have, with a value of its kind."""
-    from mien.evaluation.report import Report
-
-    return json.dumps(Report.model_json_schema()).encode()
 
 
 def command(*words: str) -> None:

@@ -170,5 +170,7 @@ def _show(summary: dict[str, Any], *, as_json: bool) -> None:
     try:
         lines = stats_lines(summary)
     except KeyError as error:
-        raise DataError(f"expected a store's summary with the key {error}, got one without", hint="build it again") from error
+        raise DataError(
+            f"expected a store's summary with the key {error}, got one without", hint="build it again"
+        ) from error
     typer.echo(showable("\n".join(lines)))

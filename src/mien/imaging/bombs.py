@@ -17,6 +17,7 @@ _SOS, _EOI = 0xDA, 0xD9
 
 
 def is_icon(head: bytes) -> bool:
+    """Whether a file that begins so is an ICO."""
     return head[:4] == b"\0\0\1\0"
 
 

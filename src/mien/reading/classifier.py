@@ -175,9 +175,8 @@ class Classifier:
         try:
             result: Float32 = self._session.run(["logits"], {"crops": crops})[0]
         except Exception as error:  # a node that does not fit the crops, or too large: ONNX Runtime sees it only now
-            raise ModelError(
-                f"{self.meta.name}: expected a network that runs, got one that fails: {str(error).split(' : ')[-1][:160]}"
-            ) from error
+            reason = str(error).split(" : ")[-1][:160]
+            raise ModelError(f"{self.meta.name}: expected a network that runs, got one that fails: {reason}") from error
         if result.shape != (len(crops), len(self.labels)):
             raise ModelError(
                 f"{self.meta.name}: expected logits {len(crops)}×{len(self.labels)}, got {result.dtype} {result.shape}"

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mien.data.store import UNLABELLED, Split, Store
+from mien.data.store import Split, Store
+from mien.data.summary import UNLABELLED
 from mien.errors import DataError, UsageError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess

@@ -141,18 +141,18 @@ def read_meta(run: Path) -> dict[str, Any]:
     for key, kind in (("data", dict), ("result", dict), ("labels", list), ("origins", list)):
         if not isinstance(meta.get(key, kind()), kind):
             raise DataError(f"expected {key} in {file} to be a {kind.__name__}, got {short(meta[key])}")
-    labels = meta.get("labels", [*SEVEN])
-    if not (1 < len(labels) <= MOST_LABELS and all(isinstance(label, str) for label in labels)):
-        raise DataError(f"expected 2 to {MOST_LABELS} labels in {file}, got {short(labels)}")
+    labels = meta.get("labels", [])
+    if len(labels) > MOST_LABELS or not all(isinstance(label, str) for label in labels):
+        raise DataError(f"expected at most {MOST_LABELS} labels in {file}, got {short(labels)}")
     return meta
 
 
 def _network_state(checkpoint: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # zip, pickle, the file system: no base in common
+        return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+    except Exception as error:  # zip, pickle, the file system, another content: no base in common
         raise DataError(f"expected a complete checkpoint of mien, cannot read {checkpoint}") from error
-    return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
 
 
 def _misfit(network: nn.Module, state: dict[str, Tensor]) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mien import labels as label_set
 from mien.data.build.parts import Row
-from mien.data.store import UNLABELLED
+from mien.data.summary import UNLABELLED
 
 #: A row group ends after so many rows or bytes of pictures, a shard after so many groups or bytes.
 ROWS_PER_GROUP, BYTES_PER_GROUP = 2048, 32 << 20
