@@ -16,8 +16,8 @@ _UNSHOWABLE = dict.fromkeys(
     "�",
 )
 _short = Repr()
-_short.maxdict = _short.maxlist = _short.maxtuple = _short.maxset = 8
-_short.maxlevel = 4
+_short.maxdict = _short.maxlist = _short.maxtuple = _short.maxset = 6
+_short.maxlevel = 3
 _short.maxstring = _short.maxother = _short.maxlong = 160
 
 

@@ -60,8 +60,8 @@ def grouped(tally: Tally) -> dict[str, list[dict[str, Any]]]:
 def line(tally: Tally) -> str:
     return (
         f"{tally.kind}: {tally.inputs:,} inputs, {tally.read:,} read, {tally.refused:,} refused, "
-        f"{tally.faults} faults, {tally.hangs} hangs, {tally.crashes} crashes, {tally.over_memory} over the memory limit; at most "
-        f"{tally.longest_s:.1f} s of processor time and {tally.largest_mb:,.0f} MB"
+        f"{tally.faults} faults, {tally.hangs} hangs, {tally.crashes} crashes, {tally.over_memory} over the memory "
+        f"limit; at most {tally.longest_s:.1f} s of processor time and {tally.largest_mb:,.0f} MB"
     )
 
 

@@ -114,8 +114,11 @@ class Outcome:
 
 
 def tree(folder: Path, same: Callable[[Path], Any]) -> dict[str, Any]:
-    """Every file below a folder, hidden ones too, with what is compared of it."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    """Every file below a folder, hidden ones too, with what is compared of it.
+
+    TensorBoard's are left out: their names are the time, and each call that resumes begins another one.
+    """
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and "tensorboard" not in file.parts]
     return {file.relative_to(folder).as_posix(): same(file) for file in files}
 
 
@@ -148,7 +151,7 @@ def disturb(job: Job, *, kills: int, random: Random, home: Path) -> Outcome:
         if ended != job.status:
             outcome.found.append(f"called again after {moments}, it ends with {ended}: {said.read_text()[-600:]}")
         elif (got := tree(place, job.same)) != wanted:
-            differ = [name for name in {**wanted, **got} if wanted.get(name) != got.get(name)]
+            differ = [n for n in {**wanted, **got} if wanted.get(n, "no file") != got.get(n, "no file")]
             outcome.found.append(f"after kills at {moments}: {', '.join(differ)} differ")
         shutil.rmtree(place)
     shutil.rmtree(straight)
@@ -265,7 +268,7 @@ def _seen(file: Path) -> Any:
 
 
 def _run_file(file: Path) -> Any:
-    """Of a run: weights and the log without the clock; TensorBoard's files say when they were written."""
+    """Of a run: weights, and the log without the clock."""
     if file.suffix == ".ckpt":
         import torch
 
@@ -279,8 +282,6 @@ def _run_file(file: Path) -> Any:
         lines = [line.split(",") for line in file.read_text().splitlines()]
         clock = [number for number, name in enumerate(lines[0]) if "second" in name]
         return [[cell for number, cell in enumerate(line) if number not in clock] for line in lines]
-    if "tensorboard" in file.parts:
-        return None
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -293,7 +294,7 @@ def _study_file(file: Path) -> Any:
     return None
 
 
-def text(kept: dict[str, Any], words: list[str]) -> str:
+def text(kept: dict[str, Any]) -> str:
     """Two tables: kills, and conditions."""
     killed = [entry for entry in kept.values() if "condition" not in entry]
     rows = [
@@ -308,9 +309,9 @@ def text(kept: dict[str, Any], words: list[str]) -> str:
         "outcomes that differ",
         "processor time undisturbed, s",
     )
-    shown = shlex.join(["python", "-m", "tests.fuzz.kills", *words])
+    commands = ", ".join(f"`{command}`" for command in dict.fromkeys(entry["command"] for entry in kept.values()))
     conditions = [(e["name"], e["condition"]) for e in kept.values() if "condition" in e]
-    return f"`{shown}`\n\n{report.table(head, rows)}\n\n{report.table(('condition', 'what happens'), conditions)}"
+    return f"{commands}\n\n{report.table(head, rows)}\n\n{report.table(('condition', 'what happens'), conditions)}"
 
 
 def main() -> int:
@@ -318,6 +319,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100, help="of all jobs together, shared equally")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--job", action="append", help="jobs whose name begins so; may repeat")
+    parser.add_argument("--no-kills", action="store_true", help="conditions alone")
     parser.add_argument("--no-conditions", action="store_true", help="kills alone")
     parser.add_argument("--json", type=Path, help="keep the outcomes there; those of other jobs stay")
     parser.add_argument("--report", type=Path, help="write the tables into this Markdown file")
@@ -335,13 +337,14 @@ def main() -> int:
     made = jobs_in_a_child(home)
     chosen = [job for job in made if not options.job or any(job.name.startswith(start) for start in options.job)]
     bad = False
-    for number, job in enumerate(chosen):
+    command = shlex.join(["python", "-m", "tests.fuzz.kills", *sys.argv[1:]])
+    for number, job in enumerate([] if options.no_kills else chosen):
         random = Random(f"{options.seed} {job.name}")
         place = home / f"job{number}"
         place.mkdir()
         outcome = disturb(job, kills=-(-options.kills // len(made)), random=random, home=place)
         bad |= bool(outcome.found)
-        kept[job.name] = vars(outcome)
+        kept[job.name] = vars(outcome) | {"command": command}
         print(f"{job.name}: {outcome.kills} kills, {outcome.trials} trials, {len(outcome.found)} differ", flush=True)
         for text in outcome.found[:5]:
             print(f"  {text}")
@@ -351,13 +354,13 @@ def main() -> int:
         from .conditions import check_all
 
         for name, told in check_all(home, only=options.job):
-            kept[name] = {"name": name, "condition": told}
+            kept[name] = {"name": name, "condition": told, "command": command}
             print(f"{name}: {told}", flush=True)
             bad |= told.startswith("FAULT")
             if options.json:
                 options.json.write_text(json.dumps(kept, indent=1))
     if options.report:
-        report.replace_block(options.report, "kills", text(kept, sys.argv[1:]))
+        report.replace_block(options.report, "kills", text(kept))
     shutil.rmtree(home, ignore_errors=True)
     return int(bad)
 

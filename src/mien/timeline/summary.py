@@ -163,7 +163,7 @@ def _columns(path: str) -> _Table:
                 column_types=wanted, include_columns=list(wanted), strings_can_be_null=True, null_values=[""]
             )
             read = pc.read_csv(path, convert_options=options, parse_options=pc.ParseOptions(newlines_in_values=True))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise DataError(f"expected a table that mien read wrote, got {path!r}: {reason}") from error
     values = {name: read.column(name).to_pylist() for name in wanted}

@@ -40,8 +40,7 @@ from mien.data.build.staging import Staging
 from mien.data.build.summary import CARD, Options, Written, card, summarise, versions
 from mien.data.sources import Drop, Source
 from mien.data.store import LARGE_PNG, is_store
-from mien.data.summary import UNLABELLED
-from mien.data.summary import Summary
+from mien.data.summary import UNLABELLED, Summary
 from mien.errors import DataError, MienError, MissingExtra, OutputError, UsageError
 
 __all__ = ["Progress", "build_store", "check_target"]
