@@ -23,6 +23,7 @@ from mien.errors import DataError, ImageError, ModelError, RecipeError
 from mien.imaging import load_rgb
 from mien.imaging.bombs import largest_of_icon, scans
 from mien.reading.classifier import Classifier
+from mien.reading.outputs import open_writer
 from mien.results import ReadFailure
 from mien.showable import short, showable
 from mien.training.networks import read_meta
@@ -185,6 +186,19 @@ def test_nothing_that_a_terminal_obeys_is_shown(text: str, capsys: pytest.Captur
         progress.note(text)
     assert capsys.readouterr().err.count("a\ufffd") == 2
     assert showable("Ünï 日本 🙂 عربي") == "Ünï 日本 🙂 عربي"
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_names_on_a_terminal_and_in_a_pipe(form: str, terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looks sees a replacement; who reads on gets the name as it is."""
+    stream = io.BytesIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    with open_writer(form, output=None, labels=("a", "b"), stdout=stream) as writer:
+        writer.write(ReadFailure("x\x9b31m\u202egpj.exe", "missing", "m"))
+    assert ("x\x9b31m\u202egpj.exe" in stream.getvalue().decode()) is not terminal
+    assert ("x\ufffd31m\ufffdgpj.exe" in stream.getvalue().decode()) is terminal
+    assert stream.getvalue().endswith(b"\n")
 
 
 def test_a_file_name_is_no_markup_of_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
