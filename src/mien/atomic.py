@@ -39,7 +39,7 @@ class AtomicFile:
         except (OSError, ValueError) as error:
             raise self.failed(error) from error
         if not self._direct:
-            _lock(self.stream)
+            lock(self.stream)
 
     def commit(self) -> None:
         try:
@@ -78,13 +78,13 @@ def remove_abandoned(path: str | os.PathLike[str]) -> None:
     for half in glob.glob(os.path.join(glob.escape(folder), f".{glob.escape(name[:80])}.{'[0-9a-f]' * 8}.tmp")):
         with suppress(OSError):
             with open(half, "rb") as stream:
-                free = _lock(stream)
+                free = lock(stream)
             if free:
                 os.unlink(half)
 
 
-def _lock(stream: IO[bytes]) -> bool:
-    """Whether this process is alone with an open file, from now on until it closes it."""
+def lock(stream: IO[bytes]) -> bool:
+    """Whether this open file is the only locked one of its path: True locks it until it is closed or the process ends."""
     try:
         import fcntl
     except ImportError:  # Windows, which removes no file that somebody writes

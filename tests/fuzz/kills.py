@@ -236,9 +236,18 @@ def jobs(home: Path) -> list[Job]:
 
     def study(place: Path) -> list[str]:
         small = ["data.limit=20", "batch_size=10", "epochs=2", "data.size=48"]
-        small += ["model.args.patch_size=4", "model.args.window_size=3"]
+        small += ["model.args.patch_size=4", "model.args.window_size=3", "precision=fp32"]
         words = ["reproduce", "paper-a", "--data", str(store), "-o", str(place / "out"), "--arms", "swin_t,swin_t_se"]
-        return [*words, "--device", "cpu", "--threads", "1", *(word for one in small for word in ("--set", one))]
+        return [
+            *words,
+            "--seeds",
+            "0",
+            "--device",
+            "cpu",
+            "--threads",
+            "1",
+            *(word for one in small for word in ("--set", one)),
+        ]
 
     return [
         Job("read, photos to CSV", lambda place: [*read, str(place / "out.csv")], status=1),

@@ -19,7 +19,7 @@ from mien.cli.progress import Progress
 from mien.data.sources import Drop
 from mien.data.store import Store
 from mien.documents import load_yaml
-from mien.errors import DataError, ImageError, ModelError, RecipeError
+from mien.errors import DataError, ImageError, ModelError, OutputError, RecipeError
 from mien.imaging import load_rgb
 from mien.imaging.bombs import largest_of_icon, scans
 from mien.reading.classifier import Classifier
@@ -28,6 +28,7 @@ from mien.results import ReadFailure
 from mien.showable import short, showable
 from mien.training.networks import read_meta
 from mien.training.recipe import load_recipe, parse_overrides
+from mien.video.journal import Journal
 
 from . import attack_pictures, attack_readers, attack_tables
 from .attacks import attacks
@@ -271,6 +272,16 @@ print("begun", flush=True)
 sys.stdin.read()
 file.commit()
 """
+
+
+def test_two_calls_never_share_a_journal(tmp_path: Path) -> None:
+    """Both would append to it, and the second to end would have frames twice."""
+    path, about = str(tmp_path / "j" / "a.jsonl"), {"labels": ["a", "b"]}
+    first = Journal(path, about)
+    with pytest.raises(OutputError, match="expected to be alone with .*another mien read writes there"):
+        Journal(path, about)
+    first.close()
+    Journal(path, about).close()
 
 
 def test_a_half_is_taken_away_by_its_lock_and_not_by_its_time(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mien.reading.items import Item, failed
 from mien.tables import not_pictures
 
 COLUMN = "image"
-ROWS_A_BATCH = 256
+ROWS_A_BATCH = 16  # all of a batch is in memory, and one cell may hold a photo of many megabytes
 
 
 def refusal(path: str) -> Item | None:
