@@ -84,7 +84,7 @@ def remove_abandoned(path: str | os.PathLike[str]) -> None:
 
 
 def lock(stream: IO[bytes]) -> bool:
-    """Whether this open file is the only locked one of its path: True locks it until it is closed or the process ends."""
+    """Lock an open file until it is closed or the process ends; False where another one holds the lock."""
     try:
         import fcntl
     except ImportError:  # Windows, which removes no file that somebody writes

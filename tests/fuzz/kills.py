@@ -119,7 +119,13 @@ def tree(folder: Path, same: Callable[[Path], Any]) -> dict[str, Any]:
     TensorBoard's are left out: their names are the time, and each call that resumes begins another one.
     """
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and "tensorboard" not in file.parts]
-    return {file.relative_to(folder).as_posix(): same(file) for file in files}
+    found: dict[str, Any] = {}
+    for file in files:
+        try:
+            found[file.relative_to(folder).as_posix()] = same(file)
+        except Exception as error:
+            found[file.relative_to(folder).as_posix()] = f"cannot be read: {error}"
+    return found
 
 
 def disturb(job: Job, *, kills: int, random: Random, home: Path) -> Outcome:

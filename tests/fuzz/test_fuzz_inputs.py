@@ -278,7 +278,7 @@ def test_two_calls_never_share_a_journal(tmp_path: Path) -> None:
     """Both would append to it, and the second to end would have frames twice."""
     path, about = str(tmp_path / "j" / "a.jsonl"), {"labels": ["a", "b"]}
     first = Journal(path, about)
-    with pytest.raises(OutputError, match="expected to be alone with .*another mien read writes there"):
+    with pytest.raises(OutputError, match=r"expected to be alone with .*another mien read writes there"):
         Journal(path, about)
     first.close()
     Journal(path, about).close()

@@ -61,7 +61,7 @@ class Drop:
 
     def __post_init__(self) -> None:
         for name in ("reason", "detail"):  # both may quote a cell
-            object.__setattr__(self, name, showable(getattr(self, name)))
+            object.__setattr__(self, name, showable(" ".join(getattr(self, name).split())))
 
 
 class LeftOut(Exception):
