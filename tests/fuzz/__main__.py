@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0, help="of all kinds together, shared equally")
     parser.add_argument("--inputs", type=int, help="mutated inputs of each kind at most")
+    parser.add_argument("--workers", type=int, default=1, help="kinds that are tried at once")
     parser.add_argument("--kind", action="append", choices=list(known), help="this one alone; may repeat")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", metavar="WORD", help="one input of a kind: its number, or !NAME of an attack")
@@ -28,23 +30,32 @@ def main() -> int:
     chosen = options.kind or list(known)
     home = options.home or Path(tempfile.mkdtemp(prefix="mien-fuzz-"))
     home.mkdir(parents=True, exist_ok=True)
-    tallies = []
-    for name in chosen:
-        words = None if options.only is None else [options.only]
-        share = 60 * options.minutes / len(chosen)
+    share = 60 * options.minutes * min(options.workers, len(chosen)) / len(chosen)
+    words = None if options.only is None else [options.only]
+
+    def attempt(name: str) -> Tally:
         tally = run(known[name], seed=options.seed, home=home, seconds=share, most=options.inputs, words=words)
-        print(line(tally), file=sys.stderr)
-        for alike in grouped(tally).values():
-            told = alike[0]
-            print(f"  {len(alike)} × {told['outcome']} {told.get('error', '')} {told.get('kept', '')}", file=sys.stderr)
-            print(f"    inputs {' '.join(each['input'] for each in alike[:12])}", file=sys.stderr)
-            print("".join(told.get("trace", "").splitlines(keepends=True)[-12:]), file=sys.stderr)
-        tallies.append(tally)
-        if options.json is not None:
-            options.json.write_text(json.dumps([each.as_dict() for each in tallies], indent=1))
+        print("\n".join([line(tally), *details(tally)]), file=sys.stderr, flush=True)
+        return tally
+
+    with ThreadPoolExecutor(options.workers) as pool:
+        tallies = list(pool.map(attempt, chosen))
+    if options.json is not None:
+        options.json.write_text(json.dumps([tally.as_dict() for tally in tallies], indent=1))
     if options.report is not None:
         report.replace_block(options.report, "fuzz", text(tallies, sys.argv[1:]))
     return 0 if all(tally.clean for tally in tallies) else 1
+
+
+def details(tally: Tally) -> list[str]:
+    """What was found, alike ones together."""
+    lines = []
+    for alike in grouped(tally).values():
+        told = alike[0]
+        lines.append(f"  {len(alike)} × {told['outcome']} {told.get('error', '')} {told.get('kept', '')}")
+        lines.append(f"    inputs {' '.join(each['input'] for each in alike[:12])}")
+        lines += told.get("trace", "").splitlines()[-12:]
+    return lines
 
 
 def grouped(tally: Tally) -> dict[str, list[dict[str, Any]]]:

@@ -83,7 +83,7 @@ def run(words: list[str], said: Path, *, kill_after: float | None = None) -> tup
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise TimeoutError(f"{shlex.join(words)}: not done after {LIMIT_S:g} s")
-        time.sleep(0.003)
+        time.sleep(0.01)
 
 
 @dataclass

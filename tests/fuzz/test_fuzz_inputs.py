@@ -26,6 +26,7 @@ from mien.reading.classifier import Classifier
 from mien.reading.outputs import open_writer
 from mien.results import ReadFailure
 from mien.showable import short, showable
+from mien.timeline.summary import summarise
 from mien.training.networks import read_meta
 from mien.training.recipe import load_recipe, parse_overrides
 from mien.video.journal import Journal
@@ -34,7 +35,7 @@ from . import attack_pictures, attack_readers, attack_tables
 from .attacks import attacks
 from .kinds import Kind, Onnx, Pictures, Videos, kinds, tiny_onnx
 from .service import Service
-from .workbench import Json, Parquet, Tables, Yaml
+from .workbench import Json, Parquet, Tables, Yaml, video_readings
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -249,6 +250,14 @@ def test_a_shard_without_a_column(small_store: Path, tmp_path: Path, column: str
     (tmp_path / "summary.json").write_bytes((small_store / "summary.json").read_bytes())
     with pytest.raises(DataError, match="expected shards of ours for 'training'"):
         Store.open(tmp_path).read("training")
+
+
+@pytest.mark.parametrize("column", ["source", "time_s", "confidence", "track"])
+def test_a_table_without_a_column(tmp_path: Path, column: str) -> None:
+    text = video_readings(tmp_path, "csv").decode()
+    (tmp_path / "a.csv").write_text(text.replace(column, "other", 1))
+    with pytest.raises(DataError, match=f"without the columns {column}"):
+        summarise(str(tmp_path / "a.csv"))
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,8 @@ def _video(source: str, table: _Table, indices: Any, min_episode: float) -> Iter
 
 
 def _labels(columns: Sequence[str], path: str) -> tuple[str, ...]:
-    missing = [name for name in ("source", "time_s", "face", "expression", "track", "error") if name not in columns]
+    wanted = ("source", "time_s", "face", "expression", "confidence", _TAIL, "error")
+    missing = [name for name in wanted if name not in columns]
     if missing:
         raise DataError(
             f"expected a table that mien read wrote, got {path!r} without the columns {', '.join(missing)}",
