@@ -27,6 +27,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the counts there")
     parser.add_argument("--report", type=Path, help="write the table into this Markdown file")
     options = parser.parse_args()
+    if sys.platform != "linux":
+        parser.error("memory and processor time are measured in /proc: run it on Linux")
     chosen = options.kind or list(known)
     home = options.home or Path(tempfile.mkdtemp(prefix="mien-fuzz-"))
     home.mkdir(parents=True, exist_ok=True)
