@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", metavar="WORD", help="one input of a kind: its number, or !NAME of an attack")
     parser.add_argument("--home", type=Path, help="where inputs at fault are kept; by default a new folder of /tmp")
-    parser.add_argument("--json", type=Path, help="write the counts there")
+    parser.add_argument("--json", type=Path, help="keep the counts there; those of other kinds stay")
     parser.add_argument("--report", type=Path, help="write the table into this Markdown file")
     options = parser.parse_args()
     if sys.platform != "linux":
@@ -37,15 +37,20 @@ def main() -> int:
 
     def attempt(name: str) -> Tally:
         tally = run(known[name], seed=options.seed, home=home, seconds=share, most=options.inputs, words=words)
+        tally.command = shlex.join(["python", "-m", "tests.fuzz", *sys.argv[1:]])
         print("\n".join([line(tally), *details(tally)]), file=sys.stderr, flush=True)
         return tally
 
     with ThreadPoolExecutor(options.workers) as pool:
         tallies = list(pool.map(attempt, chosen))
+    kept = {tally.kind: tally for tally in tallies}
     if options.json is not None:
-        options.json.write_text(json.dumps([tally.as_dict() for tally in tallies], indent=1))
+        if options.json.is_file():
+            kept = {told["kind"]: Tally(**told) for told in json.loads(options.json.read_text())} | kept
+        kept = {name: kept[name] for name in known if name in kept}
+        options.json.write_text(json.dumps([tally.as_dict() for tally in kept.values()], indent=1))
     if options.report is not None:
-        report.replace_block(options.report, "fuzz", text(tallies, sys.argv[1:]))
+        report.replace_block(options.report, "fuzz", text(list(kept.values())))
     return 0 if all(tally.clean for tally in tallies) else 1
 
 
@@ -78,7 +83,7 @@ def line(tally: Tally) -> str:
     )
 
 
-def text(tallies: list[Tally], words: list[str]) -> str:
+def text(tallies: list[Tally]) -> str:
     known = kinds()
     head = ("kind", "inputs", "of them made by hand", "read", "refused in one line", "tracebacks")
     head += (f"over {LIMIT_S:g} s", "crashes", "over the memory limit", "longest, s", "largest, MB", "limit, MB")
@@ -89,9 +94,9 @@ def text(tallies: list[Tally], words: list[str]) -> str:
     ]  # fmt: skip
     sums = [sum(row[i] for row in rows) for i in range(1, 9)]  # type: ignore[misc]
     total = ("all", *sums, f"{max(t.longest_s for t in tallies):.1f}", round(max(t.largest_mb for t in tallies)), "")
-    shown = shlex.join(["python", "-m", "tests.fuzz", *words])
+    commands = ", ".join(f"`{command}`" for command in dict.fromkeys(tally.command for tally in tallies))
     about = (
-        f"`{shown}`. Seconds are processor time of one input ({ASLEEP_S:g} s of sleep count as a hang, too); MB is "
+        f"{commands}. Seconds are processor time of one input ({ASLEEP_S:g} s of sleep count as a hang, too); MB is "
         "by how much one input made its process grow."
     )
     return f"{about}\n\n{report.table(head, [*rows, total])}"

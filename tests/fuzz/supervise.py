@@ -26,6 +26,7 @@ class Tally:
     """What became of a kind's inputs."""
 
     kind: str
+    command: str = ""
     inputs: int = 0
     attacks: int = 0
     read: int = 0
@@ -150,11 +151,14 @@ def run(
     """The attacks and mutated inputs of one kind, for a time or a number of inputs. words: these inputs alone."""
     tally = Tally(kind.name)
     worker = Worker(kind.name, seed, home)
-    end = time.monotonic() + seconds
+    end: float | None = None  # attacks are all tried; the time is for what comes behind them
     given: Iterator[str] = iter(words if words is not None else _numbers(worker.attacks, most))
     try:
         for word in given:
             tally.add(worker.ask(word), memory_mb=kind.memory_mb, word=word)
+            if word.startswith("!"):
+                continue
+            end = end or time.monotonic() + seconds
             if time.monotonic() > end:
                 break
     finally:
