@@ -90,6 +90,7 @@ def test_a_fault_is_not_taken_for_a_refusal(tmp_path: Path) -> None:
         (lambda: tiny_onnx(**{"mien.labels": "[[1], [2]]"}), "distinct labels"),
         (lambda: tiny_onnx(**{"mien.labels": "[" * 100_000}), "readable metadata"),
         (lambda: tiny_onnx(**{"mien.preprocess": "[" * 100_000}), "preprocess"),
+        (lambda: tiny_onnx(**{"mien.preprocess": '{"mean": [1%s], "std": [1]}' % ("0" * 400)}), "preprocess"),
         (lambda: tiny_onnx(**{"mien.provenance": "5"}), "mien.provenance to hold keys"),
         (lambda: tiny_onnx(**{"mien.labels": json.dumps(["\x1b[2J", "b"])}), "distinct labels"),
         (lambda: attack_readers.onnx_outside("/dev/zero"), "got weights in another file"),

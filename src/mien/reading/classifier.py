@@ -75,7 +75,7 @@ class ModelMeta:
             provenance = json.loads(raw.get("mien.provenance", "{}"))
             temperature = float(raw["mien.temperature"])
             temperature_tta = float(raw.get("mien.temperature_tta", temperature))
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ModelError(f"{where}: expected readable metadata, got {error}") from error
         if not isinstance(provenance, dict):
             raise ModelError(f"{where}: expected mien.provenance to hold keys and values, got {short(provenance)}")
