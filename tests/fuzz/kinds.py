@@ -322,7 +322,7 @@ def changed_onnx(random: Random, data: bytes) -> bytes:
 
 def kinds() -> dict[str, type[Kind]]:
     """All kinds by name."""
-    from .service import Service
+    from .in_process import Service
     from .workbench import Checkpoints, Json, Parquet, Tables, Yaml
 
     found = (Pictures, Videos, Parquet, Tables, Json, Yaml, Onnx, Checkpoints, Service)

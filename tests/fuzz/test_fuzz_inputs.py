@@ -33,8 +33,8 @@ from mien.video.journal import Journal
 
 from . import attack_pictures, attack_readers, attack_tables
 from .attacks import attacks
+from .in_process import Service
 from .kinds import Kind, Onnx, Pictures, Videos, kinds, tiny_onnx
-from .service import Service
 from .workbench import Json, Parquet, Tables, Yaml, video_readings
 
 pytestmark = pytest.mark.filterwarnings("ignore")
