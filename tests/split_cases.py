@@ -46,7 +46,7 @@ def reordered(index: Index, order: np.ndarray) -> Index:
         **{
             name: v[order] if isinstance(v, np.ndarray) else None if v is None else [v[i] for i in order]
             for name, v in values.items()
-        }
+        },
     )
 
 

@@ -1,8 +1,11 @@
 """Atomic file writes: a file is written under a temporary name beside the target, then moved into place.
 
-Used for every file that mien writes; a process that ends before the move leaves the old file as it was.
+Used for every file that mien writes; a process that ends before the move leaves the old file as it was. A killed one
+leaves its temporary file, too; :func:`remove_abandoned` tells such files from those that another process still writes
+by a lock, since the clock and the times of files can be wrong.
 """
 
+import glob
 import os
 import secrets
 import shutil
@@ -35,6 +38,8 @@ class AtomicFile:
             self.stream: IO[bytes] = open(self.path if self._direct else self._temporary, "wb")  # noqa: SIM115
         except (OSError, ValueError) as error:
             raise self.failed(error) from error
+        if not self._direct:
+            lock(self.stream)
 
     def commit(self) -> None:
         try:
@@ -65,6 +70,30 @@ class AtomicFile:
         folder = os.path.dirname(self.path)
         hint = None if os.path.isdir(folder) else f"the directory {folder!r} does not exist; make it first"
         return OutputError(f"cannot write {self._shown!r}: {reason}", hint=hint)
+
+
+def remove_abandoned(path: str | os.PathLike[str]) -> None:
+    """Take away what killed processes left beside a file that they were about to write. Never raises."""
+    folder, name = os.path.split(os.path.realpath(path))
+    for half in glob.glob(os.path.join(glob.escape(folder), f".{glob.escape(name[:80])}.{'[0-9a-f]' * 8}.tmp")):
+        with suppress(OSError):
+            with open(half, "rb") as stream:
+                free = lock(stream)
+            if free:
+                os.unlink(half)
+
+
+def lock(stream: IO[bytes]) -> bool:
+    """Lock an open file until it is closed or the process ends; False where another one holds the lock."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, which removes no file that somebody writes
+        return True
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:

@@ -7,12 +7,16 @@ training recipes elsewhere.
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mien.errors import RecipeError
+from mien.showable import short
+
+MOST_VALUES = 100_000  # of a recipe
 
 
 class Section(BaseModel):
@@ -73,16 +77,62 @@ def _other_kind(name: str, *, build: bool) -> RecipeError:
     return RecipeError(f"expected a training recipe, got the build recipe {name}", hint="it is for: mien data build")
 
 
-def read_mapping(file: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file. Raises RecipeError where it cannot be read or holds something else."""
+def load_yaml(text: str) -> Any:
+    """What a YAML text holds: plain values alone. Raises ValueError, in one line, for what is none.
+
+    Whole numbers have 64 bits at most, and references may not multiply to more than MOST_VALUES: both would otherwise
+    take hours where they are copied, compared or printed.
+    """
     import yaml
 
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.load(text, Loader=_loader())
+        if _values(content) > MOST_VALUES:
+            raise ValueError(f"references that stand for more than {MOST_VALUES:,} values")
+        return content
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # a day that does not exist is a ValueError
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("lists that are too deep, or contain themselves") from error
+
+
+def _values(content: Any, known: dict[int, int] | None = None) -> int:
+    """How many values there are, each reference counted as what it stands for. Raises RecursionError for a loop."""
+    known = {} if known is None else known
+    if not isinstance(content, dict | list):
+        return 1
+    if id(content) not in known:
+        inner = content.values() if isinstance(content, dict) else content
+        known[id(content)] = 1 + sum(_values(one, known) for one in inner)
+    return known[id(content)]
+
+
+@cache
+def _loader() -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Of plain values, and of numbers that a machine has."""
+
+        def construct_yaml_int(self, node: Any) -> int:
+            text = str(node.value)
+            value = int(super().construct_yaml_int(node)) if len(text) <= 80 else 1 << 64
+            if abs(value) >= 1 << 63:
+                raise ValueError(f"a whole number of more than 64 bits: {text[:24]}…")
+            return value
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+    return Loader
+
+
+def read_mapping(file: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file. Raises RecipeError where it cannot be read or holds something else."""
+    try:
+        raw = load_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"expected a readable recipe, got {file}: {error}") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{file}: expected YAML, got {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise RecipeError(f"{file}: expected YAML, got {error}") from error
     if not isinstance(raw, dict):
         raise RecipeError(f"{file}: expected keys and values, got {type(raw).__name__}")
     return raw
@@ -96,6 +146,8 @@ def parse(kind: type[Document], raw: Mapping[str, Any], *, origin: str) -> Docum
         # a union reports a miss for each of its members; one line a key is enough
         lines = dict.fromkeys(_explain(one, kind) for one in error.errors())
         raise RecipeError(f"{origin}: {'; '.join(lines)}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{origin}: expected a recipe, got a value that contains itself") from error
 
 
 def _explain(error: Any, kind: type[Section]) -> str:
@@ -111,9 +163,9 @@ def _explain(error: Any, kind: type[Section]) -> str:
     if error["type"] == "value_error":  # a rule of ours
         given = error["input"]
         said = isinstance(given, dict) or (isinstance(given, list) and any(isinstance(one, dict) for one in given))
-        came = "" if said else f", got {given!r}"
+        came = "" if said else f", got {short(given)}"
         return ": ".join(part for part in (where, str(error["ctx"]["error"]) + came) if part)
-    return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
+    return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, got {short(error['input'])}"
 
 
 def _sections(annotation: Any) -> list[type[Section]]:

@@ -5,6 +5,15 @@ Exit status 1 for ImageError and ExportError, 2 for every other MienError.
 ``type`` is the machine-readable word that stands in an error record.
 """
 
+from mien.showable import showable
+
+MOST = 2000  # characters of a message: it may quote a file
+
+
+def _one_line(text: str) -> str:
+    line = showable(" ".join(text.split()))
+    return line if len(line) <= MOST else f"{line[: MOST - 2]} …"
+
 
 class MienError(Exception):
     """Base of every error that mien raises on purpose.
@@ -15,8 +24,8 @@ class MienError(Exception):
     type: str = "error"
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        self.message = " ".join(message.split())
-        self.hint = " ".join(hint.split()) if hint else None
+        self.message = _one_line(message)
+        self.hint = _one_line(hint) if hint else None
         super().__init__(str(self))
 
     def __str__(self) -> str:

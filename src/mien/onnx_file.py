@@ -14,7 +14,7 @@ FLOAT = 1
 _DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}
 _STRING, _INT64, _INT32, _FLOAT32, _BYTES = 9, 3, 5, 2, 12  # protobuf's numbers of field types
 _MESSAGES: dict[str, tuple[tuple[str, int, int | str, bool], ...]] = {  # name, number, type, repeated
-    "Model": (("graph", 7, "Graph", False), ("metadata_props", 14, "Entry", True)),
+    "Model": (("graph", 7, "Graph", False), ("metadata_props", 14, "Entry", True), ("functions", 25, "Function", True)),
     "Entry": (("key", 1, _STRING, False), ("value", 2, _STRING, False)),
     "Graph": (
         ("node", 1, "Node", True),
@@ -23,6 +23,7 @@ _MESSAGES: dict[str, tuple[tuple[str, int, int | str, bool], ...]] = {  # name, 
         ("output", 12, "Value", True),
         ("value_info", 13, "Value", True),
     ),
+    "Function": (("node", 7, "Node", True),),
     "Node": (
         ("input", 1, _STRING, True),
         ("output", 2, _STRING, True),
@@ -30,7 +31,14 @@ _MESSAGES: dict[str, tuple[tuple[str, int, int | str, bool], ...]] = {  # name, 
         ("op_type", 4, _STRING, False),
         ("attribute", 5, "Attribute", True),
     ),
-    "Attribute": (("name", 1, _STRING, False), ("i", 3, _INT64, False)),
+    "Attribute": (
+        ("name", 1, _STRING, False),
+        ("i", 3, _INT64, False),
+        ("t", 5, "Tensor", False),
+        ("g", 6, "Graph", False),
+        ("tensors", 10, "Tensor", True),
+        ("graphs", 11, "Graph", True),
+    ),
     "Tensor": (
         ("dims", 1, _INT64, True),
         ("data_type", 2, _INT32, False),
@@ -38,6 +46,7 @@ _MESSAGES: dict[str, tuple[tuple[str, int, int | str, bool], ...]] = {  # name, 
         ("int64_data", 7, _INT64, True),
         ("name", 8, _STRING, False),
         ("raw_data", 9, _BYTES, False),
+        ("data_location", 14, _INT32, False),
     ),
     "Value": (("name", 1, _STRING, False), ("type", 2, "Type", False)),
     "Type": (("tensor_type", 1, "TensorType", False),),
@@ -62,6 +71,30 @@ def parse_model(data: bytes) -> Any:
 def metadata(data: bytes) -> dict[str, str]:
     """The metadata of a serialized model, without ONNX Runtime. Raises ValueError where ``data`` is no such message."""
     return {entry.key: entry.value for entry in parse_model(data).metadata_props}
+
+
+_LOOPS = ("Loop", "Scan", "SequenceMap")
+
+
+def outside_or_endless(model: Any) -> str | None:
+    """What a model has that a reader never needs: weights in other files, or loops; None where it has neither.
+
+    A network of some thousand bytes could otherwise read files beside it, or compute for ever.
+    """
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    tensors = [*model.graph.initializer]
+    while nodes:
+        node = nodes.pop()
+        if node.op_type in _LOOPS:
+            return f"a loop ({node.op_type})"
+        for attribute in node.attribute:
+            tensors += [attribute.t, *attribute.tensors]
+            for graph in (attribute.g, *attribute.graphs):
+                nodes += graph.node
+                tensors += graph.initializer
+    if any(tensor.data_location for tensor in tensors):
+        return "weights in another file"
+    return None
 
 
 def to_array(tensor: Any) -> NDArray[Any]:

@@ -124,7 +124,7 @@ class Preprocess:
             raw: dict[str, Any] = json.loads(text)
             raw["mean"], raw["std"] = tuple(raw["mean"]), tuple(raw["std"])
             return cls(**raw)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ModelError(f"expected a preprocess description in the model file, got {text[:80]!r}") from error
 
 

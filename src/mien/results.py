@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any
 
 from mien.labels import SEVEN
+from mien.showable import showable
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")  # left is the picture's left
 ANGLES = ("roll", "yaw", "pitch")
@@ -165,6 +166,9 @@ class ReadFailure:
     type: str
     message: str
     time_s: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", showable(" ".join(self.message.split())))
 
     def to_dict(self) -> dict[str, Any]:
         when = {} if self.time_s is None else {"time_s": _seconds(self.time_s)}

@@ -211,7 +211,7 @@ def parquet_file(
     try:
         with pq.ParquetFile(path) as file:
             yield file
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError, MemoryError) as error:
         raise DataError(f"expected {expected}, cannot read {path}: {error}", hint=hint) from error
 
 
@@ -275,8 +275,8 @@ def _parquet_columns(path: Path) -> tuple[list[str], list[list[str | None]]]:
 
     with parquet_file(path, hint=None) as file:
         table = file.read()
-    flat = [i for i, field in enumerate(table.schema) if not pa.types.is_nested(field.type)]
-    columns = [[None if v is None else str(v) for v in table.column(i).to_pylist()] for i in flat]
+        flat = [i for i, field in enumerate(table.schema) if not pa.types.is_nested(field.type)]
+        columns = [[None if v is None else str(v) for v in table.column(i).to_pylist()] for i in flat]
     return [key(table.schema.names[i]) for i in flat], columns
 
 

@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from mien import __version__
 from mien.cli.streams import log_to_stderr, open_closed_streams, silence_stdout
 from mien.errors import ExportError, ImageError, MienError, MissingExtra
+from mien.showable import showable
 
 _EXTRAS = {"pyarrow": "parquet"}  # packages that a base install lacks: the extra that brings them
 _PARTIAL = (ImageError, ExportError)  # an input failed; any other MienError means that the call cannot work
@@ -120,7 +121,7 @@ def _guess(typed: str, known: list[str]) -> str:
 
 def _leave(message: str, status: int) -> NoReturn:
     with suppress(OSError):  # stderr on a full disk
-        print(f"error: {message}" if status != 130 else message, file=sys.stderr, flush=True)
+        print(showable(f"error: {message}" if status != 130 else message), file=sys.stderr, flush=True)
     try:
         sys.stdout.flush()
     except (OSError, ValueError):  # it would fail once more at exit, with a status of its own

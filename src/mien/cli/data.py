@@ -12,6 +12,7 @@ import typer
 
 from mien.cli.data_audit import audit
 from mien.errors import DataError, RecipeError, UsageError
+from mien.showable import showable
 
 if TYPE_CHECKING:
     from mien.data.build.recipe import BuildRecipe
@@ -166,10 +167,19 @@ def _warn(summary: dict[str, Any], out: Path) -> None:
 
 
 def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    typer.echo(showable(text), err=True)
 
 
 def _show(summary: dict[str, Any], *, as_json: bool) -> None:
     from mien.cli.data_stats import stats_lines
 
-    typer.echo(json.dumps(summary, indent=2, ensure_ascii=False) if as_json else "\n".join(stats_lines(summary)))
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+        return
+    try:
+        lines = stats_lines(summary)
+    except KeyError as error:
+        raise DataError(
+            f"expected a store's summary with the key {error}, got one without", hint="build it again"
+        ) from error
+    typer.echo(showable("\n".join(lines)))

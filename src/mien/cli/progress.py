@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from mien.pages.format import plural
 from mien.results import ReadFailure
+from mien.showable import showable
 
 LINE_EVERY_S = 5.0
 
@@ -32,10 +33,11 @@ class Meter:
     def _start_bar(self) -> None:
         if self._shown and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
             from rich.progress import Progress as Bar
 
-            columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[note]}")
+            title = TextColumn("{task.description}", markup=False)  # a file name may hold brackets
+            columns = (title, BarColumn(), MofNCompleteColumn(), "{task.fields[note]}")
             self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
             self._task = self._bar.add_task("", total=None, note="")
             self._bar.start()
@@ -46,6 +48,7 @@ class Meter:
 
     def say(self, text: str) -> None:
         """A line above the bar, if a bar is shown."""
+        text = showable(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -56,7 +59,7 @@ class Meter:
         """Move the bar; or say the line, where the last one was ``every`` seconds ago or longer."""
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, description=title, completed=done, total=total, note=note)
+            self._bar.update(self._task, description=showable(title), completed=done, total=total, note=note)
         elif self._shown and now - self._last >= every:
             self._last = now
             self.say(line)

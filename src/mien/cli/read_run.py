@@ -4,16 +4,14 @@ What is read of a video is kept in a journal beside the output until the output 
 after any interruption.
 """
 
-import glob
 import logging
 import os
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from mien.atomic import remove_abandoned
 from mien.cli.streams import silence_stdout
 from mien.errors import ImageError, MienError, MissingExtra, OutputError
 from mien.results import ReadFailure, Reading
@@ -48,7 +46,6 @@ class ReadRun:
     ) -> None:
         self._reader, self._writer, self._settings, self._progress = reader, writer, settings, progress
         self._pictures, self._timeline, self._journals, self._quiet = pictures, timeline, journals, quiet
-        self._begun = time.time()
 
     def read(self, items: "Stream") -> bool:
         """All of it. False where nobody reads the output any more."""
@@ -169,11 +166,7 @@ class ReadRun:
         if self._journals is not None:
             shutil.rmtree(self._journals, ignore_errors=True)
         if output is not None and os.path.isfile(output):
-            folder, name = os.path.split(os.path.realpath(output))
-            for half in glob.glob(os.path.join(glob.escape(folder), f".{glob.escape(name[:80])}.{'[0-9a-f]' * 8}.tmp")):
-                with suppress(OSError):
-                    if os.path.getmtime(half) < self._begun:
-                        os.unlink(half)
+            remove_abandoned(output)
 
 
 def journal_folder(output: str | None, annotate: str | None, timeline: str | None) -> str | None:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from mien.showable import showable
+
 
 def silence_stdout() -> None:
     """After a broken pipe (``| head``): what is still buffered goes nowhere, instead of a second error at exit."""
@@ -29,10 +31,18 @@ def open_closed_streams() -> None:
         setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - open to the end
 
 
+class _Showable(logging.Formatter):
+    """What is logged may quote a file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return showable(super().format(record))
+
+
 @contextmanager
 def log_to_stderr() -> Iterator[None]:
     """Within, what mien logs is printed on stderr as it is: INFO and above, or everything after ``--debug``."""
     log, handler = logging.getLogger("mien"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Showable())
     before = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(log.level or logging.INFO)

@@ -35,14 +35,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.pictures import Pictures, find
+from mien.data.summary import SUMMARY, check_summary
 from mien.errors import DataError
 from mien.labels import EIGHT, coded
+from mien.showable import short
 from mien.tables import parquet_file
 
 FORMAT = 1
-SUMMARY = "summary.json"
-#: Stands for the label in counts where a source holds it back.
-UNLABELLED = "unlabelled"
 #: Splits whose images a network may have memorised; ``near_duplicate`` refers to them.
 TRAINING_SPLITS = ("training", "train")
 _AGAIN = "build it again"
@@ -124,11 +123,13 @@ class Store:
             summary = json.loads(file.read_text(encoding="utf-8"))
             version = summary["mien_store"]
             shards = [path / name for split in summary["splits"].values() for name in split["files"]]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            _ = [split["rows"] for split in summary["splits"].values()], summary["labels"]  # what every version has
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f"expected a store's summary in {file}, got something else", hint=_AGAIN) from error
         if version != FORMAT:
-            raise DataError(f"expected store format {FORMAT}, got {version!r} in {file}", hint=_AGAIN)
-        missing = [shard.name for shard in shards if not shard.is_file()]
+            raise DataError(f"expected store format {FORMAT}, got {short(version)} in {file}", hint=_AGAIN)
+        check_summary(summary, file)
+        missing = [shard.name for shard in shards if not os.path.isfile(shard)]
         if missing:
             raise DataError(f"expected {len(shards)} shards in {path}, missing {', '.join(missing)}", hint=_AGAIN)
         return cls(path, summary)
@@ -190,21 +191,30 @@ class Store:
             "soft_label",
         ]
         for batch in self._batches(split, columns):
-            image = batch.column("image")
-            names = image.field("path").to_pylist()
+            try:
+                image = batch.column("image")
+                names = [str(name) for name in image.field("path").to_pylist()]
+                data = [] if stream else image.field("bytes").to_pylist()
+                labels.append(batch.column("label_code").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
+                votes.append(_lists(batch.column("votes"), 10))
+                near = batch.column("near_duplicate")
+                known = known and near.null_count == 0
+                leak.append(near.fill_null(False).to_numpy(zero_copy_only=False).astype(bool))
+                if {"valence", "arousal"} <= set(batch.schema.names):
+                    pair = [batch.column(name).to_numpy(zero_copy_only=False) for name in ("valence", "arousal")]
+                    affect.append(np.stack(pair, 1).astype(np.float32))  # null → NaN
+                if "soft_label" in batch.schema.names:
+                    soft.append(_lists(batch.column("soft_label"), len(self.labels)))
+            except (KeyError, ValueError, TypeError, AttributeError) as error:  # pyarrow's and NumPy's are ValueErrors
+                raise DataError(
+                    f"expected shards of ours for {split!r} of {self.path}, got {error}", hint=_AGAIN
+                ) from error
+            if not np.isin(labels[-1], range(-1, len(self.labels))).all():
+                most = len(self.labels) - 1
+                raise DataError(f"expected label codes 0-{most} in {split!r} of {self.path}, got others", hint=_AGAIN)
             if not stream:
-                pictures.add(names, image.field("bytes").to_pylist())
+                pictures.add(names, data)
             paths += names
-            labels.append(batch.column("label_code").fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
-            votes.append(_lists(batch.column("votes"), 10))
-            near = batch.column("near_duplicate")
-            known = known and near.null_count == 0
-            leak.append(near.fill_null(False).to_numpy(zero_copy_only=False))
-            if {"valence", "arousal"} <= set(batch.schema.names):
-                pair = [batch.column(name).to_numpy(zero_copy_only=False) for name in ("valence", "arousal")]
-                affect.append(np.stack(pair, 1).astype(np.float32))  # null → NaN
-            if "soft_label" in batch.schema.names:
-                soft.append(_lists(batch.column("soft_label"), len(self.labels)))
         if not paths:
             raise DataError(f"expected images in split {split!r} of {self.path}, got none")
         if stream and len(paths) != rows:
@@ -232,7 +242,7 @@ def is_store(path: Path) -> bool:
     """Whether there is a store, of any version."""
     try:
         return "mien_store" in json.loads((path / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -262,7 +272,12 @@ class _Pictures:
     def _keep(self, names: list[str], decoded: Iterable[NDArray[np.uint8]]) -> None:
         for name, pixels in zip(names, decoded, strict=True):
             if self.pixels is None:
-                self.pixels = np.empty((self.rows, *pixels.shape), np.uint8)
+                try:
+                    self.pixels = np.empty((self.rows, *pixels.shape), np.uint8)
+                except (ValueError, MemoryError) as error:
+                    raise DataError(
+                        f"expected memory for {self.rows:,} images {pixels.shape} of {self.store}, got too little"
+                    ) from error
             if pixels.shape != self.pixels.shape[1:]:
                 raise DataError(
                     f"expected every image of {self.store} to be {self.pixels.shape[1:]}, got {pixels.shape} for {name}"

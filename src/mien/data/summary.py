@@ -9,10 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mien.data.store import SUMMARY, UNLABELLED
-from mien.documents import Section
-from mien.labels import EIGHT
+from pydantic import ValidationError
 
+from mien.documents import Section
+from mien.errors import DataError
+from mien.labels import EIGHT
+from mien.showable import short, showable
+
+SUMMARY = "summary.json"
+#: Stands for the label in counts where a source holds it back.
+UNLABELLED = "unlabelled"
 _SPLITS = ("training", "train", "validation", "public_test", "private_test", "test")
 #: Label (or "unlabelled") → images, in label order.
 Counts = dict[str, int]
@@ -108,3 +114,25 @@ def in_label_order(counts: Mapping[str, int], labels: Sequence[str] = EIGHT) -> 
 def split_order(name: str) -> tuple[int, str]:
     """The order in which splits are listed: Training, what selects, what is reported, the rest by name."""
     return (_SPLITS.index(name) if name in _SPLITS else len(_SPLITS), name)
+
+
+def check_summary(summary: dict[str, Any], file: Path) -> None:
+    """Raises DataError where a key has a value of another type, or where a shard is said to lie outside the store.
+
+    A key that is missing is no error: stores of older versions lack some.
+    """
+    try:
+        Summary.model_validate(summary)
+    except ValidationError as error:
+        wrong = [one for one in error.errors() if one["type"] not in ("missing", "extra_forbidden")]
+        if wrong:
+            where = ".".join(map(str, wrong[0]["loc"]))
+            raise DataError(
+                f"expected a store's summary in {file}, got {where}: {wrong[0]['msg']}", hint="build it again"
+            ) from error
+    labels = summary.get("labels", [])
+    if len(set(labels)) != len(labels) or not all(label and showable(label) == label for label in labels):
+        raise DataError(f"expected distinct labels in {file}, got {short(labels)}", hint="build it again")
+    names = [Path(name) for split in summary["splits"].values() for name in split["files"]]
+    if outside := [name for name in names if name.is_absolute() or ".." in name.parts]:
+        raise DataError(f"expected shards within the store in {file}, got {outside[0]}", hint="build it again")

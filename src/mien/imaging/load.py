@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.errors import ImageError
+from mien.imaging.bombs import check_scans, is_icon, largest_of_icon
 from mien.imaging.data_url import decode, is_data_url, is_url, refuse_url
 from mien.imaging.deep import is_deep_colour, is_planar, sixteen_bits, tiff_pixels, white_is_zero
 from mien.imaging.headers import NO_HEADER, Header, look
@@ -197,6 +198,8 @@ def _from_stream(
 
     def open_checked() -> Image.Image:
         nonlocal left_out
+        if is_icon(header.head):  # Pillow decodes an icon on opening it
+            _check_size(largest_of_icon(_all_of(stream)), max_pixels, least=0)
         stream.seek(0)
         try:
             image = Image.open(stream, formats=formats)
@@ -205,6 +208,10 @@ def _from_stream(
                 raise
             return _deep_tiff(stream, max_pixels)
         _check_size(image.size, max_pixels)
+        if image.format in ("JPEG", "MPO"):
+            place = stream.tell()
+            check_scans(_all_of(stream), *image.size)
+            stream.seek(place)
         frames = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1  # before loading: it seeks
         if frames > 1:
             which = "main one" if image.format == "HEIF" else "first"
@@ -314,9 +321,9 @@ def _decode(open_image: Callable[[], Image.Image], header: Header) -> Uint8:
         raise header.explain(error) from error
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+def _check_size(size: tuple[int, int], max_pixels: int, *, least: int = 1) -> None:
     width, height = size
-    if width < 1 or height < 1:
+    if width < least or height < least:
         raise ImageError(f"expected a picture with pixels, got {width}×{height}", kind="empty")
     if width * height > max_pixels:
         raise ImageError(

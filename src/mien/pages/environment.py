@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from mien.errors import MissingExtra
 from mien.pages import format
+from mien.showable import showable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from jinja2.nodes import EvalContext
 
 TEMPLATES = Path(__file__).parent / "templates"
-#: Control characters, and halves of surrogate pairs (of file names that are not UTF-8): browsers drop the first, files
-#: cannot hold the second. Tabs and line breaks stay.
-_UNSHOWABLE = dict.fromkeys([*range(9), *range(11, 13), *range(14, 32), *range(127, 160), *range(0xD800, 0xE000)], "�")
 
 
 def render(template: str, /, **values: Any) -> str:
@@ -36,8 +34,8 @@ def environment() -> "Environment":
         raise MissingExtra("jinja2", "train") from error
 
     @pass_eval_context
-    def showable(context: "EvalContext", value: Any) -> Any:
-        return value.translate(_UNSHOWABLE) if context.autoescape and type(value) is str else value
+    def shown_in(context: "EvalContext", value: Any) -> Any:
+        return showable(value) if context.autoescape and type(value) is str else value
 
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -46,7 +44,7 @@ def environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=showable,
+        finalize=shown_in,
     )
     for shown in (
         format.interval,

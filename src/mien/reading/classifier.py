@@ -22,6 +22,7 @@ from mien.errors import MienError, ModelError, UsageError
 from mien.onnx_runtime import default_threads, int8_is_exact, make_session
 from mien.preprocess import Preprocess
 from mien.results import table_columns
+from mien.showable import short, showable
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -75,13 +76,15 @@ class ModelMeta:
             provenance = json.loads(raw.get("mien.provenance", "{}"))
             temperature = float(raw["mien.temperature"])
             temperature_tta = float(raw.get("mien.temperature_tta", temperature))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ModelError(f"{where}: expected readable metadata, got {error}") from error
+        if not isinstance(provenance, dict):
+            raise ModelError(f"{where}: expected mien.provenance to hold keys and values, got {short(provenance)}")
         reserved = set(table_columns(()))
         if (
             len(labels) < 2
+            or not all(isinstance(x, str) and x and x == showable(x) and x not in reserved for x in labels)
             or len(set(labels)) != len(labels)
-            or not all(isinstance(x, str) and x and x not in reserved for x in labels)
         ):
             raise ModelError(f"{where}: expected two or more distinct labels, got {raw['mien.labels'][:120]}")
         for value in (temperature, temperature_tta):
@@ -132,6 +135,8 @@ class Classifier:
             path, where = _locate(model, int8=precision == "int8")
         try:
             data = model if isinstance(model, bytes) else path.read_bytes()
+            if isinstance(model, bytes) or os.fspath(model) not in SHIPPED:
+                _check_alone(data, where)
             session = make_session(data, threads=threads or default_threads(), device=device)
             raw = dict(session.get_modelmeta().custom_metadata_map)
         except MienError:
@@ -167,7 +172,16 @@ class Classifier:
 
     def logits(self, batch: Float32) -> Float32:
         """Normalised crops float32 N×C×S×S → float32 N×K."""
-        result: Float32 = self._session.run(["logits"], {"crops": np.ascontiguousarray(batch, np.float32)})[0]
+        crops = np.ascontiguousarray(batch, np.float32)
+        try:
+            result: Float32 = self._session.run(["logits"], {"crops": crops})[0]
+        except Exception as error:  # a node that does not fit the crops, or too large: ONNX Runtime sees it only now
+            reason = str(error).split(" : ")[-1][:160]
+            raise ModelError(f"{self.meta.name}: expected a network that runs, got one that fails: {reason}") from error
+        if result.shape != (len(crops), len(self.labels)):
+            raise ModelError(
+                f"{self.meta.name}: expected logits {len(crops)}×{len(self.labels)}, got {result.dtype} {result.shape}"
+            )
         if not np.isfinite(result).all():
             raise ModelError(f"{self.meta.name}: expected finite numbers from the network, got NaN or infinity")
         return result
@@ -234,6 +248,18 @@ def _locate(name_or_path: str | os.PathLike[str], *, int8: bool = False) -> tupl
     if path.suffix.lower() == ".onnx" or path.parent != Path("."):
         raise UsageError(f"no model file {text!r}", hint=f"shipped models: {names}")
     raise UsageError(f"unknown model {text!r}", hint=f"give one of {names}, or a FILE.onnx")
+
+
+def _check_alone(data: bytes, where: str) -> None:
+    """Raises ModelError for a file that reads other files, or that might not end; ``onnx_file`` says why."""
+    from mien.onnx_file import outside_or_endless, parse_model
+
+    try:
+        more = outside_or_endless(parse_model(data))
+    except ValueError as error:
+        raise ModelError(f"{where}: expected an ONNX model, got another file") from error
+    if more is not None:
+        raise ModelError(f"{where}: expected a network in one file without loops, got {more}")
 
 
 def _check_graph(session: Any, meta: ModelMeta, where: str) -> None:

@@ -14,6 +14,7 @@ from typing import IO, Any, Protocol
 from mien.atomic import AtomicFile
 from mien.errors import MissingExtra, OutputError, UsageError
 from mien.results import ReadFailure, Reading, table_columns
+from mien.showable import showable
 
 FORMATS = ("jsonl", "csv", "parquet")
 _BY_SUFFIX = {
@@ -56,7 +57,8 @@ def open_writer(chosen: str, *, output: str | None, labels: tuple[str, ...], std
     reads stdout any more.
     """
     if output is None:
-        writer = _Guarded(lambda: _make(chosen, stdout, labels, flush=True), _stdout_failed)
+        shown: Any = _Terminal(stdout) if stdout.isatty() else stdout
+        writer = _Guarded(lambda: _make(chosen, shown, labels, flush=True), _stdout_failed)
         yield writer
         writer.finish()
         return
@@ -72,6 +74,19 @@ def open_writer(chosen: str, *, output: str | None, labels: tuple[str, ...], std
             guarded.abandon()
         target.discard()
         raise
+
+
+class _Terminal:
+    """stdout where somebody looks at it: file names may hold what a terminal obeys. Files and pipes get them as are."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> None:
+        self._stream.write(showable(data.decode("utf-8")).encode())
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 class _Guarded:

@@ -14,7 +14,7 @@ from mien.reading.items import Item, failed
 from mien.tables import not_pictures
 
 COLUMN = "image"
-ROWS_A_BATCH = 256
+ROWS_A_BATCH = 16  # all of a batch is in memory, and one cell may hold a photo of many megabytes
 
 
 def refusal(path: str, file: Any = None) -> Item | None:
@@ -39,7 +39,7 @@ def _problem(path: str, file: Any) -> tuple[str, str] | None:
         if (os.path.getsize(path) if file is None else file.size()) == 0:
             return "empty", "the file is empty (0 bytes)"
         schema = pq.read_schema(path if file is None else file)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
         return "unreadable", f"expected a Parquet file: {short(error)}"
     if schema.names.count(COLUMN) != 1:
         which = "one column" if COLUMN in schema.names else "a column"
@@ -63,7 +63,7 @@ def items(path: str) -> Iterator[Item]:
         for item in rows(path):
             yield item
             row += 1
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
         yield failed(path, "unreadable", f"the table breaks off after row {row}: {short(error)}")
         return
     if row == 0:

@@ -172,7 +172,8 @@ def _answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def framework(request: Request, error: HTTPException) -> Response:
-        hint = {404: f"no path {request.url.path[:80]!r}; see /openapi.json", 405: f"{request.method} is not offered"}
+        path = request.scope["path"]  # request.url would decode the query, which may be no UTF-8
+        hint = {404: f"no path {path[:80]!r}; see /openapi.json", 405: f"{request.method} is not offered"}
         return answer(of_status(error.status_code, hint.get(error.status_code, str(error.detail)), error.headers))
 
     @app.exception_handler(RequestValidationError)

@@ -130,7 +130,8 @@ def _video(source: str, table: _Table, indices: Any, min_episode: float) -> Iter
 
 
 def _labels(columns: Sequence[str], path: str) -> tuple[str, ...]:
-    missing = [name for name in ("source", "time_s", "face", "expression", "track", "error") if name not in columns]
+    wanted = ("source", "time_s", "face", "expression", "confidence", _TAIL, "error")
+    missing = [name for name in wanted if name not in columns]
     if missing:
         raise DataError(
             f"expected a table that mien read wrote, got {path!r} without the columns {', '.join(missing)}",
@@ -163,7 +164,7 @@ def _columns(path: str) -> _Table:
                 column_types=wanted, include_columns=list(wanted), strings_can_be_null=True, null_values=[""]
             )
             read = pc.read_csv(path, convert_options=options, parse_options=pc.ParseOptions(newlines_in_values=True))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise DataError(f"expected a table that mien read wrote, got {path!r}: {reason}") from error
     values = {name: read.column(name).to_pylist() for name in wanted}
@@ -197,6 +198,6 @@ def _json_lines(path: str) -> _Table:
                     table.is_face.append(face is not None)
                     if face and not table.labels:
                         table.labels = tuple(face["probabilities"])
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise DataError(f"expected JSON Lines that mien read wrote, got {path!r}: {error}") from error
     return table

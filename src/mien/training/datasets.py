@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from mien.data.pictures import Pictures, blocks
-from mien.data.store import UNLABELLED, Split, Store
+from mien.data.store import Split, Store
+from mien.data.summary import UNLABELLED
 from mien.errors import DataError, UsageError
 from mien.labels import SEVEN, is_own
 from mien.preprocess import Preprocess

@@ -15,10 +15,13 @@ from mien.models import registry
 from mien.models.masked_image import MaskedImageModel, load_encoder
 from mien.models.packaged.packages import backbone, start_from_package
 from mien.preprocess import Preprocess
+from mien.showable import short
 from mien.training.exported import start_from_reader
 from mien.training.recipe import Recipe, load_recipe
 
 log = logging.getLogger(__name__)
+
+MOST_LABELS = 1000
 
 
 def recipe_preprocess(recipe: Recipe) -> Preprocess:
@@ -128,23 +131,31 @@ def load_network(
 
 
 def read_meta(run: Path) -> dict[str, Any]:
-    """A run's ``meta.json``, empty where there is none. Raises DataError."""
+    """A run's ``meta.json``, empty where there is none. Raises DataError, also where a key has another type."""
     file = run / "meta.json"
     if not file.is_file():
         return {}
     try:
         meta = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"expected JSON in {file}, got something else") from error
-    return meta if isinstance(meta, dict) else {}
+    if not isinstance(meta, dict):
+        return {}
+    for key, kind in (("data", dict), ("result", dict), ("labels", list), ("origins", list)):
+        if not isinstance(meta.get(key, kind()), kind):
+            raise DataError(f"expected {key} in {file} to be a {kind.__name__}, got {short(meta[key])}")
+    labels = meta.get("labels", [])
+    if len(labels) > MOST_LABELS or not all(isinstance(label, str) for label in labels):
+        raise DataError(f"expected at most {MOST_LABELS} labels in {file}, got {short(labels)}")
+    return meta
 
 
 def _network_state(checkpoint: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # zip, pickle, the file system: no base in common
+        return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+    except Exception as error:  # zip, pickle, the file system, another content: no base in common
         raise DataError(f"expected a complete checkpoint of mien, cannot read {checkpoint}") from error
-    return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
 
 
 def _misfit(network: nn.Module, state: dict[str, Tensor]) -> str:

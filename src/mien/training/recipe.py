@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from mien.documents import Section, check_kind, find_recipe, parse, read_mapping, shipped
+from mien.documents import Section, check_kind, find_recipe, load_yaml, parse, read_mapping, shipped
 from mien.errors import RecipeError
 from mien.preprocess import Preprocess
+from mien.showable import short
 from mien.training.augment import AugmentSettings
 
 Proportion = Annotated[float, Field(ge=0, le=1)]
@@ -365,9 +366,9 @@ def parse_overrides(items: list[str]) -> dict[str, str]:
 def parse_value(key: str, text: str) -> Any:
     """The value of ``--set key=text``: YAML, and 1e-3, which YAML 1.1 reads as a word. Raises RecipeError."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {key}: expected a YAML value, got {text!r}") from error
+        value = load_yaml(text)
+    except ValueError as error:
+        raise RecipeError(f"--set {key}: expected a YAML value, got {short(text)}") from error
     if isinstance(value, str) and "e" in value.lower():
         with suppress(ValueError):
             return float(value)

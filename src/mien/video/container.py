@@ -82,7 +82,8 @@ def _video_stream(container: Any, path: str) -> Any:
     covers = av.stream.Disposition.attached_pic
     videos = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not videos:
-        sounds = ", ".join(sorted({stream.codec_context.name for stream in container.streams.audio}))
+        codecs = [stream.codec_context for stream in container.streams.audio]  # None for one that FFmpeg does not know
+        sounds = ", ".join(sorted({"unknown" if codec is None else codec.name for codec in codecs}))
         others = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         came = f"sound alone ({sounds})" if sounds else f"a file without a video stream (it holds: {others})"
         raise ImageError(f"expected a video, got {came}", kind="unsupported")

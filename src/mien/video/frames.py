@@ -223,6 +223,10 @@ class Frames:
             self._reached_s = max(self._reached_s, time_s or 0.0)
             if packet.stream is not self._stream and packet.stream_index != self._stream.index:
                 continue
+            if packet.stream.type != "video":  # the end of the sound; or damage has made another kind of the stream
+                if packet.size:
+                    self._damage.lost(time_s, packet=True)
+                continue
             try:
                 frames = packet.decode()
             except av.error.EOFError:

@@ -14,6 +14,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from mien.atomic import lock
 from mien.errors import OutputError
 from mien.faces.base import Detection
 from mien.results import Box, Face
@@ -61,6 +62,12 @@ class Journal:
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             self._stream: IO[bytes] = open(path, "ab+")  # noqa: SIM115
+            if not lock(self._stream):
+                self._stream.close()
+                raise OutputError(
+                    f"expected to be alone with {os.path.dirname(path)!r}, another mien read writes there",
+                    hint="wait for it, or write to another file",
+                )
             self._whole = self._check()
             self._stream.truncate(self._whole)
         except OSError as error:

@@ -57,7 +57,7 @@ def check_target(out: Path, store: Store) -> None:
 def _ours(file: Path) -> bool:
     try:
         return "mien_audit" in json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 

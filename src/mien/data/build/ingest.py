@@ -33,7 +33,7 @@ from mien.data.build.parts import (
 )
 from mien.data.build.plausible import with_votes_that_fit
 from mien.data.sources import Drop, Sample, Source
-from mien.data.store import UNLABELLED
+from mien.data.summary import UNLABELLED
 from mien.errors import OutputError
 from mien.faces import Detector, make_detector
 

@@ -18,7 +18,7 @@ from mien.data.sources import VOTE_LABELS, Drop, Sample, reasons
 from mien.data.sources import fer2013_readers as fer2013
 from mien.data.sources.own_labels import Labels
 from mien.data.sources.own_tables import GENERATED
-from mien.data.store import UNLABELLED
+from mien.data.summary import UNLABELLED
 from mien.errors import DataError
 from mien.labels import SEVEN
 

@@ -39,8 +39,8 @@ from mien.data.build.splits import TRAINING, SplitSettings
 from mien.data.build.staging import Staging
 from mien.data.build.summary import CARD, Options, Written, card, summarise, versions
 from mien.data.sources import Drop, Source
-from mien.data.store import LARGE_PNG, UNLABELLED, is_store
-from mien.data.summary import Summary
+from mien.data.store import LARGE_PNG, is_store
+from mien.data.summary import UNLABELLED, Summary
 from mien.errors import DataError, MienError, MissingExtra, OutputError, UsageError
 from mien.labels import coded
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.build.parts import Row
-from mien.data.store import UNLABELLED
+from mien.data.summary import UNLABELLED
 from mien.labels import EIGHT
 
 #: A row group ends after so many rows or bytes of pictures, a shard after so many groups or bytes.

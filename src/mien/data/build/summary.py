@@ -13,8 +13,17 @@ from mien.data.build.plan import BuildPlan
 from mien.data.build.shards import SplitWriter
 from mien.data.build.splits import SplitSettings
 from mien.data.sources import Drop, Source
-from mien.data.store import FORMAT, UNLABELLED
-from mien.data.summary import Balance, BuildOptions, SourceSummary, SplitSummary, Summary, in_label_order, split_order
+from mien.data.store import FORMAT
+from mien.data.summary import (
+    UNLABELLED,
+    Balance,
+    BuildOptions,
+    SourceSummary,
+    SplitSummary,
+    Summary,
+    in_label_order,
+    split_order,
+)
 from mien.pages.environment import render
 
 CARD = "README.md"

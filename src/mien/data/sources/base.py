@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mien.data.sources.reasons import ROW
 from mien.labels import canonical
+from mien.showable import showable
 
 #: The ten columns of FER+ votes, in FER+'s own order. Everything that stores or reads votes uses it.
 VOTE_NAMES: tuple[str, ...] = (
@@ -57,6 +58,10 @@ class Drop:
     where: str
     reason: str
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("reason", "detail"):  # both may quote a cell
+            object.__setattr__(self, name, showable(" ".join(getattr(self, name).split())))
 
 
 class LeftOut(Exception):

@@ -177,7 +177,7 @@ def _distribution(value: Any) -> tuple[float, ...] | None:
         return None
     try:
         numbers = tuple(float(one) for one in (json.loads(value) if isinstance(value, str) else value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         numbers = ()
     if len(numbers) not in (len(SEVEN), len(EIGHT)) or min(numbers) < 0 or not abs(sum(numbers) - 1) < 1e-3:
         raise LeftOut(reasons.SOFT_LABEL, str(value)[:80])
@@ -327,7 +327,7 @@ def _classes(metadata: dict[bytes, bytes], column: str) -> tuple[str, ...]:
     try:
         feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
         return tuple(str(name) for name in feature["names"]) if feature["_type"] == "ClassLabel" else ()
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()
 
 

@@ -44,7 +44,7 @@ class Rows:
             content = json.loads(file.read_text("utf-8"))
             if content["question"] == question:
                 self.known = dict(content["rows"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass  # none yet, or not ours: computed again
 
     def __contains__(self, key: str) -> bool:
