@@ -70,7 +70,7 @@ class Service(Kind):
         limits = Limits(max_body=1_000_000, max_batch=8)
         settings = Settings(reader=ReaderSettings(models=("tiny",), detector="none"), limits=limits)
         pool: Any = InProcess(reader)
-        self.app = create_app(settings, pool, Metrics(), stopping=lambda: False)
+        self.app = create_app(settings, pool, Metrics(), page={}, stopping=lambda: False)
 
     def case(self, random: Random) -> tuple[str, bytes]:
         """The request as one blob: a line of JSON (path, query, headers), then the body."""

@@ -42,15 +42,19 @@ class Counted(Reader):
     """A reader that notes the size of each batch, and may be slow to decode."""
 
     sizes: list[int]
-    delay = 0.0
 
     def _probabilities(self, pixels):  # type: ignore[no-untyped-def]
         self.sizes.append(len(pixels))
         return super()._probabilities(pixels)
 
-    def _decode(self, item, on_note):  # type: ignore[no-untyped-def]
-        time.sleep(self.delay)
-        return super()._decode(item, on_note)
+    def slowed(self, delay: float) -> None:
+        decode = self._cropper.decode
+
+        def slow(*args: object, **options: object) -> object:
+            time.sleep(delay)
+            return decode(*args, **options)  # type: ignore[arg-type]
+
+        self._cropper.decode = slow  # type: ignore[method-assign,assignment]
 
 
 def run(model: Path, jobs: list[str], *, max_wait: float, delay: float = 0.0) -> tuple[list[Frame], list[int]]:
@@ -58,7 +62,8 @@ def run(model: Path, jobs: list[str], *, max_wait: float, delay: float = 0.0) ->
     readers = {name: Counted(model, detector="none", threads=1) for name in set(jobs)}
     sizes: list[int] = []
     for reader in readers.values():
-        reader.sizes, reader.delay = sizes, delay
+        reader.sizes = sizes
+        reader.slowed(delay)
     inbox: queue.SimpleQueue[Frame] = queue.SimpleQueue()
     for number, name in enumerate(jobs):
         inbox.put(({"id": number, "model": name, "name": f"{number}.png"}, png(number)))

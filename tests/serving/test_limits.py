@@ -25,9 +25,9 @@ HEAD = b"POST /v1/read HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
 # A reading process whose pictures take as long as their first byte says, in tenths of a second; "K" kills it
 SLOW = """
 import os, time
-import mien.reading.reader as reader
+import mien.reading.cropper as cropper
 from mien.serving import worker
-load = reader.load_rgb
+load = cropper.load_rgb
 def slow(data, **options):
     if bytes(data[:1]) == b"K":
         os.kill(os.getpid(), 9)
@@ -35,7 +35,7 @@ def slow(data, **options):
         time.sleep(int(bytes(data[:1])) / 10)
         data = data[1:]
     return load(data, **options)
-reader.load_rgb = slow
+cropper.load_rgb = slow
 worker.main()
 """
 

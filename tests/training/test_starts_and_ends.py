@@ -61,7 +61,7 @@ def test_a_store_with_contempt_is_learnt_with_eight_classes(small_store: Path, t
     assert tuple(meta["labels"]) == EIGHT
     assert network(torch.zeros(1, 1, 48, 48)).shape == (1, 8)
     say_labels(path, SEVEN)  # the control
-    with pytest.raises(DataError, match=r"expected labels 0-6 in split 'training', got 0…7"):
+    with pytest.raises(DataError, match=r"expected label codes 0-6 in 'training' of .*, got others"):
         train(small_recipe(epochs=1), Store.open(path), tmp_path / "seven", accelerator="cpu")
 
 

@@ -205,7 +205,7 @@ def test_the_command_writes_tables_and_pictures(call: Call, tmp_path: Path) -> N
 def test_what_is_no_table(call: Call, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     assert call("summarise", tmp_path / "a.csv").status == 2
-    assert "without the columns source, time_s, face, expression, track, error" in call.err
+    assert "without the columns source, time_s, face, expression, confidence, track, error" in call.err
     assert call("summarise", tmp_path / "no.csv").status == 2
     photo = table(tmp_path / "p.csv", iter([Reading("p.jpg", 9, 9, (face("happy"),))]))
     assert call("summarise", photo).status == 2
