@@ -35,27 +35,8 @@ export function roundHalfEven(value) {
 export const BILINEAR = { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) };
 export const BOX = { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) };
 
-/** Image.resize(…, filter, box, reducing_gap): antialiased. box: left, top, right, bottom in pixels, fractions too. */
-export function resize(
-  picture, width, height, box = [0, 0, picture.width, picture.height], reducingGap = null, filter = BILINEAR,
-) {
-  if (reducingGap !== null) {
-    const factors = [
-      Math.trunc((box[2] - box[0]) / width / reducingGap) || 1,
-      Math.trunc((box[3] - box[1]) / height / reducingGap) || 1,
-    ];
-    if (factors[0] > 1 || factors[1] > 1) {
-      const reach = [(0.5 * (box[2] - box[0])) / width, (0.5 * (box[3] - box[1])) / height];
-      const safe = [
-        Math.max(0, Math.trunc(box[0] - reach[0])),
-        Math.max(0, Math.trunc(box[1] - reach[1])),
-        Math.min(picture.width, Math.ceil(box[2] + reach[0])),
-        Math.min(picture.height, Math.ceil(box[3] + reach[1])),
-      ];
-      picture = reduce(picture, factors[0], factors[1], safe);
-      box = box.map((value, i) => (value - safe[i % 2]) / factors[i % 2]);
-    }
-  }
+/** Image.resize(…, filter, box): antialiased. box: left, top, right, bottom in pixels, fractions too. */
+export function resize(picture, width, height, box = [0, 0, picture.width, picture.height], filter = BILINEAR) {
   box = box.map(Math.fround); // Pillow takes them as single precision
   const across = width !== picture.width || box[0] !== 0 || box[2] !== picture.width;
   const down = height !== picture.height || box[1] !== 0 || box[3] !== picture.height;

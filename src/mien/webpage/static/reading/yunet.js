@@ -153,5 +153,5 @@ function reducedTo(picture, side, filter) {
   if (target[0] === width && target[1] === height) return picture;
   const factor = Math.max(1, Math.trunc(1 / scale / 2)); // whole pixels first; the filter does the rest
   const exact = [0, 0, width / factor, height / factor];
-  return resize(factor > 1 ? reduce(picture, factor) : picture, ...target, exact, null, scale < 1 ? filter : BILINEAR);
+  return resize(factor > 1 ? reduce(picture, factor) : picture, ...target, exact, scale < 1 ? filter : BILINEAR);
 }
