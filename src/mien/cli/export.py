@@ -98,11 +98,12 @@ def _int8(
     from mien.cli.progress import Countdown
     from mien.data.store import Store
     from mien.evaluation.analysis.int8 import export_int8
-    from mien.reading.classifier import SHIPPED, Classifier, model_bytes
+    from mien.onnx_file import metadata
+    from mien.reading.classifier import SHIPPED, ModelMeta, model_bytes
 
     if str(run) in SHIPPED or run.suffix == ".onnx":
         source = model_bytes(str(run))
-        recipe = Classifier.load(str(run), threads=1, precision="fp32").meta.provenance.get("recipe", {})
+        recipe = ModelMeta.parse(metadata(source), where=str(run)).provenance.get("recipe", {})
         split = recipe.get("data", {}).get("validation", "public_test")
     else:
         from mien.evaluation.predictors import RunPredictor
