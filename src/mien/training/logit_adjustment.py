@@ -34,4 +34,4 @@ def adjust_logits(network: nn.Module, proportions: Tensor, strength: float) -> N
     if len(classifier.bias) != len(proportions) or not bool((proportions > 1e-6).all()):
         counts = ", ".join(f"{p:.2g}" for p in np.asarray(proportions))
         raise DataError(f"model.logit_adjustment: expected pictures of every class in training, got shares of {counts}")
-    classifier.bias -= strength * proportions.log().to(classifier.bias)
+    classifier.bias.sub_(strength * proportions.log().to(classifier.bias))
