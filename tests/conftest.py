@@ -16,6 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import long_tests
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would the processes that they stop.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(long_tests)
+
 
 # A label's logit is GAIN × the mean of its own 16×16 cell of the normalised crop, cells counted row by row
 GAIN = 4.0

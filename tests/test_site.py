@@ -20,7 +20,7 @@ def build(config: Path, out: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_site_builds_strictly_with_a_page_a_network(tmp_path: Path) -> None:
     pytest.importorskip("mkdocstrings")
     done = build(ROOT / "mkdocs.yml", tmp_path / "site")

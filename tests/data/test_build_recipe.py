@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -261,6 +262,7 @@ def test_an_interrupted_command_says_that_it_can_go_on(tmp_path):
     )
     while not list(tmp_path.glob(".store.building/*/parts/*.parquet")):
         assert process.poll() is None
+        time.sleep(0.005)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -57,7 +57,7 @@ def learns(entry: registry.ModelSpec, faces: Faces, *, steps: int = STEPS, rate:
     return False
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.fer2013
 @NAMED
 def test_learns_32_faces_by_heart(entry: registry.ModelSpec, faces: Faces) -> None:
