@@ -25,8 +25,23 @@ from mien.preprocess import Preprocess
 
 SPECS = registry.all_specs()
 NAMED = pytest.mark.parametrize("entry", SPECS, ids=lambda s: s.name)
+#: Of 30 to 140 million parameters, or billions of steps a picture; reduced they are tested as all others are.
+LARGE = ("lhcnet", "resmaskingnet", "resnet34_unet_eca", "vit_hybrid_se")
+#: What users export; of the others an edit of the export touches all or none.
+EXPORTED = ("compact", "nano", "vggnet")
+
+
+def long_if(condition: bool) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.long] if condition else []
+
+
 SIZED = pytest.mark.parametrize(
-    ("entry", "size"), [pytest.param(s, size, id=f"{s.name}-{size}") for s in SPECS for size in s.input_sizes]
+    ("entry", "size"),
+    [
+        pytest.param(s, size, id=f"{s.name}-{size}", marks=long_if(s.name in LARGE))
+        for s in SPECS
+        for size in s.input_sizes
+    ],
 )
 
 
@@ -124,7 +139,7 @@ def test_every_parameter_learns_from_the_declared_loss(entry: registry.ModelSpec
     assert {n for n, _ in network.named_parameters()} - reached == set(entry.unused_parameters)
 
 
-@NAMED
+@pytest.mark.parametrize("entry", [pytest.param(s, id=s.name, marks=long_if(s.name in LARGE)) for s in SPECS])
 def test_whole_every_parameter_takes_part(entry: registry.ModelSpec) -> None:
     """The graph of the whole network reaches each parameter (values may still be zero at the first step)."""
     size = min(entry.input_sizes)
@@ -171,7 +186,7 @@ def test_in_bf16_and_channels_last(entry: registry.ModelSpec) -> None:
     assert F.cosine_similarity(rough.flatten(), exact.flatten(), dim=0) > 0.99
 
 
-@NAMED
+@pytest.mark.parametrize("entry", [pytest.param(s, id=s.name, marks=long_if(s.name not in EXPORTED)) for s in SPECS])
 def test_export_parity(entry: registry.ModelSpec, tmp_path: Path) -> None:
     network, file = randomised(reduced(entry)).eval(), tmp_path / "model.onnx"
     preprocess = preprocess_of(entry, reduced_side(entry))
