@@ -220,7 +220,7 @@ def test_what_is_slower_than_was_said_is_stopped_and_gone_on_with(
     recipe: Path, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("EPOCH", "0.1")
-    file = listed(recipe, {"name": "slow", "epochs": 200, "seconds_per_epoch": 0.01}, {"name": "next"})
+    file = listed(recipe, {"name": "slow", "epochs": 200, "seconds_per_epoch": 0.0001}, {"name": "next"})
     status, took = run(file, tmp_path / "out", seconds=3)
     assert status == 1
     assert took < 10  # all epochs would take 20 s
@@ -231,7 +231,7 @@ def test_what_is_slower_than_was_said_is_stopped_and_gone_on_with(
     assert waiting.split()[1:3] in (["stopped", "after"], ["left", "out:"])
     recipe_yaml = load_recipe(recipe, overrides={"name": "slow", "epochs": "200"}).to_yaml()
     (tmp_path / "out" / "slow" / "recipe.yaml").write_text(recipe_yaml)  # as mien train leaves it
-    file = listed(recipe, {"name": "slow", "epochs": 200, "seconds_per_epoch": 0.01})
+    file = listed(recipe, {"name": "slow", "epochs": 200, "seconds_per_epoch": 0.0001})
     monkeypatch.setenv("EPOCH", "0")
     assert run(file, tmp_path / "out", seconds=20)[0] == 0
     with (tmp_path / "out" / "slow" / "log.csv").open() as log:

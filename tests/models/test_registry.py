@@ -14,7 +14,7 @@ from mien.preprocess import Preprocess
 
 
 @pytest.mark.parametrize("weights", ["fp32", "fp16"])
-@pytest.mark.parametrize("name", ["compact", "nano"])
+@pytest.mark.parametrize("name", [pytest.param("compact", marks=pytest.mark.long), "nano"])
 def test_an_exported_reader_is_no_larger_than_its_weights(name: str, weights: str, tmp_path: Path) -> None:
     network, file = registry.build(name).eval(), tmp_path / "model.onnx"
     measured = export_onnx(network, file, name=name, labels=SEVEN, preprocess=Preprocess(), weights=weights)
