@@ -208,6 +208,7 @@ def _runs(pid: str) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_another_build_starts_afresh_and_a_changed_file_is_read_again(folder, tmp_path, unbroken):
     out = tmp_path / "store"
     for change in ("nothing", "file", "source"):

@@ -5,7 +5,6 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,19 +13,12 @@ from PIL import Image
 from eight_classes import with_contempt
 from mien.data.store import Store
 from mien.errors import DataError, MienError, RecipeError, UsageError
-from mien.evaluation import evaluate
 from mien.reproduce import analyses, execute, plan
 from mien.reproduce.papers import PAPER_A, PAPER_B, STUDIES
 from mien.reproduce.plan import PRESETS, Splits, find_splits, first_round, plan_run
 from mien.reproduce.study import reproduce
 
-
-@pytest.fixture(autouse=True)
-def _evaluations_without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A study evaluates every run; their figures take half of its time, and tests/evaluation looks at them."""
-    names = ("confusion", "recall", "reliability")
-    monkeypatch.setattr(evaluate.page_figures, "draw", lambda report, case, *, title: dict.fromkeys(names))
-    monkeypatch.setattr(evaluate, "drawing", SimpleNamespace(save=lambda figure, stem: b"<svg/>"))
+pytestmark = pytest.mark.usefixtures("without_figures")  # of its evaluations; the study's own are drawn
 
 
 @pytest.fixture(autouse=True)
