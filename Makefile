@@ -1,10 +1,10 @@
-# Two commands that set everything up by themselves, from a bare clone with Python 3.11 or 3.12 and make:
+# Commands that set everything up by themselves, from a bare clone with Python 3.11 or 3.12 and make:
 #   make demo   reads two real photos and shows where the annotated pictures are
-#   make test   lint, types and tests (what CI runs)
+#   make test   lint, types and tests; `make test-all` runs the long tests too, as CI does
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clean
+.PHONY: help demo test test-all check clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -14,7 +14,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 
 help:
 	@echo "make demo   set up, read two real photos, write annotated pictures to demo-out/"
-	@echo "make test   set up, then lint, types and tests"
+	@echo "make test   set up, then lint, types and tests but the long ones"
+	@echo "make test-all   the same with the long ones: what CI runs"
 	@echo "make clean  remove the virtual environment and what the demo wrote"
 
 $(PY):
@@ -34,6 +35,9 @@ demo: $(VENV)/.base
 	$(PY) scripts/demo.py demo-out
 
 test: $(VENV)/.dev
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash scripts/check -m "not long"
+
+test-all: $(VENV)/.dev
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash scripts/check
 
 check: test

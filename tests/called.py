@@ -1,10 +1,36 @@
-"""The command in process."""
+"""The command and the scripts in process: to start Python with torch takes seconds."""
 
+import importlib
+import io
 import json
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 from typer.testing import CliRunner, Result
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def script(name: str) -> ModuleType:
+    """A module of ``scripts/``, which finds those beside it."""
+    with patch.object(sys, "path", [str(SCRIPTS), *sys.path]):
+        return importlib.import_module(name)
+
+
+def run_script(name: str, *words: str | Path) -> tuple[int, str, str]:
+    """``python scripts/NAME.py WORDS``: its exit status, what it printed on stdout, and on stderr."""
+    module = script(name)
+    argv = [str(SCRIPTS / f"{name}.py"), *map(str, words)]
+    with patch.object(sys, "argv", argv), redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        try:
+            status = module.main() or 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return status, out.getvalue(), err.getvalue()
 
 
 class Call:

@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import long_tests
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would the processes that they stop.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(long_tests)
+
 
 # A label's logit is GAIN × the mean of its own 16×16 cell of the normalised crop, cells counted row by row
 GAIN = 4.0
@@ -121,6 +128,32 @@ def fer2013_dir() -> Path:
     if not (path / "public_test.parquet").is_file():
         pytest.skip(f"FER2013 is not at {path}; set MIEN_FER2013 to its folder")
     return path
+
+
+Drawings = list[tuple[object, str, object]]
+
+
+@pytest.fixture(scope="module")
+def without_figures() -> Iterator[Drawings]:
+    """Evaluations draw none, which takes most of their time; test_figures.py, test_page.py, test_evaluate.py look."""
+    from mien.evaluation import evaluate, figures, page_figures
+
+    drawn = [(figures, "confusion_figure"), (figures, "reliability_figure")]
+    drawn += [(page_figures, f"{name}_figure") for name in ("recall", "votes", "groups")]
+    with pytest.MonkeyPatch.context() as patch:
+        real: Drawings = [(evaluate, "drawing", evaluate.drawing)]
+        patch.setattr(evaluate, "drawing", SimpleNamespace(save=lambda figure, stem: b"<svg/>"))
+        for module, name in drawn:
+            real.append((module, name, getattr(module, name)))
+            patch.setattr(module, name, lambda *_, **__: None)
+        yield real
+
+
+@pytest.fixture
+def with_figures(without_figures: Drawings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test whose module draws none: evaluations draw them."""
+    for module, name, real in without_figures:
+        monkeypatch.setattr(module, name, real)
 
 
 def _once(factory: pytest.TempPathFactory, name: str, *command: str) -> tuple[Path, str]:

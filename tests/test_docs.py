@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from called import run_script
 from mien.cli.app import app
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +81,7 @@ def test_the_build_recipe_of_the_guide_is_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.fer2013
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_audit_finds_what_the_readme_shows(fer2013_audit: tuple[Path, str]) -> None:
     (shown,) = blocks("text", (ROOT / "docs" / "data.md").read_text("utf-8"))
     assert fer2013_audit[1].startswith(shown)
@@ -88,10 +89,8 @@ def test_the_audit_finds_what_the_readme_shows(fer2013_audit: tuple[Path, str]) 
 
 def test_figures_are_those_of_the_reports() -> None:
     """README's table and the model cards are what scripts/write_cards.py makes of results/."""
-    done = subprocess.run(
-        [sys.executable, "scripts/write_cards.py", "--check"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"not up to date: {done.stderr}; run scripts/write_cards.py"
+    status, _, stale = run_script("write_cards", "--check")
+    assert status == 0, f"not up to date: {stale}; run scripts/write_cards.py"
 
 
 def machine_paths(text: str) -> list[str]:

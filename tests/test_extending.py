@@ -53,6 +53,7 @@ def test_each_way_is_two_files_at_most() -> None:
         assert 1 <= len(places) <= 2, section[:40]
 
 
+@pytest.mark.long
 def test_a_network(tree: Path, small_store: Path) -> None:
     assert "two_convolutions" in run(tree, "models").stdout
     (line,) = [line for line in COMMANDS if line.startswith("mien train")]

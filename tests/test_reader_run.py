@@ -1,14 +1,15 @@
 """``scripts/reader_run.py``: a run that computes what a reader's ONNX file does, and can be trained further."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 import torch
 
+from called import run_script
 from mien.data.store import Store
+from mien.errors import MienError
 from mien.reading.classifier import Classifier
 from mien.training.datasets import as_inputs
 from mien.training.networks import load_network
@@ -17,14 +18,8 @@ ROOT = Path(__file__).parents[1]
 NANO = ROOT / "src/mien/weights/nano.onnx"
 
 
-def reader_run(*words: object) -> "subprocess.CompletedProcess[str]":
-    script = [sys.executable, str(ROOT / "scripts" / "reader_run.py")]
-    return subprocess.run([*script, *map(str, words)], capture_output=True, text=True, check=False)
-
-
 def test_the_run_computes_the_files_probabilities(small_store: Path, tmp_path: Path) -> None:
-    done = reader_run("nano", "--data", small_store, "-o", tmp_path / "nano")
-    assert done.returncode == 0, done.stderr
+    assert run_script("reader_run", "nano", "--data", small_store, "-o", tmp_path / "nano")[0] == 0
     network, recipe, preprocess, meta = load_network(tmp_path / "nano")
     assert (recipe.model.name, meta["from_onnx"]) == ("nano", "nano")
     crops = as_inputs(Store.open(small_store).read("public_test").images, preprocess)
@@ -48,6 +43,6 @@ def test_a_file_of_another_network_is_refused(small_store: Path, tmp_path: Path)
         node.input[:] = [conv.name if name.startswith("stem.0.0.weight") and "bias" not in name else name
                          for name in node.input]  # fmt: skip
     onnx.save(model, tmp_path / "other.onnx")
-    done = reader_run(tmp_path / "other.onnx", "--data", small_store, "-o", tmp_path / "run")
-    assert done.returncode != 0
+    with pytest.raises(MienError):
+        run_script("reader_run", tmp_path / "other.onnx", "--data", small_store, "-o", tmp_path / "run")
     assert not (tmp_path / "run" / "best.ckpt").exists()

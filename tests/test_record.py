@@ -1,8 +1,6 @@
 """``scripts/record.py``: what is kept of a run, and that nothing else is."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +9,22 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from called import run_script
 from mien.labels import SEVEN
 from mien.reading.classifier import Classifier
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "record.py"
+
+def record(*words: str | Path) -> tuple[int, str, str]:
+    return run_script("record", *words)
 
 
-def record(*words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, check=False)
-
-
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_record_holds_what_a_figure_could_be_asked_about(
     trained_run: Path, small_store: Path, tmp_path: Path
 ) -> None:
-    done = record(str(trained_run), "first", "--data", str(small_store), "--to", str(tmp_path), "--device", "cpu")
-    assert done.returncode == 0, done.stderr
-    assert "accuracy" in done.stdout
+    status, out, err = record(trained_run, "first", "--data", small_store, "--to", tmp_path, "--device", "cpu")
+    assert status == 0, err
+    assert "accuracy" in out
     kept = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
     evaluations = {f"first/{ten}{file}" for ten in ("", "tta/") for file in ("report.json", "predictions.parquet")}
     of_run = {f"first/{file}" for file in ("recipe.yaml", "meta.json", "log.csv", "curves.png", "confusion.png")}
@@ -45,8 +42,8 @@ def test_a_record_holds_what_a_figure_could_be_asked_about(
 
 
 def test_an_arm_leaves_out_what_nobody_will_score(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
-    words = ("--data", str(small_store), "--to", str(tmp_path), "--device", "cpu", "--no-tta", "--no-blind", "--onnx")
-    assert record(str(trained_run), "arm", *words).returncode == 0
+    words = ("--data", small_store, "--to", tmp_path, "--device", "cpu", "--no-tta", "--no-blind", "--onnx")
+    assert record(trained_run, "arm", *words)[0] == 0
     assert (tmp_path / "arm" / "report.json").is_file()
     assert Classifier.load(tmp_path / "arm" / "arm.onnx").meta.labels == SEVEN
     assert not (tmp_path / "arm" / "tta").exists()
@@ -54,7 +51,7 @@ def test_an_arm_leaves_out_what_nobody_will_score(trained_run: Path, small_store
 
 
 def test_what_is_no_run_is_one_line(small_store: Path, tmp_path: Path) -> None:
-    done = record(str(tmp_path), "first", "--data", str(small_store), "--to", str(tmp_path / "out"))
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: expected a run directory")
+    status, _, err = record(tmp_path, "first", "--data", small_store, "--to", tmp_path / "out")
+    assert status == 2
+    assert err.startswith("error: expected a run directory")
     assert not (tmp_path / "out").exists()

@@ -1,16 +1,15 @@
 """The scoreboard says what results/ holds, all of it, and what has not been run."""
 
-import importlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pyarrow.parquet as pq
 import pytest
 
+import called
 from mien.errors import DataError
 from mien.training.recipe import load_recipe, shipped_recipes
 
@@ -18,10 +17,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def script() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(ROOT / "scripts"))
-    yield importlib.import_module("scoreboard")
-    sys.path.remove(str(ROOT / "scripts"))
+def script() -> ModuleType:
+    return called.script("scoreboard")
 
 
 @pytest.fixture
@@ -29,6 +26,7 @@ def results(tmp_path: Path) -> Path:
     return Path(shutil.copytree(ROOT / "results", tmp_path / "results"))
 
 
+@pytest.mark.long
 def test_it_is_up_to_date_and_every_recipe_is_in_it_once(script: ModuleType) -> None:
     text = (ROOT / "results" / "README.md").read_text("utf-8")
     assert text == script.scoreboard(ROOT / "results"), "run python scripts/scoreboard.py"
@@ -45,6 +43,7 @@ def test_it_is_up_to_date_and_every_recipe_is_in_it_once(script: ModuleType) -> 
         assert f"[`{file.stem}`]" in measured
 
 
+@pytest.mark.long
 def test_another_figure_or_a_lost_record_is_another_board(script: ModuleType, results: Path) -> None:
     before = script.scoreboard(results)
     report = results / "fer2013" / "nano" / "report.json"

@@ -64,7 +64,7 @@ def test_a_smile_stays_a_smile_when_the_picture_changes(astronaut: Path) -> None
 
 
 @pytest.mark.fer2013
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.long) if n == "compact" else n for n in SHIPPED])
 def test_the_card_tells_the_truth(name: str, fer2013_dir: Path) -> None:
     """Accuracy on PublicTest, computed here with ``classify`` alone, against the card's own figures."""
     import io

@@ -23,6 +23,8 @@ from mien.labels import SEVEN
 from mien.training.run import train
 from small_run import small_recipe
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 GAPS = (3, 20, 41)
 
 

@@ -51,7 +51,11 @@ def stop_after(process: subprocess.Popen[str], start: str, number: int) -> list[
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+    ("number", "status", "word"),
+    [
+        pytest.param(signal.SIGINT, 130, "interrupted", marks=pytest.mark.long),
+        (signal.SIGTERM, 143, "terminated"),
+    ],
 )
 def test_a_stopped_run_says_how_it_goes_on(
     number: int, status: int, word: str, small_store: Path, tmp_path: Path
@@ -76,7 +80,7 @@ def test_a_stopped_run_says_how_it_goes_on(
     assert int(first.removeprefix("epoch ").partition("/")[0]) >= 2  # the checkpoint is written after the line
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigterm_ends_two_processes(small_store: Path, tmp_path: Path) -> None:
     words = ["train", "nano", "--data", str(small_store), "-o", str(tmp_path / "run"), *SMALL, "--devices", "2"]
     with started(words) as process:

@@ -110,12 +110,14 @@ def test_one_line_and_exit_2_for_what_cannot_work(
     assert "Traceback" not in result.stderr
 
 
-def test_models_lists_readers_and_networks() -> None:
+def test_models_lists_readers_and_networks(networks: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     result = runner.invoke(app, ["models", "--json"])
     assert result.exit_code == 0, result.stderr
     listed = json.loads(result.stdout)
     assert {r["name"] for r in listed["readers"]} == {"compact", "nano"}
     assert {"compact", "nano"} <= {n["name"] for n in listed["networks"]}
+    assert listed["networks"] == json.loads(json.dumps(networks))
+    monkeypatch.setattr("mien.cli.models.registered_networks", lambda: networks)  # counted above
     assert "compact" in runner.invoke(app, ["models"]).stdout
 
 

@@ -357,7 +357,7 @@ def test_audit_json_is_what_its_type_says(report: Path) -> None:
 
 
 @pytest.mark.fer2013
-@pytest.mark.slow
+@pytest.mark.long
 def test_fer2013_has_its_known_copies_and_votes(fer2013_audit):
     """The known copies, blank pictures and votes of FER2013, from the files to the report."""
     folder = fer2013_audit[0]

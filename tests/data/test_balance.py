@@ -356,7 +356,7 @@ def test_nothing_to_balance():
 
 
 @pytest.mark.fer2013
-@pytest.mark.slow
+@pytest.mark.long
 def test_fer2013(fer2013_splits):
     training = fer2013_splits["training"]
     index = Index(

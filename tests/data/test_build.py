@@ -104,7 +104,7 @@ def test_groups_do_not_cross_and_copies_of_new_images_follow(tmp_path):
     assert not leak.any()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_faces_of_photos_are_found_in_the_workers(tmp_path, grace_hopper, astronaut, monkeypatch):
     monkeypatch.setattr(parts, "ITEMS", 2)
     for i, photo in enumerate((grace_hopper, astronaut, grace_hopper, astronaut)):
@@ -250,7 +250,7 @@ def test_the_card_names_every_file_and_pandas_and_arrow_read_them(hybrid):
 
 
 @pytest.mark.fer2013
-@pytest.mark.slow
+@pytest.mark.long
 def test_fer2013_alone_keeps_its_bytes(fer2013_store):
     """Without options the images are as they are: digests of the content of the first stores."""
     summary = Store.open(fer2013_store).summary

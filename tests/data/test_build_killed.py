@@ -12,6 +12,8 @@ from build_cases import blob, hidden, tree
 from PIL import Image
 
 from list_source import Listed
+from mien.data.build import parts
+from mien.data.build.balance import BalanceSettings
 from mien.data.build.normalise import Standard
 from mien.data.build.run import build_store
 from mien.data.build.splits import SplitSettings
@@ -61,7 +63,20 @@ if __name__ == "__main__":
 """
 
 
+def build(folder: Path, out: Path, workers: int = 1) -> list[str]:
+    """The same build in this process, to its end; what it said of its progress."""
+    seen: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "ITEMS", 8)
+        build_store(
+            [open_source("folder", folder)], out, standard=Standard(size=48, color="rgb"), workers=workers,
+            balance=BalanceSettings(target=14), progress=lambda done, total, what: seen.append(what),
+        )  # fmt: skip
+    return seen
+
+
 def run_build(*words: object) -> subprocess.CompletedProcess:
+    """In a process of its own, which can be killed."""
     return subprocess.run(
         [sys.executable, "-c", BUILD, *map(str, words)], capture_output=True, text=True, check=False, timeout=120
     )
@@ -69,14 +84,14 @@ def run_build(*words: object) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def unbroken(folder, tmp_path) -> dict[str, bytes]:
-    done = run_build(folder, tmp_path / "unbroken", 1)
-    assert done.returncode == 0, done.stderr
-    assert "from before" not in done.stdout
+    assert not any("from before" in what for what in build(folder, tmp_path / "unbroken"))
     return tree(tmp_path / "unbroken")
 
 
 def test_the_number_of_workers_does_not_show(folder, tmp_path, unbroken):
-    assert run_build(folder, tmp_path / "two", 2).returncode == 0
+    done = run_build(folder, tmp_path / "two", 2)  # in a process of its own: the way that it is killed below
+    assert done.returncode == 0, done.stderr
+    assert "from before" not in done.stdout
     assert tree(tmp_path / "two") == unbroken
     assert hidden(tmp_path) == []
 
@@ -84,10 +99,10 @@ def test_the_number_of_workers_does_not_show(folder, tmp_path, unbroken):
 MOMENTS = [
     ("reading", 2, 0),
     ("PICTURE", 30, 3),
-    ("reading", 8, 6),
-    ("looking for near-duplicates", 1, 11),
-    ("varying", 3, 11),
-    ("writing shards", 5, 11),
+    pytest.param("reading", 8, 6, marks=pytest.mark.long),
+    pytest.param("looking for near-duplicates", 1, 11, marks=pytest.mark.long),
+    pytest.param("varying", 3, 11, marks=pytest.mark.long),
+    pytest.param("writing shards", 5, 11, marks=pytest.mark.long),
     ("SUMMARY", 0, 11),
 ]
 
@@ -100,15 +115,16 @@ def test_a_killed_build_goes_on_and_nothing_is_doubled_or_lost(folder, tmp_path,
     assert killed.returncode == -signal.SIGKILL
     assert not out.exists()
     assert hidden(tmp_path) == [".store.building"]
-    again = run_build(folder, out, 1)
-    assert again.returncode == 0, again.stderr
-    assert f"{8 * kept:,} from before" in again.stdout or kept in (0, 11)
-    assert kept < 11 or "84 from before" in again.stdout
+    again = "\n".join(build(folder, out))
+    assert f"{8 * kept:,} from before" in again or kept in (0, 11)
+    assert kept < 11 or "84 from before" in again
     assert tree(out) == unbroken
     assert hidden(tmp_path) == []
 
 
-@pytest.mark.parametrize(("number", "there"), [(1, "old"), (2, "nothing"), (3, "new")])
+@pytest.mark.parametrize(
+    ("number", "there"), [(1, "old"), pytest.param(2, "nothing", marks=pytest.mark.long), (3, "new")]
+)
 def test_a_kill_between_the_two_moves_loses_no_store(folder, tmp_path, unbroken, number, there):
     """An old store is moved away, the new one in: rename 1 is a shard's name, so the two moves are the last ones."""
     out = tmp_path / "store"
@@ -125,11 +141,11 @@ def test_a_kill_between_the_two_moves_loses_no_store(folder, tmp_path, unbroken,
     with pytest.raises(DataError, match="got none"):  # another build that fails puts the old store back
         build_store([Listed([])], out)
     assert tree(out) == old
-    assert run_build(folder, out, 1).returncode == 0
+    build(folder, out)
     assert tree(out) == unbroken
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("wait", [1, 5])
 def test_killed_from_outside_with_workers(folder, tmp_path, unbroken, wait):
     """SIGKILL from another process while workers are at it: they go too, and what they leave is whole."""
@@ -147,18 +163,19 @@ def test_killed_from_outside_with_workers(folder, tmp_path, unbroken, wait):
     while alive := [pid for pid in workers if _runs(pid)]:
         assert time.monotonic() < deadline, alive
         time.sleep(0.05)
-    assert run_build(folder, out, 2).returncode == 0
+    build(folder, out, 2)
     assert tree(out) == unbroken
     assert hidden(tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_worker_is_an_interruption_too(folder, tmp_path, unbroken):
     process = subprocess.Popen(
         [sys.executable, "-c", BUILD, str(folder), str(tmp_path / "store"), "2"], stderr=subprocess.PIPE, text=True
     )
     while not list(tmp_path.glob(".store.building/*/parts/*.parquet")):
         assert process.poll() is None
+        time.sleep(0.005)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     workers = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
     os.kill(int(workers[0]), signal.SIGKILL)
@@ -166,7 +183,7 @@ def test_a_killed_worker_is_an_interruption_too(folder, tmp_path, unbroken):
     assert process.returncode == 1
     assert "expected worker processes to finish, one was killed; memory may be short: try --workers 1" in said
     assert hidden(tmp_path) == [".store.building"]
-    assert run_build(folder, tmp_path / "store", 2).returncode == 0
+    build(folder, tmp_path / "store", 2)
     assert tree(tmp_path / "store") == unbroken
 
 
@@ -191,6 +208,7 @@ def _runs(pid: str) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_another_build_starts_afresh_and_a_changed_file_is_read_again(folder, tmp_path, unbroken):
     out = tmp_path / "store"
     for change in ("nothing", "file", "source"):
@@ -199,11 +217,11 @@ def test_another_build_starts_afresh_and_a_changed_file_is_read_again(folder, tm
             Image.fromarray(blob(1000, channels=1)).save(folder / "sad" / "004.png")
         if change == "source":
             (folder / "happy" / "zzz.png").write_bytes((folder / "happy" / "003.png").read_bytes())
-        seen = run_build(folder, out, 1).stdout
-        assert run_build(folder, tmp_path / "fresh", 1).returncode == 0
+        seen = build(folder, out)
+        build(folder, tmp_path / "fresh")
         assert tree(out) == tree(tmp_path / "fresh")
         assert (tree(out) == unbroken) == (change == "nothing")
-        before = max([int(line.split(", ")[1].split()[0]) for line in seen.splitlines() if "from before" in line])
+        before = max([int(line.split(", ")[1].split()[0]) for line in seen if "from before" in line])
         assert before == 84 if change == "nothing" else 0 < before < 84
     assert run_build(folder, out, 1, "looking", 1).returncode == -signal.SIGKILL
     seen = []
@@ -219,7 +237,7 @@ def test_a_broken_part_is_made_again(folder, tmp_path, unbroken):
     assert run_build(folder, out, 1, "looking", 1).returncode == -signal.SIGKILL
     part = sorted(tmp_path.glob(".store.building/*/parts/*.parquet"))[3]
     part.write_bytes(part.read_bytes()[:-100])
-    assert "76 from before" in run_build(folder, out, 1).stdout
+    assert any("76 from before" in what for what in build(folder, out))
     assert tree(out) == unbroken
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -251,9 +252,10 @@ def test_an_old_stores_stats_still_show(tmp_path, small):
     assert "built" not in stats.stdout
 
 
+@pytest.mark.long
 def test_an_interrupted_command_says_that_it_can_go_on(tmp_path):
     """Ctrl-C, as a terminal sends it: to the whole group of processes. No traceback, no store, and what to do."""
-    folder(tmp_path / "one", each=400)
+    folder(tmp_path / "one", each=200)
     code = "import mien.data.build.parts as p; p.ITEMS = 8; from mien.cli.app import main; main()"
     words = ["data", "build", "--source", f"folder={tmp_path / 'one'}", "-o", str(tmp_path / "store"), "--workers", "2"]
     process = subprocess.Popen(
@@ -261,6 +263,7 @@ def test_an_interrupted_command_says_that_it_can_go_on(tmp_path):
     )
     while not list(tmp_path.glob(".store.building/*/parts/*.parquet")):
         assert process.poll() is None
+        time.sleep(0.005)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -115,7 +115,7 @@ def test_chunks_do_not_matter(faces, monkeypatch):
 
 
 @pytest.mark.fer2013
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_leak_of_fer2013_is_the_known_one(fer2013_splits):
     training = fer2013_splits["training"].images
     for name, near in (("private_test", 365), ("public_test", 332)):  # identical ones: test_audit_report.py

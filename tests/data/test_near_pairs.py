@@ -178,7 +178,7 @@ def test_few_pairs_are_compared_in_full(monkeypatch):
 
 
 @pytest.mark.fer2013
-@pytest.mark.slow
+@pytest.mark.long
 def test_fer2013_gives_the_same_pairs_as_brute_force(fer2013_splits):
     averages = block_averages(np.concatenate([split.images for split in fer2013_splits.values()]))
     found = searched(averages)

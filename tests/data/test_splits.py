@@ -285,7 +285,7 @@ def test_settings_for_the_summary():
 
 
 @pytest.mark.fer2013
-@pytest.mark.slow
+@pytest.mark.long
 def test_fer2013(fer2013_splits):
     from mien.data.near_duplicates import groups_within
 

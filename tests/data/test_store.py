@@ -213,7 +213,7 @@ def test_broken_stores(built):
 
 
 @pytest.mark.fer2013
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_real_data_set(fer2013_store):
     summary = Store.open(fer2013_store).summary
     assert summary["sources"][0]["differences"] == []

@@ -24,6 +24,8 @@ from mien.evaluation.report import Report
 from mien.labels import EIGHT, SEVEN
 from mien.pages import format
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 def skilled(y: np.ndarray, skill: float, seed: int, classes: int = 7) -> np.ndarray:
     random = np.random.default_rng(seed)

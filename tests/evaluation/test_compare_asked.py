@@ -13,6 +13,8 @@ from mien.evaluation.predictions_file import read_predictions_file
 from mien.evaluation.predictors import load_predictor
 from mien.labels import EIGHT, SEVEN
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:

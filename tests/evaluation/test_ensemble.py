@@ -16,6 +16,8 @@ from mien.evaluation.predictions_file import mean_of, read_predictions_file
 from mien.evaluation.report import Report
 from mien.labels import SEVEN
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 P = np.array([[0.7, 0, 0, 0.1, 0.1, 0.1, 0], [0, 0, 0, 0.9, 0, 0.1, 0], [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.4]])
 Q = np.array([[0.1, 0, 0, 0.7, 0.1, 0.1, 0], [0, 0.2, 0, 0.1, 0.6, 0.1, 0], [0, 0, 0, 0, 0, 0, 1]])
 

@@ -13,6 +13,8 @@ from mien.evaluation.predictions_file import read_predictions_file
 from mien.evaluation.report import Report
 from mien.labels import EIGHT, SEVEN
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
@@ -63,6 +65,7 @@ def test_two_decimals_are_probabilities(tmp_path: Path, sign: int) -> None:
         read_predictions_file(write_answers(tmp_path / "b.csv", ["0.png", "1.png"], rows, SEVEN))
 
 
+@pytest.mark.usefixtures("with_figures")
 def test_an_old_evaluation_leaves_nothing_behind(store: Store, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     split = store.read("test")
     file = write_answers(tmp_path / "a.csv", split.paths, hot(split.labels, 7), SEVEN)
@@ -112,6 +115,7 @@ def test_answers_that_never_say_contempt_may_be_of_eight_classes(tmp_path: Path)
         read_predictions_file(columns, labels=EIGHT)
 
 
+@pytest.mark.usefixtures("with_figures")
 def test_images_without_a_row_have_no_prediction_rather_than_no_face(store: Store, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     names: list[str] = []
     from mien.evaluation import figures

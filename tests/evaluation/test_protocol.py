@@ -18,6 +18,8 @@ from mien.evaluation.predictions_file import read_predictions_file
 from mien.evaluation.predictors import load_predictor
 from mien.labels import EIGHT, SEVEN
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 @pytest.fixture(scope="module")
 def leaky(tmp_path_factory: pytest.TempPathFactory) -> Store:
@@ -201,6 +203,7 @@ def test_a_model_that_lacks_another_class_is_refused() -> None:
     assert label_order(("neutral", "Anger")) == (("angry", "neutral"), [1, 0])
 
 
+@pytest.mark.usefixtures("with_figures")
 def test_answers_alone_have_no_probability_figures(leaky: Store, tmp_path: Path) -> None:
     split = leaky.read("test")
     lines = [f"{path},{SEVEN[code]}" for path, code in zip(split.paths, split.labels, strict=True)]
@@ -238,6 +241,7 @@ def test_ten_crops_stand_beside_the_single_one(make_model, leaky: Store, tmp_pat
     assert "single_crop" not in one
 
 
+@pytest.mark.usefixtures("with_figures")
 def test_votes_and_groups_are_in_the_report(leaky: Store, tmp_path: Path) -> None:
     split = leaky.read("test")
     report = scored(leaky, hot(np.full(420, SEVEN.index("neutral")), 7), tmp_path, group_by=("group",))

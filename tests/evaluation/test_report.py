@@ -1,13 +1,12 @@
 """report.json as types: every committed report is one, to the byte; a torn one is named; the schema is current."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from called import run_script
 from mien.errors import DataError
 from mien.evaluation.report import Report
 
@@ -48,10 +47,8 @@ def test_no_report_and_no_json(tmp_path: Path) -> None:
 
 
 def test_the_schemas_are_current_and_know_which_keys_may_be_absent() -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/write_schemas.py"), "--check"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    status, _, stale = run_script("write_schemas", "--check")
+    assert status == 0, stale
     schema = json.loads((ROOT / "docs/schemas/report.json").read_text("utf-8"))
     assert {"figures", "data", "seed"} <= set(schema["required"])
     assert not {"votes", "groups", "seconds"} & set(schema["required"])

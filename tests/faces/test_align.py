@@ -169,10 +169,10 @@ def test_a_crop_is_fast(h: float) -> None:
     image = np.zeros((1200, 1200, 3), np.uint8)
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()  # of this process: what others take of the machine is not the crop's
         align_crop(image, face(600, 600, h, degrees=10), size=48, geometry=CropGeometry.default())
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.02  # it takes 0.5-2 ms; the bound leaves room for a busy machine
+        times.append(time.process_time() - start)
+    assert min(times) < 0.02  # it takes 0.5-2 ms
 
 
 def test_in_a_tight_picture_the_crop_stays_inside_and_small_tilts_stay() -> None:

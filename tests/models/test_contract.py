@@ -6,6 +6,7 @@ keeps state from one forward pass to the next.
 """
 
 import copy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,35 @@ from mien.preprocess import Preprocess
 
 SPECS = registry.all_specs()
 NAMED = pytest.mark.parametrize("entry", SPECS, ids=lambda s: s.name)
+#: Of 30 to 140 million parameters, or billions of steps a picture; reduced they are tested as all others are.
+LARGE = ("lhcnet", "resmaskingnet", "resnet34_unet_eca", "vit_hybrid_se")
+#: What users export; of the others an edit of the export touches all or none.
+EXPORTED = ("compact", "nano", "vggnet")
+
+
+def long_if(condition: bool) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.long] if condition else []
+
+
 SIZED = pytest.mark.parametrize(
-    ("entry", "size"), [pytest.param(s, size, id=f"{s.name}-{size}") for s in SPECS for size in s.input_sizes]
+    ("entry", "size"),
+    [
+        pytest.param(s, size, id=f"{s.name}-{size}", marks=long_if(s.name in LARGE))
+        for s in SPECS
+        for size in s.input_sizes
+    ],
 )
 
 
-def whole(entry: registry.ModelSpec, size: int) -> nn.Module:
+@lru_cache(maxsize=1)  # to draw the weights of the large ones takes longer than to run them
+def _whole(name: str, size: int | None) -> nn.Module:
     torch.manual_seed(2)
-    return entry.build(num_classes=7, **({"image_size": size} if entry.takes("image_size") else {}))
+    return registry.spec(name).build(num_classes=7, **({} if size is None else {"image_size": size}))
+
+
+def whole(entry: registry.ModelSpec, size: int) -> nn.Module:
+    """The same for all sizes where they make no difference to it, and so not to be trained."""
+    return _whole(entry.name, size if entry.takes("image_size") else None)
 
 
 def reduced_side(entry: registry.ModelSpec) -> int:
@@ -117,11 +139,11 @@ def test_every_parameter_learns_from_the_declared_loss(entry: registry.ModelSpec
     assert {n for n, _ in network.named_parameters()} - reached == set(entry.unused_parameters)
 
 
-@NAMED
+@pytest.mark.parametrize("entry", [pytest.param(s, id=s.name, marks=long_if(s.name in LARGE)) for s in SPECS])
 def test_whole_every_parameter_takes_part(entry: registry.ModelSpec) -> None:
     """The graph of the whole network reaches each parameter (values may still be zero at the first step)."""
     size = min(entry.input_sizes)
-    network = whole(entry, size)
+    network = copy.deepcopy(whole(entry, size)).train()
     total_loss(network, pictures(entry, 4, size)).backward()
     assert {n for n, p in network.named_parameters() if p.grad is None} == set(entry.unused_parameters)
 
@@ -164,7 +186,7 @@ def test_in_bf16_and_channels_last(entry: registry.ModelSpec) -> None:
     assert F.cosine_similarity(rough.flatten(), exact.flatten(), dim=0) > 0.99
 
 
-@NAMED
+@pytest.mark.parametrize("entry", [pytest.param(s, id=s.name, marks=long_if(s.name not in EXPORTED)) for s in SPECS])
 def test_export_parity(entry: registry.ModelSpec, tmp_path: Path) -> None:
     network, file = randomised(reduced(entry)).eval(), tmp_path / "model.onnx"
     preprocess = preprocess_of(entry, reduced_side(entry))

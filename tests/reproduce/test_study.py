@@ -5,7 +5,6 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,23 +13,24 @@ from PIL import Image
 from eight_classes import with_contempt
 from mien.data.store import Store
 from mien.errors import DataError, MienError, RecipeError, UsageError
-from mien.evaluation import evaluate
 from mien.reproduce import analyses, execute, plan
 from mien.reproduce.papers import PAPER_A, PAPER_B, STUDIES
 from mien.reproduce.plan import PRESETS, Splits, find_splits, first_round, plan_run
 from mien.reproduce.study import reproduce
 
+pytestmark = pytest.mark.usefixtures("without_figures")  # of its evaluations; the study's own are drawn
+
 
 @pytest.fixture(autouse=True)
-def _evaluations_without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A study evaluates every run; their figures take half of its time, and tests/evaluation looks at them."""
-    monkeypatch.setattr(evaluate, "drawing", SimpleNamespace(save=lambda figure, stem: b"<svg/>"))
+def _few_images_for_the_landscape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its many steps looks at all of them; tests/evaluation/analysis looks at what it says."""
+    monkeypatch.setattr(analyses, "_SMALL", {"limit": 10, "points": 3})
 
 
 SPLITS = Splits("training", "public_test", "private_test")
 #: Small enough for a test: tiny networks, forty images.
 SETS = ["data.limit=40", "batch_size=20", "epochs=1", "data.size=48", "model.args.patch_size=4",
-        "model.args.window_size=3"]  # fmt: skip
+        "model.args.window_size=3", "precision=fp32"]  # fmt: skip
 
 
 def call(store: Path, home: Path, **changes: Any) -> dict[str, str]:
@@ -93,7 +93,7 @@ def test_an_analysis_is_of_these_weights_images_and_options(small_store: Path, t
     assert len({mark(b"a"), mark(b"b"), mark(b"a", "training"), mark(b"a", limit=9)}) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_is_run_interrupted_and_gone_on_with(
     small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +160,6 @@ def test_a_study_is_run_interrupted_and_gone_on_with(
     assert "no luck" in (home / "table.md").read_text()
 
 
-@pytest.mark.slow
 def test_a_store_with_contempt_is_read_with_seven_classes_both_ways(small_store: Path, tmp_path: Path) -> None:
     path = with_contempt(small_store, tmp_path / "store")
     assert call(path, tmp_path / "study", arms=["swin_t"], seeds="0") == {}

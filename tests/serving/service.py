@@ -6,13 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from PIL import Image
 
@@ -36,6 +38,11 @@ class Service:
         threads = Path(f"/proc/{self.process.pid}/task")
         found = [file.read_text() for file in threads.glob("*/children")]
         return [int(word) for text in found for word in text.split()] if os.path.exists(path) else []
+
+    def metric(self, name: str) -> float:
+        """A figure of /metrics, added up over its labels."""
+        lines = httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines()
+        return sum(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
@@ -69,6 +76,14 @@ def running(
         if process.poll() is None:
             process.kill()
         process.communicate(timeout=30)
+
+
+def eventually(check: Callable[[], bool], *, seconds: float = 20) -> bool:
+    """Whether the check holds within that time."""
+    end = time.monotonic() + seconds
+    while not (done := check()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return done
 
 
 def png(seed: int, *, size: int = 48) -> bytes:

@@ -2,9 +2,8 @@
 
 import json
 import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from service import png, problem_of, running
+from service import eventually, png, problem_of, running
 
 from mien.errors import UsageError
 from mien.reading.reader import Reader
@@ -126,14 +125,6 @@ def held(url: str, count: int) -> Iterator[None]:
     finally:
         for one in connections:
             one.close()
-
-
-def eventually(check: Callable[[], bool], *, seconds: float = 15) -> bool:
-    """Whether the check holds within that time."""
-    end = time.monotonic() + seconds
-    while not (done := check()) and time.monotonic() < end:
-        threading.Event().wait(0.1)
-    return done
 
 
 def test_bodies_held_at_once_are_limited(tiny_model: Path) -> None:

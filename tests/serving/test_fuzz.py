@@ -22,7 +22,7 @@ def fuzz(url: str, folder: Path, *words: str) -> "subprocess.CompletedProcess[st
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, cwd=folder)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_request_of_the_schema_or_beside_it_ends_in_a_fault(crops: Service, tmp_path: Path) -> None:
     """All checks but one: that whatever fits the schema is accepted; bytes fit it, and few of them are pictures."""
     done = fuzz(crops.url, tmp_path, "--max-examples", "30", "--exclude-checks", "positive_data_acceptance")

@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 
 from mien.data.store import Store
+from mien.training import precision
 from mien.training.module import FerModule
 from mien.training.recipe import Recipe
 from mien.training.run import train
 from tiny_networks import known_to_recipes
 from tiny_runs import Run, TrainTiny
+
+
+@pytest.fixture(autouse=True)
+def _which_precision_is_faster_is_measured_by_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run with ``precision: auto`` measures for two seconds first, where the processor has bf16."""
+    monkeypatch.setattr(precision, "_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -37,7 +37,6 @@ RECIPE: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("can_compile")
 def test_compiled_training_is_the_same_training(
     train_tiny: TrainTiny,
@@ -69,7 +68,6 @@ def test_compiled_training_is_the_same_training(
     assert said == [True, False]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("can_compile", "tiny_networks")
 def test_teachers_are_compiled_too(train_tiny: TrainTiny, small_store: Path) -> None:
     teacher = train_tiny(tiny_recipe(epochs=2))
@@ -79,6 +77,7 @@ def test_teachers_are_compiled_too(train_tiny: TrainTiny, small_store: Path) -> 
     assert close(compiled.now, plain.now, atol=1e-4)
 
 
+@pytest.mark.long
 def test_without_a_compiler_it_is_one_line_before_anything_begins(small_store: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mien.cli.app", "train", "nano-base", "--data", str(small_store), "--compile"]
     command += ["-o", str(tmp_path / "run"), "--device", "cpu", "--set", "distill=null"]

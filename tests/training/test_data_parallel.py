@@ -55,7 +55,7 @@ def two_processes(store: Path, run: Path, chosen: Recipe) -> dict[str, Tensor]:
     return torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_local_ascent_of_sam_by_the_command(small_store: Path, tmp_path: Path) -> None:
     """``mien train --devices 2``. The global ascent, and much else: ``test_two_processes.py``."""
     store = Store.open(small_store)

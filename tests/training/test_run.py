@@ -71,6 +71,7 @@ def test_a_loaded_network_gives_the_accuracy_that_the_log_says(trained_run: Path
     assert (answers == split.labels).mean() == pytest.approx(meta["result"]["best_valid_accuracy"], abs=1e-6)
 
 
+@pytest.mark.long  # a copy of what a kill leaves, for more kinds of runs: test_resume.py
 def test_resumed_equals_uninterrupted_to_the_bit(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
     """Killed for real (SIGKILL) in its third epoch, resumed, and compared with the run that was left alone."""
     run = tmp_path / "killed"

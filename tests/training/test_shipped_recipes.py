@@ -90,7 +90,7 @@ def kinds(recipe: Recipe) -> tuple[object, ...]:
 RUNS = {kinds(recipe): recipe for recipe in (small(load_recipe(name)) for name in RECIPES)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", RUNS.values(), ids=lambda recipe: recipe.name)
 def test_it_trains(recipe: Recipe, small_store: Path, tmp_path: Path) -> None:
     if recipe.task == "orientation":  # the small store's pictures stand for both of its stores

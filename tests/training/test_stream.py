@@ -118,7 +118,7 @@ def test_a_vanished_shard_and_a_broken_picture_are_one_line(photos: Path, tmp_pa
         left.decoded(np.array([40]))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_streamed_run_equals_one_in_memory_to_the_bit(train_tiny: TrainTiny) -> None:
     """Balanced sampling, SAM, averages; two worker processes decode."""
     changes = BUSY | {"data": {"balance": "online"}}
@@ -130,7 +130,7 @@ def test_a_streamed_run_equals_one_in_memory_to_the_bit(train_tiny: TrainTiny) -
     assert not same(other.everything(), memory.everything())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("on_disk", [True, False])
 def test_a_run_resumes_within_an_epoch_to_the_bit(
     on_disk: bool, train_tiny: TrainTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -24,7 +24,7 @@ from mien.training.run import train
 from reference_training import reference_training
 from tiny_runs import Run, close, same
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_networks")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("tiny_networks")]
 
 
 @pytest.fixture(scope="module")

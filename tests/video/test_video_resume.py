@@ -99,7 +99,7 @@ def test_damage_before_the_stop_is_still_told(tiny_model: Path, clip: Path, tmp_
     assert again == whole
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kill_9_of_the_command(tiny_model: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "long.mp4", [picture([(n % 90, 20)], width=320, height=240) for n in range(900)])
     words = [sys.executable, "-m", "mien.cli.app", "read", str(clip), "--detector", "none", "--model", str(tiny_model)]

@@ -98,6 +98,7 @@ def difference(one: dict[str, Any], other: dict[str, Any]) -> tuple[float, float
     return max(p, default=0.0), max(box, default=0.0)
 
 
+@pytest.mark.long
 def test_the_same_probabilities_boxes_and_table(loaded: Tab, site: Site, photos: dict[str, Path], call: Call) -> None:
     """One test, because the workers of pytest-xdist would each read all photos for several."""
     found = read_by_page(loaded, site, photos)
@@ -137,6 +138,7 @@ def check_table(table: str, files: list[Path], call: Call) -> None:
                 assert ("." in text) == ("." in other[column]), column
 
 
+@pytest.mark.long
 def test_other_numbers_give_other_probabilities(browser: Any, page: dict[str, PageFile], grace_hopper: Path) -> None:
     """Negative control: a crop that is a tenth larger."""
     told = json.loads(page["settings.json"].content)

@@ -180,6 +180,7 @@ def test_files_that_cannot_be_read(tab: Tab, grace_hopper: Path, tmp_path: Path)
     assert tab.text("#faces .top") == "neutral"
 
 
+@pytest.mark.long
 def test_fifty_megapixels_do_not_stop_the_page(tab: Tab, astronaut: Path, tmp_path: Path) -> None:
     with Image.open(astronaut) as photo:
         face = photo.convert("RGB").resize((4096, 4096), Image.Resampling.NEAREST)
@@ -201,6 +202,7 @@ def test_fifty_megapixels_do_not_stop_the_page(tab: Tab, astronaut: Path, tmp_pa
     assert "was reduced to" in tab.text("#caption")
 
 
+@pytest.mark.long
 def test_it_works_offline_once_loaded(browser: Any, page: dict[str, PageFile], astronaut: Path) -> None:
     with Site(page) as own, Tab.opened(browser, own) as tab:
         tab.ready()

@@ -1,7 +1,9 @@
 """What a model costs: parameters and multiply-accumulates of one picture, from its recipe; and which file it is."""
 
 import hashlib
+import json
 from collections.abc import Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,30 @@ def cost_of_recipe(recipe: Mapping[str, Any]) -> dict[str, int]:
     if any(find_spec(package) is None for package in ("torch", "timm", "torchvision")):
         return {}
     from mien.errors import MienError
-    from mien.models.registry import measure, spec
 
     try:
-        side = data.get("window") or data.get("size")
-        parameters, macs = measure(spec(model["name"]), model.get("args") or {}, size=side)
+        parameters, macs = network_cost(
+            model["name"], model.get("args") or {}, side=data.get("window") or data.get("size")
+        )
     except (MienError, RuntimeError, TypeError, ValueError, NotImplementedError):
         return {}
     return {"parameters": parameters, "macs": macs}
+
+
+def network_cost(name: str, args: Mapping[str, Any], *, side: int | None) -> tuple[int, int]:
+    """Parameters and multiply-accumulates of a registered network, as :func:`mien.models.registry.measure` counts them.
+
+    Counted once in a process: a study evaluates each of its networks many times, and counting takes up to half a
+    second. args: the builder's, as a recipe has them. side: in pixels. Raises RecipeError for an unknown network.
+    """
+    return _counted(name, json.dumps(args, sort_keys=True), side)
+
+
+@cache
+def _counted(name: str, args: str, side: int | None) -> tuple[int, int]:
+    from mien.models.registry import measure, spec
+
+    return measure(spec(name), json.loads(args), size=side)
 
 
 def sha256(path: str | Path) -> str:

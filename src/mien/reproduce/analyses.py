@@ -93,9 +93,9 @@ def analyse(
             if report is None:
                 say(f"analysing {wanted.kind}: {', '.join(run.name for run in runs)}")
                 command = f"mien analyse {wanted.kind} {' '.join(map(str, runs))} --data {store.path} --split {split}"
-                limit, own = options["limit"], {key: value for key, value in options.items() if key != "limit"}
+                own = {key: value for key, value in options.items() if key != "limit"}
                 models = [str(run) for run in runs]
-                settings = Settings(models, store, split, out, limit=limit, device=device, command=command)
+                settings = Settings(models, store, split, out, limit=options["limit"], device=device, command=command)
                 report = wanted.run(settings, **own)
                 write_text(out / "made-of.txt", mark + "\n")
         except MienError as error:

@@ -9,8 +9,8 @@ from mien.atomic import write_text
 from mien.data.store import Store
 from mien.evaluation import grid
 from mien.evaluation.comparisons import score_arms
+from mien.evaluation.costs import network_cost
 from mien.evaluation.predictions import Predictions
-from mien.models import registry
 from mien.pages import format
 from mien.preprocess import Preprocess
 from mien.reproduce.execute import Outcome
@@ -44,8 +44,7 @@ def tabulate(study: Study, preset: Preset, name: str, store: Store, splits: Spli
     for key, runs in outcome.kept.items():
         recipe = runs[0].run.recipe
         preprocess: Preprocess = recipe_preprocess(recipe)
-        entry = registry.spec(recipe.model.name)
-        macs = registry.measure(entry, recipe.model.args, size=preprocess.input_size)[1]
+        macs = network_cost(recipe.model.name, recipe.model.args, side=preprocess.input_size)[1]
         valid = [done.valid for done in runs]
         rows.append(
             {
