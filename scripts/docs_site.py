@@ -30,6 +30,8 @@ ELSEWHERE = {
 }
 #: Pages of mkdocs.yml that other branches bring: left out of the navigation while they are not there.
 MAY_BE_MISSING = ("page.md", "scale.md")
+#: Networks that do another task than reading expressions → their model card.
+CARDS = {"pico": "orientation"}
 _LINK = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s]+)\)")
 _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 _DECISION = re.compile(r"- \*\*(.+?)\*\*(.*)", re.DOTALL)
@@ -151,18 +153,21 @@ def networks() -> dict[str, str]:
             f"{_rst((module.__doc__ or '').strip())}\n",
             "## Published figures\n",
         ]
-        lines += [f"- {text}" for text in published.get(spec.name, [])] or [
-            "None in the tables that `mien reproduce` repeats; the heads of the recipes below say what their authors "
-            "report."
-        ]
+        told = published.get(spec.name) or _expected(recipes.get(spec.name, []), files)
+        if spec.source == "ours":
+            lines += ["None: the network is our own."]
+        else:
+            lines += [f"- {text}" for text in told] or ["None for facial expressions that we know of."]
         lines += ["\n## Our figures\n"]
         if mine:
             lines += ["FER2013 PublicTest, which also selected the epoch; one crop; 95 % intervals.\n"]
-            lines += ["| run | accuracy | leak-free | command |", "|---|---|---|---|"]
+            lines += ["| run | accuracy | leak-free | command, as it was given |", "|---|---|---|---|"]
             lines += [
                 f"| {name} | {_percent(all_)} | {_percent(clean)} | `{command}` |"
                 for name, all_, clean, command in mine
             ]
+        elif spec.name in CARDS:
+            lines += [f"In [the model card](../cards/{CARDS[spec.name]}.md)."]
         else:
             lines += ["Not run by us on the whole data set. [Results](../results.md) says what each run would take."]
         lines += ["\n## Recipes\n"]
@@ -183,6 +188,18 @@ def networks() -> dict[str, str]:
         ]
     )
     return pages
+
+
+def _expected(recipes: list[str], files: dict[str, Path]) -> list[str]:
+    """What the heads of recipes say about the figures of others, beside whether the recipe was run."""
+    found = []
+    for name in recipes:
+        head = re.findall(r"^#(.*)$", files[name].read_text("utf-8"), re.MULTILINE)
+        text = re.search(r"^ Expected((?: .*\n?)(?: {5,}.*\n?)*)", "\n".join(head), re.MULTILINE)
+        rest = re.sub(r"^not (yet )?run[^.;]*[.;]?", "", " ".join(text[1].split())) if text else ""
+        if rest and "see results/LOG.md" not in rest:
+            found.append(f"`{name}`: {rest.strip()}")
+    return found
 
 
 def _runs() -> dict[str, list[tuple[str, Any, Any, str]]]:

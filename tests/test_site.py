@@ -28,7 +28,12 @@ def test_the_site_builds_strictly_with_a_page_a_network(tmp_path: Path) -> None:
     from mien.models.registry import all_specs
 
     for spec in all_specs():
-        assert (tmp_path / "site" / "networks" / f"{spec.name}.html").is_file()
+        page = (tmp_path / "site" / "networks" / f"{spec.name}.html").read_text("utf-8")
+        parts = re.split(r'<h2 id="([\w-]+)"', page)
+        told = dict(zip(parts[1::2], parts[2::2], strict=True))
+        assert list(told) == ["what-it-is", "published-figures", "our-figures", "recipes"], spec.name
+        assert "arxiv.org/abs/" in page or "ours" in page or "20" in spec.source  # a paper without arXiv has its year
+        assert "<h3 " in told["recipes"], f"{spec.name} has no recipe"
     python = (tmp_path / "site" / "python.html").read_text("utf-8")
     for name in ("Reader", "Reading", "Face", "Box", "ReadFailure", "MienError", "Store"):
         assert f">{name}<" in python or f'id="mien.{name}' in python or f".{name}" in python, name
