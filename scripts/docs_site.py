@@ -28,8 +28,6 @@ ELSEWHERE = {
     "src/mien/weights/nano.md": "cards/nano.md",
     "src/mien/weights/orientation.md": "cards/orientation.md",
 }
-#: Pages of mkdocs.yml that other branches bring: left out of the navigation while they are not there.
-MAY_BE_MISSING = ("page.md", "scale.md")
 #: Networks that do another task than reading expressions → their model card.
 CARDS = {"pico": "orientation"}
 _LINK = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s]+)\)")
@@ -291,19 +289,7 @@ def pages() -> dict[str, str]:
 
 
 def on_config(config: Any) -> Any:
-    """Leaves out what is not there yet, and lists the networks."""
-
-    def kept(entries: list[Any]) -> list[Any]:
-        found = []
-        for entry in entries:
-            (title, target), *_ = entry.items()
-            if isinstance(target, list):
-                found.append({title: kept(target)})
-            elif target not in MAY_BE_MISSING or (ROOT / "docs" / target).is_file():
-                found.append({title: target})
-        return found
-
-    config.nav = kept(config.nav)
+    """Pages of networks are not in the navigation, one by one; their list is, and links to them."""
     logging.getLogger("mkdocs.structure.nav").addFilter(lambda record: "networks/" not in record.getMessage())
     return config
 
@@ -324,6 +310,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.generated_by:
         return markdown
     return led(markdown, posixpath.join("docs", posixpath.dirname(page.file.src_uri)).rstrip("/"))
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """The theme hides its switch of colours from screen readers, and so it has to from the keyboard."""
+    return output.replace('<input class="md-option"', '<input class="md-option" tabindex="-1"')
 
 
 def on_page_content(html: str, **_: Any) -> str:
