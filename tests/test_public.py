@@ -204,6 +204,12 @@ def failures(name: str, text: str) -> str:
     return "".join(told)
 
 
+def test_the_snippet_of_the_page_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(snippet, {})
+    assert "happy" in capsys.readouterr().out
+
+
 def test_the_examples_run(folder: Path) -> None:
     """In the page's order: the store of one is read by another."""
     pytest.importorskip("torch")
