@@ -28,8 +28,8 @@ ELSEWHERE = {
     "src/mien/weights/nano.md": "cards/nano.md",
     "src/mien/weights/orientation.md": "cards/orientation.md",
 }
-#: Pages of mkdocs.yml that other branches bring: left out of the navigation while they are not there.
-MAY_BE_MISSING = ("page.md", "scale.md")
+#: Networks that do another task than reading expressions → their model card.
+CARDS = {"pico": "orientation"}
 _LINK = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s]+)\)")
 _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 _DECISION = re.compile(r"- \*\*(.+?)\*\*(.*)", re.DOTALL)
@@ -151,18 +151,21 @@ def networks() -> dict[str, str]:
             f"{_rst((module.__doc__ or '').strip())}\n",
             "## Published figures\n",
         ]
-        lines += [f"- {text}" for text in published.get(spec.name, [])] or [
-            "None in the tables that `mien reproduce` repeats; the heads of the recipes below say what their authors "
-            "report."
-        ]
+        told = published.get(spec.name) or _expected(recipes.get(spec.name, []), files)
+        if spec.source == "ours":
+            lines += ["None: the network is our own."]
+        else:
+            lines += [f"- {text}" for text in told] or ["None for facial expressions that we know of."]
         lines += ["\n## Our figures\n"]
         if mine:
             lines += ["FER2013 PublicTest, which also selected the epoch; one crop; 95 % intervals.\n"]
-            lines += ["| run | accuracy | leak-free | command |", "|---|---|---|---|"]
+            lines += ["| run | accuracy | leak-free | command, as it was given |", "|---|---|---|---|"]
             lines += [
                 f"| {name} | {_percent(all_)} | {_percent(clean)} | `{command}` |"
                 for name, all_, clean, command in mine
             ]
+        elif spec.name in CARDS:
+            lines += [f"In [the model card](../cards/{CARDS[spec.name]}.md)."]
         else:
             lines += ["Not run by us on the whole data set. [Results](../results.md) says what each run would take."]
         lines += ["\n## Recipes\n"]
@@ -183,6 +186,18 @@ def networks() -> dict[str, str]:
         ]
     )
     return pages
+
+
+def _expected(recipes: list[str], files: dict[str, Path]) -> list[str]:
+    """What the heads of recipes say about the figures of others, beside whether the recipe was run."""
+    found = []
+    for name in recipes:
+        head = re.findall(r"^#(.*)$", files[name].read_text("utf-8"), re.MULTILINE)
+        text = re.search(r"^ Expected((?: .*\n?)(?: {5,}.*\n?)*)", "\n".join(head), re.MULTILINE)
+        rest = re.sub(r"^not (yet )?run[^.;]*[.;]?", "", " ".join(text[1].split())) if text else ""
+        if rest and "see results/LOG.md" not in rest:
+            found.append(f"`{name}`: {rest.strip()}")
+    return found
 
 
 def _runs() -> dict[str, list[tuple[str, Any, Any, str]]]:
@@ -274,19 +289,7 @@ def pages() -> dict[str, str]:
 
 
 def on_config(config: Any) -> Any:
-    """Leaves out what is not there yet, and lists the networks."""
-
-    def kept(entries: list[Any]) -> list[Any]:
-        found = []
-        for entry in entries:
-            (title, target), *_ = entry.items()
-            if isinstance(target, list):
-                found.append({title: kept(target)})
-            elif target not in MAY_BE_MISSING or (ROOT / "docs" / target).is_file():
-                found.append({title: target})
-        return found
-
-    config.nav = kept(config.nav)
+    """Pages of networks are not in the navigation, one by one; their list is, and links to them."""
     logging.getLogger("mkdocs.structure.nav").addFilter(lambda record: "networks/" not in record.getMessage())
     return config
 
@@ -307,6 +310,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.generated_by:
         return markdown
     return led(markdown, posixpath.join("docs", posixpath.dirname(page.file.src_uri)).rstrip("/"))
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """The theme hides its switch of colours from screen readers, and so it has to from the keyboard."""
+    return output.replace('<input class="md-option"', '<input class="md-option" tabindex="-1"')
 
 
 def on_page_content(html: str, **_: Any) -> str:

@@ -1,4 +1,4 @@
-"""The JSON schemas of the files that mien writes, from the types that describe them: docs/schemas/NAME.json.
+"""The JSON schemas of recipes and of the files that mien writes, from their types: docs/schemas/NAME.json.
 
 python scripts/write_schemas.py           writes them
 python scripts/write_schemas.py --check   exit status 1 where one is not up to date (a test runs this)
@@ -12,9 +12,11 @@ from pydantic import BaseModel
 
 from mien.bulk.manifest import Manifest
 from mien.data.audit.result import Audit
+from mien.data.build.recipe import BuildRecipe
 from mien.data.summary import Summary
 from mien.evaluation.report import Report
 from mien.serving.schema import ResultModel
+from mien.training.recipe import Recipe
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 #: The file's name → what is in it.
@@ -24,6 +26,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "summary": Summary,
     "reading": ResultModel,
     "manifest": Manifest,
+    "recipe": Recipe,
+    "build-recipe": BuildRecipe,
 }
 
 

@@ -1,4 +1,4 @@
-"""The documentation: the site builds without a warning, the examples run, and the notebooks do."""
+"""The documentation: the site builds without a warning, and the notebooks run."""
 
 import os
 import re
@@ -28,7 +28,12 @@ def test_the_site_builds_strictly_with_a_page_a_network(tmp_path: Path) -> None:
     from mien.models.registry import all_specs
 
     for spec in all_specs():
-        assert (tmp_path / "site" / "networks" / f"{spec.name}.html").is_file()
+        page = (tmp_path / "site" / "networks" / f"{spec.name}.html").read_text("utf-8")
+        parts = re.split(r'<h2 id="([\w-]+)"', page)
+        told = dict(zip(parts[1::2], parts[2::2], strict=True))
+        assert list(told) == ["what-it-is", "published-figures", "our-figures", "recipes"], spec.name
+        assert "arxiv.org/abs/" in page or "ours" in page or "20" in spec.source  # a paper without arXiv has its year
+        assert "<h3 " in told["recipes"], f"{spec.name} has no recipe"
     python = (tmp_path / "site" / "python.html").read_text("utf-8")
     for name in ("Reader", "Reading", "Face", "Box", "ReadFailure", "MienError", "Store"):
         assert f">{name}<" in python or f'id="mien.{name}' in python or f".{name}" in python, name
@@ -49,21 +54,6 @@ def test_a_broken_link_is_seen(tmp_path: Path) -> None:
     done = build(tmp_path / "mkdocs.yml", tmp_path / "site")
     assert done.returncode == 1
     assert "nowhere.md" in done.stderr
-
-
-def test_the_examples_of_the_python_page_run(
-    astronaut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from PIL import Image
-
-    Image.open(astronaut).convert("RGB").save(tmp_path / "photo.jpg")
-    snippets = re.findall(r"```python\n(.*?)```", (DOCS / "python.md").read_text("utf-8"), re.DOTALL)
-    assert len(snippets) == 2
-    monkeypatch.chdir(tmp_path)
-    exec("\n".join(snippets), {"__name__": "__main__"})
-    said = capsys.readouterr().out
-    assert "happy" in said
-    assert "('dark', 'light')" in said
 
 
 @pytest.mark.parametrize(  # the one that trains takes four times as long as the others together

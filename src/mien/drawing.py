@@ -30,7 +30,7 @@ CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "x", "*")
 RUN_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
 RUN_STYLES = ("-", "--", "-.", ":")
 #: Of areas that touch, one a source or split: neighbours differ in lightness too; a ninth starts again.
-AREA_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, "#999999")
+AREA_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, YELLOW, GREY)
 GRID = "#dddddd"
 
 

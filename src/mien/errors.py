@@ -16,9 +16,19 @@ def _one_line(text: str) -> str:
 
 
 class MienError(Exception):
-    """Base of every error that mien raises on purpose.
+    """Base of every error that mien raises on purpose; ``str`` gives one line.
 
-    message: one line, "expected …, got …". hint: what to do about it, appended after a semicolon.
+    Args:
+        message: "expected …, got …".
+        hint: what to do about it, appended after a semicolon.
+
+    Examples:
+        >>> from mien import MienError, Reader
+        >>> try:
+        ...     Reader("smile.onnx")
+        ... except MienError as error:
+        ...     print(error.type, "-", error.hint)
+        usage - ...
     """
 
     type: str = "error"
@@ -33,7 +43,14 @@ class MienError(Exception):
 
 
 class UsageError(MienError):
-    """A call or option that cannot work."""
+    """A call or option that cannot work.
+
+    Examples:
+        >>> from mien import Reader
+        >>> Reader(threads=0)
+        Traceback (most recent call last):
+        mien.errors.UsageError: expected threads of at least 1, got 0
+    """
 
     type = "usage"
 
@@ -41,7 +58,16 @@ class UsageError(MienError):
 class ImageError(MienError):
     """One input that cannot be read.
 
-    kind is one of ``IMAGE_ERROR_KINDS`` and becomes ``type`` of the error record.
+    Args:
+        message: "expected …, got …".
+        kind: one of ``IMAGE_ERROR_KINDS``; becomes ``type`` of the error record.
+        hint: what to do about it.
+
+    Examples:
+        >>> from mien import Reader
+        >>> Reader("nano").read("gone.jpg")
+        Traceback (most recent call last):
+        mien.errors.ImageError: ...
     """
 
     IMAGE_ERROR_KINDS = ("missing", "empty", "unreadable", "truncated", "too_large", "unsupported")
@@ -53,43 +79,94 @@ class ImageError(MienError):
 
 
 class ModelError(MienError):
-    """An ONNX file that is broken or not ours."""
+    """An ONNX file that is broken or not ours.
+
+    Examples:
+        >>> from mien import Reader
+        >>> Reader(b"no model")
+        Traceback (most recent call last):
+        mien.errors.ModelError: ...
+    """
 
     type = "model"
 
 
 class DataError(MienError):
-    """A data set, store or table that is wrong."""
+    """A data set, store or table that is wrong.
+
+    Examples:
+        >>> from mien.data.store import Store
+        >>> Store.open("nowhere")
+        Traceback (most recent call last):
+        mien.errors.DataError: expected a store (summary.json and data/*.parquet) at nowhere, found nothing there; ...
+    """
 
     type = "data"
 
 
 class RecipeError(MienError):
-    """A recipe with a wrong key or value."""
+    """A recipe with a wrong key or value.
+
+    Examples:
+        >>> from mien.training.recipe import load_recipe
+        >>> load_recipe("own", overrides={"epochs": "many"})
+        Traceback (most recent call last):
+        mien.errors.RecipeError: ...
+    """
 
     type = "recipe"
 
 
 class WeightsError(MienError):
-    """Pretrained weights that cannot be obtained."""
+    """Pretrained weights that cannot be obtained.
+
+    Examples:
+        >>> from mien.errors import WeightsError
+        >>> print(WeightsError("expected timm's weights, got no answer", hint="model.init=scratch needs none"))
+        expected timm's weights, got no answer; model.init=scratch needs none
+    """
 
     type = "weights"
 
 
 class OutputError(MienError):
-    """A result that cannot be written."""
+    """A result that cannot be written.
+
+    Examples:
+        >>> from mien.data.build.run import build_store
+        >>> from mien.data.sources import open_source
+        >>> build_store([open_source("folder", "pictures", own=True)], "photo.jpg")
+        Traceback (most recent call last):
+        mien.errors.OutputError: expected a directory for the store, got the file or link ...photo.jpg
+    """
 
     type = "output"
 
 
 class ExportError(MienError):
-    """A network that did not pass the parity gate."""
+    """A network that did not pass the parity gate.
+
+    Examples:
+        >>> from mien.errors import ExportError
+        >>> print(ExportError("expected probabilities within 0.0001 of torch's, got 0.2", hint="no file was written"))
+        expected probabilities within 0.0001 of torch's, got 0.2; no file was written
+    """
 
     type = "export"
 
 
 class MissingExtra(MienError):
-    """A package of an optional extra is not installed."""
+    """A package of an optional extra is not installed.
+
+    Args:
+        package: the package that is missing.
+        extra: the extra of mien that brings it.
+
+    Examples:
+        >>> from mien.errors import MissingExtra
+        >>> print(MissingExtra("ray", "ray"))
+        this command needs the package 'ray', which is not installed; install it with: pip install 'mien[ray]'
+    """
 
     type = "missing_extra"
 

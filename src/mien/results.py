@@ -23,7 +23,25 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A face's rectangle in pixels of the upright picture: left, top, width, height (width, height > 0)."""
+    """A face's rectangle, in pixels of the upright picture.
+
+    Attributes:
+        x: left edge; may be negative.
+        y: upper edge; may be negative.
+        w: width, above 0.
+        h: height, above 0.
+
+    Raises:
+        ValueError: a number that is not finite, or a width or height that is not positive.
+
+    Examples:
+        >>> from mien import Box
+        >>> box = Box(10, 20, 40, 40)
+        >>> box.overlap(Box(30, 20, 40, 40))  # 800 of 2,400 pixels
+        0.3333333333333333
+        >>> box.to_list()
+        [10, 20, 40, 40]
+    """
 
     x: float
     y: float
@@ -35,13 +53,18 @@ class Box:
             raise ValueError(f"expected finite x, y and positive w, h; got {(self.x, self.y, self.w, self.h)}")
 
     def overlap(self, other: "Box") -> float:
-        """Intersection over union, 0-1."""
+        """Intersection over union, 0-1.
+
+        Args:
+            other: the box to compare with.
+        """
         wide = min(self.x + self.w, other.x + other.w) - max(self.x, other.x)
         high = min(self.y + self.h, other.y + other.h) - max(self.y, other.y)
         shared = max(0.0, wide) * max(0.0, high)
         return shared / (self.w * self.h + other.w * other.h - shared)
 
     def to_list(self) -> list[float]:
+        """x, y, w, h, rounded to a hundredth of a pixel."""
         return [round(v, 2) for v in (self.x, self.y, self.w, self.h)]
 
 
@@ -49,13 +72,31 @@ class Box:
 class Face:
     """One face: where it is, the detector's score, and its apparent expression.
 
-    score: the detector's confidence, 0-1. probabilities: calibrated, by label, summing to 1.
-    expression: the most probable label, or None where it is below the reader's ``min_confidence``.
-    landmarks: five points (x, y) in pixels of the upright picture, in the order of ``LANDMARKS``, where left is the
-    picture's left; they may lie outside of it. roll, yaw, pitch: of the head, in degrees, as :mod:`mien.faces.pose`
-    estimates them from the landmarks and says how well. All four are None where the detector gives no landmarks.
-    track: of a video, the number of the person in it. raw_probabilities: of a video, this frame's own ones, where
-    ``probabilities``, ``expression`` and ``confidence`` may be smoothed over time; None for a picture.
+    Attributes:
+        box: where the face is, in pixels of the upright picture.
+        score: the detector's confidence, 0-1.
+        expression: the most probable label; None where its probability is below the reader's ``min_confidence``.
+        confidence: the greatest probability, 0-1.
+        probabilities: label → calibrated probability, 0-1; they sum to 1. Smoothed over time in a video.
+        track: the person's number within a video; None in a picture.
+        landmarks: five points (x, y) in pixels of the upright picture, which may lie outside of it: left eye, right
+            eye, nose, left and right corner of the mouth, where left is the picture's left. None without landmarks.
+        roll: of the head, in degrees, estimated from the landmarks; None without landmarks.
+        yaw: likewise.
+        pitch: likewise.
+        raw_probabilities: in a video, this frame's own probabilities before smoothing; None in a picture.
+
+    Raises:
+        ValueError: probabilities that do not sum to 1, or other than five landmarks.
+
+    Examples:
+        >>> from mien import Box, Face
+        >>> found = {"smile": 0.75, "frown": 0.25}
+        >>> face = Face(Box(0, 0, 48, 48), score=0.9, expression="smile", confidence=0.75, probabilities=found)
+        >>> face.top
+        'smile'
+        >>> face.to_dict()["box"]
+        [0, 0, 48, 48]
     """
 
     box: Box
@@ -83,6 +124,7 @@ class Face:
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
     def to_dict(self) -> dict[str, Any]:
+        """The face as it stands in the JSON output: probabilities to four decimals, pixels to two, degrees to one."""
         return {
             "box": self.box.to_list(),
             "score": round(self.score, 4),
@@ -116,7 +158,23 @@ def _rounded(degrees: float | None) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One picture and its faces, largest first. width, height: pixels after EXIF rotation. time_s: video only."""
+    """One picture, or one frame of a video, and its faces.
+
+    Attributes:
+        source: the picture's path or name.
+        width: of the picture in pixels, after EXIF rotation.
+        height: likewise.
+        faces: from the largest to the smallest; empty where there is none.
+        time_s: the frame's time in seconds of the video; None for a picture.
+
+    Examples:
+        >>> from mien import Reading
+        >>> reading = Reading("photo.jpg", width=640, height=480)
+        >>> reading.to_dict()
+        {'source': 'photo.jpg', 'width': 640, 'height': 480, 'time_s': None, 'faces': []}
+        >>> reading.to_rows()
+        [{'source': 'photo.jpg', 'time_s': None}]
+    """
 
     source: str
     width: int
@@ -125,6 +183,7 @@ class Reading:
     time_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        """The object of the JSON output (``docs/schemas/reading.json``)."""
         return {
             "source": self.source,
             "width": self.width,
@@ -134,7 +193,7 @@ class Reading:
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """One row a face; a picture without a face keeps one row whose ``face`` is empty."""
+        """Rows of the CSV and Parquet output: one a face; without a face, one row whose ``face`` is empty."""
         if not self.faces:
             return [{"source": self.source, "time_s": _seconds(self.time_s)}]
         rows = []
@@ -157,9 +216,21 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ReadFailure:
-    """One input that could not be read; ``type`` is a word of :class:`mien.errors.ImageError`.
+    """One input that could not be read.
 
-    time_s: where a video stopped or was damaged; None for a picture, or where nothing of a video could be read.
+    Attributes:
+        source: the input's path or name.
+        type: missing, empty, unreadable, truncated, too_large or unsupported.
+        message: one sentence: what was expected, what was found.
+        time_s: where a video stopped or was damaged, in seconds; None for a picture, or where nothing could be read.
+
+    Examples:
+        >>> from mien import ReadFailure
+        >>> failure = ReadFailure("gone.jpg", "missing", "expected a file, found nothing there")
+        >>> failure.to_dict()["error"]["type"]
+        'missing'
+        >>> failure.to_rows()[0]["error"]
+        'missing: expected a file, found nothing there'
     """
 
     source: str
@@ -171,8 +242,10 @@ class ReadFailure:
         object.__setattr__(self, "message", showable(" ".join(self.message.split())))
 
     def to_dict(self) -> dict[str, Any]:
+        """The error record of the JSON output."""
         when = {} if self.time_s is None else {"time_s": _seconds(self.time_s)}
         return {"source": self.source, **when, "error": {"type": self.type, "message": self.message}}
 
     def to_rows(self) -> list[dict[str, Any]]:
+        """The one row of the CSV and Parquet output."""
         return [{"source": self.source, "time_s": _seconds(self.time_s), "error": f"{self.type}: {self.message}"}]

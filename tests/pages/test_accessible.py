@@ -4,9 +4,12 @@ Computed here; ``scripts/accessibility.py`` asks axe-core in a browser.
 """
 
 import re
+from collections.abc import Iterable
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mien
@@ -70,6 +73,56 @@ def test_classes_of_ones_own_differ_in_colour_up_to_eight() -> None:
     assert len({color_of(label, labels) for label in labels}) == 8
     mixed = ["happy", "bored", "sad", "asleep"]
     assert len({color_of(label, mixed) for label in mixed}) == 4  # no expression's colour twice
+
+
+#: In linear RGB: Machado, Oliveira & Fernandes 2009, severity 1.
+SIGHT = {
+    "normal": np.eye(3),
+    "protanopia": np.array([
+        [0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998],
+    ]),
+    "deuteranopia": np.array([
+        [0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881],
+    ]),
+    "tritanopia": np.array([
+        [1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900],
+    ]),
+}  # fmt: skip
+#: The colours that stand beside each other in charts, timelines and marked pictures.
+PALETTES = {
+    "class": [rgb(colour) for colour in drawing.CLASS_COLOURS],
+    "run": [rgb(colour) for colour in drawing.RUN_COLOURS],
+    "area": [rgb(colour) for colour in drawing.AREA_COLOURS],
+    "faces": [tuple(c / 255 for c in colour) for colour in COLORS.values()],
+}
+#: Least CIEDE2000 difference; about 2 is just noticeable. Okabe and Ito's have 10.9 (orange and purple, tritanopia).
+APART = 10.0
+
+
+def least_apart(palette: Iterable[tuple[float, ...]], seen_by: str) -> float:
+    """The least CIEDE2000 difference between two colours of a palette as these eyes see them."""
+    from skimage.color import deltaE_ciede2000, rgb2lab
+
+    srgb = np.array(list(palette))
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ SIGHT[seen_by].T, 0, 1)
+    lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055))
+    return min(float(deltaE_ciede2000(one, other)) for one, other in combinations(lab, 2))
+
+
+@pytest.mark.parametrize("seen_by", SIGHT)
+@pytest.mark.parametrize("palette", PALETTES)
+def test_colours_are_told_apart_by_colour_blind_people(palette: str, seen_by: str) -> None:
+    pytest.importorskip("skimage")
+    assert least_apart(PALETTES[palette], seen_by) >= APART
+
+
+def test_colours_that_are_not_told_apart_are_seen() -> None:
+    """Negative control: matplotlib's default colours, of which red-green blind people confuse orange and green."""
+    pytest.importorskip("skimage")
+    tab10 = [rgb(text) for text in ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd")]
+    assert least_apart(tab10, "normal") >= APART
+    assert least_apart(tab10, "protanopia") < 3
 
 
 class Checked(HTMLParser):

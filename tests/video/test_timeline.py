@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from clips import picture, write_clip
 from PIL import Image
 
 from called import Call
+from mien.errors import DataError
 from mien.labels import SEVEN
 from mien.results import Box, Face, Reading
 from mien.timeline.collect import MAX_BINS, POINTS, Collector
@@ -228,3 +230,23 @@ def test_read_draws_a_timeline(call: Call, tmp_path: Path, suffix: str) -> None:
     if suffix == "html":
         assert b"data:image/jpeg;base64," in data
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.mp4", "a.csv", f"t.{suffix}"])
+
+
+def test_a_csv_needs_no_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra video does not bring it."""
+    path, whole = table(tmp_path / "a.csv", film(STORY, 6.4)), table(tmp_path / "a.parquet", film(STORY, 6.4))
+    expected = summarise(str(whole)).rows
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert summarise(str(path)).rows == expected
+    with pytest.raises(ImportError):  # the control
+        summarise(str(whole))
+
+
+@pytest.mark.parametrize(("was", "bad"), [(",0.04,", ",0_04,"), (",0.04,", ",,,"), (",0.04,0,", ",0.04,0.5,")])
+def test_a_damaged_csv_is_one_sentence(was: str, bad: str, tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", film(STORY, 1.0))
+    text = path.read_text("utf-8")
+    assert was in text
+    path.write_text(text.replace(was, bad, 1), "utf-8")
+    with pytest.raises(DataError, match="expected a table that mien read wrote"):
+        summarise(str(path))

@@ -52,23 +52,39 @@ def read_bulk(
 ) -> Manifest:
     """Read all pictures of the paths into a directory of Parquet shards, each exactly once.
 
-    reader: its model and options; each worker makes its own, with one thread. paths: as of ``mien read``: files,
-    directories, globs, Parquet tables with a column ``image``, ``-`` with stdin, and URLs of object stores. output: the
-    directory, made if needed: ``rows/part-00000000.parquet``, … with the columns of ``mien read -o FILE.parquet``, in
-    the order of the inputs, and ``manifest.json``. engine: a :class:`mien.bulk.engine.RayEngine`, by default on the
-    cores of this machine. block_size: inputs a shard. on_progress: called with (inputs read, inputs). on_note: called
-    with what happened on the way, a sentence each.
+    A run that was ended, however, goes on when it is called again in the same way: what is complete is verified, and
+    only what is missing or damaged is read. Videos and inputs that cannot be read are rows with an error.
 
-    A run that was ended, however, goes on when it is called again in the same way; what is complete is verified, and
-    only what is missing or damaged is read again. Returns the manifest, with the counts. Videos and inputs that cannot
-    be read are rows with an error. Raises UsageError, OutputError (a full disk; a directory that holds something else,
-    was begun with another model, options or inputs, or is being written by another run), DataError (a store that cannot
-    be listed), EngineError (no Ray there, or it does not stay up), MissingExtra.
+    Args:
+        reader: its model and options; each worker makes its own, with one thread.
+        paths: as of ``mien read``: files, directories, globs, Parquet tables with a column ``image``, ``-`` with stdin,
+            and URLs of object stores.
+        output: the directory, made if needed, for ``rows/part-00000000.parquet``, … (the columns of ``mien read -o
+            FILE.parquet``, in the order of the inputs) and ``manifest.json``.
+        engine: a :class:`mien.bulk.engine.RayEngine`; None: one on the cores of this machine.
+        block_size: inputs a shard, at least 1.
+        stdin: what ``-`` reads paths from.
+        on_progress: called with (inputs read, inputs).
+        on_note: called with what happened on the way, a sentence each.
 
-        from mien import Reader
-        from mien.bulk.run import read_bulk
-        manifest = read_bulk(Reader("nano"), ["photos/", "s3://bucket/more"], "read/")
-        print(manifest.counts)
+    Returns:
+        The manifest, with the counts (``docs/schemas/manifest.json``).
+
+    Raises:
+        UsageError: an option out of range, or a reader that cannot travel to workers by name.
+        OutputError: a full disk; a directory that holds something else, was begun with another model, options or
+            inputs, or is being written by another run.
+        DataError: an object store that cannot be listed.
+        EngineError: no Ray there, or it does not stay up.
+        MissingExtra: the extra ``ray`` is not installed.
+
+    Examples:
+        >>> from mien import Reader
+        >>> from mien.bulk.engine import Here  # without it, Ray: for many pictures
+        >>> from mien.bulk.run import read_bulk
+        >>> manifest = read_bulk(Reader("nano"), ["photo.jpg", "gone.jpg"], "read", engine=Here())
+        >>> manifest.counts.inputs, manifest.counts.faces, manifest.counts.failed
+        (2, 1, {'missing': 1})
     """
     if block_size < 1:
         raise UsageError(f"expected a block size of at least 1, got {block_size}")

@@ -53,12 +53,26 @@ LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to 
 class Split:
     """One split in memory, row by row in the store's order.
 
-    paths: N names. images: uint8 N×S×S, or N×S×S×3 for RGB; ``Pictures`` where they stay on the disk. labels: int64 N,
-    codes, −1 where held back. label_set: the names of the codes, those of ``mien.labels`` or the user's own. votes:
-    float32 N×10 FER+ counts, rows of NaN where there are none. leak: bool N, True where Training holds a
-    near-duplicate; None where that is not known: in the training split itself, and in a store without one.
-    valence_arousal: float32 N×2 in -1…1, NaN where an image has none; None where the store has none at all.
-    soft_labels: float32 N×K probabilities by code, likewise.
+    Attributes:
+        name: of the split.
+        paths: N names.
+        images: uint8 N×S×S, or N×S×S×3 for RGB; ``Pictures`` where they stay on the disk.
+        labels: int64 N codes, −1 where the label is held back.
+        votes: float32 N×10 FER+ counts, rows of NaN where there are none.
+        leak: bool N, True where Training holds a near-duplicate; None where that is not known: in the training split
+            itself, and in a store without one.
+        valence_arousal: float32 N×2 in -1…1, NaN where an image has none; None where the store has none at all.
+        soft_labels: float32 N×K probabilities by code, likewise.
+        label_set: the names of the codes, those of ``mien.labels`` or the user's own.
+
+    Examples:
+        >>> from mien.data.store import Store
+        >>> split = Store.open("store").read("test")
+        >>> len(split), split.images.shape, split.label_set
+        (8, (8, 48, 48), ('dark', 'light'))
+        >>> import numpy as np
+        >>> len(split.rows(np.array([2, 0]))), len(split.labelled()), len(split.limited(3))
+        (2, 8, 3)
     """
 
     name: str
@@ -75,7 +89,11 @@ class Split:
         return len(self.paths)
 
     def rows(self, chosen: NDArray[np.int64]) -> "Split":
-        """These rows, in this order."""
+        """These rows, in this order.
+
+        Args:
+            chosen: int64, row numbers.
+        """
         return Split(
             name=self.name,
             paths=[self.paths[row] for row in chosen],
@@ -94,7 +112,11 @@ class Split:
         return self if known.all() or not known.any() else self.rows(np.flatnonzero(known))
 
     def limited(self, limit: int | None) -> "Split":
-        """At most ``limit`` rows, spread evenly: a split may be sorted by label, and its first rows of one class."""
+        """At most so many rows, spread evenly: a split may be sorted by label, and its first rows of one class.
+
+        Args:
+            limit: rows, at least 1; None: all.
+        """
         return self if limit is None or limit >= len(self) else self.rows(spread(len(self), limit))
 
 
@@ -105,14 +127,36 @@ def spread(n: int, limit: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Store:
-    """A built store. ``summary`` is the content of its ``summary.json``."""
+    """A built store, opened for reading.
+
+    Attributes:
+        path: the directory.
+        summary: the content of its ``summary.json`` (``docs/schemas/summary.json``).
+
+    Examples:
+        >>> from mien.data.store import Store
+        >>> store = Store.open("store")
+        >>> store.splits, store.labels
+        (('training', 'validation', 'test'), ('dark', 'light'))
+        >>> [file.name for file in store.shards("test")], store.pixels("test"), len(store.fingerprint)
+        (['test-00000-of-00001.parquet'], 18432, 16)
+        >>> store.read("test").labels.dtype
+        dtype('int64')
+    """
 
     path: Path
     summary: dict[str, Any]
 
     @classmethod
     def open(cls, path: str | Path) -> "Store":
-        """Raises DataError where there is no store of ours, or one whose shards are not all there."""
+        """Open a store; nothing is decoded.
+
+        Args:
+            path: the directory that ``mien data build`` wrote.
+
+        Raises:
+            DataError: no store of ours, or one whose shards are not all there.
+        """
         path = Path(path)
         file = path / SUMMARY
         if not file.is_file():
@@ -136,6 +180,7 @@ class Store:
 
     @property
     def splits(self) -> tuple[str, ...]:
+        """The names of the splits."""
         return tuple(self.summary["splits"])
 
     @property
@@ -155,13 +200,27 @@ class Store:
         return digest.hexdigest()[:16]
 
     def shards(self, split: str) -> list[Path]:
-        """The Parquet files of a split, in order. Raises DataError for a split that the store does not have."""
+        """The Parquet files of a split, in order.
+
+        Args:
+            split: its name.
+
+        Raises:
+            DataError: a split that the store does not have.
+        """
         if split not in self.splits:
             raise DataError(f"expected a split of {self.path} ({', '.join(self.splits)}), got {split!r}")
         return [self.path / name for name in self.summary["splits"][split]["files"]]
 
     def pixels(self, split: str) -> int:
-        """Bytes of a split's pictures in memory, by the summary. Raises DataError for a split that is not there."""
+        """Bytes of a split's pictures in memory, by the summary.
+
+        Args:
+            split: its name.
+
+        Raises:
+            DataError: a split that the store does not have.
+        """
         self.shards(split)
         sizes = self.summary["splits"][split]["image_sizes"]
         return sum(n * _bytes_of(size) for size, n in sizes.items())
@@ -169,8 +228,12 @@ class Store:
     def read(self, split: str, *, stream: bool = False) -> Split:
         """The whole split, decoded once: 2,304 bytes an image for FER2013, 150,528 for 224×224 RGB.
 
-        stream: its pictures stay on the disk (``pictures.py``). Raises DataError for an unknown split, a broken shard,
-        or images of several sizes.
+        Args:
+            split: its name.
+            stream: leave the pictures on the disk; ``images`` then decodes the rows that are asked for.
+
+        Raises:
+            DataError: an unknown split, a broken shard, or images of several sizes.
         """
         paths: list[str] = []
         rows = self.summary["splits"][split]["rows"] if split in self.splits else 0

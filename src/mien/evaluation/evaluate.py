@@ -97,12 +97,40 @@ def evaluate(
     command: str = "",
     progress: Progress | None = None,
 ) -> Report:
-    """Predict, score, write the files named above, and return the report.
+    """Predict a split, score it, write report, predictions and figures, and return the report.
 
-    tta: ten crops; the single crop is measured beside them. limit: only N images, spread over the split (smoke
-    runs; the report says so). group_by: as ``groups.load_groups`` reads them. seed: of the bootstrap and the cross-fit.
-    command: what was typed. Raises DataError for a split, labels or groups that do not fit, OutputError where ``out``
-    cannot be written.
+    Intervals: Wilson's for proportions, bootstrap for the rest. ECE: 15 bins of equal width (Guo et al. 2017, arXiv
+    1706.04599).
+
+    Args:
+        predictor: from :func:`mien.evaluation.predictors.load_predictor`.
+        store: the images and their labels.
+        split_name: the split to predict.
+        out: the directory for ``report.json``, ``report.html``, predictions and figures; made where it is missing.
+        tta: ten crops; the single crop is measured beside them.
+        detector: "none": each image is a face crop; else the whole pipeline, where a missed face counts as wrong.
+        limit: only so many images, spread evenly over the split; the report says so.
+        group_by: columns of the store, or ``FILE:COLUMN`` of a table with ``path``; a fairness section for each.
+        seed: of the bootstrap and the cross-fit.
+        threads: of reading with a detector.
+        command: what was typed; it stands in the report.
+        progress: called with (images done, images).
+
+    Raises:
+        DataError: a split, labels or groups that do not fit.
+        UsageError: a detector with a run directory in place of an ONNX file, or a group twice.
+        OutputError: ``out`` cannot be written.
+        MissingExtra: matplotlib or Jinja2 are not installed.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from mien.data.store import Store
+        >>> from mien.evaluation.evaluate import evaluate
+        >>> from mien.evaluation.predictors import load_predictor
+        >>> report = evaluate(load_predictor("run"), Store.open("store"), "test", Path("evaluation"))
+        >>> accuracy = report.figures["all"].accuracy
+        >>> 0 <= accuracy.low <= accuracy.value <= accuracy.high <= 1
+        True
     """
     make_folder(out)
     images = _Images.open(store, split_name, limit=limit, group_by=group_by)

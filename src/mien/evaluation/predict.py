@@ -66,11 +66,31 @@ def check_codes(labels: Sequence[str], split: Split) -> None:
 def fit_temperatures(
     predictor: Predictor, split: Split, *, tta: bool = True, limit: int | None = None, progress: Progress | None = None
 ) -> tuple[float, float | None]:
-    """The temperatures that ship: fitted on the whole split, for a single crop and for ten.
+    """The temperatures that an exported file carries: those with the least NLL on a split.
 
-    Two, because a mean over ten crops is less confident than a single one. tta: False leaves out the second, and
-    ten elevenths of the work. limit: fit on that many images, spread evenly over the split. Images without a label are
-    left out where others have one. progress counts views.
+    Temperature scaling (Guo et al. 2017, arXiv 1706.04599).
+    Two, because a mean over ten crops is less confident than a single one. Images without a label are left out.
+
+    Args:
+        predictor: from :func:`mien.evaluation.predictors.load_predictor`.
+        split: images that neither training nor the test uses.
+        tta: fit the one for ten crops as well, which takes ten elevenths of the work.
+        limit: fit on that many images, spread evenly over the split; None: all.
+        progress: called with (views done, views).
+
+    Returns:
+        What logits are divided by, above 0: for one crop, and for ten (None without ``tta``).
+
+    Raises:
+        DataError: a model whose labels are not those of the split.
+
+    Examples:
+        >>> from mien.data.store import Store
+        >>> from mien.evaluation.predict import fit_temperatures
+        >>> from mien.evaluation.predictors import load_predictor
+        >>> one, ten = fit_temperatures(load_predictor("run"), Store.open("store").read("validation"), tta=False)
+        >>> one > 0, ten
+        (True, None)
     """
     check_codes(predictor.labels, split)
     chosen = split.labelled().limited(limit)

@@ -42,16 +42,39 @@ SevenClassReading = Literal["closed", "open"]
 class Predictions:
     """Predictions for N images and what is known of these images, row by row.
 
-    paths: N names. labels: the K classes. probabilities: float N×K (float32 as predicted), a row of NaN for a failure
-    (no face found, no row in a file). truth: int64 N, codes, −1 where the label is not known. label_set: the names of
-    these codes, those of ``mien.labels`` or the user's own.
-    near_duplicate: bool N, whether Training holds a near-duplicate; None where that is not known. votes: float32 N×10
-    FER+ counts, rows of NaN where there are none. groups: name of a grouping → N groups.
+    Attributes:
+        paths: N names.
+        labels: the K classes, in the order of the columns.
+        probabilities: float N×K (float32 as predicted); a row of NaN for a failure (no face found, no row in a file).
+        truth: int64 N codes, −1 where the label is not known.
+        label_set: the names of these codes, those of ``mien.labels`` or the user's own.
+        near_duplicate: bool N, whether Training holds a near-duplicate; None where that is not known.
+        votes: float32 N×10 FER+ counts, rows of NaN where there are none.
+        groups: name of a grouping → N groups.
+        logits: float32 N×V×K over V views; None where there are none.
+        temperature: what the logits were divided by.
+        answers_only: probabilities are one-hot; figures that need probabilities are undefined.
+        file: of another tool, the file.
+        sources: of another tool's file, N names of data sets.
+        labels_assumed: the tool is taken for one of seven classes because it never predicts contempt.
 
-    logits: float32 N×V×K over V views, None where there are none. temperature: what the logits were divided by.
-    answers_only: probabilities are one-hot, figures that need probabilities are undefined.
-    Of another tool's file: ``file``; ``sources``, N names of data sets; ``labels_assumed``, that the tool is taken for
-    one of seven classes because it never predicts contempt.
+    Examples:
+        >>> from pathlib import Path
+        >>> from mien.data.store import Store
+        >>> from mien.evaluation.predictions import Predictions
+        >>> found = Predictions.read(Path("evaluation"))
+        >>> found.probabilities.shape, found.labels, sorted(found.parts())
+        ((8, 2), ('dark', 'light'), ['all', 'leak_free'])
+        >>> found.accuracy()["value"] == float((found.predicted == found.y).mean())
+        True
+        >>> found.subset(found.y == 0).mean_confidence() <= 1, found.in_label_order().labels
+        (True, ('dark', 'light'))
+        >>> found.has_contempt, found.as_seven("closed") is found  # classes of one's own are read as they are
+        (False, True)
+        >>> found.write(Path("evaluation"))
+        >>> again = Predictions.of_split(Store.open("store").read("test"), found.labels, found.probabilities)
+        >>> again.paths == found.paths
+        True
     """
 
     paths: list[str]
@@ -71,7 +94,14 @@ class Predictions:
 
     @classmethod
     def of_split(cls, split: Split, labels: Sequence[str], probabilities: Float32, **rest: Any) -> "Predictions":
-        """For the images of a split, in its order. labels: of the columns. rest: other fields."""
+        """Predictions for the images of a split, in its order.
+
+        Args:
+            split: the images.
+            labels: the K classes, in the order of the columns.
+            probabilities: float32 N×K.
+            rest: other attributes.
+        """
         return cls(
             paths=split.paths, labels=tuple(labels), probabilities=probabilities, truth=split.labels,
             label_set=split.label_set, near_duplicate=split.leak, votes=split.votes, **rest,
@@ -96,7 +126,14 @@ class Predictions:
         return proportion(int((self.predicted == self.y).sum()), len(self))
 
     def subset(self, rows: Bool | Int) -> "Predictions":
-        """These rows: a mask over all, or different numbers in the order wanted."""
+        """These rows.
+
+        Args:
+            rows: a mask over all, bool N; or different row numbers in the order wanted.
+
+        Raises:
+            ValueError: a row number twice.
+        """
         if rows.dtype != bool and len(np.unique(rows)) < len(rows):
             raise ValueError("expected a bool mask or different row numbers")
         chosen = np.arange(len(self))[rows].tolist()
@@ -117,7 +154,11 @@ class Predictions:
         return {"all": self, "leak_free": self.subset(~self.near_duplicate)}
 
     def in_label_order(self) -> "Predictions":
-        """With our names of the classes, in the order of the codes. Raises DataError as :func:`label_order`."""
+        """With our names of the classes, in the order of the codes.
+
+        Raises:
+            DataError: labels that are no expressions, two that are the same, or others than the images' own classes.
+        """
         labels, order = label_order(self.labels, self.label_set)
         logits = None if self.logits is None else self.logits[:, :, order]
         return replace(self, labels=labels, probabilities=self.probabilities[:, order], logits=logits)
@@ -130,8 +171,9 @@ class Predictions:
     def as_seven(self, how: SevenClassReading) -> "Predictions":
         """An eight-class model read with seven; any other model as it is. Images labelled contempt are left out.
 
-        open: still eight classes, and predicting contempt is wrong. closed: contempt's probability is removed and the
-        others are renormalised (float64); where contempt had all of it, nothing is left and the row is a failure.
+        Args:
+            how: "open": still eight classes, and predicting contempt is wrong. "closed": contempt's probability is
+                removed and the others are renormalised (float64); where contempt had all of it, the row is a failure.
         """
         if not self.has_contempt:
             return self
@@ -151,7 +193,14 @@ class Predictions:
         return round(float(greatest.mean()), 4) if len(greatest) else None
 
     def write(self, folder: Path) -> None:
-        """Both files. Raises OutputError."""
+        """Write ``predictions.parquet`` and ``predictions.csv``.
+
+        Args:
+            folder: where; an existing directory.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -183,7 +232,14 @@ class Predictions:
 
     @classmethod
     def read(cls, folder: Path) -> "Predictions":
-        """What :meth:`write` wrote, without votes, groups and logits. Raises DataError where there is no such file."""
+        """What :meth:`write` wrote, without votes, groups and logits.
+
+        Args:
+            folder: an evaluation's directory.
+
+        Raises:
+            DataError: no such file there, or a broken one.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 

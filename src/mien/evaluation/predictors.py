@@ -99,9 +99,24 @@ class RunPredictor:
 def load_predictor(
     model: str, *, threads: int | None = None, device: str = "cpu", precision: str | None = None
 ) -> Predictor:
-    """A run directory (on ``device``), an ONNX file or a shipped reader's name. Raises UsageError or ModelError.
+    """A model to evaluate: a run directory in torch, or an ONNX file in ONNX Runtime.
 
-    precision: of ONNX files, as ``Classifier.load`` takes it.
+    Args:
+        model: a run directory, an ONNX file, or the name of a shipped reader.
+        threads: of an ONNX file's session; None: all cores.
+        device: of a run directory: "cpu", "gpu" or "auto".
+        precision: of a shipped reader: "fp32" or "int8"; None: fp32.
+
+    Raises:
+        UsageError: a checkpoint in place of its run, or a device that is not there.
+        DataError: a directory that is no run.
+        ModelError: a file that is missing, broken or not one of mien's.
+
+    Examples:
+        >>> from mien.evaluation.predictors import load_predictor
+        >>> predictor = load_predictor("nano", threads=1)
+        >>> predictor.name, predictor.preprocess.size, len(predictor.labels)
+        ('nano', 48, 7)
     """
     from mien.reading.classifier import SHIPPED
 

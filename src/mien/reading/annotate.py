@@ -72,11 +72,24 @@ class _Mark:
 
 
 def annotate(picture: Uint8, faces: Sequence[Face], *, in_place: bool = False) -> Image.Image:
-    """The picture (uint8 H×W×3) with its faces marked, as a PIL image in RGB.
+    """The picture with its faces marked, as a PIL image in RGB.
 
-    A picture without faces comes back as it is; a small one is enlarged; one or a few faces that fill the picture get
-    their panels in a strip added on its right. in_place: the size stays, as for the frames of a video; then such panels
-    lie in a corner.
+    A picture without faces comes back as it is; a small one is enlarged; up to three faces that fill the picture get
+    their panels in a strip added on its right.
+
+    Args:
+        picture: uint8 H×W×3 in RGB, upright.
+        faces: as read from it.
+        in_place: keep the size, as for the frames of a video; such panels then lie in a corner.
+
+    Examples:
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> from mien import Reader
+        >>> from mien.reading.annotate import annotate
+        >>> rgb = np.asarray(Image.open("photo.jpg"))
+        >>> annotate(rgb, Reader("nano").read(rgb).faces).size[1]
+        640
     """
     image = Image.fromarray(picture)
     if not faces:

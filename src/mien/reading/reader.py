@@ -40,7 +40,19 @@ HELD_PIXELS = 64_000_000  # decoded pictures that wait for their batch when the 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One result of :meth:`Reader.stream`: the reading or failure, its picture if wanted, and the item it came from."""
+    """One result of :meth:`Reader.stream`.
+
+    Attributes:
+        reading: the reading, or the failure that says why there is none.
+        picture: uint8 H×W×3 in RGB, upright, where the caller asked for it; else None.
+        item: what the source was wrapped in, where it was an ``Item``; else None.
+
+    Examples:
+        >>> from mien import Reader
+        >>> (result,) = Reader("nano").stream(["photo.jpg"], keep_pictures=True)
+        >>> result.reading.faces[0].expression, result.picture.shape
+        ('happy', (512, 512, 3))
+    """
 
     reading: Reading | ReadFailure
     picture: Uint8 | None = None
@@ -50,29 +62,51 @@ class Result:
 class Reader:
     """Finds the faces of a picture and reads their expressions, offline.
 
-    model: ``"compact"``, ``"nano"``, or an ONNX file that mien exported, as its path or its bytes. detector:
-    ``"yunet"``, ``"centerface"`` (slower, with the extra ``thorough``), ``"none"`` (each picture is one face crop), or
-    an object with ``detect(rgb)``. threads: of each network, and how many pictures of a stream are decoded and searched
-    at once; at most one a core; None takes all cores of the process. detect_size: longest side in pixels at which faces
-    are searched; None chooses for the picture. tta: mean over ten crops of each face. min_confidence: below it, 0-1,
-    ``expression`` is None. min_score: faces with a lower detection score, 0-1, are left out; None is the detector's own
-    threshold (yunet 0.6, centerface 0.4). min_face: faces whose box has a shorter side below that are left out, in
-    pixels of the picture. turned: with a detector of mien's, photos that lie on their side or upside down are read as
-    upright ones, and detections that are no face are left out (``mien.faces.upright``).
-    max_pixels: limit of width × height. batch_size: face crops of one run of the network. device: ``"cpu"``, or
-    ``"cuda"`` with the package onnxruntime-gpu. precision: of a shipped model: ``"auto"`` (int8 where the processor
-    computes it exactly, which is two to three times as fast, else fp32), ``"fp32"`` or ``"int8"``. reduced_jpegs:
-    decode JPEGs above 5,504 pixels (for yunet) at a part of their size where every face stays large enough, which is
-    twice as fast; probabilities change by 0.005 on average and by up to 0.03 (``docs/speed.md``).
+    Pictures are paths, bytes, open binary files, ``data:`` URLs, PIL images, or arrays H×W, H×W×1, H×W×3 or H×W×4 in
+    **RGB** order (OpenCV's BGR is turned by ``array[..., ::-1]``); ``imaging.load_rgb`` has the details.
 
-    Pictures are paths, bytes, open binary files, ``data:`` URLs, PIL images or arrays; arrays are in the order **RGB**
-    (OpenCV's BGR is turned by ``array[..., ::-1]``). ``imaging.load_rgb`` has the details.
+    A reader can be copied, pickled and sent to processes (spawn pools, joblib, Ray). A shipped model travels by name
+    and a file by its path, with a checksum, so that another file in its place is an error; a model given as bytes and
+    a detector given as an object travel whole. A process loads each network once.
 
-    A reader can be copied, pickled and sent to processes (spawn pools, joblib, Ray). What travels are its options: a
-    shipped model by name and a file by its path, with a checksum, so that another network in its place is noticed; a
-    model given as bytes travels whole, and so does a detector given as an object. A process loads each network once.
+    Sources: YuNet (Wu et al. 2023), CenterFace (Xu et al. 2019, arXiv 1911.03599); the model cards name those of the
+    shipped models.
 
-    ``labels`` are the model's expressions in the order of its probabilities. Raises UsageError, ModelError.
+    Args:
+        model: ``"compact"``, ``"nano"``, or an ONNX file that mien exported, as its path or its bytes.
+        detector: ``"yunet"``, ``"centerface"`` (extra ``thorough``; slower, finds more small faces), ``"none"`` (each
+            picture is one face crop), or an object with ``detect(rgb)``.
+        threads: of each network, and how many pictures of a stream are worked on at once; at most one a core; None: all
+            cores.
+        detect_size: longest side, in pixels, at which faces are searched; None: chosen for each picture.
+        tta: mean over ten crops of each face.
+        min_confidence: 0-1; below it ``expression`` is None.
+        min_score: 0-1; faces with a lower detection score are left out; None: yunet 0.6, centerface 0.4.
+        min_face: pixels; faces whose box has a shorter side below that are left out.
+        turned: with a detector of mien's, read photos that lie on their side or upside down as upright ones, and leave
+            out detections that are no face.
+        max_pixels: largest width × height.
+        batch_size: face crops of one run of the network.
+        device: ``"cpu"``, or ``"cuda"`` with the package onnxruntime-gpu.
+        precision: of a shipped model: ``"fp32"``, ``"int8"``, or ``"auto"``: int8 where the processor computes it
+            exactly, which is two to three times as fast.
+        reduced_jpegs: decode JPEGs above 5,504 pixels (for yunet) at a part of their size where every face stays large
+            enough: twice as fast; probabilities change by 0.005 on average, at most 0.03 (``docs/speed.md``).
+
+    Raises:
+        UsageError: an option out of range, or a model file that is not there.
+        ModelError: a model file that is broken or not one of mien's.
+        MissingExtra: a detector whose package is not installed.
+
+    Examples:
+        >>> from mien import Reader
+        >>> reader = Reader("nano", threads=1)
+        >>> reader.labels
+        ('angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral')
+        >>> reader.options["detector"], reader.threads, reader.min_confidence, reader.meta.name
+        ('yunet', 1, 0.0, 'nano')
+        >>> reader.max_pixels, len(reader.digest), reader.fingerprint.startswith(reader.digest)
+        (100000000, 64, True)
     """
 
     def __init__(
@@ -158,13 +192,25 @@ class Reader:
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """The model's labels, in the order of its probabilities."""
         return self._classifier.labels
 
     def read(self, source: Source, *, name: str | None = None, on_note: OnNote | None = None) -> Reading:
-        """One picture: a path, the bytes of a file, a PIL image, or an array (see ``imaging.load_rgb``).
+        """Read one picture.
 
-        name: ``Reading.source``; by default the path, or ``<bytes>``, ``<image>``, ``<array>``. on_note: called with a
-        line about what was left out, such as later frames. Raises ImageError, and UsageError for several pictures.
+        Args:
+            source: a path, bytes, an open file, a ``data:`` URL, a PIL image or an array (see the class).
+            name: becomes ``Reading.source``; by default the path, or ``<bytes>``, ``<image>``, ``<array>``.
+            on_note: called with a line about what was left out, such as later frames.
+
+        Raises:
+            ImageError: a picture that cannot be read.
+            UsageError: several pictures.
+
+        Examples:
+            >>> face = Reader("nano").read("photo.jpg").faces[0]
+            >>> face.expression
+            'happy'
         """
         item = one(source, name)
         (result,) = self._finish([self._cropper.look(item, on_note)])
@@ -174,10 +220,20 @@ class Reader:
     def read_many(
         self, sources: Iterable[Source | Item | Pause], *, on_note: OnNote | None = None
     ) -> Iterator[Reading | ReadFailure]:
-        """Each source's reading, or the failure that says why there is none; in order, as a stream.
+        """Read many pictures, as a stream: each source's reading in order, or the failure that says why there is none.
 
-        sources: a list, generator or other iterable of what ``read`` takes; or an array N×H×W or N×H×W×C.
-        on_note: called with ``"SOURCE: what was left out"``. Raises UsageError for what is one picture.
+        Args:
+            sources: an iterable of what ``read`` takes; or an array N×H×W or N×H×W×C.
+            on_note: called with ``"SOURCE: what was left out"``.
+
+        Raises:
+            UsageError: a single picture in place of several.
+
+        Examples:
+            >>> for result in Reader("nano").read_many(["photo.jpg", "gone.jpg"]):
+            ...     print(result.source, type(result).__name__)
+            photo.jpg Reading
+            gone.jpg ReadFailure
         """
         results = self._stream(many(sources, call="read_many"), False, on_note)
         return (result.reading for result in results)
@@ -189,7 +245,20 @@ class Reader:
         keep_pictures: bool = False,
         on_note: OnNote | None = None,
     ) -> Iterator[Result]:
-        """As ``read_many``, with the decoded picture (uint8 H×W×3) beside each result if ``keep_pictures``."""
+        """As ``read_many``, with more about each result.
+
+        Args:
+            sources: as of ``read_many``.
+            keep_pictures: give the decoded picture beside each result.
+            on_note: as of ``read_many``.
+
+        Raises:
+            UsageError: a single picture in place of several.
+
+        Examples:
+            >>> [result.reading.source for result in Reader("nano").stream(["photo.jpg"])]
+            ['photo.jpg']
+        """
         return self._stream(many(sources, call="stream"), keep_pictures, on_note)
 
     def _stream(
@@ -238,11 +307,29 @@ class Reader:
         track: bool = True,
         on_note: OnNote | None = None,
     ) -> Iterator[Reading]:
-        """Each frame of a video file, in order, with its time and with the person of each face in ``track``.
+        """Read a video file, frame by frame in order: ``time_s`` is a frame's time, ``Face.track`` the person.
 
-        The options are those of :class:`mien.video.settings.VideoSettings`. A damaged or truncated file gives what can
-        be decoded, then raises ImageError. Raises ImageError at once where the file is no video, UsageError for an
-        option out of range, MissingExtra without the packages of ``pip install 'mien[video]'``.
+        Args:
+            path: the file; any container and codec of FFmpeg.
+            fps: frames read a second at most, above 0 and up to 1,000; None: all.
+            every: faces are searched in each n-th frame that is read, 1-100, and followed between; None: at least six
+                searches a second.
+            start: seconds of the video, included; None: from the beginning.
+            end: seconds of the video, included; None: to the end.
+            smooth: width in seconds, 0-60, of the window in which probabilities are averaged; 0: none; None: 0.4.
+            track: follow persons through the frames; smoothing needs it.
+            on_note: called with a line about what was left out.
+
+        Raises:
+            ImageError: at once for a file that is no video; after what could be decoded for a damaged one.
+            UsageError: an option out of range.
+            MissingExtra: the extra ``video`` is not installed.
+
+        Examples:
+            >>> for reading in Reader("nano").video("clip.mp4", fps=2):
+            ...     print(reading.time_s, [face.track for face in reading.faces])
+            0.0 [1]
+            0.5 [1]
         """
         from mien.video.read import VideoReader
         from mien.video.settings import VideoSettings
@@ -259,9 +346,22 @@ class Reader:
         return readings()
 
     def read_faces(self, found: "Sequence[tuple[Uint8, Sequence[Detection]]]") -> list[tuple[Face, ...]]:
-        """Pictures (uint8 H×W×3) with their detections → the faces of each, in the order of its detections.
+        """Read faces that have been detected already; the crops of all pictures go through the network together.
 
-        Those below ``min_score`` or ``min_face`` are left out. Their crops go through the network together.
+        Args:
+            found: pictures uint8 H×W×3 in RGB, each with its detections.
+
+        Returns:
+            The faces of each picture, in the order of its detections; those below ``min_score`` or ``min_face`` are
+            left out.
+
+        Examples:
+            >>> import numpy as np
+            >>> from PIL import Image
+            >>> reader, rgb = Reader("nano"), np.asarray(Image.open("photo.jpg"))
+            >>> ((face,),) = reader.read_faces([(rgb, reader.detector.detect(rgb))])
+            >>> face.expression
+            'happy'
         """
         cut = [[self._cropper.cut(rgb, detection) for detection in detections] for rgb, detections in found]
         faces = [[face for face in row if face is not None] for row in cut]
@@ -275,10 +375,12 @@ class Reader:
 
     @property
     def min_confidence(self) -> float:
+        """Below it, 0-1, ``expression`` is None."""
         return self._min_confidence
 
     @property
     def max_pixels(self) -> int:
+        """Largest width × height of a picture."""
         maximum: int = self._options["max_pixels"]
         return maximum
 
@@ -310,11 +412,20 @@ class Reader:
         return f"{self._classifier.digest} {options}"
 
     def classify(self, crops: NDArray[Any] | Sequence[NDArray[Any]]) -> Float32:
-        """Face crops → calibrated probabilities float32 N×K, in the order of ``labels``.
+        """Face crops → calibrated probabilities float32 N×K, in the order of ``labels``; no face is searched.
 
-        crops: N×H×W or N×H×W×C, or a list of pictures of any size, each as ``imaging.load_rgb`` takes it. (An array
-        whose last side is 1, 3 or 4 is one picture H×W×C.) What is not square is padded to a square, never squashed; a
-        strip, longer than 4 times its width, is an ImageError. Raises ImageError, and UsageError for a single picture.
+        Args:
+            crops: uint8 N×H×W or N×H×W×C, or a list of pictures of any size, each as ``read`` takes it; padded to a
+                square where they are none. (A three-dimensional array whose last side is 1, 3 or 4 is one picture.)
+
+        Raises:
+            ImageError: a picture that cannot be read, or a strip longer than four times its width.
+            UsageError: a single picture in place of several.
+
+        Examples:
+            >>> import numpy as np
+            >>> Reader("nano").classify(np.zeros((5, 48, 48), np.uint8)).shape
+            (5, 7)
         """
         preprocess = self._classifier.preprocess
         pictures = (self._cropper.decode(one(crop), None) for crop in many(crops, call="classify"))

@@ -5,9 +5,10 @@ A frame counts until the next frame of its video (the last one as long as the me
 is, or where the face is away for longer than ``AWAY_S``.
 """
 
+import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from mien.errors import DataError
 from mien.results import table_columns
+from mien.showable import short
 from mien.timeline.collect import AWAY_S
 
 UNSURE = "(unsure)"  # rows whose expression is empty: below --min-confidence
@@ -141,34 +143,9 @@ def _labels(columns: Sequence[str], path: str) -> tuple[str, ...]:
 
 
 def _columns(path: str) -> _Table:
-    import pyarrow as pa
-    import pyarrow.csv as pc
-    import pyarrow.parquet as pq
-
-    wanted = {
-        "source": pa.string(),
-        "time_s": pa.float64(),
-        "face": pa.int64(),
-        "expression": pa.string(),
-        "track": pa.int64(),
-        "error": pa.string(),
-    }
-    try:
-        if path.lower().endswith((".parquet", ".pq")):
-            labels = _labels(pq.read_schema(path).names, path)
-            read = pq.read_table(path, columns=list(wanted))
-        else:
-            with pc.open_csv(path) as reader:
-                labels = _labels(reader.schema.names, path)
-            options = pc.ConvertOptions(
-                column_types=wanted, include_columns=list(wanted), strings_can_be_null=True, null_values=[""]
-            )
-            read = pc.read_csv(path, convert_options=options, parse_options=pc.ParseOptions(newlines_in_values=True))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise DataError(f"expected a table that mien read wrote, got {path!r}: {reason}") from error
-    values = {name: read.column(name).to_pylist() for name in wanted}
-    rows = enumerate(zip(values["time_s"], values["error"], strict=True))
+    """Of a CSV or Parquet file. Only the latter needs pyarrow, which the extra ``video`` does not bring."""
+    labels, values = (_parquet if path.lower().endswith((".parquet", ".pq")) else _csv)(path)
+    rows = list(enumerate(zip(values["time_s"], values["error"], strict=True)))
     kept = [i for i, (time_s, error) in rows if time_s is not None and error is None]
     return _Table(
         [values["source"][i] for i in kept],
@@ -177,8 +154,59 @@ def _columns(path: str) -> _Table:
         [values["expression"][i] for i in kept],
         [values["face"][i] is not None for i in kept],
         labels,
-        read.num_rows - len(kept),
+        len(rows) - len(kept),
     )
+
+
+def _number(text: str) -> float:
+    if "_" in text:  # Python would take 1_0 for 10
+        raise ValueError(f"expected a number, got {short(text)}")
+    return float(text)
+
+
+def _whole(text: str) -> int:
+    if not text.removeprefix("-").isdecimal():
+        raise ValueError(f"expected a whole number, got {short(text)}")
+    return int(text)
+
+
+_WANTED: dict[str, Callable[[str], Any]] = {
+    "source": str, "time_s": _number, "face": _whole, "expression": str, "track": _whole, "error": str,
+}  # fmt: skip
+
+
+def _csv(path: str) -> tuple[tuple[str, ...], dict[str, list[Any]]]:
+    values: dict[str, list[Any]] = {name: [] for name in _WANTED}
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
+            rows = csv.reader(stream, strict=True)
+            header = next(rows, [])
+            labels = _labels(header, path)
+            places = [(values[name], header.index(name), kind) for name, kind in _WANTED.items()]
+            for row in rows:
+                if row and len(row) != len(header):
+                    raise ValueError(f"line {rows.line_num}: expected {len(header)} values, got {len(row)}")
+                for column, place, kind in places if row else ():
+                    column.append(kind(row[place]) if row[place] else None)
+    except (OSError, ValueError, csv.Error) as error:  # not UTF-8 is a ValueError as well
+        raise _not_ours(path, error) from error
+    return labels, values
+
+
+def _parquet(path: str) -> tuple[tuple[str, ...], dict[str, list[Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        labels = _labels(pq.read_schema(path).names, path)
+        read = pq.read_table(path, columns=list(_WANTED))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _not_ours(path, error) from error
+    return labels, {name: read.column(name).to_pylist() for name in _WANTED}
+
+
+def _not_ours(path: str, error: Exception) -> DataError:
+    return DataError(f"expected a table that mien read wrote, got {path!r}: {' '.join(str(error).split())[:160]}")
 
 
 def _json_lines(path: str) -> _Table:

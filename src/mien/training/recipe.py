@@ -330,9 +330,20 @@ def _shown(value: Any) -> str:
 
 
 def load_recipe(path: str | Path, *, overrides: Mapping[str, str] | None = None) -> Recipe:
-    """Read, change by ``{"a.b": "value"}`` (values are YAML), validate.
+    """Read a recipe, change some of its values, validate it.
 
-    path: a file, or the name of a recipe that mien ships ("compact", "swin_t/paper"). Raises RecipeError.
+    Args:
+        path: a YAML file, or the name of a recipe that mien ships (``"own"``, ``"swin_t/paper"``).
+        overrides: dotted key → value as YAML, as ``--set`` takes them.
+
+    Raises:
+        RecipeError: no such recipe, or a wrong key or value; names each, what was expected and what was given.
+
+    Examples:
+        >>> from mien.training.recipe import load_recipe
+        >>> recipe = load_recipe("own", overrides={"epochs": "2", "optimizer.lr": "0.01"})
+        >>> recipe.model.name, recipe.epochs, recipe.optimizer.lr
+        ('nano', 2, 0.01)
     """
     file = find_recipe(path, build=False)
     raw = read_mapping(file)

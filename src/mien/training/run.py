@@ -74,21 +74,45 @@ def train(
     save_steps: int | None = None,
     workers: int | None = None,
 ) -> dict[str, Any]:
-    """Train and return the run's ``meta.json``.
+    """Train, and return the run's ``meta.json``. Nothing is written before everything has been checked.
 
-    resume: continue from ``last.ckpt``; with the same number of threads, the result equals an uninterrupted run. A run
-    whose learning-rate schedule does not depend on its end may then get more ``epochs``. accelerator: "cpu",
-    "gpu" (CUDA), or "auto": CUDA where there is one. devices: processes on each node that share each batch, nodes: how
-    many there are; None: as many as torchrun or srun started, or 1 (``processes.py``). strategy: "ddp".
-    sync_batch_norm: batch norms see the whole batch, not each process's part; not where SAM's ascent is local.
-    compiled, cuda_graphs: see ``compiling.py``; the second includes the first; a run may be resumed with or without.
-    save_seconds: ``last.ckpt`` is written at most that often, and at the end; 0 for each epoch. save_steps: within an
-    epoch too, after every so many steps, from which a run then resumes. workers: processes that decode pictures on the
-    disk (``stream.py``), for each of ``devices``; None: the cores, shared out.
     Where the store holds no FER+ votes, ``targets.votes`` is taken as 0: the log and ``meta.json`` say so.
-    Nothing is written before everything has been checked.
-    Raises UsageError where ``run`` holds another run (with ``resume``: none), RecipeError and DataError for what they
-    name, KeyboardInterrupt for Ctrl-C, ProcessLost where another process has ended.
+
+    Args:
+        recipe: from :func:`mien.training.recipe.load_recipe`.
+        store: with the recipe's splits.
+        run: the run directory; new, or with ``resume`` one that was begun.
+        resume: continue from ``last.ckpt``; with the same number of threads the result equals an uninterrupted run. A
+            run whose learning-rate schedule does not depend on its end may then get more ``epochs``.
+        accelerator: "cpu", "gpu" (CUDA), or "auto": CUDA where there is one.
+        devices: processes on each node that share each batch; None: as many as torchrun or srun started, or 1.
+        nodes: machines; None: likewise.
+        strategy: "ddp".
+        sync_batch_norm: batch norms see the whole batch, not each process's part; not where SAM's ascent is local.
+        threads: of torch on the CPU; None: torch's default.
+        compiled: compile the network (``torch.compile``); a run may be resumed with or without.
+        cuda_graphs: replay the steps as CUDA graphs; includes ``compiled``.
+        save_seconds: ``last.ckpt`` is written at most that often, and at the end; 0: after each epoch.
+        save_steps: write it within an epoch too, after every so many steps.
+        workers: processes that decode pictures on the disk, for each of ``devices``; None: the cores, shared out.
+
+    Raises:
+        UsageError: ``run`` holds another run (with ``resume``: none), or a device that is not there.
+        RecipeError: a recipe that does not fit the store, or a run that it names is missing.
+        DataError: a split that is missing or broken.
+        WeightsError: pretrained weights that cannot be obtained.
+        KeyboardInterrupt: Ctrl-C; the run can be resumed.
+        ProcessLost: another process of the run has ended.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from mien.data.store import Store
+        >>> from mien.training.recipe import load_recipe
+        >>> from mien.training.run import train
+        >>> recipe = load_recipe("own", overrides={"epochs": "1", "precision": "fp32"})
+        >>> meta = train(recipe, Store.open("store"), Path("run"), accelerator="cpu", threads=1)
+        >>> meta["labels"], meta["result"]["epochs"]
+        (['dark', 'light'], 1)
     """
     run, device = Path(run), choose_device(accelerator)
     processes = processes_of(devices, nodes)

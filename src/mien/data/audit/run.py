@@ -37,14 +37,32 @@ def audit_store(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Audit:
-    """Audit the store at ``path``; return what ``audit.json`` holds, and write the report to the directory ``out``.
+    """Find what is wrong with a store: copies, contradicting labels, doubtful votes, blank pictures, imbalance.
 
-    threshold: correlation above which two images are near-duplicates, 0-1. tolerance: mean absolute difference
-    (0-255) up to which they are within. examples: images on each sheet. detector: also count faces (slow).
-    workers: pictures in which faces are searched at a time.
+    Args:
+        path: the store.
+        out: the directory for ``audit.json``, ``audit.html``, pairs and sheets; None: nothing is written.
+        threshold: correlation, 0-1, above which two images are near-duplicates.
+        tolerance: mean absolute difference, 0-255, up to which two images count as the same picture.
+        examples: images on each sheet.
+        detector: also count the faces in each image (slow).
+        workers: pictures in which faces are searched at a time.
+        progress: called with (images done, images, what is being done).
 
-    Raises DataError for what is no store or is broken, UsageError for an option out of range, OutputError where
-    ``out`` cannot be written, MissingExtra where the report's charts cannot be drawn.
+    Returns:
+        What ``audit.json`` holds (``docs/schemas/audit.json``).
+
+    Raises:
+        DataError: no store there, or a broken one.
+        UsageError: an option out of range.
+        OutputError: ``out`` cannot be written.
+        MissingExtra: matplotlib is not installed, with which the charts are drawn.
+
+    Examples:
+        >>> from mien.data.audit.run import audit_store
+        >>> audit = audit_store("store")
+        >>> audit.pictures.blank
+        0
     """
     _check(threshold, tolerance, examples)
     store, say = Store.open(path), progress or _silent

@@ -31,11 +31,29 @@ def build_own_store(
     progress: Progress | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Build the store ``out`` of classes of one's own, and return its summary.
+    """Build a store of classes of one's own, and return its summary. A fifth is for validation, a fifth for the test.
 
-    pictures: a folder of class folders, or a table with an image and a label column. crops: the pictures are face
-    crops; else they are photos, in which the faces are found as in reading. size, color: what the network takes.
-    Raises DataError where nothing of the kind is there.
+    Args:
+        pictures: a folder of class folders, or a table (.csv, .tsv, .parquet) with an image and a label column.
+        out: the store's directory.
+        crops: the pictures are face crops; else they are photos, in which the faces are found as in reading.
+        size: side of the store's pictures in pixels, as the network takes them.
+        color: ``"grey"`` or ``"rgb"``, likewise.
+        workers: processes that decode.
+        progress: called with (images done, images or None, what is being done).
+        on_note: called with a sentence for each default that was inferred.
+
+    Raises:
+        DataError: nothing of the kind there, a class without pictures, or fewer than two classes.
+        UsageError: options that do not fit together.
+        OutputError: ``out`` cannot be written, or holds something else.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from mien.data.build.own import build_own_store
+        >>> summary = build_own_store(Path("pictures"), Path("store"), crops=True, size=48, color="grey")
+        >>> {name: split["rows"] for name, split in summary["splits"].items()}
+        {'training': 24, 'validation': 8, 'test': 8}
     """
     if not pictures.exists():
         raise DataError(f"expected a store, a folder of class folders or a table, found nothing at {pictures}")

@@ -59,17 +59,35 @@ def build_store(
     progress: Progress | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Read every source and write the store ``out``; return its summary.
+    """Read every source, write the store, and return its summary (``docs/schemas/summary.json``).
 
-    standard: the format of the pictures. splits: how those without an official split are placed, and what happens to
-    copies. balance: Training is balanced by generated images; None: it is not. workers: processes that
-    decode; 1: this one alone (more need a script's ``if __name__ == "__main__"``). An existing store of ours or an
-    empty directory is replaced; anything else only with ``overwrite``. on_note: called with a sentence for each thing
-    that was settled, before the work begins.
+    Interrupted, it leaves its finished parts in ``.NAME.building`` beside ``out``; the same call resumes. It needs disk
+    space for about two of the store.
 
-    Interrupted, it leaves its finished parts in ``.NAME.building`` beside ``out``; the same call resumes.
-    It needs room for about two of the store. Raises DataError where a source is broken or gives no image, UsageError
-    where options do not fit, OutputError where ``out`` cannot be written.
+    Args:
+        sources: from :func:`mien.data.sources.open_source`, each with another name.
+        out: the store's directory. A store of ours or an empty directory is replaced.
+        standard: size, colour and label set of the pictures; None: taken from the first pictures.
+        splits: how pictures without an official split are placed, and what happens to copies; None: the defaults.
+        balance: how Training is balanced by generated images; None: it is not.
+        workers: processes that decode; 1: this one alone (more need a script's ``if __name__ == "__main__"``).
+        overwrite: replace a directory of anything else as well.
+        progress: called with (images done, images or None, what is being done).
+        on_note: called with a sentence for each default that was inferred, before the work begins.
+
+    Raises:
+        DataError: a source that is broken or gives no image.
+        UsageError: options that do not fit together.
+        OutputError: ``out`` cannot be written, or holds something else.
+
+    Examples:
+        >>> from mien.data.build.normalise import Standard
+        >>> from mien.data.build.run import build_store
+        >>> from mien.data.sources import open_source
+        >>> source = open_source("folder", "pictures", own=True)
+        >>> summary = build_store([source], "built", standard=Standard(labels="own"))
+        >>> summary["labels"], sum(split["rows"] for split in summary["splits"].values())
+        (['dark', 'light'], 40)
     """
     out = Path(os.path.abspath(out))
     check_target(out, overwrite=overwrite)

@@ -39,11 +39,25 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
 def open_source(
     name: str, path: str | Path, *, names: Mapping[str, str | None] | None = None, own: bool = False
 ) -> Source:
-    """The source ``name``, or ``name:option``, at ``path``, its layout detected.
+    """A data set as it was downloaded, its layout detected; nothing is decoded yet.
 
-    names: for the user's own data, what other class names or codes mean: ``{"scared": "fear", "sleepy": None}``, where
-    None leaves the class out. own: its class names are classes of the user's own. Raises UsageError for
-    an unknown name or option, DataError where nothing or a wrong tree lies at the path.
+    Args:
+        name: fer2013, ckplus, affectnet, rafdb, or for data of one's own folder, csv, parquet, hf; with an option after
+            a colon: ``rafdb:zero-based``, ``folder:photos`` (photos, in which the faces have still to be found).
+        path: its directory or file.
+        names: of one's own data, what class names or codes mean: ``{"scared": "fear", "sleepy": None}``; None leaves
+            the class out.
+        own: the class names are classes of one's own, not expressions.
+
+    Raises:
+        UsageError: an unknown name or option, or ``names`` and ``own`` for a data set of expressions.
+        DataError: nothing at the path, or a tree of another layout.
+
+    Examples:
+        >>> from mien.data.sources import open_source
+        >>> source = open_source("folder", "pictures", own=True)
+        >>> sorted({sample.label for sample in source.stream()})
+        ['dark', 'light']
     """
     name, _, option = name.strip().lower().partition(":")
     home = SOURCES.get(name)

@@ -55,11 +55,11 @@ export class FaceList {
     };
     const [name, dot, label, sure] = [make("span", "name"), make("span", "dot"), make("span"), make("span", "sure")];
     const bars = new Map();
-    const list = make("dl", "bars");
+    const list = make("ul", "bars");
     for (const text of labels) {
-      const [fill, value] = [make("b"), make("dd")];
+      const [fill, value] = [make("b"), make("span", "value")];
       fill.style.background = this.colours[text];
-      const row = make("div", "", make("dt", "", text), value, make("i", "", fill));
+      const row = make("li", "", make("span", "label", text), value, make("i", "", fill));
       bars.set(text, { row, fill, value });
       list.append(row);
     }
