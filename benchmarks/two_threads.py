@@ -2,8 +2,8 @@
 
     python benchmarks/two_threads.py PHOTO [--photos 192] [--rounds 5] [--model nano]
 
-Contestants take turns; a figure is the median of its rounds, of wall time, so that nothing else must run. ``blocked`` is
-the part of their time in which the threads that search neither ran nor waited for a processor: they waited for Python's
+Contestants take turns; a figure is the median of its rounds, of wall time, so nothing else may run. ``blocked`` is the
+part of their time in which the threads that search neither ran nor waited for a processor: they waited for Python's
 lock or for work. The last contestant asks Python to hand its lock over after half a millisecond (``--interval``), where
 it waits for five.
 """

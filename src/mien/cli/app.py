@@ -34,7 +34,8 @@ class _Group(TyperGroup):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.commands = _Commands.fromkeys((*COMMANDS, *ALIASES))
+        commands: Any = _Commands.fromkeys((*COMMANDS, *ALIASES))
+        self.commands = commands
 
     def main(
         self,
