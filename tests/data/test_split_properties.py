@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mien.data.build.splits import Index, SplitSettings, plan_splits, tied_rows
+from mien.data.build.splits import Index, SplitSettings, plan_splits
 from mien.data.build.stratify import apportion
+from mien.data.near_duplicates import tied_rows
 from mien.errors import DataError
 from split_cases import check, index_of, reordered, singles, table, ties
 

@@ -112,7 +112,7 @@ def test_pictures_that_do_not_fit_the_network_are_told_with_its_colour() -> None
 
 
 def test_overrides() -> None:
-    changed = load_recipe("compact", overrides=parse_overrides(["epochs=3", "optimizer.lr=0.5", "ema=null"]))
+    changed = load_recipe("compact-hints", overrides=parse_overrides(["epochs=3", "optimizer.lr=0.5", "ema=null"]))
     assert (changed.epochs, changed.optimizer.lr, changed.ema) == (3, 0.5, None)
     assert load_recipe("compact", overrides={"distill.runs": "[a, b]"}).distill is not None
     with pytest.raises(RecipeError, match=r"--set: expected key=value, got 'epochs'"):

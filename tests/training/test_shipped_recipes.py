@@ -72,7 +72,7 @@ def small(recipe: Recipe) -> Recipe:
     raw: dict[str, Any] = yaml.safe_load(recipe.to_yaml())
     side = entry.reduced.get("image_size", min(entry.input_sizes))
     args = {key: value for key, value in entry.reduced.items() if key != "image_size"}
-    raw["model"] |= {"args": recipe.model.args | args, "init": "scratch"}
+    raw["model"] |= {"args": recipe.model.args | args, "init": "scratch", "logit_adjustment": 0}
     raw["data"] |= {"size": side, "window": None, "limit": 20}
     raw["masking"] = {"patch": 8, "ratio": 0.5}
     raw["targets"]["votes"] = 0

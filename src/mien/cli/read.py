@@ -3,13 +3,8 @@
 import os
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import typer
-
-if TYPE_CHECKING:
-    from mien.reading.reader import Reader
-    from mien.video.settings import VideoSettings
 
 
 class Format(StrEnum):
@@ -343,8 +338,10 @@ def read(
         run_bulk(reader, paths, output, workers=workers, address=address, block_size=block_size, quiet=quiet)
         return
     if any(is_live(path, allow_network=allow_network) for path in paths):
+        from mien.cli.read_live import read_live
+
         job = (reader, settings, paths, chosen, output, timeline)
-        _live(*job, allow_network=allow_network, annotate=annotate, show=show, quiet=quiet)
+        read_live(*job, allow_network=allow_network, annotate=annotate, show=show, quiet=quiet)
         return
     if show:
         raise UsageError("--show is for cameras, got files", hint="--annotate DIR writes copies to look at")
@@ -388,45 +385,3 @@ def read(
         run.done(output)
     if progress.failed:
         raise typer.Exit(1)
-
-
-def _live(
-    reader: "Reader",
-    settings: "VideoSettings",
-    paths: list[str],
-    chosen: str,
-    output: str | None,
-    timeline: str | None,
-    *,
-    allow_network: bool,
-    annotate: str | None,
-    show: bool,
-    quiet: bool,
-) -> None:
-    """A camera or network stream, alone."""
-    from mien.cli.read_live import run_live
-    from mien.errors import UsageError
-    from mien.reading import outputs
-    from mien.video.live import LiveReader, open_source
-
-    if len(paths) > 1:
-        raise UsageError(f"a camera is read alone, got {len(paths)} paths", hint="start one command for each")
-    if annotate is not None:
-        raise UsageError("--annotate needs a file, got a camera", hint="--show shows what is read")
-    window = None
-    if show:
-        from mien.cli.window import Window
-
-        window = Window(f"mien {paths[0]}")
-    collector = None
-    if timeline is not None:
-        from mien.timeline.collect import Collector
-
-        collector = Collector(reader.labels)
-    live = LiveReader(open_source(paths[0], allow_network=allow_network), reader, settings)
-    with outputs.open_writer(chosen, output=output, labels=reader.labels, stdout=sys.stdout.buffer) as writer:
-        run_live(live, name=paths[0], writer=writer, collector=collector, window=window, quiet=quiet)
-    if timeline is not None and collector is not None:
-        from mien.timeline.draw import write_timeline
-
-        write_timeline(collector, timeline)

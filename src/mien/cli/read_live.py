@@ -1,6 +1,7 @@
 """``mien read camera:0``: JSON Lines as they come, until Ctrl-C, ``--end`` or the end of the source."""
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,10 @@ from mien.pages.format import plural
 if TYPE_CHECKING:
     from mien.cli.window import Window
     from mien.reading.outputs import Writer
+    from mien.reading.reader import Reader
     from mien.timeline.collect import Collector
     from mien.video.live import LiveReader
+    from mien.video.settings import VideoSettings
 
 
 class LiveMeter(Meter):
@@ -37,6 +40,47 @@ class LiveMeter(Meter):
             lag = f"; smoothed with a lag of {lag_s:g} s" if lag_s else ""
             read = f"{plural(self.frames, 'frame')} read, {dropped:,} dropped, {plural(self.faces, 'face')}"
             self.say(f"{self._name}: {read} in {seconds:.1f} s{lag}")
+
+
+def read_live(
+    reader: "Reader",
+    settings: "VideoSettings",
+    paths: list[str],
+    chosen: str,
+    output: str | None,
+    timeline: str | None,
+    *,
+    allow_network: bool,
+    annotate: str | None,
+    show: bool,
+    quiet: bool,
+) -> None:
+    """Read a camera or network stream, alone. Raises UsageError for what does not go with one."""
+    from mien.errors import UsageError
+    from mien.reading import outputs
+    from mien.video.live import LiveReader, open_source
+
+    if len(paths) > 1:
+        raise UsageError(f"a camera is read alone, got {len(paths)} paths", hint="start one command for each")
+    if annotate is not None:
+        raise UsageError("--annotate needs a file, got a camera", hint="--show shows what is read")
+    window = None
+    if show:
+        from mien.cli.window import Window
+
+        window = Window(f"mien {paths[0]}")
+    collector = None
+    if timeline is not None:
+        from mien.timeline.collect import Collector
+
+        collector = Collector(reader.labels)
+    live = LiveReader(open_source(paths[0], allow_network=allow_network), reader, settings)
+    with outputs.open_writer(chosen, output=output, labels=reader.labels, stdout=sys.stdout.buffer) as writer:
+        run_live(live, name=paths[0], writer=writer, collector=collector, window=window, quiet=quiet)
+    if timeline is not None and collector is not None:
+        from mien.timeline.draw import write_timeline
+
+        write_timeline(collector, timeline)
 
 
 def run_live(

@@ -27,7 +27,7 @@ Memory is bounded: no more than ``_PAIRS`` pairs are compared at a time.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -232,6 +232,23 @@ def first_equal(values: NDArray[Any]) -> Int64:
     """int64 N: for each value the first row that has the same."""
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     return first[inverse].astype(np.int64)
+
+
+def tied_rows(n: int, relations: Sequence[Int64]) -> Int64:
+    """int64 n: rows that share a number ≥ 0 in any relation, directly or through others, get one number.
+
+    Numbers run from 0 in the order of the first row.
+    """
+    group = np.arange(n)
+    for relation in relations:
+        rows = np.flatnonzero(relation >= 0)
+        group = join_groups(group, rows, rows[first_equal(relation[rows])])
+    return group
+
+
+def first_rows(number: Int64, rows: Int64) -> dict[int, int]:
+    """Of these (rising) rows the first of each number."""
+    return dict(zip(number[rows[::-1]].tolist(), rows[::-1].tolist(), strict=True))
 
 
 def _digests(rows: NDArray[Any]) -> NDArray[Any]:

@@ -43,10 +43,13 @@ class ModelSection(Section):
     encoder of a finished masked-image run; "package:NAME": a backbone that comes inside a package
     (``models/packaged/``), the classifier fresh; "reader:NAME": a shipped reader or an exported ONNX file of the same
     network, the classifier fresh where the labels are others.
+    logit_adjustment: with ``epochs: 0``, how strongly the logits are corrected for the classes' proportions in training
+    (``training/logit_adjustment.py``); 0: not at all, 1: as if all classes were equally frequent.
     """
 
     name: str
     args: dict[str, Any] = Field(default_factory=dict)
+    logit_adjustment: float = Field(default=0.0, ge=0, le=1)
     init: str = Field(
         default="scratch", pattern=r"^(scratch|imagenet|run:.+|mean:[^,]+(,[^,]+)+|ssl:.+|package:.+|reader:.+)$"
     )
@@ -279,6 +282,12 @@ class Recipe(Section):
     def _fits_together(self) -> "Recipe":
         if self.epochs == 0 and self.model.start[0] not in ("run", "mean"):
             raise ValueError("expected at least 1 epoch; 0 keeps the weights of model.init: run:DIR or mean:DIR,DIR")
+        if self.model.logit_adjustment and (self.epochs or self.task != "expression"):
+            raise ValueError(
+                "expected model.logit_adjustment with epochs: 0 and task expression alone: steps of training undo it"
+            )
+        if self.model.logit_adjustment and (self.data.balance != "none" or self.targets.class_weights != "none"):
+            raise ValueError("expected model.logit_adjustment without data.balance and targets.class_weights")
         if self.batch_size % self.accumulate:
             raise ValueError(f"expected a batch_size that accumulate divides, got {self.batch_size}/{self.accumulate}")
         if self.data.balance == "online" and self.targets.class_weights != "none":

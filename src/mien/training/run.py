@@ -30,6 +30,7 @@ from mien.training.datasets import as_inputs, check_splits, read_data, whole_bat
 from mien.training.device import choose_device, place
 from mien.training.exported import reader_origin
 from mien.training.loader import BatchSampler, CropDataset, make_loader
+from mien.training.logit_adjustment import adjust_logits, class_proportions
 from mien.training.module import FerModule
 from mien.training.networks import build_network, origins, read_meta, recipe_preprocess, starting_network, try_network
 from mien.training.orientation import task_labels
@@ -138,6 +139,9 @@ def train(
         network = build_network(recipe, classes=len(labels))
     else:
         network = starting_network(recipe, labels=labels, pictures=lambda: as_inputs(data.sample, preprocess))
+        if recipe.model.logit_adjustment:
+            proportions = class_proportions(data.train.columns["expression"], recipe.targets.smoothing)
+            adjust_logits(network, proportions, recipe.model.logit_adjustment)
     try_network(network, recipe, classes=len(labels))
     part = batch // (world * recipe.accumulate)  # pictures that go through the network at once
     shape = (part, preprocess.channels, preprocess.input_size, preprocess.input_size)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.build.stratify import apportion, distribute, take_most_balanced
-from mien.data.near_duplicates import first_equal, join_groups
+from mien.data.near_duplicates import first_equal, first_rows, tied_rows
 from mien.errors import DataError, UsageError
 from mien.labels import EIGHT
 
@@ -245,7 +245,7 @@ class _Planner:
         number = self._copies(self.settings.drop_conflicts)
         rows = np.flatnonzero((number >= 0) & (self.label >= 0))
         first = rows[first_equal(number[rows])]
-        other = _first_rows(number, rows[self.label[rows] != self.label[first]])  # with another label than the first
+        other = first_rows(number, rows[self.label[rows] != self.label[first]])  # with another label than the first
         for i, one in zip(rows.tolist(), first.tolist(), strict=True):
             if number[i] in other and not self.evaluation[i]:
                 against = one if self.label[one] != self.label[i] else other[int(number[i])]
@@ -255,7 +255,7 @@ class _Planner:
     def _resolve_crossings(self) -> None:
         """Free rows tied to official ones follow them or go; Training rows tied to evaluation rows stay or go."""
         official = np.flatnonzero(self.evaluation)
-        judges, copied = _first_rows(self.unit, official), _first_rows(self.copy, official)
+        judges, copied = first_rows(self.unit, official), first_rows(self.copy, official)
 
         def drop(i: int) -> None:
             judge = copied.get(int(self.copy[i]))
@@ -414,23 +414,6 @@ class _Planner:
                     f"got {have}",
                     hint="leave the class out, ask for fewer splits (shares), or add images of other people",
                 )
-
-
-def tied_rows(n: int, relations: Sequence[Ints]) -> Ints:
-    """int64 n: rows that share a number ≥ 0 in any relation, directly or through others, get one number.
-
-    Numbers run from 0 in the order of the first row.
-    """
-    group = np.arange(n)
-    for relation in relations:
-        rows = np.flatnonzero(relation >= 0)
-        group = join_groups(group, rows, rows[first_equal(relation[rows])])
-    return group
-
-
-def _first_rows(number: Ints, rows: Ints) -> dict[int, int]:
-    """Of these (rising) rows the first of each number."""
-    return dict(zip(number[rows[::-1]].tolist(), rows[::-1].tolist(), strict=True))
 
 
 def row_hash(*parts: object) -> int:
