@@ -26,7 +26,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     peer = tmp_path / "peer.py"
     peer.write_text(PEER)
     monkeypatch.setattr(measured, "CROPS", 5)
-    monkeypatch.setattr(measured, "PHOTOS", 1)
+    monkeypatch.setattr(measured, "PHOTOS", {"yunet": 1, "centerface": 1})
     monkeypatch.setattr(measured, "FRAMES", 5)
     monkeypatch.setattr(measured, "PEERS", {"fer": peer})
 

@@ -19,7 +19,7 @@ def shown(score: float, *, by: float = 0.0) -> confirm.Look:
 
 @pytest.mark.parametrize(
     ("first", "second", "kept"),
-    [(0.3, 0.9, 0.9), (0.3, 0.84, None), (0.7, 0.5, 0.7), (0.7, 0.3, None), (0.85, 0.0, 0.85)],
+    [(0.3, 0.9, 0.9), (0.3, 0.84, None), (0.7, 0.76, 0.7), (0.7, 0.74, None), (0.85, 0.0, 0.85)],
 )
 def test_scores_decide(first: float, second: float, kept: float | None) -> None:
     """Weak finds need a high score, others lose with a low one, and what is sure is not asked."""
@@ -29,6 +29,12 @@ def test_scores_decide(first: float, second: float, kept: float | None) -> None:
     assert confirmed(BLACK, [face], lambda views: [None] * len(views), min_score=0.6) == (
         [face] if first == 0.85 else []
     )
+
+
+def test_a_lower_least_score_of_finds_asks_less_of_the_look() -> None:
+    face = Detection(Box(400, 400, 40, 40), 0.4)
+    assert confirmed(BLACK, [face], shown(0.46), min_score=0.3) == [face]
+    assert confirmed(BLACK, [face], shown(0.44), min_score=0.3) == []
 
 
 def test_a_weak_find_gets_the_place_that_the_look_saw() -> None:

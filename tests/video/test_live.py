@@ -21,8 +21,9 @@ from clips import Squares, picture, write_clip
 from called import Call
 from mien import Reader
 from mien.errors import ImageError, UsageError
+from mien.video.addresses import is_live
 from mien.video.frames import Frame
-from mien.video.live import FileCamera, LiveReader, is_live, open_source
+from mien.video.live import FileCamera, LiveReader, open_source
 from mien.video.settings import VideoSettings
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mien import __version__
+from mien.allocator import keep_memory
 from mien.bulk.block import read_block
 from mien.bulk.objects import StoreFailure
 from mien.bulk.plan import Plan, reader_of
@@ -37,6 +38,7 @@ class BlockReader:
                 return _error("usage", f"expected {path!r} on node {here}, which does not have it", hint)
         try:
             os.chdir(self._plan.folder)
+            keep_memory()
             self._reader = reader_of(self._plan, self._model)
         except (MienError, OSError) as error:
             return _error("usage", f"node {here}: {error}")

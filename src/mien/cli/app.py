@@ -1,14 +1,15 @@
 """The command ``mien``: the list of all commands, and the conversion of errors to exit statuses.
 
 To add a command, write ``cli/NAME.py`` with a function (all heavy imports inside it) and add its name to
-``COMMANDS``. ``mien --help`` loads every command module, so none may import numpy, torch, pyarrow or onnxruntime at
-its head; a test holds them to it.
+``COMMANDS``. A command's module is loaded when it is called, and ``mien --help`` loads every one, so none may import
+numpy, torch, pyarrow or onnxruntime at its head; a test holds them to it.
 
 Exit status: 0 done; 1 some inputs failed; 2 wrong usage: what was asked cannot be done as asked.
 """
 
 import os
 import sys
+from collections import UserDict
 from collections.abc import Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_group
 
 from mien import __version__
 from mien.cli.streams import log_to_stderr, open_closed_streams, silence_stdout
@@ -29,6 +31,11 @@ _PARTIAL = (ImageError, ExportError)  # an input failed; any other MienError mea
 
 class _Group(TyperGroup):
     """Runs a command and turns any exception into one line on stderr and an exit status."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        commands: Any = _Commands.fromkeys((*COMMANDS, *ALIASES))
+        self.commands = commands
 
     def main(
         self,
@@ -177,17 +184,27 @@ COMMANDS = (
 )
 
 
-def _register() -> None:
-    for name in COMMANDS:
-        command = getattr(import_module(f"mien.cli.{name}"), name)
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
-        else:
-            app.command(name)(command)
-    app.command("analyze", hidden=True)(import_module("mien.cli.analyse").analyse)
+ALIASES = {"analyze": "analyse"}  # not listed
 
 
-_register()
+class _Commands(UserDict[str, Any]):
+    """The commands by name, each loaded when it is first asked for: ``mien read`` does not wait for the others."""
+
+    def __getitem__(self, name: str) -> Any:
+        if (command := self.data[name]) is None:
+            command = self.data[name] = _loaded(name)
+        return command
+
+
+def _loaded(name: str) -> Any:
+    own = ALIASES.get(name, name)
+    command = getattr(import_module(f"mien.cli.{own}"), own)
+    holder = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich")
+    if isinstance(command, typer.Typer):
+        holder.add_typer(command, name=name, hidden=name in ALIASES)
+    else:
+        holder.command(name, hidden=name in ALIASES)(command)
+    return get_group(holder).commands[name]
 
 
 def main() -> None:
@@ -195,6 +212,8 @@ def main() -> None:
     import signal
 
     open_closed_streams()
+    # pydantic would look through all installed packages for plugins: 11 ms of every command
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # as an exception, so that half-written files are taken away
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     app()

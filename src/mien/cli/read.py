@@ -303,9 +303,10 @@ def read(
         raise UsageError(f"{stray[0]} belongs to --engine ray", hint="add --engine ray, or leave it out")
     chosen = "parquet" if bulk else outputs.choose_format(format.value if format else None, output)
 
+    from mien.allocator import keep_memory
     from mien.errors import UsageError
     from mien.reading.reader import Reader
-    from mien.video.live import is_live
+    from mien.video.addresses import is_live
     from mien.video.settings import VideoSettings
 
     settings = VideoSettings(fps=fps, every=every, start=start, end=end, smooth=smooth, track=track)
@@ -313,6 +314,7 @@ def read(
         from mien.timeline.draw import check_timeline
 
         check_timeline(timeline)
+    keep_memory()
     reader = Reader(
         model,
         detector=detector.value,

@@ -201,9 +201,11 @@ def _patch(
     x0, x1 = columns[0] * factor, min((columns[-1] + 1) * factor, width)
     y0, y1 = rows[0] * factor, min((rows[-1] + 1) * factor, height)
     inside = Image.fromarray(image[y0:y1, x0:x1])
-    blocks = np.asarray(inside.reduce(factor) if factor > 1 else inside)
-    repeated = blocks[(rows - rows[0])[:, None], columns - columns[0]]
-    return Image.fromarray(repeated), first_x * factor, first_y * factor
+    if factor > 1:
+        inside = inside.reduce(factor)
+    if inside.size != (len(columns), len(rows)):  # it sticks out
+        inside = Image.fromarray(np.asarray(inside)[(rows - rows[0])[:, None], columns - columns[0]])
+    return inside, first_x * factor, first_y * factor
 
 
 def _blocks(low: float, high: float, length: int, factor: int) -> tuple[int, NDArray[np.intp]]:

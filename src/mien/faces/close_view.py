@@ -32,20 +32,19 @@ class CloseView(NamedTuple):
         factor = max(1, floor(2 * half / wide))  # picture pixels in one of the view: whole ones are averaged first
         left, top, right, bottom = (floor(v / factor) for v in (x - half, y - half, x + half, y + half))
         height, width, _ = image.shape
-        patch = np.full((bottom - top + 1, right - left + 1, 3), GREY, np.uint8)
         rows, columns = _blocks(top, bottom + 1, height, factor), _blocks(left, right + 1, width, factor)
-        if rows and columns:
-            part = image[rows.start * factor : rows.stop * factor, columns.start * factor : columns.stop * factor]
-            patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = (
-                part if factor == 1 else block_means(part, factor)
-            )
+        part = image[rows.start * factor : rows.stop * factor, columns.start * factor : columns.stop * factor]
+        patch = block_means(part, factor) if rows and columns else Image.new("RGB", (0, 0))
+        if patch.size != (right - left + 1, bottom - top + 1):
+            inside, patch = patch, Image.new("RGB", (right - left + 1, bottom - top + 1), (GREY,) * 3)
+            patch.paste(inside, (columns.start - left, rows.start - top))
         exact = (
             (x - half) / factor - left,
             (y - half) / factor - top,
             (x + half) / factor - left,
             (y + half) / factor - top,
         )
-        view = Image.fromarray(patch).resize((wide, wide), Image.Resampling.BILINEAR, box=exact)
+        view = patch.resize((wide, wide), Image.Resampling.BILINEAR, box=exact)
         if angle:
             edge = round((wide - self.side) / 2)
             turned = view.rotate(angle * 180 / pi, Image.Resampling.BILINEAR, fillcolor=(GREY,) * 3)

@@ -3,8 +3,9 @@
 A face that the search shows to the network at 15 to 20 pixels scores low, and so do many things that are none. Shown
 again, 64 pixels tall in a view of twice that, they part. Measured on 216 composed scenes and 250 pictures without a
 face (of persons and pictures that are not in the table of docs/speed.md): of 784 finds between 0.15 and 0.6 that were
-no face none then scored 0.85 or more, of 38 that were faces of at least 22 pixels 25 did (in plain scenes all); of 19
-false finds above 0.6 twelve scored less than 0.4, of 358 faces one.
+no face none then scored 0.85 or more, of 38 that were faces of at least 22 pixels 25 did (in plain scenes all); of 18
+false finds of 0.6 to 0.8 seventeen scored less than 0.75, of 364 faces above 0.6 four, all blurred, which the
+orientation network takes for no face too.
 """
 
 from collections.abc import Callable
@@ -35,7 +36,8 @@ Look = Callable[[Uint8], list[Seen | None]]
 VIEW = CloseView(side=128, face=64)
 WEAK, SURE = 0.15, 0.8  # scores between which a find is shown again
 NEEDED = 0.85  # score of the look that makes a face of a find below ``min_score``
-DOUBTED = 0.4  # score of the look below which another find is no face
+DOUBTED = 0.75  # score of the look below which another find is no face, at the default ``min_score`` of 0.6 or above;
+DOUBTED_ABOVE = 0.15  # below that, ``min_score`` and this much
 #: of the picture's longer side: taller finds above ``min_score`` are not shown again, since they may be all that there
 #: is, and of tight and blurred crops (FER2013's) the look misses one in twelve.
 SURROUNDED = 0.3
@@ -53,6 +55,7 @@ def confirmed(image: Uint8, found: list[Detection], look: Look, *, min_score: fl
     above = sum(face.score >= min_score for face in found)
     found = found[: above + MAX_WEAK]
     small = SURROUNDED * max(image.shape[:2])
+    least = min(DOUBTED, min_score + DOUBTED_ABOVE)
     doubtful = [face for face in found if face.score < (SURE if face.box.h < small else min_score)]
     faces = [face for face in found if all(face is not other for other in doubtful)]
     for start in range(0, len(doubtful), BATCH):
@@ -61,7 +64,7 @@ def confirmed(image: Uint8, found: list[Detection], look: Look, *, min_score: fl
             again = None if seen is None else _placed(seen, face)
             score = 0.0 if again is None or again.box.overlap(face.box) < LEAST_OVERLAP else again.score
             if face.score >= min_score:
-                faces += [face] if score >= min(DOUBTED, min_score) else []
+                faces += [face] if score >= least else []
             elif again is not None and score >= max(NEEDED, min_score):
                 faces.append(again)
     return sorted(faces, key=lambda face: face.score, reverse=True)

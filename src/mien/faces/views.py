@@ -30,12 +30,14 @@ class View(NamedTuple):
 
     largest: of a face's sides, pixels of the view; what is larger there is left to the other views.
     box: reduced by means of whole pixels, a third faster than by a bilinear filter, and less smooth.
+    gap: how many times the view's size is left to that filter, at least, after means of whole blocks of pixels.
     """
 
     side: int
     frame: int = 0
     largest: float = float("inf")
     box: bool = False
+    gap: float = 2.0
 
 
 def search(image: Uint8, views: Sequence[View], find: Find, *, max_overlap: float) -> list[Detection]:
@@ -48,7 +50,8 @@ def search(image: Uint8, views: Sequence[View], find: Find, *, max_overlap: floa
     found, smaller = [], image
     for view in views:
         # from a smaller picture that was made for another view, where it is large enough: that is cheaper
-        shown = resized(smaller if view.side < max(smaller.shape[:2]) else image, side=view.side, box=view.box)
+        source = smaller if view.side < max(smaller.shape[:2]) else image
+        shown = resized(source, side=view.side, box=view.box, gap=view.gap)
         if view.side < max(height, width):
             smaller = shown
         h, w, _ = shown.shape
@@ -72,32 +75,34 @@ def distinct(faces: list[Detection], *, max_overlap: float) -> list[Detection]:
     return sorted((faces[i] for i in keep), key=lambda face: face.box.w * face.box.h, reverse=True)
 
 
-def resized(image: Uint8, *, side: int, box: bool = False) -> Uint8:
+def resized(image: Uint8, *, side: int, box: bool = False, gap: float = 2.0) -> Uint8:
     """uint8 H×W×3 with its longer side brought to ``side``, antialiased, sides at least 1; copies little at a time.
 
-    box: see :class:`View`.
+    box, gap: see :class:`View`.
     """
     height, width, _ = image.shape
     scale = side / max(height, width)
     target = max(1, round(width * scale)), max(1, round(height * scale))
     if target == (width, height):
         return image
-    factor = int(1 / scale / 2)  # whole-pixel averaging down to twice the target; the filter below does the rest
-    small = Image.fromarray(block_means(image, factor) if factor > 1 else image)
+    factor = int(1 / scale / gap)
+    small = block_means(image, factor)
     exact = (0.0, 0.0, width / max(factor, 1), height / max(factor, 1))
     resample = Image.Resampling.BOX if box and scale < 1 else Image.Resampling.BILINEAR
     return np.asarray(small.resize(target, resample, box=exact))
 
 
-def block_means(image: Uint8, factor: int) -> Uint8:
+def block_means(image: Uint8, factor: int) -> Image.Image:
     """uint8 H×W×3 → the means of factor×factor blocks, those at the right and bottom edge perhaps smaller.
 
     Pillow copies what it works on at four bytes a pixel; by bands of rows that never is a second large picture.
     """
+    if factor <= 1:
+        return Image.fromarray(image)
     height, width, _ = image.shape
     rows = max(1, _BAND // (width * factor)) * factor
     bands = [Image.fromarray(image[top : top + rows]).reduce(factor) for top in range(0, height, rows)]
-    return np.concatenate([np.asarray(band) for band in bands])
+    return bands[0] if len(bands) == 1 else Image.fromarray(np.concatenate([np.asarray(band) for band in bands]))
 
 
 def _detection(box: Float32, score: np.float32, points: Float32) -> Detection:

@@ -7,6 +7,7 @@ OpenCV's own ``FaceDetectorYN``.
 """
 
 from collections.abc import Sequence
+from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from mien.faces.confirm import VIEW as CONFIRMING_VIEW
 from mien.faces.confirm import WEAK, Seen, confirmed
 from mien.faces.network_detector import NetworkDetector
 from mien.faces.views import View, distinct, search
-from mien.faces.yunet_weights import HEADS, INPUT, STRIDES, WEIGHTS
+from mien.faces.yunet_weights import CHANNELS, INPUT, OUTPUTS, STRIDES, WEIGHTS
 
 Uint8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -27,6 +28,7 @@ MIN_SCORE = 0.6
 LEAST_CLOSE = 0.3  # of a close look
 MAX_OVERLAP = 0.3  # intersection over union above which two boxes are one face
 WHOLE_SIDE = 160  # the longer side of the whole view
+WHOLE_GAP = 1.5  # see View.gap: 0.6 ms less than 2 for a photo of 512×600, and the same faces
 SECOND_SIDE = 224  # of the view that a picture no larger gets where the whole view shows no face
 DETAIL_SIDES = (320, 1376)  # of the detail view: the picture's own longer side, within these
 #: Of a face in the detail view, pixels. YuNet is made for faces of 10 to 300 pixels (Wu et al. 2023); in larger shapes
@@ -36,25 +38,30 @@ MAX_CANDIDATES = 4096  # bounds the work on a hostile picture
 
 
 def decode(
-    heads: dict[str, Float32], width: int, *, min_score: float, strides: Sequence[int] = STRIDES
+    heads: dict[int, Float32], *, min_score: float, strides: Sequence[int] = STRIDES
 ) -> tuple[Float32, Float32, Float32]:
     """What YuNet says of one picture.
 
-    heads: ``KIND_STRIDE`` → N×C of one picture, rows of cells from left to right and top to bottom; width: of the
-    network's input, pixels. Returns boxes K×4 (left, top, right, bottom), scores K (√(class · objectness), 0-1) and
-    landmarks K×5×2, in pixels of the network's input.
+    heads: stride → 16×h×w of one picture, as ``yunet_weights.convert`` orders them. Returns boxes K×4 (left, top,
+    right, bottom), scores K (√(class · objectness), 0-1) and landmarks K×5×2, in pixels of the network's input.
     """
     boxes, scores, points = [], [], []
+    # neither of two probabilities whose product is min_score² or more lies below that: few cells are left to compute
+    least = log(min_score**2 / max(1 - min_score**2, 1e-9)) - 1e-3
     for stride in strides:
-        score = np.sqrt(np.clip(heads[f"cls_{stride}"][:, 0], 0, 1) * np.clip(heads[f"obj_{stride}"][:, 0], 0, 1))
-        chosen = np.flatnonzero(score >= min_score)
-        chosen = chosen[np.argsort(-score[chosen], kind="stable")[:MAX_CANDIDATES]]
-        cell = np.stack([chosen % (width // stride), chosen // (width // stride)], 1).astype(np.float32)
-        box = heads[f"bbox_{stride}"][chosen]
-        centre, half = (cell + box[:, :2]) * stride, np.exp(np.clip(box[:, 2:], -10, 10)) * stride / 2
+        maps = heads[stride]
+        cells = np.flatnonzero(maps[:2].min(axis=0) >= least)
+        found = maps.reshape(CHANNELS, -1)[:, cells]  # 16×K
+        score = np.sqrt(np.prod(1 / (1 + np.exp(-found[:2])), axis=0))
+        order = np.argsort(-score, kind="stable")[:MAX_CANDIDATES]
+        order = order[score[order] >= min_score]
+        score, cells, found = score[order], cells[order], found[:, order].T
+        rows, columns = np.divmod(cells, maps.shape[2])
+        cell = np.stack([columns, rows], 1).astype(np.float32)
+        centre, half = (cell + found[:, 2:4]) * stride, np.exp(np.clip(found[:, 4:6], -10, 10)) * stride / 2
         boxes.append(np.concatenate([centre - half, centre + half], 1))
-        scores.append(score[chosen])
-        points.append((heads[f"kps_{stride}"][chosen].reshape(-1, 5, 2) + cell[:, None]) * stride)
+        scores.append(score)
+        points.append((found[:, 6:].reshape(-1, 5, 2) + cell[:, None]) * stride)
     return np.concatenate(boxes), np.concatenate(scores), np.concatenate(points)
 
 
@@ -89,15 +96,15 @@ class YuNet(NetworkDetector):
     def _search(self, image: Uint8, *sides: int, reduced: bool = False) -> list[Detection]:
         sides = tuple(sorted(set(sides), reverse=True))
         *detail, whole = sides
-        views = [*(View(side, largest=LARGEST, box=True) for side in detail), View(whole)]
+        views = [*(View(side, largest=LARGEST, box=True) for side in detail), View(whole, gap=WHOLE_GAP)]
         found = search(image, views, self._find, max_overlap=MAX_OVERLAP)
         if reduced and any(face.box.h < CONFIRMING_VIEW.face for face in found):
             raise NeedsWholePicture
         return distinct(confirmed(image, found, self._look, min_score=self._min_score), max_overlap=MAX_OVERLAP)
 
     def _find(self, canvas: Uint8) -> tuple[Float32, Float32, Float32]:
-        heads = {name: head[0] for name, head in self._run(canvas[None]).items()}
-        return decode(heads, canvas.shape[1], min_score=min(WEAK, self._min_score))
+        heads = {stride: head[0] for stride, head in self._run(canvas[None]).items()}
+        return decode(heads, min_score=min(WEAK, self._min_score))
 
     def _look_for_landmarks(self, views: Uint8) -> list[Float32 | None]:
         """See :mod:`mien.faces.close_look`. Of the coarsest stride alone: the others draw every face upright."""
@@ -107,18 +114,18 @@ class YuNet(NetworkDetector):
         """uint8 N×S×S×3 RGB, a face in the middle of each → what is there, if anything is."""
         heads, found = self._run(views), list[Seen | None]()
         for row in range(len(views)):
-            one = {name: head[row] for name, head in heads.items()}
-            boxes, scores, points = decode(one, views.shape[2], min_score=LEAST_CLOSE, strides=strides)
+            one = {stride: heads[stride][row] for stride in strides}
+            boxes, scores, points = decode(one, min_score=LEAST_CLOSE, strides=strides)
             middle = views.shape[2] / 2
             hits = np.flatnonzero((np.abs(boxes[:, :2] + boxes[:, 2:] - 2 * middle) < middle / 2).all(1))
             best = hits[np.argmax(scores[hits])] if len(hits) else None
             found.append(None if best is None else Seen(float(scores[best]), boxes[best], points[best]))
         return found
 
-    def _run(self, views: Uint8) -> dict[str, Float32]:
-        """uint8 N×H×W×3 RGB → the network's outputs by name."""
+    def _run(self, views: Uint8) -> dict[int, Float32]:
+        """uint8 N×H×W×3 RGB → stride → the network's output N×16×h×w."""
         batch = np.ascontiguousarray(views[..., ::-1].transpose(0, 3, 1, 2), np.float32)  # BGR
-        return dict(zip(HEADS, self._session.run(list(HEADS), {INPUT: batch}), strict=True))
+        return dict(zip(STRIDES, self._session.run(list(OUTPUTS), {INPUT: batch}), strict=True))
 
 
 def detail_side(longer: int) -> int:

