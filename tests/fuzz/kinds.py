@@ -4,6 +4,7 @@ import io
 import json
 import struct
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
@@ -124,13 +125,6 @@ class Pictures(Kind):
             ("a.ico", saved(small.resize((48, 48)), "ICO")),
             ("a.mpo", saved(frames[0], "MPO", save_all=True, append_images=frames[1:2])),
         ]
-        try:
-            import pillow_heif
-
-            pillow_heif.register_heif_opener()
-            self.seeds.append(("a.heic", saved(small, "HEIF", quality=50)))
-        except ImportError:
-            pass
         self.reader = Reader("nano", threads=1, precision="fp32")
 
     def case(self, random: Random) -> tuple[str, bytes]:
@@ -141,6 +135,31 @@ class Pictures(Kind):
         notes: list[str] = []
         (result,) = self.reader.read_many([str(self.place(name, data))], on_note=notes.append)
         return check_record(result, notes)
+
+
+class Heic(Pictures):
+    """Where ``pillow-heif`` is installed: photos as phones take them, through detector and network."""
+
+    name = "heic"
+
+    def __init__(self, folder: Path) -> None:
+        import pillow_heif
+
+        super().__init__(folder)
+        pillow_heif.register_heif_opener()
+        photo = _photo()
+        small = photo.resize((64, 64))
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        more: dict[str, Any] = {"save_all": True, "append_images": [small.rotate(5), small.rotate(10)]}
+        self.seeds = [
+            ("a.heic", saved(photo, "HEIF", quality=50)),
+            ("turned.heic", saved(small, "HEIF", quality=50, exif=exif)),
+            ("several.heic", saved(small, "HEIF", quality=50, **more)),
+            ("alpha.heif", saved(small.convert("RGBA"), "HEIF", quality=50)),
+            ("grey.heic", saved(small.convert("L"), "HEIF", quality=50)),
+            ("lossless.heic", saved(small, "HEIF", quality=-1)),
+        ]
 
 
 def check_record(result: Any, notes: Sequence[str] = ()) -> str:
@@ -322,11 +341,13 @@ def changed_onnx(random: Random, data: bytes) -> bytes:
 
 def kinds() -> dict[str, type[Kind]]:
     """All kinds by name."""
+    from .directories import Bulk, OwnClasses, SavedData
     from .in_process import Service
     from .workbench import Checkpoints, Json, Parquet, Tables, Yaml
 
-    found = (Pictures, Videos, Parquet, Tables, Json, Yaml, Onnx, Checkpoints, Service)
-    return {kind.name: kind for kind in found}
+    found = (Pictures, Videos, Parquet, Tables, Json, Yaml, Onnx, Checkpoints, Service, Bulk, SavedData, OwnClasses)
+    heic = (Heic,) if find_spec("pillow_heif") else ()
+    return {kind.name: kind for kind in (*found, *heic)}
 
 
 __all__ = ["BYTES", "JSON", "READ", "REFUSED", "TEXT", "Kind", "check_record", "kinds"]

@@ -31,6 +31,7 @@ from mien.errors import OutputError, UsageError
 from mien.locks import NAME as LOCK
 from mien.locks import DirectoryLock
 from mien.reading.reader import Reader
+from mien.showable import showable
 
 BLOCK_SIZE = 1000
 ROUNDS = 3  # of reading what is missing at the end
@@ -84,7 +85,8 @@ def read_bulk(
     make_folder(out)
     _refuse_strange_content(out)
     with DirectoryLock(out):
-        run = _Run(reader, list(paths), out, block_size, on_note or (lambda text: None))
+        note = on_note or (lambda text: None)
+        run = _Run(reader, list(paths), out, block_size, lambda text: note(showable(text)))
         return run.read(engine, stdin, on_progress or (lambda done, total: None))
 
 
