@@ -4,7 +4,6 @@ import io
 import json
 import struct
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
@@ -24,12 +23,13 @@ class Kind:
     """One kind. folder: an empty one, in which ``run`` may write.
 
     seeds: (file name, content); a name says which call takes it. memory_mb: by which one input may make the process
-    grow. Anything that ``run`` raises but MienError is a fault.
+    grow. needs: a package, without which the kind is left out. Anything that ``run`` raises but MienError is a fault.
     """
 
     name: ClassVar[str]
     mutations: ClassVar[Sequence[Mutation]] = BYTES
     memory_mb: ClassVar[int] = 1024
+    needs: ClassVar[str] = "mien"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -138,9 +138,10 @@ class Pictures(Kind):
 
 
 class Heic(Pictures):
-    """Where ``pillow-heif`` is installed: photos as phones take them, through detector and network."""
+    """Photos as phones take them, through detector and network."""
 
     name = "heic"
+    needs = "pillow_heif"
 
     def __init__(self, folder: Path) -> None:
         import pillow_heif
@@ -345,9 +346,8 @@ def kinds() -> dict[str, type[Kind]]:
     from .in_process import Service
     from .workbench import Checkpoints, Json, Parquet, Tables, Yaml
 
-    found = (Pictures, Videos, Parquet, Tables, Json, Yaml, Onnx, Checkpoints, Service, Bulk, SavedData, OwnClasses)
-    heic = (Heic,) if find_spec("pillow_heif") else ()
-    return {kind.name: kind for kind in (*found, *heic)}
+    found = (Videos, Parquet, Tables, Json, Yaml, Onnx, Checkpoints, Service, Bulk, SavedData, OwnClasses)
+    return {kind.name: kind for kind in (Pictures, Heic, *found)}
 
 
 __all__ = ["BYTES", "JSON", "READ", "REFUSED", "TEXT", "Kind", "check_record", "kinds"]
