@@ -21,12 +21,13 @@ SITES = [path for path in sys.path if path.endswith("site-packages")]
 #: Finds the base's dependencies where this Python has them, and none of the others; the checkout is not among them.
 BARE = """
 import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {absent!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Absent())
-sys.path.extend({sites!r})
+from importlib.machinery import PathFinder
+class Base:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if path is None and name not in {absent!r}:
+            return PathFinder.find_spec(name, {sites!r}, target)
+sys.meta_path.append(Base)
 """
 
 

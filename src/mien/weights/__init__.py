@@ -15,7 +15,8 @@ def read(file: str) -> bytes:
     """A shipped file, such as ``"nano.onnx"``, checked by its SHA-256. Raises ModelError for a damaged installation."""
     place = resources.files(__name__)
     try:
-        sums = dict(reversed(line.split()) for line in (place / SUMS).read_text("ascii").splitlines())
+        lines = [line.split() for line in (place / SUMS).read_text("ascii").splitlines()]
+        sums = {name: digest for digest, name in lines}
         content = (place / file).read_bytes()
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {file}, which mien ships ({error})", hint="install mien again") from error
