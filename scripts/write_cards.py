@@ -18,6 +18,7 @@ from mien.evaluation.costs import sha256
 from mien.pages.environment import render
 from mien.reading.classifier import SHIPPED, Classifier
 from mien.training.recipe import ModelSection
+from mien.weights import SUMS
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS, RESULTS = ROOT / "src" / "mien" / "weights", ROOT / "results"
@@ -117,6 +118,9 @@ def orientation_card() -> str:
 
 def main() -> int:
     """Write what is not up to date; with --check only name it."""
+    names = sorted(file.name for file in WEIGHTS.glob("*.onnx"))
+    sums = {WEIGHTS / SUMS: "".join(f"{sha256(WEIGHTS / name)}  {name}\n" for name in names)}
+    bad = settle(sums)  # first: without its sum no reader is loaded
     readme = (ROOT / "README.md").read_text("utf-8")
     head, rest = readme.split(BEGIN)
     tail = rest.split(END)[1]
@@ -125,12 +129,17 @@ def main() -> int:
     wanted = {ROOT / "README.md": f"{head}{BEGIN}\n{table}{END}{tail}"}
     wanted |= {WEIGHTS / f"{name}.md": card(name) for name in SHIPPED}
     wanted[WEIGHTS / "orientation.md"] = orientation_card()
+    return int(settle(wanted) or bad)
+
+
+def settle(wanted: dict[Path, str]) -> bool:
+    """Name and write what is not up to date; with --check, only name it: True where something is."""
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text("utf-8") != text]
     for path in stale:
         print(path.relative_to(ROOT), file=sys.stderr)
         if "--check" not in sys.argv:
             path.write_text(wanted[path], "utf-8")
-    return int(bool(stale) and "--check" in sys.argv)
+    return bool(stale) and "--check" in sys.argv
 
 
 if __name__ == "__main__":

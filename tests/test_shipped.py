@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien import Reader
+from mien import Reader, weights
+from mien.errors import ModelError
+from mien.faces.orientation import OrientationNet
 from mien.labels import SEVEN
-from mien.reading.classifier import SHIPPED, Classifier
+from mien.reading.classifier import SHIPPED, Classifier, model_bytes
 
 WEIGHTS = resources.files("mien.weights")
 
@@ -17,6 +19,28 @@ WEIGHTS = resources.files("mien.weights")
 def test_both_fit_in_eight_megabytes() -> None:
     sizes = [len((WEIGHTS / f"{name}.onnx").read_bytes()) for name in SHIPPED]
     assert sum(sizes) <= 8_000_000
+
+
+def test_what_was_changed_since_it_was_shipped_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An intact network, but not the one of the card."""
+    for file in WEIGHTS.iterdir():
+        if file.name.endswith((".onnx", "SHA256SUMS")):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(weights.resources, "files", lambda package: tmp_path)
+    OrientationNet()
+    loaded = Classifier.load("nano", threads=1)  # the control
+    (tmp_path / "nano.onnx").write_bytes((tmp_path / "compact.onnx").read_bytes())
+    with pytest.raises(ModelError, match=f"expected nano.onnx with SHA-256 {loaded.digest[:16]}…, which mien ships"):
+        Classifier.load("nano", threads=1)
+    with pytest.raises(ModelError, match=r"expected nano\.onnx with SHA-256"):
+        model_bytes("nano")
+    assert Classifier.load(tmp_path / "nano.onnx", threads=1).meta.name == "compact"  # as a file of one's own
+    (tmp_path / "orientation.onnx").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"expected orientation\.onnx with SHA-256"):
+        OrientationNet()
+    (tmp_path / "SHA256SUMS").unlink()
+    with pytest.raises(ModelError, match=r"cannot read compact\.onnx, which mien ships"):
+        Classifier.load("compact", threads=1)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

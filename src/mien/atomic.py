@@ -13,6 +13,10 @@ from contextlib import suppress
 from typing import IO
 
 from mien.errors import OutputError
+from mien.locks import lock
+
+#: The digits in a temporary file's name, as ``glob`` matches them.
+_RANDOM = "[0-9a-f]" * 8
 
 
 class AtomicFile:
@@ -75,25 +79,22 @@ class AtomicFile:
 def remove_abandoned(path: str | os.PathLike[str]) -> None:
     """Take away what killed processes left beside a file that they were about to write. Never raises."""
     folder, name = os.path.split(os.path.realpath(path))
-    for half in glob.glob(os.path.join(glob.escape(folder), f".{glob.escape(name[:80])}.{'[0-9a-f]' * 8}.tmp")):
+    _remove_free(glob.glob(os.path.join(glob.escape(folder), f".{glob.escape(name[:80])}.{_RANDOM}.tmp")))
+
+
+def remove_abandoned_in(folder: str | os.PathLike[str], *, below: bool = False) -> None:
+    """The same for every file of a directory; below: and of those within. Never raises."""
+    here = os.path.join(glob.escape(os.path.realpath(folder)), *(["**"] if below else []))
+    _remove_free(glob.glob(os.path.join(here, f".*.{_RANDOM}.tmp"), recursive=True))
+
+
+def _remove_free(halves: list[str]) -> None:
+    for half in halves:
         with suppress(OSError):
             with open(half, "rb") as stream:
                 free = lock(stream)
             if free:
                 os.unlink(half)
-
-
-def lock(stream: IO[bytes]) -> bool:
-    """Lock an open file until it is closed or the process ends; False where another one holds the lock."""
-    try:
-        import fcntl
-    except ImportError:  # Windows, which removes no file that somebody writes
-        return True
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:

@@ -181,7 +181,7 @@ def test_one_run_at_a_time_and_a_killed_one_leaves_no_lock(
     inputs: Path, tiny_reader: Reader, plain: Plain, out: Path
 ) -> None:
     out.mkdir()
-    code = "import sys; from mien.bulk.lock import DirectoryLock\n"
+    code = "import sys; from mien.locks import DirectoryLock\n"
     code += "with DirectoryLock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

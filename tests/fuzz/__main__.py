@@ -6,6 +6,7 @@ import shlex
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def main() -> int:
     options = parser.parse_args()
     if sys.platform != "linux":
         parser.error("memory and processor time are measured in /proc: run it on Linux")
-    chosen = options.kind or list(known)
+    chosen = options.kind or [name for name, kind in known.items() if find_spec(kind.needs)]
     home = options.home or Path(tempfile.mkdtemp(prefix="mien-fuzz-"))
     home.mkdir(parents=True, exist_ok=True)
     share = 60 * options.minutes * min(options.workers, len(chosen)) / len(chosen)

@@ -93,6 +93,26 @@ SVG = (
     + b']><svg xmlns="http://www.w3.org/2000/svg">&j;</svg>'
 )
 
+
+def heic_of_size(width: int, height: int) -> bytes:
+    """Where ``pillow-heif`` is installed: 64×64 that says to be of another size."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    data = bytearray(small_picture("HEIF"))
+    place = data.index(b"ispe") + 8
+    data[place : place + 8] = struct.pack(">II", width, height)
+    return bytes(data)
+
+
+HEICS = [
+    ("heic-65535x65535", "a.heic", lambda: heic_of_size(65535, 65535)),
+    ("heic-9000x9000", "a.heic", lambda: heic_of_size(9000, 9000)),
+    ("heic-64x65535", "a.heic", lambda: heic_of_size(64, 65535)),
+    ("heic-one-pixel", "a.heic", lambda: heic_of_size(1, 1), None),
+    ("heic-no-pixel", "a.heic", lambda: heic_of_size(0, 0)),
+]
+
 PICTURES = [
     ("png-60000x60000", "a.png", lambda: png(60000, 60000, bits=1, rows=64)),
     ("png-65535x65535-of-nothing", "a.png", lambda: png(65535, 65535, rows=0)),

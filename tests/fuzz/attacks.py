@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .attack_pictures import PICTURES, VIDEOS
+from .attack_pictures import HEICS, PICTURES, VIDEOS
 from .attack_readers import ONNXES, REQUESTS
 from .attack_tables import CANARY, CHECKPOINTS, DEEP, JSONS, LAUGHS, PARQUETS, TABLES, YAMLS
 
@@ -38,6 +38,7 @@ def _all() -> list[Attack]:
         return Attack(kind, name, place, make, *rest)
 
     made = [of("picture", entry) for entry in PICTURES] + [of("video", entry) for entry in VIDEOS]
+    made += [of("heic", entry) for entry in HEICS]
     made += [of("csv", entry) for entry in TABLES] + [of("parquet", entry) for entry in PARQUETS]
     made += [of("onnx", entry, "attack.onnx") for entry in ONNXES] + [of("checkpoint", entry) for entry in CHECKPOINTS]
     made += [of("service", entry, "request") for entry in REQUESTS]

@@ -23,12 +23,13 @@ class Kind:
     """One kind. folder: an empty one, in which ``run`` may write.
 
     seeds: (file name, content); a name says which call takes it. memory_mb: by which one input may make the process
-    grow. Anything that ``run`` raises but MienError is a fault.
+    grow. needs: a package, without which the kind is left out. Anything that ``run`` raises but MienError is a fault.
     """
 
     name: ClassVar[str]
     mutations: ClassVar[Sequence[Mutation]] = BYTES
     memory_mb: ClassVar[int] = 1024
+    needs: ClassVar[str] = "mien"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -124,13 +125,6 @@ class Pictures(Kind):
             ("a.ico", saved(small.resize((48, 48)), "ICO")),
             ("a.mpo", saved(frames[0], "MPO", save_all=True, append_images=frames[1:2])),
         ]
-        try:
-            import pillow_heif
-
-            pillow_heif.register_heif_opener()
-            self.seeds.append(("a.heic", saved(small, "HEIF", quality=50)))
-        except ImportError:
-            pass
         self.reader = Reader("nano", threads=1, precision="fp32")
 
     def case(self, random: Random) -> tuple[str, bytes]:
@@ -141,6 +135,32 @@ class Pictures(Kind):
         notes: list[str] = []
         (result,) = self.reader.read_many([str(self.place(name, data))], on_note=notes.append)
         return check_record(result, notes)
+
+
+class Heic(Pictures):
+    """Photos as phones take them, through detector and network."""
+
+    name = "heic"
+    needs = "pillow_heif"
+
+    def __init__(self, folder: Path) -> None:
+        import pillow_heif
+
+        super().__init__(folder)
+        pillow_heif.register_heif_opener()
+        photo = _photo()
+        small = photo.resize((64, 64))
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        more: dict[str, Any] = {"save_all": True, "append_images": [small.rotate(5), small.rotate(10)]}
+        self.seeds = [
+            ("a.heic", saved(photo, "HEIF", quality=50)),
+            ("turned.heic", saved(small, "HEIF", quality=50, exif=exif)),
+            ("several.heic", saved(small, "HEIF", quality=50, **more)),
+            ("alpha.heif", saved(small.convert("RGBA"), "HEIF", quality=50)),
+            ("grey.heic", saved(small.convert("L"), "HEIF", quality=50)),
+            ("lossless.heic", saved(small, "HEIF", quality=-1)),
+        ]
 
 
 def check_record(result: Any, notes: Sequence[str] = ()) -> str:
@@ -322,11 +342,12 @@ def changed_onnx(random: Random, data: bytes) -> bytes:
 
 def kinds() -> dict[str, type[Kind]]:
     """All kinds by name."""
+    from .directories import Bulk, OwnClasses, SavedData
     from .in_process import Service
     from .workbench import Checkpoints, Json, Parquet, Tables, Yaml
 
-    found = (Pictures, Videos, Parquet, Tables, Json, Yaml, Onnx, Checkpoints, Service)
-    return {kind.name: kind for kind in found}
+    found = (Videos, Parquet, Tables, Json, Yaml, Onnx, Checkpoints, Service, Bulk, SavedData, OwnClasses)
+    return {kind.name: kind for kind in (Pictures, Heic, *found)}
 
 
 __all__ = ["BYTES", "JSON", "READ", "REFUSED", "TEXT", "Kind", "check_record", "kinds"]

@@ -4,6 +4,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -215,7 +216,7 @@ def set_json(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
             other, name = random.choice(places)
             holder[key] = json.loads(json.dumps(other[name])) if name in other or isinstance(other, list) else None
         else:
-            holder[key] = random.choice(VALUES)
+            holder[key] = deepcopy(random.choice(VALUES))  # it may be changed, too
     return json.dumps(document).encode()
 
 

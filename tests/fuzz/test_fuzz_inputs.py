@@ -33,6 +33,7 @@ from mien.video.journal import Journal
 
 from . import attack_pictures, attack_readers, attack_tables
 from .attacks import attacks
+from .directories import Bulk, OwnClasses, SavedData
 from .in_process import Service
 from .kinds import Kind, Onnx, Pictures, Videos, kinds, tiny_onnx
 from .workbench import Json, Parquet, Tables, Yaml, video_readings
@@ -42,6 +43,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 #: Mutated inputs of each kind; the command runs thousands.
 SHORT: dict[type[Kind], int] = {
     Pictures: 40, Videos: 15, Parquet: 60, Tables: 60, Json: 80, Yaml: 40, Onnx: 80, Service: 60,
+    Bulk: 15, SavedData: 60, OwnClasses: 10,
 }  # fmt: skip
 #: Attacks that take a second or a hundred megabytes are for the command.
 LARGE = re.compile(

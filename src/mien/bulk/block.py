@@ -5,6 +5,7 @@ Whoever reads a block twice (a worker that was thought dead, a run that was kill
 same name, so that no input is lost or doubled.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from mien.reading.outputs import ParquetRows
 from mien.reading.reader import Reader
 from mien.results import ReadFailure, Reading
 
+_NO_SUM = "0" * 64
 AHEAD = 8  # objects that are fetched while pictures are read
 _UNREACHED = re.compile("AWS Error|curl|time[d ]*out|connection", re.IGNORECASE)  # not a fault of the table
 
@@ -66,36 +68,61 @@ def read_block(
     if counts["inputs"] != expected:
         raise DataError(f"expected {expected:,} results of block {block}, got {counts['inputs']:,}")
     about: dict[str, Any] = {"plan": plan.id, "block": block, "failed": dict(kinds)}
-    about |= {name: counts[name] for name in ("inputs", "rows", "faces")}
+    about |= {name: counts[name] for name in ("inputs", "rows", "faces")} | {"sha256": _NO_SUM}
     writer.note(KEY, json.dumps(about))
     writer.finish()
-    data = stream.getvalue()
+    data = _with_sum(stream.getvalue())
     _put(plan, block, data)
     cpu, peak = time.process_time() - started, peak_megabytes()
     return Done(block, counts["inputs"], counts["rows"], counts["faces"], dict(kinds), len(data), cpu, peak)
 
 
 def check_shard(plan: Plan, block: int, inputs: int) -> Done | str:
-    """What a shard holds, read as a whole with its checksums; or the reason why it cannot be this block's."""
+    """What a shard holds, every byte of which is checked; or the reason why it cannot be this block's."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = plan.shard(block)
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with open(path, "rb") as stream:
+            data = stream.read()
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             raw = (file.metadata.metadata or {}).get(KEY.encode())
             if raw is None:
                 return "it is no shard of a bulk run"
             about = json.loads(raw)
             if (about["plan"], about["block"]) != (plan.id, block):
                 return "it belongs to another run or block"
+            if about["sha256"] != _sum(data, str(about["sha256"])):
+                return "its bytes are not those that were written"
             rows = file.read().num_rows
         if rows != about["rows"] or about["inputs"] != inputs:
             return f"expected {about['rows']:,} rows of {inputs:,} inputs, got {rows:,} of {about['inputs']:,}"
-        size = os.path.getsize(path)
-        return Done(block, about["inputs"], rows, about["faces"], dict(about["failed"]), size)
+        return Done(block, about["inputs"], rows, about["faces"], dict(about["failed"]), len(data))
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         return tables.short(error)
+
+
+def _with_sum(data: bytes) -> bytes:
+    """A shard whose footer holds the SHA-256 of the shard with zeros in its place.
+
+    Parquet's own checksums are those of pages alone: names of columns, encodings and statistics stand outside of them.
+    """
+    before, after = _around(data, _NO_SUM)
+    return before + _sum(data, _NO_SUM).encode() + after
+
+
+def _sum(data: bytes, kept: str) -> str:
+    """The SHA-256 of a shard with zeros where its own stands. Raises ValueError where ``kept`` does not."""
+    before, after = _around(data, kept)
+    return hashlib.sha256(before + _NO_SUM.encode() + after).hexdigest()
+
+
+def _around(data: bytes, kept: str) -> tuple[bytes, bytes]:
+    before, found, after = data.rpartition(kept.encode())  # the footer comes last
+    if len(found) != len(_NO_SUM):
+        raise ValueError("it holds no SHA-256")
+    return before, after
 
 
 def items_of(entries: Iterable[Entry]) -> Iterator[Item]:

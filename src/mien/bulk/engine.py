@@ -201,8 +201,11 @@ class _Child:
             self._process.stdin.close()  # it ends, and takes Ray down
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(8.0)
-        with suppress(OSError):  # what is left of its session's group
-            os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(OSError):
+            if sys.platform == "win32":
+                self._process.kill()
+            else:
+                os.killpg(self._process.pid, signal.SIGKILL)  # what is left of its session's group
         self._process.wait()
         shutil.rmtree(self._scratch, ignore_errors=True)
 

@@ -67,7 +67,7 @@ class Manifest(Section):
     """
 
     format: Literal[1] = 1
-    id: str
+    id: str = Field(pattern=r"^[0-9a-f]{16}$")  # part of a folder's name
     state: Literal["reading", "complete"]
     mien: str
     inputs: Inputs

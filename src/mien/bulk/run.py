@@ -12,7 +12,6 @@ from typing import IO
 
 from mien import __version__
 from mien.atomic import make_folder
-from mien.bulk import lock
 from mien.bulk.block import check_shard
 from mien.bulk.engine import Engine, EngineError, RayEngine
 from mien.bulk.listing import Listing, entries, first_difference, utf8, write_listing
@@ -29,7 +28,10 @@ from mien.bulk.manifest import (
 )
 from mien.bulk.plan import Done, Plan, total
 from mien.errors import OutputError, UsageError
+from mien.locks import NAME as LOCK
+from mien.locks import DirectoryLock
 from mien.reading.reader import Reader
+from mien.showable import showable
 
 BLOCK_SIZE = 1000
 ROUNDS = 3  # of reading what is missing at the end
@@ -98,8 +100,9 @@ def read_bulk(
         raise OutputError(f"expected a directory for the shards, got the file {os.fspath(output)!r}")
     make_folder(out)
     _refuse_strange_content(out)
-    with lock.DirectoryLock(out):
-        run = _Run(reader, list(paths), out, block_size, on_note or (lambda text: None))
+    with DirectoryLock(out):
+        note = on_note or (lambda text: None)
+        run = _Run(reader, list(paths), out, block_size, lambda text: note(showable(text)))
         return run.read(engine, stdin, on_progress or (lambda done, total: None))
 
 
@@ -265,7 +268,7 @@ def _refuse_strange_content(folder: str) -> list[str]:
     if NAME in names:
         return []
     leftovers = [name for name in names if _WORK.fullmatch(name)]
-    strange = [n for n in names if n not in leftovers and n != lock.NAME and not _HALF_MANIFEST.fullmatch(n)]
+    strange = [n for n in names if n not in leftovers and n != LOCK and not _HALF_MANIFEST.fullmatch(n)]
     if strange:
         raise OutputError(
             f"expected an empty directory or one with {NAME}, {folder!r} holds {strange[0]!r}",

@@ -67,5 +67,6 @@ def table(result: dict[str, Any]) -> list[str]:
             speeds = "".join(f"{one[key]:>10,.1f}" for key in ("lowest", "highest"))
             lines.append(f"{name:34}{one['median']:>10,.1f}{one['median'] / base:>8.2f}{speeds}")
     for model, one in result["cold_start"].items():
-        lines.append(f"{f'mien read PHOTO, {model}':34}{one['seconds']:>8.2f} s, peak memory {one['peak_mb']:.0f} MB")
+        memory = "unknown" if one["peak_mb"] is None else f"{one['peak_mb']:.0f} MB"
+        lines.append(f"{f'mien read PHOTO, {model}':34}{one['seconds']:>8.2f} s, peak memory {memory}")
     return lines

@@ -9,12 +9,12 @@ found face. It is trained by ``recipes/orientation.yaml``; its card is ``mien/we
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien import weights
 from mien.errors import ModelError, UsageError
 from mien.faces.align import CropGeometry, align_crop
 from mien.faces.base import Detection
@@ -41,10 +41,10 @@ class OrientationNet:
     def __init__(self, *, threads: int = 1, device: str = "cpu") -> None:
         self._options: dict[str, Any] = {"threads": threads, "device": device}
         try:
-            content = files("mien.weights").joinpath("orientation.onnx").read_bytes()
+            content = weights.read("orientation.onnx")
             self._session = make_session(content, threads=threads, device=device)
             told = self._session.get_modelmeta().custom_metadata_map
-        except UsageError:
+        except (ModelError, UsageError):
             raise
         except Exception as error:  # ONNX Runtime's own errors share no public base
             raise ModelError(

@@ -41,8 +41,11 @@ def peak():
         line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
         size = int(line.split()[1]) * 1024
     except OSError:
-        import resource
-        size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        try:
+            import resource
+            size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        except ImportError:  # Windows
+            size = "unknown"
     print(size, file=sys.stderr)
 atexit.register(peak)
 from mien.cli.app import main
@@ -193,16 +196,21 @@ def _timed(work: Callable[[], object], times: int) -> float:
     return time.perf_counter() - started
 
 
-def _cold_start(photo: Path, model: str, rounds: int) -> dict[str, float]:
-    """Seconds and peak memory of ``mien read PHOTO`` as a process, on one thread; the best of the rounds."""
+def _cold_start(photo: Path, model: str, rounds: int) -> dict[str, float | None]:
+    """Seconds and peak memory of ``mien read PHOTO`` as a process, on one thread; the best of the rounds.
+
+    The memory is None where the system does not tell (Windows).
+    """
     command = [sys.executable, "-c", _READ, "read", str(photo), "--model", model, "--threads", "1", "--quiet"]
     seconds, peaks = [], []
     for _ in range(rounds + 1):  # the first fills the caches
         started = time.perf_counter()
         told = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False).stderr
         seconds.append(time.perf_counter() - started)
-        peaks.append(float(told.split()[-1]) / 1e6)
-    return {"seconds": round(min(seconds[1:]), 3), "peak_mb": round(min(peaks[1:]), 1)}
+        size = told.split()[-1]
+        peaks.append(None if size == "unknown" else float(size) / 1e6)
+    known = [peak for peak in peaks[1:] if peak is not None]
+    return {"seconds": round(min(seconds[1:]), 3), "peak_mb": round(min(known), 1) if known else None}
 
 
 def _processor() -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien import weights
 from mien.errors import MienError, ModelError, UsageError
 from mien.onnx_runtime import default_threads, int8_is_exact, make_session
 from mien.preprocess import Preprocess
@@ -134,7 +135,7 @@ class Classifier:
                 precision = _best_precision(os.fspath(model), exact=exact)
             path, where = _locate(model, int8=precision == "int8")
         try:
-            data = model if isinstance(model, bytes) else path.read_bytes()
+            data = model if isinstance(model, bytes) else _content(model, path)
             if isinstance(model, bytes) or os.fspath(model) not in SHIPPED:
                 _check_alone(data, where)
             session = make_session(data, threads=threads or default_threads(), device=device)
@@ -212,9 +213,14 @@ def model_bytes(model: str) -> bytes:
     """The file of a shipped reader, in fp32, or of a path. Raises UsageError or ModelError."""
     path, where = _locate(model)
     try:
-        return path.read_bytes()
+        return _content(model, path)
     except OSError as error:
         raise ModelError(f"{where}: cannot read the model file ({error.strerror})") from error
+
+
+def _content(model: str | os.PathLike[str], path: Path) -> bytes:
+    """Of a shipped file, checked by its hash."""
+    return weights.read(path.name) if os.fspath(model) in SHIPPED else path.read_bytes()
 
 
 def _best_precision(name: str, *, exact: bool) -> str:

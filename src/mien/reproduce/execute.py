@@ -11,17 +11,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mien.atomic import write_text
 from mien.data.store import Store
-from mien.errors import MienError, UsageError
+from mien.errors import DataError, MienError, UsageError
 from mien.evaluation.compare import is_current
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.predictors import RunPredictor
+from mien.locks import NAME as LOCK
 from mien.reproduce.papers import Study
 from mien.reproduce.plan import Preset, Run, Splits, first_round, second_round
 from mien.training.networks import read_meta
+from mien.training.precision import Precision
 from mien.training.recipe import differences, load_recipe
 from mien.training.run import train
 from mien.training.targets import votes_that_are_there
@@ -71,14 +73,15 @@ def execute(
     later = len({run.arm.key for run in wanted}) * (len(preset.seeds) - 1)
     clock = _Clock(len(wanted) + later, say)
     failed: dict[str, str] = {}
-    first = _train_all(wanted, store, clock, failed, accelerator=accelerator, threads=threads)
+    options: dict[str, Any] = {"accelerator": accelerator, "threads": threads, "precision": _decided(home, wanted)}
+    first = _train_all(wanted, store, clock, failed, options)
     chosen: dict[str, Done] = {}
     for done in first:
         best = chosen.get(done.run.arm.key)
         if best is None or done.valid > best.valid:
             chosen[done.run.arm.key] = done
     repeats = second_round({key: done.run for key, done in chosen.items()}, preset, splits, home, sets=sets)
-    more = _train_all(repeats, store, clock, failed, accelerator=accelerator, threads=threads)
+    more = _train_all(repeats, store, clock, failed, options)
     kept = {key: [done, *(other for other in more if other.run.arm.key == key)] for key, done in chosen.items()}
     for runs in kept.values():
         for done in runs:
@@ -86,25 +89,46 @@ def execute(
     return Outcome(first, kept, failed)
 
 
+def _decided(home: Path, wanted: Sequence[Run]) -> Precision | None:
+    """What ``precision: auto`` means in this study: what its first run that began has chosen; None where none has.
+
+    Each run measures which is faster, and two that are alike may choose differently: arms would differ by more than
+    what the study compares, and a study that was killed from one that was not.
+    """
+    others = sorted(home.glob("runs/*/meta.json"), key=lambda file: file.stat().st_mtime_ns)
+    directories = [*(run.directory for run in wanted), *(file.parent for file in others)]
+    return next(filter(None, map(_precision_of, directories)), None)
+
+
+def _precision_of(directory: Path) -> Precision | None:
+    """With which a run began, be it finished or not."""
+    try:
+        found = read_meta(directory).get("precision")
+    except DataError:
+        return None
+    return cast(Precision, found) if found in ("fp32", "bf16") else None
+
+
 def _train_all(
-    runs: list[Run], store: Store, clock: "_Clock", failed: dict[str, str], *, accelerator: str, threads: int | None
+    runs: list[Run], store: Store, clock: "_Clock", failed: dict[str, str], options: dict[str, Any]
 ) -> list[Done]:
+    """options: of ``train``; the precision of the first run becomes that of the others."""
     finished = []
     for run in runs:
         clock.announce(str(run))
         try:
-            meta = _trained(run, store, clock.say, accelerator=accelerator, threads=threads)
+            meta = _trained(run, store, clock.say, options)
         except MienError as error:
             failed[str(run)] = str(error)
             clock.say(f"warning: {run} failed: {error}")
             continue
+        finally:
+            options["precision"] = options["precision"] or _precision_of(run.directory)
         finished.append(Done(run, float(meta["result"]["best_valid_accuracy"]), meta, {}))
     return finished
 
 
-def _trained(
-    run: Run, store: Store, say: Callable[[str], None], *, accelerator: str, threads: int | None
-) -> dict[str, Any]:
+def _trained(run: Run, store: Store, say: Callable[[str], None], options: Mapping[str, Any]) -> dict[str, Any]:
     """The run's meta, trained now where it is not done. A run under another recipe is set aside, never overwritten."""
     before = run.directory / "recipe.yaml"
     recipe, _ = votes_that_are_there(run.recipe, store)
@@ -119,10 +143,8 @@ def _trained(
     meta = read_meta(run.directory)
     if "result" in meta and (run.directory / "best.ckpt").is_file():
         return meta
-    resume = (run.directory / "last.ckpt").is_file()
-    if run.directory.is_dir() and not resume:  # killed within its first epoch
-        shutil.rmtree(run.directory)
-    return train(run.recipe, store, run.directory, resume=resume, accelerator=accelerator, threads=threads)
+    # A run that was killed within its first epoch begins again, with the precision that its meta.json has.
+    return train(run.recipe, store, run.directory, resume=before.is_file(), **options)
 
 
 def _predict(
@@ -150,7 +172,7 @@ def _claim(home: Path, about: dict[str, str]) -> None:
                 hint="choose another with -o",
             )
         return
-    if home.exists() and (not home.is_dir() or any(home.iterdir())):
+    if home.exists() and (not home.is_dir() or any(file.name != LOCK for file in home.iterdir())):
         raise UsageError(f"expected a new or empty directory, got {home}", hint="choose another with -o")
     home.mkdir(parents=True, exist_ok=True)
     write_text(file, json.dumps(about, indent=2) + "\n")

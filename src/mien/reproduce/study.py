@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mien.atomic import write_text
+from mien.atomic import remove_abandoned_in, write_text
 from mien.data.build.balance_figure import balance_figure
 from mien.data.store import Store
 from mien.drawing import save
 from mien.errors import UsageError
 from mien.labels import require_expressions
+from mien.locks import DirectoryLock
 from mien.reproduce import curves
 from mien.reproduce.analyses import Analysis, analyse
 from mien.reproduce.execute import Outcome, execute
@@ -45,7 +46,8 @@ def reproduce(
 ) -> dict[str, str]:
     """Run a study and write its table and figures. Returns what failed: run → why. say: is told what begins.
 
-    Raises UsageError, RecipeError and DataError for what cannot be planned, before anything is trained.
+    Raises UsageError, RecipeError and DataError for what cannot be planned, before anything is trained;
+    OutputError where another call runs a study in the same directory.
     """
     chosen = study(paper)
     require_expressions(store.labels, f"mien reproduce {paper}")
@@ -54,28 +56,41 @@ def reproduce(
     splits = find_splits(store, train=train, validation=validation, test=test)
     choose_device(accelerator)
     changes = {key: parse_value(key, text) for key, text in parse_overrides(list(sets)).items()}
-    outcome = execute(
-        chosen, preset, store, splits, home, sets=changes, arms=arms, accelerator=accelerator, threads=threads, say=say
-    )
-    if not outcome.kept:
-        raise UsageError(f"expected a run to finish, all failed: {next(iter(outcome.failed.values()))}")
-    table = tabulate(chosen, preset, preset_name, store, splits, outcome)
-    drawn = draw(chosen, table, outcome, home)
-    shown: list[Analysis] = []
-    lost: dict[str, str] = {}
-    if table["figures"]:
-        shown, lost, left_out = analyse(
-            chosen, outcome, store, table["scored_on"], home,
-            reduced=preset.reduced, limit=preset.limit, device=accelerator, say=say,
-        )  # fmt: skip
-        table["not_run"] += left_out
-    table["failed"] |= {f"analysis {kind}": why for kind, why in lost.items()}
-    write_table(table, home)
-    first = next(iter(outcome.kept.values()))[0].predictions[table["scored_on"]]
-    confusion = read_if_there(first / "confusion.svg")
-    balance = figure2(store, splits.train, home)
-    write_text(home / "report.html", render(table, drawn, shown, balance=balance, confusion=confusion))
-    return dict(table["failed"])
+    if home.exists() and not home.is_dir():
+        raise UsageError(f"expected a directory, got the file {home}", hint="choose another with -o")
+    with DirectoryLock(home, what="mien reproduce", needed=False, remove=True):
+        remove_abandoned_in(home, below=True)
+        outcome = execute(
+            chosen,
+            preset,
+            store,
+            splits,
+            home,
+            sets=changes,
+            arms=arms,
+            accelerator=accelerator,
+            threads=threads,
+            say=say,
+        )
+        if not outcome.kept:
+            raise UsageError(f"expected a run to finish, all failed: {next(iter(outcome.failed.values()))}")
+        table = tabulate(chosen, preset, preset_name, store, splits, outcome)
+        drawn = draw(chosen, table, outcome, home)
+        shown: list[Analysis] = []
+        lost: dict[str, str] = {}
+        if table["figures"]:
+            shown, lost, left_out = analyse(
+                chosen, outcome, store, table["scored_on"], home,
+                reduced=preset.reduced, limit=preset.limit, device=accelerator, say=say,
+            )  # fmt: skip
+            table["not_run"] += left_out
+        table["failed"] |= {f"analysis {kind}": why for kind, why in lost.items()}
+        write_table(table, home)
+        first = next(iter(outcome.kept.values()))[0].predictions[table["scored_on"]]
+        confusion = read_if_there(first / "confusion.svg")
+        balance = figure2(store, splits.train, home)
+        write_text(home / "report.html", render(table, drawn, shown, balance=balance, confusion=confusion))
+        return dict(table["failed"])
 
 
 def draw(chosen: Study, table: dict[str, Any], outcome: Outcome, home: Path) -> dict[str, bytes]:

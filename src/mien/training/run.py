@@ -11,6 +11,7 @@ has everything that a resumed run needs. They are read with ``weights_only=True`
 import logging
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,18 @@ from mien.training.logit_adjustment import adjust_logits, class_proportions
 from mien.training.module import FerModule
 from mien.training.networks import build_network, origins, read_meta, recipe_preprocess, starting_network, try_network
 from mien.training.orientation import task_labels
-from mien.training.precision import as_begun, choose, precision_of_run
+from mien.training.precision import Precision, as_begun, choose, precision_of_run
 from mien.training.processes import Processes, Watch, check_strategy, processes_of
 from mien.training.progress import EpochLog, progress_bar
 from mien.training.recipe import Recipe
 from mien.training.run_directory import (
+    alone_in,
     begin,
     check_free,
     check_prerequisites,
     check_same_batch,
     check_same_run,
+    contents,
     run_meta,
     write_meta,
 )
@@ -73,6 +76,7 @@ def train(
     save_seconds: float = 0.0,
     save_steps: int | None = None,
     workers: int | None = None,
+    precision: Precision | None = None,
 ) -> dict[str, Any]:
     """Train, and return the run's ``meta.json``. Nothing is written before everything has been checked.
 
@@ -95,9 +99,11 @@ def train(
         save_seconds: ``last.ckpt`` is written at most that often, and at the end; 0: after each epoch.
         save_steps: write it within an epoch too, after every so many steps.
         workers: processes that decode pictures on the disk, for each of ``devices``; None: the cores, shared out.
+        precision: what a new run takes where the recipe says ``auto``, instead of measuring.
 
     Raises:
         UsageError: ``run`` holds another run (with ``resume``: none), or a device that is not there.
+        OutputError: another process trains there.
         RecipeError: a recipe that does not fit the store, or a run that it names is missing.
         DataError: a split that is missing or broken.
         WeightsError: pretrained weights that cannot be obtained.
@@ -120,6 +126,7 @@ def train(
     check_strategy(strategy, world)
     synced_norms = world > 1 and sync_batch_norm and not climbs_locally(recipe)
     recipe, notes = votes_that_are_there(recipe, store)
+    seen = contents(run)
     if rank == 0:  # Lightning starts the other processes once this one is past its checks
         if resume:
             check_same_run(run, recipe, store, devices=world, synced_norms=synced_norms)
@@ -173,8 +180,11 @@ def train(
     processes.join(device)
     begun = read_meta(run) if resume or (rank > 0 and not processes.all_run_already) else {}
 
+    def measured() -> tuple[Precision, str]:
+        return (precision, "chosen by the caller") if precision else choose(device, network, shape)
+
     def decide() -> tuple[Recipe, str]:
-        return precision_of_run(asked, lambda: choose(device, network, shape), begun=begun)
+        return precision_of_run(asked, measured, begun=begun)
 
     recipe, why = processes.decided(decide) if processes.all_run_already else decide()
     if synced_norms:
@@ -199,11 +209,11 @@ def train(
     if recipe.model.reader:
         meta["started_from"] = reader_origin(recipe.model.reader)
     meta["compiled"] = "cuda graphs" if cuda_graphs else compiled
-    if rank == 0:
-        begin(run, asked, meta)
     started = time.perf_counter()
-    watch = Watch(processes, resume="add --resume to the same command to go on from the last checkpoint")
-    with _quiet():
+    with alone_in(run, seen) if rank == 0 else nullcontext(), _quiet():
+        if rank == 0:
+            begin(run, asked, meta)
+        watch = Watch(processes, resume="add --resume to the same command to go on from the last checkpoint")
         trainer = _trainer(
             run, module, watch, device=device, processes=processes, seconds=save_seconds, steps=save_steps
         )
@@ -230,9 +240,9 @@ def train(
             raise
         finally:
             watch.over()
-    meta["result"] = _result(trainer, module) | {"seconds_of_last_start": round(time.perf_counter() - started, 1)}
-    if rank == 0:
-        write_meta(run, meta)
+        meta["result"] = _result(trainer, module) | {"seconds_of_last_start": round(time.perf_counter() - started, 1)}
+        if rank == 0:
+            write_meta(run, meta)
     return meta
 
 

@@ -4,6 +4,8 @@ import json
 import logging
 import platform
 import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import torch
 from torch import nn
 
 import mien
-from mien.atomic import write_text
+from mien.atomic import remove_abandoned_in, write_text
 from mien.commit import checkout_commit
 from mien.data.store import Store
 from mien.errors import DataError, OutputError, RecipeError, UsageError
+from mien.locks import NAME as LOCK
+from mien.locks import DirectoryLock
 from mien.training.datasets import whole_batch
 from mien.training.networks import read_meta
 from mien.training.recipe import Recipe, differences, load_recipe
@@ -26,11 +30,36 @@ log = logging.getLogger(__name__)
 _BEFORE_THE_FIRST_EPOCH = {"recipe.yaml", "meta.json", "tensorboard"}
 
 
+def contents(run: Path) -> dict[str, tuple[int, int]]:
+    """The files of a run directory, each with its time in ns and its size; hidden ones and directories left out."""
+    if not run.is_dir():
+        return {}
+    files = {file.name: file.stat() for file in run.iterdir() if file.is_file() and not file.name.startswith(".")}
+    return {name: (stat.st_mtime_ns, stat.st_size) for name, stat in files.items()}
+
+
+@contextmanager
+def alone_in(run: Path, seen: Mapping[str, tuple[int, int]]) -> Iterator[None]:
+    """Holds the run directory, which is made if need be, against other processes that would train there.
+
+    seen: its ``contents`` when it was checked. Raises OutputError where another process holds it, or has changed it
+    since then.
+    """
+    with DirectoryLock(run, what="training", needed=False, remove=True):
+        if contents(run) != seen:
+            raise OutputError(
+                f"expected to be alone in {run}, another process has just written there",
+                hint="call again, or elsewhere",
+            )
+        remove_abandoned_in(run)
+        yield
+
+
 def check_free(run: Path) -> None:
     """Raises UsageError where a new run would mix with something else."""
     if run.exists() and not run.is_dir():
         raise UsageError(f"expected a run directory, got the file {run}", hint="choose another")
-    held = {file.name for file in run.iterdir()} if run.is_dir() else set()
+    held = {file.name for file in run.iterdir()} - {LOCK} if run.is_dir() else set()
     if held and not ("meta.json" in held and held <= _BEFORE_THE_FIRST_EPOCH):
         raise UsageError(
             f"expected a new or empty run directory, got {run}", hint="add --resume to continue it, or choose another"
@@ -139,11 +168,7 @@ def check_prerequisites(recipe: Recipe, store: Path, *, resume: bool = False) ->
 
 
 def begin(run: Path, recipe: Recipe, meta: dict[str, Any]) -> None:
-    """Make the directory and write recipe.yaml and meta.json. Raises OutputError."""
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"expected a writable run directory, got {run}: {error.strerror}") from error
+    """Write recipe.yaml and meta.json. Raises OutputError."""
     write_text(run / "recipe.yaml", recipe.to_yaml())
     write_meta(run, meta)
 

@@ -33,7 +33,7 @@ class LeaveOnSigterm(Callback):
         def leave(number: int, frame: FrameType | None) -> None:
             self.before()
             if launcher is not None:
-                launcher.kill(signal.SIGKILL)
+                launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has the second alone
             sys.exit(128 + number)
 
         signal.signal(signal.SIGTERM, leave)

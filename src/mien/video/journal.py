@@ -14,9 +14,9 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from mien.atomic import lock
 from mien.errors import OutputError
 from mien.faces.base import Detection
+from mien.locks import lock
 from mien.results import Box, Face
 
 VERSION = 1

@@ -9,6 +9,7 @@ from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+from mien import weights
 from mien.faces.yunet_weights import WEIGHTS
 from mien.reading.classifier import SHIPPED, model_bytes
 from mien.webpage.settings import FIRST_MODEL, settings_json
@@ -71,7 +72,7 @@ def page_files(runtime: Mapping[str, bytes]) -> dict[str, PageFile]:
     """
     networks = {name: model_bytes(name) for name in SHIPPED}
     networks[WEIGHTS.name] = WEIGHTS.model_bytes()
-    networks["orientation"] = files("mien.weights").joinpath("orientation.onnx").read_bytes()
+    networks["orientation"] = weights.read("orientation.onnx")
 
     contents = dict(_static(files("mien.webpage") / "static", ""))
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'

@@ -175,3 +175,16 @@ def test_the_report_of_a_run(trained_run: Path, small_store: Path, tmp_path: Pat
     }
     inside = run["inside"]["happy"]["mouth"]
     assert f"mouth {inside['value']:.1%}" in "\n".join(attention.headline(report))
+
+
+def test_a_long_name_of_a_class_of_ones_own_keeps_its_distance() -> None:
+    figure = {"value": 0.25, "low": 0.1, "high": 0.4, "n": 4}
+    run = {
+        "map": {"grid": (6, 6)},
+        "area": {"eyes": 0.3},
+        "inside": {key: {"eyes": figure} for key in ("astonished", "x")},
+    }
+    report = {"data": {"images": 8, "split": "test"}, "runs": {"own": run}}
+    *_, long, short = attention.headline(report)
+    assert long.startswith("  astonished  eyes 25.0%")
+    assert short.startswith("  x           eyes 25.0%")

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from mien.errors import OutputError
+from mien.locks import lock
 
 
 def home_of(out: Path) -> Path:
@@ -94,17 +95,11 @@ class Staging:
 def _locked(path: Path, out: Path) -> IO[bytes]:
     """The open lock file; the system lets go of it when the process ends, however it ends."""
     stream = path.open("ab")
-    try:
-        import fcntl
-    except ImportError:  # Windows keeps an open file from being deleted, which is all that is lost here
-        return stream
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not lock(stream):
         stream.close()
         raise OutputError(
             f"expected to be alone with {out}, another build is writing it", hint=f"wait for it (lock: {path})"
-        ) from error
+        )
     if not os.path.exists(path):  # the other build ended between our opening and locking, and took the file away
         stream.close()
         return _relocked(path, out)

@@ -40,7 +40,9 @@ def open_saved(path: Path) -> tuple[tables.Table, dict[Path, str]]:
     features: dict[str, Any] = {}
     rows = 0
     for home, name in _splits(path):
-        there = _object(home / "dataset_info.json").get("features") or {}
+        there = _object(home / "dataset_info.json").get("features")
+        if not isinstance(there, dict):  # codes whose names are lost would be taken for mien's
+            raise DataError(f"expected the features of its columns in {home / 'dataset_info.json'}", hint=_AGAIN)
         for file in _files(home):
             with arrow_stream(file) as stream:
                 schema = stream.schema
@@ -107,11 +109,14 @@ def _table(schema: Any, features: dict[str, Any], file: Path, root: Path) -> tab
     name, warnings = tables.find_columns(schema.names, where=file)
     name |= tables.own_roles(schema.names)
     tables.check_pictures(schema.field(name["image"]).type, name["image"], file)
-    feature = features.get(name["label"])
-    classes: tuple[str, ...] = ()
-    if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
-        classes = tuple(str(one) for one in feature.get("names") or ())
-    return tables.Table((file,), name, root, classes=classes, warnings=warnings)
+    feature, classes = features.get(name["label"]), list[str]()
+    if not isinstance(feature, dict):
+        raise DataError(f"expected a feature of the column {name['label']} beside {file}, got none", hint=_AGAIN)
+    if feature.get("_type") == "ClassLabel":
+        classes = feature.get("names") or []
+        if not isinstance(classes, list) or not all(isinstance(one, str) for one in classes) or not classes:
+            raise DataError(f"expected the class names of {name['label']} beside {file}, got none", hint=_AGAIN)
+    return tables.Table((file,), name, root, classes=tuple(classes), warnings=warnings)
 
 
 def _left_out(features: dict[str, Any], table: tables.Table) -> tuple[str, ...]:
@@ -149,6 +154,7 @@ def _batches(stream: Any, columns: list[str], file: Path) -> Iterator[Any]:
     try:
         for batch in stream:
             chosen = batch.select(columns)
+            chosen.validate(full=True)  # a stream may say that a cell lies anywhere in memory
             yield from (chosen.slice(start, tables.BATCH) for start in range(0, len(chosen), tables.BATCH))
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"expected a complete Arrow file, cannot read {file}: {error}", hint=_AGAIN) from error
@@ -161,8 +167,11 @@ def arrow_stream(file: Path) -> Iterator[Any]:
 
     try:
         with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as stream:
+            names, _ = stream.schema.names, str(stream.schema)  # the text has every name within, too
+            if not names or len(set(names)) < len(names):
+                raise DataError(f"expected columns with a name each in {file}, got {', '.join(names) or 'none'}")
             yield stream
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"expected Arrow's stream format in {file}, cannot read it: {error}", hint=_AGAIN) from error
 
 

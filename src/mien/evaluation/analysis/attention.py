@@ -241,8 +241,9 @@ def headline(report: dict[str, Any]) -> list[str]:
         rows, columns = run["map"]["grid"]
         areas = ", ".join(f"{band} (area {area:.1%})" for band, area in run["area"].items())
         lines.append(f"{name}: map of {rows}×{columns} positions; proportion of it on {areas}")
+        wide = max([8, *map(len, run["inside"])])
         for label, bands in run["inside"].items():
-            lines.append(f"  {label:10}" + "  ".join(_shown(band, figure) for band, figure in bands.items()))
+            lines.append(f"  {label:{wide}}  " + "  ".join(_shown(band, figure) for band, figure in bands.items()))
         for mask in run.get("masks", []):
             lines.append(
                 f"  stage {mask['stage']}: gain {mask['gain_mean']:.3f} (95 % of positions in {mask['gain_low']:.3f} … "
