@@ -17,6 +17,7 @@ import os
 import resource
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -133,12 +134,15 @@ def main() -> None:
         before, started = cpu(), time.perf_counter()
         audit_store(home)
         found["audit"] = {"seconds": time.perf_counter() - started, "cpu_s": cpu() - before}
+    print(json.dumps(found), flush=True)  # hours of work: told before anything else can fail
     recipe = load_recipe("swin_t/paper", overrides={"data.size": "224", "data.window": "null"})
     preprocess = recipe_preprocess(recipe)
 
     def data(stream: bool, limit: int | None) -> Any:
-        split = store.read("training", stream=stream).limited(limit)
-        if stream and options.as_many:
+        split = store.read("training", stream=True).limited(limit)  # all of it may not fit in memory
+        if not stream:
+            split = replace(split, images=split.images.decoded(np.arange(len(split))))
+        elif options.as_many:
             split = split.rows(np.resize(np.arange(len(split)), options.as_many))
         return crop_dataset(split, recipe, preprocess, train=True)
 

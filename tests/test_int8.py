@@ -1,6 +1,7 @@
 """Readers in int8: which file is loaded, what is refused, and what quantisation leaves as it was."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from mien import Reader
+from mien import Reader, weights
 from mien.errors import ModelError, UsageError
 from mien.evaluation.analysis.int8 import Measured, set_metadata
 from mien.preprocess import Preprocess
@@ -59,6 +60,7 @@ def test_without_its_int8_file_auto_takes_fp32_and_int8_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "nano.onnx").write_bytes(model_bytes("nano"))
+    shutil.copy(Path(weights.__file__).with_name(weights.SUMS), tmp_path)
     monkeypatch.setattr(classifier, "int8_is_exact", lambda: True)
     monkeypatch.setattr(classifier.resources, "files", lambda package: tmp_path)
     with caplog.at_level("DEBUG", "mien"):

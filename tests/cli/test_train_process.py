@@ -17,6 +17,7 @@ CHANGES = {
     "distill": "null",
     "targets.votes": "0",
     "epochs": "5000",
+    "model.logit_adjustment": "0",
     "batch_size": "20",
     "precision": "fp32",
 }

@@ -21,6 +21,7 @@ CHANGES = {
     "distill": "null",
     "targets.votes": "0",
     "epochs": "2",
+    "model.logit_adjustment": "0",
     "ema.decay": "0.5",
     "precision": "fp32",
     "batch_size": "20",
