@@ -364,8 +364,8 @@ def main() -> int:
         bad |= bool(outcome.found)
         kept[job.name] = vars(outcome) | {"command": command}
         print(f"{job.name}: {outcome.kills} kills, {outcome.trials} trials, {len(outcome.found)} differ", flush=True)
-        for text in outcome.found[:5]:
-            print(f"  {text}")
+        for difference in outcome.found[:5]:
+            print(f"  {difference}")
         if options.json:
             options.json.write_text(json.dumps(kept, indent=1))
     if not options.no_conditions:
