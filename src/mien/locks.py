@@ -3,6 +3,7 @@
 import os
 import weakref
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
@@ -11,20 +12,54 @@ from mien.errors import OutputError
 NAME = ".lock"
 
 
+class NoLocks(OSError):
+    """The file system has no locks."""
+
+
 def lock(stream: IO[bytes]) -> bool:
-    """Lock an open file until it is closed or the process ends; False where another one holds the lock.
+    """Lock an open file until it is closed or the process ends; False where it cannot be had.
 
     Windows has no such locks: nothing is locked there.
     """
     try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(stream)
     except OSError:
         return False
     return True
+
+
+def open_locked(path: Path, *, needed: bool = True) -> IO[bytes] | None:
+    """The lock file, made if need be with its directory, open and locked; None where another process holds it.
+
+    Whoever held it may have taken the file away at its end: it is then made anew. Processes forked later do not
+    hold it.
+    needed: raise NoLocks where the file system has none; otherwise the file is not locked there.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("ab")
+        _held.add(stream)
+        try:
+            _flock(stream)
+        except BlockingIOError:
+            stream.close()
+            return None
+        except OSError as error:
+            if needed:
+                stream.close()
+                raise NoLocks(*error.args) from error
+        if _is_the_file(stream, path):
+            return stream
+        stream.close()
+
+
+def _flock(stream: IO[bytes]) -> None:
+    """Raises BlockingIOError where another one holds the lock, another OSError where there are none."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: nothing to lock with
+        return
+    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class DirectoryLock:
@@ -43,40 +78,22 @@ class DirectoryLock:
         self._made = False
 
     def __enter__(self) -> Self:
-        path = os.path.join(self._folder, NAME)
         self._made = not os.path.isdir(self._folder)
-        while True:
-            try:
-                os.makedirs(self._folder, exist_ok=True)
-                self._stream = open(path, "ab")
-            except OSError as error:
-                raise OutputError(f"cannot write to {self._folder!r}: {error.strerror}") from error
-            self._hold(self._stream)
-            if not self._remove or _is_the_file(self._stream, path):
-                return self
-            self._stream.close()  # who held it has just taken the file away
-
-    def _hold(self, stream: IO[bytes]) -> None:
         try:
-            import fcntl
-        except ImportError:  # Windows: nothing to lock with
-            return
-        _held.add(stream)
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            stream.close()
+            self._stream = open_locked(Path(self._folder, NAME), needed=self._needed)
+        except NoLocks as error:
+            raise OutputError(
+                f"expected a file system with locks for {self._folder!r}, got {error.strerror}",
+                hint="give a directory on another file system",
+            ) from error
+        except OSError as error:
+            raise OutputError(f"cannot write to {self._folder!r}: {error.strerror}") from error
+        if self._stream is None:
             raise OutputError(
                 f"expected to be alone in {self._folder!r}, another {self._what} is writing there",
                 hint="wait for it, or give another directory",
-            ) from error
-        except OSError as error:
-            if self._needed:
-                stream.close()
-                raise OutputError(
-                    f"expected a file system with locks for {self._folder!r}, got {error.strerror}",
-                    hint="give a directory on another file system",
-                ) from error
+            )
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._stream is None:
@@ -93,7 +110,7 @@ class DirectoryLock:
                 os.rmdir(self._folder)
 
 
-def _is_the_file(stream: IO[bytes], path: str) -> bool:
+def _is_the_file(stream: IO[bytes], path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(stream.fileno()), os.stat(path))
     except OSError:

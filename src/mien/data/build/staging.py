@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from mien.errors import OutputError
-from mien.locks import lock
+from mien.locks import NoLocks, open_locked
 
 
 def home_of(out: Path) -> Path:
@@ -94,18 +94,12 @@ class Staging:
 
 def _locked(path: Path, out: Path) -> IO[bytes]:
     """The open lock file; the system lets go of it when the process ends, however it ends."""
-    stream = path.open("ab")
-    if not lock(stream):
-        stream.close()
+    try:
+        stream = open_locked(path)
+    except NoLocks:
+        stream = None
+    if stream is None:
         raise OutputError(
             f"expected to be alone with {out}, another build is writing it", hint=f"wait for it (lock: {path})"
         )
-    if not os.path.exists(path):  # the other build ended between our opening and locking, and took the file away
-        stream.close()
-        return _relocked(path, out)
     return stream
-
-
-def _relocked(path: Path, out: Path) -> IO[bytes]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return _locked(path, out)
