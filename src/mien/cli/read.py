@@ -355,18 +355,16 @@ def read(
         pictures = PictureFolder(annotate)
 
     from mien.cli.progress import Progress
-    from mien.cli.read_run import ReadRun, journal_folder
+    from mien.cli.read_run import ReadRun, journal_folder, timeline_of
     from mien.reading.inputs import expand
 
-    collector = None
-    if timeline is not None:
-        from mien.timeline.collect import Collector
-
-        collector = Collector(reader.labels)
     items = expand(paths, stdin=sys.stdin.buffer, exclude=[annotate] if annotate else [])
     one_picture = len(paths) == 1 and os.path.isfile(paths[0]) and not paths[0].lower().endswith((".parquet", ".pq"))
     with Progress(paths, shown=not quiet, single=one_picture) as progress:
-        with outputs.open_writer(chosen, output=output, labels=reader.labels, stdout=sys.stdout.buffer) as writer:
+        with (
+            timeline_of(reader, timeline) as collector,
+            outputs.open_writer(chosen, output=output, labels=reader.labels, stdout=sys.stdout.buffer) as writer,
+        ):
             run = ReadRun(
                 reader,
                 writer=writer,
@@ -378,10 +376,6 @@ def read(
                 quiet=quiet,
             )
             run.read(items)
-        if timeline is not None and collector is not None:
-            from mien.timeline.draw import write_timeline
-
-            write_timeline(collector, timeline)
         run.done(output)
     if progress.failed:
         raise typer.Exit(1)

@@ -56,6 +56,7 @@ def read_live(
     quiet: bool,
 ) -> None:
     """Read a camera or network stream, alone. Raises UsageError for what does not go with one."""
+    from mien.cli.read_run import timeline_of
     from mien.errors import UsageError
     from mien.reading import outputs
     from mien.video.live import LiveReader, open_source
@@ -69,18 +70,12 @@ def read_live(
         from mien.cli.window import Window
 
         window = Window(f"mien {paths[0]}")
-    collector = None
-    if timeline is not None:
-        from mien.timeline.collect import Collector
-
-        collector = Collector(reader.labels)
     live = LiveReader(open_source(paths[0], allow_network=allow_network), reader, settings)
-    with outputs.open_writer(chosen, output=output, labels=reader.labels, stdout=sys.stdout.buffer) as writer:
+    with (
+        timeline_of(reader, timeline) as collector,
+        outputs.open_writer(chosen, output=output, labels=reader.labels, stdout=sys.stdout.buffer) as writer,
+    ):
         run_live(live, name=paths[0], writer=writer, collector=collector, window=window, quiet=quiet)
-    if timeline is not None and collector is not None:
-        from mien.timeline.draw import write_timeline
-
-        write_timeline(collector, timeline)
 
 
 def run_live(

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,20 @@ if TYPE_CHECKING:
     from mien.video.journal import Journal
     from mien.video.read import VideoReader
     from mien.video.settings import VideoSettings
+
+
+@contextmanager
+def timeline_of(reader: "Reader", path: str | None) -> "Iterator[Collector | None]":
+    """Collects readings for a timeline, which is drawn at the end where nothing failed; None without a path."""
+    if path is None:
+        yield None
+        return
+    from mien.timeline.collect import Collector
+    from mien.timeline.draw import write_timeline
+
+    collector = Collector(reader.labels)
+    yield collector
+    write_timeline(collector, path)
 
 
 class ReadRun:

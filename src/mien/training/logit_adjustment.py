@@ -6,7 +6,6 @@ al. 2021, arXiv 2007.07314, post-hoc logit adjustment): τ = 1 assumes that all 
 they are as frequent as in training.
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +31,6 @@ def adjust_logits(network: nn.Module, proportions: Tensor, strength: float) -> N
             hint="leave it out, or choose another network",
         )
     if len(classifier.bias) != len(proportions) or not bool((proportions > 1e-6).all()):
-        counts = ", ".join(f"{p:.2g}" for p in np.asarray(proportions))
+        counts = ", ".join(f"{p:.2g}" for p in proportions.tolist())
         raise DataError(f"model.logit_adjustment: expected pictures of every class in training, got shares of {counts}")
     classifier.bias.sub_(strength * proportions.log().to(classifier.bias))
