@@ -250,3 +250,20 @@ def test_a_damaged_csv_is_one_sentence(was: str, bad: str, tmp_path: Path) -> No
     path.write_text(text.replace(was, bad, 1), "utf-8")
     with pytest.raises(DataError, match="expected a table that mien read wrote"):
         summarise(str(path))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_columns_in_another_order_change_nothing_and_a_missing_one_is_said(suffix: str, tmp_path: Path) -> None:
+    path = table(tmp_path / f"a.{suffix}", film(STORY, 6.4))
+    frame = pd.read_csv(path) if suffix == "csv" else pd.read_parquet(path)
+    whole = frame.astype({"face": "Int64", "track": "Int64"})
+
+    def moved(columns: list[str]) -> str:
+        file = tmp_path / f"b.{suffix}"
+        whole[columns].to_csv(file, index=False) if suffix == "csv" else whole[columns].to_parquet(file)
+        return str(file)
+
+    names = list(whole.columns)
+    assert sorted(map(str, summarise(moved(sorted(names))).rows)) == sorted(map(str, summarise(str(path)).rows))
+    with pytest.raises(DataError, match=r"expected a column for each expression in .*, got none for 'sad'"):
+        summarise(moved([name for name in names if name not in ("sad", "raw_sad")]))

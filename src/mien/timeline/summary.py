@@ -139,7 +139,8 @@ def _labels(columns: Sequence[str], path: str) -> tuple[str, ...]:
             f"expected a table that mien read wrote, got {path!r} without the columns {', '.join(missing)}",
             hint="mien read clip.mp4 -o FILE.csv writes one",
         )
-    return tuple(columns[columns.index("confidence") + 1 : columns.index(_TAIL)])
+    named = tuple(name for name in columns if f"raw_{name}" in columns)  # in whatever order somebody has put them
+    return named or tuple(columns[columns.index("confidence") + 1 : columns.index(_TAIL)])
 
 
 def _columns(path: str) -> _Table:
@@ -147,6 +148,12 @@ def _columns(path: str) -> _Table:
     labels, values = (_parquet if path.lower().endswith((".parquet", ".pq")) else _csv)(path)
     rows = list(enumerate(zip(values["time_s"], values["error"], strict=True)))
     kept = [i for i, (time_s, error) in rows if time_s is not None and error is None]
+    strange = {values["expression"][i] for i in kept} - {None, *labels}
+    if strange:
+        raise DataError(
+            f"expected a column for each expression in {path!r}, got none for {short(min(strange))}",
+            hint="leave the columns of mien read as they are",
+        )
     return _Table(
         [values["source"][i] for i in kept],
         [values["time_s"][i] for i in kept],
