@@ -23,10 +23,12 @@ TYPES = {
 
 
 def test_the_same_files_with_headers_and_without_a_key(tiny_model: Path) -> None:
+    """The page reads as the service does: with its model, not with the shipped ones."""
     try:
-        page = page_files(obtain())
+        page = page_files(obtain(), [str(tiny_model)])
     except UsageError as error:
         pytest.skip(str(error))
+    assert b"nano" not in page["index.html"].content
     words = ("--model", tiny_model, "--detector", "none", "--threads", "1", "--api-key", "a-long-key")
     with running(*map(str, words)) as service, httpx.Client(base_url=service.url) as client:
         for path, file in page.items():

@@ -5,19 +5,22 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from called import Call
-from mien.errors import UsageError
+from mien.errors import MienError, UsageError
 from mien.faces import yunet
 from mien.webpage import onnxruntime_web
 from mien.webpage.files import HEADERS, POLICY, PageFile, page_files
 from mien.webpage.write import write_page
 
 SOURCE = Path(onnxruntime_web.__file__).parent / "static"
+MakeModel = Callable[..., Path]
 FIRST_LOAD = 6_000_000  # bytes, compressed
 
 
@@ -82,6 +85,34 @@ def test_it_is_written_with_compressed_copies_and_again_over_itself(page: dict[s
     written = {str(file.relative_to(tmp_path / "site")) for file in (tmp_path / "site").rglob("*") if file.is_file()}
     assert page.keys() == {name for name in written if not name.endswith(".gz")}
     assert gzip.decompress((tmp_path / "site/runtime/ort.wasm.gz").read_bytes()) == page["runtime/ort.wasm"].content
+
+
+def test_a_page_with_readers_of_ones_own(page: dict[str, PageFile], make_model: MakeModel, tmp_path: Path) -> None:
+    """Names as they are, in HTML and addresses too; and nothing that is said of the shipped readers."""
+    runtime = {name: page[f"runtime/{name}"].content for name in onnxruntime_web.FILES}
+    mine = shutil.copy(make_model(("<b>on", "off")), tmp_path / "on & off?#.onnx")
+    other = shutil.copy(mine, tmp_path / "other.onnx")
+    made = page_files(runtime, [str(mine), str(other)])
+    index, told = made["index.html"].content.decode(), json.loads(made["settings.json"].content)
+    assert 'value="on &amp; off?#" checked disabled><span>on &amp; off?#</span>' in index
+    assert "only who trained it can say" in index
+    assert "7 of 10" not in index
+    assert "7 of 10" in page["index.html"].content.decode()  # negative control
+    assert told["first_model"] == "on & off?#"
+    assert list(told["models"]) == ["on & off?#", "other"]
+    for model in told["models"].values():
+        assert model["labels"] == ["<b>on", "off"]
+        assert made[model["file"]].content == mine.read_bytes()
+        assert re.fullmatch(r"models/[\w-]+\.onnx", model["file"])
+    assert "models/compact.onnx" not in made
+    for models, said in (
+        ([mine, "nano"], "same classes for one page, got <b>on, off and angry"),
+        ([mine, mine], "names of their own"),
+        ([tmp_path / "none.onnx"], "no model file"),
+        ([Path(__file__)], "expected an ONNX model"),
+    ):
+        with pytest.raises(MienError, match=said):
+            page_files(runtime, [str(model) for model in models])
 
 
 def test_what_cannot_be_had_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:

@@ -1,6 +1,7 @@
 """What a user does with the page, in a real Chromium: photos, video, camera, download, and all that can go wrong."""
 
 import csv
+import shutil
 from collections.abc import Callable
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -12,7 +13,10 @@ from PIL import Image
 from static_site import Site, Tab
 
 from mien.results import table_columns
-from mien.webpage.files import POLICY, PageFile
+from mien.webpage import onnxruntime_web
+from mien.webpage.files import POLICY, PageFile, page_files
+
+MakeModel = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,29 @@ def test_photos_one_by_one_and_several(tab: Tab, astronaut: Path, grace_hopper: 
     tab.clear()
     assert tab.page.is_visible("#drop")
     assert tab.page.locator(".face").count() == 0
+
+
+def test_a_reader_of_ones_own(
+    browser: Any, page: dict[str, PageFile], make_model: MakeModel, clip: Path, astronaut: Path, tmp_path: Path
+) -> None:
+    runtime = {name: page[f"runtime/{name}"].content for name in onnxruntime_web.FILES}
+    models = [str(shutil.copy(make_model(("awake", "half <i>awake", "ásleep")), tmp_path / f"{n}.onnx")) for n in "abc"]
+    with Site(page_files(runtime, models)) as site, Tab.opened(browser, site) as tab:
+        tab.ready()
+        tab.choose(astronaut)
+        assert tab.text("#faces .top") in ("awake", "half <i>awake", "ásleep")
+        tab.choose(clip)
+        assert "half <i>awake" in tab.text("#timeline .legend")
+        assert list(csv.DictReader(StringIO(tab.download("csv"))).fieldnames or ()) == list(
+            table_columns(("awake", "half <i>awake", "ásleep"))
+        )
+        site.change = lambda path, content: None if path == "models/c.onnx" else content
+        tab.page.check("input[value=b]", force=True)
+        tab.page.wait_for_selector("#models:not([aria-busy])")
+        tab.page.check("input[value=c]", force=True)  # is missing: the second stays, not the first
+        tab.page.wait_for_selector("#alert", state="visible")
+        assert tab.page.is_checked("input[value=b]")
+        assert all("404" in error for error in tab.errors)
 
 
 def test_dropped_and_pasted(tab: Tab, astronaut: Path) -> None:

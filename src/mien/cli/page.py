@@ -7,6 +7,13 @@ import typer
 
 def page(
     folder: Path = typer.Argument(..., metavar="DIR", help="Folder for the files; made where it does not exist."),
+    model: list[str] = typer.Option(
+        ["nano", "compact"],
+        "--model",
+        metavar="NAME|FILE.onnx",
+        help="compact, nano, or a file made by mien export; can be repeated, with readers of the same classes. "
+        "The first is loaded with the page.",
+    ),
     onnxruntime: Path | None = typer.Option(
         None,
         "--onnxruntime",
@@ -23,6 +30,7 @@ def page(
     [bold]Examples[/bold]
 
       [cyan]mien page site[/cyan]
+      [cyan]mien page site --model engaged.onnx[/cyan]
       [cyan]python -m http.server --directory site 8000[/cyan]
       [cyan]mien page site --onnxruntime onnxruntime-web-1.30.0.tgz[/cyan]
     """
@@ -32,5 +40,5 @@ def page(
     from mien.webpage.onnxruntime_web import obtain
     from mien.webpage.write import write_page
 
-    size = write_page(page_files(obtain(onnxruntime)), folder)
+    size = write_page(page_files(obtain(onnxruntime), model), folder)
     print(f"{folder}: {size / 1e6:.1f} MB; serve it over https, or from this machine", file=sys.stderr)

@@ -209,6 +209,11 @@ def softmax(logits: Float32, *, temperature: float) -> Float32:
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+def model_name(model: str) -> str:
+    """What a service and the page call a model: a shipped one's own name, a file's without folder and suffix."""
+    return Path(model).stem
+
+
 def model_bytes(model: str) -> bytes:
     """The file of a shipped reader, in fp32, or of a path. Raises UsageError or ModelError."""
     path, where = _locate(model)

@@ -4,26 +4,35 @@ Nothing is fetched while the service runs: where ONNX Runtime Web is not cached,
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from mien.errors import MienError
+from mien.onnx_file import metadata
+from mien.reading.classifier import SHIPPED, ModelMeta, model_bytes
 from mien.serving.problems import Problem
 from mien.webpage.files import HEADERS, INDEX, PageFile, page_files
 from mien.webpage.onnxruntime_web import cached
+from mien.webpage.settings import READERS
 
 LEAST_PACKED = 1024  # bytes
 
 
-def load_page() -> dict[str, PageFile]:
-    """The page by path, ``index.html`` under the empty one too; empty where a file of it is missing."""
+def load_page(models: Sequence[str]) -> dict[str, PageFile]:
+    """The page by path, ``index.html`` under the empty one too; empty where a file of it is missing.
+
+    models: of the service. The page offers those that have the first one's classes, as its table has one set of
+    columns; and both shipped readers where the service has no others.
+    """
     runtime = cached()
     if runtime is None:
         return {}
     try:
-        page = page_files(runtime)
+        labels = {model: ModelMeta.parse(metadata(model_bytes(model)), where=model).labels for model in models}
+        alike = [model for model in models if labels[model] == labels[models[0]]]
+        page = page_files(runtime, READERS if set(models) <= SHIPPED.keys() else alike)
     except MienError:  # another detector is in use, and YuNet's package is gone
         return {}
     return page | {"": page[INDEX]}

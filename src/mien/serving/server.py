@@ -38,7 +38,8 @@ async def _run(settings: Settings) -> None:
     try:
         await pool.start()
         server: _Server
-        app = create_app(settings, pool, metrics, page=load_page(), stopping=lambda: server.should_exit)
+        page = load_page(settings.reader.models)
+        app = create_app(settings, pool, metrics, page=page, stopping=lambda: server.should_exit)
         config = uvicorn.Config(
             app,
             http=_protocol(limits.client_timeout, most=_connections()),

@@ -1,12 +1,12 @@
 """What a service is started with: the readers' options, the limits, the keys."""
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mien.errors import UsageError
+from mien.reading.classifier import model_name
 
 MOST_WORKERS = 8  # by default; beyond, each gets more threads
 
@@ -36,14 +36,9 @@ class ReaderSettings:
     max_wait: float = 0.05
 
     def __post_init__(self) -> None:
-        names = [served_name(model) for model in self.models]
+        names = [model_name(model) for model in self.models]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UsageError(f"expected models with names of their own, got several of {', '.join(twice)}")
-
-
-def served_name(model: str) -> str:
-    """The name of a model in requests: a shipped one's own, a file's without folder and suffix."""
-    return os.path.splitext(os.path.basename(model))[0]
 
 
 @dataclass(frozen=True, slots=True)

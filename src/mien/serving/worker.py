@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mien.errors import MienError
 from mien.serving.frames import Frame, pack, read_frame
-from mien.serving.settings import ReaderSettings, served_name
+from mien.serving.settings import ReaderSettings
 
 if TYPE_CHECKING:
     from mien.faces.base import Detection, Detector
@@ -53,6 +53,7 @@ def make_readers(settings: ReaderSettings) -> "dict[str, Reader]":
     """A reader for each model, by the name under which requests ask for it; they share one detector."""
     from mien.faces.detector import make_detector
     from mien.onnx_runtime import usable_threads
+    from mien.reading.classifier import model_name
     from mien.reading.reader import Reader
 
     detector = LimitedDetector(
@@ -68,7 +69,7 @@ def make_readers(settings: ReaderSettings) -> "dict[str, Reader]":
         min_face=settings.min_face,
     )
     return {
-        served_name(model): Reader(
+        model_name(model): Reader(
             model,
             detector=detector,
             threads=settings.threads,
@@ -87,14 +88,14 @@ def make_readers(settings: ReaderSettings) -> "dict[str, Reader]":
 
 def describe(settings: ReaderSettings) -> list[dict[str, Any]]:
     """What ``GET /v1/models`` says of each model; the keys are those of ``mien models --json`` and ``sha256``."""
-    from mien.reading.classifier import SHIPPED, Classifier
+    from mien.reading.classifier import SHIPPED, Classifier, model_name
 
     described = []
     for model in settings.models:
         classifier = Classifier.load(model, threads=1, device=settings.device, precision=settings.precision)
         meta, size = classifier.meta, classifier.meta.preprocess.input_size
         entry = {
-            "name": served_name(model),
+            "name": model_name(model),
             "summary": SHIPPED.get(model, meta.name),
             "labels": list(meta.labels),
             "input": f"{size}×{size} {meta.preprocess.color}",

@@ -3,16 +3,18 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from mien import weights
+from mien.errors import UsageError
 from mien.faces.yunet_weights import WEIGHTS
-from mien.reading.classifier import SHIPPED, model_bytes
-from mien.webpage.settings import FIRST_MODEL, settings_json
+from mien.reading.classifier import SHIPPED, Classifier, model_bytes, model_name
+from mien.webpage.settings import READERS, model_path, settings_json
 from mien.webpage.third_party import third_party
 
 INDEX = "index.html"
@@ -46,6 +48,15 @@ MEDIA_TYPES = {
 _SERVICE_WORKER = "sw.js"
 _FILES_MARK = b"/* files: written by mien */ {}"
 _POLICY_MARK = b"<!-- policy: written by mien -->"
+_READERS_MARK = b"<!-- readers: written by mien -->"
+_GOODNESS_MARK = b"<!-- goodness: written by mien -->"
+_ABOUT = {"nano": "fast", "compact": "more accurate"}
+#: How far a reading can be trusted; key: whether the readers come with mien.
+_GOODNESS = {
+    True: "On photos like those it learned from, about 7 of 10 readings agree with the raters; it was not measured "
+    "whether that holds for every group of people.",
+    False: "This reader does not come with mien: only who trained it can say how often it is right, and for whom.",
+}
 
 
 @dataclass(frozen=True)
@@ -65,20 +76,28 @@ class PageFile:
         return f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
 
 
-def page_files(runtime: Mapping[str, bytes]) -> dict[str, PageFile]:
+def page_files(runtime: Mapping[str, bytes], models: Sequence[str] = READERS) -> dict[str, PageFile]:
     """Path → file of the whole page; ``index.html`` is the page itself.
 
-    runtime: as :func:`mien.webpage.onnxruntime_web.obtain` gives it. Raises ModelError where a network is missing.
+    runtime: as :func:`mien.webpage.onnxruntime_web.obtain` gives it. models: the readers that it offers, names of
+    shipped ones or files; the first is loaded with the page. Raises ModelError where a network is missing or broken,
+    UsageError where a file is not there, two have one name, or their classes differ.
     """
-    networks = {name: model_bytes(name) for name in SHIPPED}
+    readers = {model_name(model): _model(model) for model in models}
+    if len(readers) < len(models):
+        raise UsageError(f"expected models with names of their own, got {', '.join(models)}")
+    networks = dict(readers)
     networks[WEIGHTS.name] = WEIGHTS.model_bytes()
     networks["orientation"] = weights.read("orientation.onnx")
 
     contents = dict(_static(files("mien.webpage") / "static", ""))
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    contents[INDEX] = contents[INDEX].replace(_POLICY_MARK, policy.encode())
-    contents["settings.json"] = settings_json(networks, runtime)
-    contents |= {f"models/{name}.onnx": content for name, content in networks.items()}
+    contents["settings.json"] = settings_json(networks, runtime, list(readers))
+    ours = all(model in SHIPPED for model in models)
+    written = ((_POLICY_MARK, policy), (_READERS_MARK, _switch(list(readers), ours)), (_GOODNESS_MARK, _GOODNESS[ours]))
+    for mark, text in written:
+        contents[INDEX] = contents[INDEX].replace(mark, text.encode())
+    contents |= {(model_path(name) if name in readers else f"models/{name}.onnx"): networks[name] for name in networks}
     packed = {}
     for name, content in runtime.items():
         if name.endswith(".gz"):
@@ -86,7 +105,8 @@ def page_files(runtime: Mapping[str, bytes]) -> dict[str, PageFile]:
         else:
             contents[f"runtime/{name}"] = content
     contents["third-party.txt"] = third_party(contents)
-    contents[_SERVICE_WORKER] = contents[_SERVICE_WORKER].replace(_FILES_MARK, _service_worker_files(contents))
+    later = [model_path(name) for name in list(readers)[1:]]
+    contents[_SERVICE_WORKER] = contents[_SERVICE_WORKER].replace(_FILES_MARK, _service_worker_files(contents, later))
     return {
         path: PageFile(content, MEDIA_TYPES[path[path.rindex(".") :]], packed.get(path))
         for path, content in sorted(contents.items())
@@ -103,11 +123,30 @@ def _static(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:
     return found
 
 
-def _service_worker_files(contents: Mapping[str, bytes]) -> bytes:
-    """What the service worker keeps: its version changes with any byte of the page."""
+def _model(model: str) -> bytes:
+    """The file of a reader: a shipped one checked by its hash, the user's as ``mien read`` checks it."""
+    if model not in SHIPPED:
+        Classifier.load(model, threads=1)
+    return model_bytes(model)
+
+
+def _switch(names: Sequence[str], ours: bool) -> str:
+    """The choice between the readers. ours: they come with mien."""
+    rows = []
+    for name in names:
+        small = f" <small>{_ABOUT[name]}</small>" if ours else ""
+        on = " checked" if name == names[0] else ""
+        rows.append(
+            f'<label><input type="radio" name="model" value="{escape(name)}"{on} disabled>'
+            f"<span>{escape(name)}{small}</span></label>"
+        )
+    return "\n    ".join(rows)
+
+
+def _service_worker_files(contents: Mapping[str, bytes], later: Sequence[str]) -> bytes:
+    """What the service worker keeps: its version changes with any byte of the page. later: once they are chosen."""
     digest = hashlib.sha256()
     for path in sorted(contents):
         digest.update(f"{path}\0{len(contents[path])}\0".encode() + contents[path])
-    later = [f"models/{name}.onnx" for name in SHIPPED if name != FIRST_MODEL]
     first = [path for path in sorted(contents) if path not in (*later, _SERVICE_WORKER)]
     return json.dumps({"version": digest.hexdigest()[:16], "first": first, "later": later}).encode()

@@ -6,40 +6,53 @@ to them from here, so that a change here changes both. ``tests/webpage`` holds t
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from mien import __version__
+from mien.errors import UsageError
 from mien.faces import align, close_look, confirm, heads, orientation, pose, upright, views, yunet, yunet_weights
 from mien.faces.align import CropGeometry
 from mien.imaging import MAX_PIXELS
 from mien.onnx_file import metadata
 from mien.preprocess import Preprocess
 from mien.reading.annotate import UNSURE, hex_color_of
-from mien.reading.classifier import SHIPPED, ModelMeta
+from mien.reading.classifier import ModelMeta
 from mien.results import table_columns
 from mien.video import smoothing, tracking
 from mien.video.settings import SMOOTH_S
 
-FIRST_MODEL = "nano"  # loaded with the page; the others when they are chosen
+READERS = ("nano", "compact")  # unless others are asked for; the first is loaded with the page, others when chosen
 FULL_PIXELS = 24_000_000  # a larger picture is reduced to that many before it is read: a phone's tab has little memory
 PREVIEW_SIDE = 1600  # of the copy that is shown, pixels
 
 
-def settings(networks: Mapping[str, bytes], runtime: Mapping[str, bytes]) -> dict[str, Any]:
+def settings(
+    networks: Mapping[str, bytes], runtime: Mapping[str, bytes], readers: Sequence[str] = READERS
+) -> dict[str, Any]:
     """All that ``settings.json`` holds.
 
-    runtime: ONNX Runtime Web by file name. networks: the ONNX files of the page by name: yunet, orientation, and those
-    of ``SHIPPED``. Raises ModelError where one is not what it should be.
+    runtime: ONNX Runtime Web by file name. networks: the ONNX files of the page by name: yunet, orientation, and
+    ``readers``. Raises ModelError where one is not what it should be, UsageError where the readers' classes differ: a
+    table has the columns of one set.
     """
+    models = {name: _model(name, networks[name]) for name in readers}
+    for name, model in models.items():
+        if model["labels"] != models[readers[0]]["labels"]:
+            sets = (", ".join(models[one]["labels"]) for one in (readers[0], name))
+            raise UsageError(
+                f"expected readers of the same classes for one page, got {' and '.join(sets)}",
+                hint=f"make a page of its own for {name}",
+            )
     detector = yunet.YuNet.name
     turned = metadata(networks["orientation"])
     return {
         "mien": __version__,
         "runtime": _told("runtime/ort.wasm", runtime["ort.wasm"]),
-        "first_model": FIRST_MODEL,
-        "models": {name: _model(name, networks[name]) for name in SHIPPED},
+        "first_model": readers[0],
+        "models": models,
         "detector": _file(detector, networks[detector])
         | {
             "input": yunet_weights.INPUT,
@@ -128,14 +141,19 @@ def _file(name: str, content: bytes) -> dict[str, Any]:
     return _told(f"models/{name}.onnx", content)
 
 
+def model_path(name: str) -> str:
+    """Of a reader in the page. A name of the user's may hold what an address cannot: then a hash names the file."""
+    plain = re.fullmatch(r"[A-Za-z0-9_-]+", name)
+    return f"models/{name if plain else hashlib.sha256(name.encode()).hexdigest()[:12]}.onnx"
+
+
 def _told(path: str, content: bytes) -> dict[str, Any]:
     return {"file": path, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _model(name: str, content: bytes) -> dict[str, Any]:
     meta = ModelMeta.parse(metadata(content), where=name)
-    return _file(name, content) | {
-        "about": SHIPPED[name],
+    return _told(model_path(name), content) | {
         "labels": meta.labels,
         "preprocess": asdict(meta.preprocess),
         "temperature": meta.temperature,
@@ -144,6 +162,7 @@ def _model(name: str, content: bytes) -> dict[str, Any]:
     }
 
 
-def settings_json(networks: Mapping[str, bytes], runtime: Mapping[str, bytes]) -> bytes:
+def settings_json(networks: Mapping[str, bytes], runtime: Mapping[str, bytes], readers: Sequence[str]) -> bytes:
     """``settings.json`` as it is served."""
-    return json.dumps(settings(networks, runtime), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    told = settings(networks, runtime, readers)
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

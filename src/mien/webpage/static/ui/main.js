@@ -209,19 +209,21 @@ function lock() {
 // ── the reader, and the rest of the controls ────────────────────────────────────────────────────────────────────
 
 const model = () => document.querySelector("#models input:checked").value;
+let used; // the reader that the worker has: another one may have failed to load
 
 async function changeModel(event) {
-  const [chosen, before] = [event.target.value, [...document.querySelectorAll("#models input")].find((input) => input !== event.target)];
+  const chosen = event.target.value;
   say(`Loading ${chosen}`);
   $("models").setAttribute("aria-busy", "true");
   try {
     await engine.call("choose", { model: chosen });
   } catch (error) {
-    before.checked = true;
+    for (const input of document.querySelectorAll("#models input")) input.checked = input.value === used;
     throw error;
   } finally {
     $("models").removeAttribute("aria-busy");
   }
+  used = chosen;
   say(`Reading with ${chosen}`);
   for (const item of items.filter((one) => one.kind === "photo" && !one.readings[0].error)) await takePhoto(item.file, item);
   if (items.some((item) => item.kind === "photo")) say(`Read again with ${chosen}`);
@@ -294,6 +296,7 @@ async function start() {
   timeline = new Timeline($("timeline"), $("rows"), settings);
   strip = new Strip($("strip"), show);
   $("version").textContent = `mien ${settings.mien}`;
+  used = settings.first_model;
   wire();
   $("loading").hidden = true;
   for (const button of [$("choose"), $("camera"), ...document.querySelectorAll("#models input")]) button.disabled = false;
