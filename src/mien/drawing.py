@@ -10,6 +10,7 @@ differ for everybody. Class order is the label order.
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from mien.atomic import write_bytes
 from mien.errors import MissingExtra, OutputError
+from mien.fonts import file_with, letters
 
 DPI = 150
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
@@ -84,13 +86,31 @@ def _rendered(figure: Any, kind: str, metadata: dict[str, None]) -> bytes:
     from matplotlib import rc_context
 
     data = io.BytesIO()
-    with rc_context({"svg.hashsalt": "mien", "svg.fonttype": "path"}):
+    with rc_context({"svg.hashsalt": "mien", "svg.fonttype": "path"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # ``fonts`` says it once
         if figure.get_layout_engine() is not None:  # else savefig would compute the layout twice for each format
             figure.draw_without_rendering()
+            if _add_letters(figure):
+                figure.draw_without_rendering()
             figure.set_layout_engine(None)
         box = figure.get_tightbbox(figure.canvas.get_renderer()).padded(0.12)
         figure.savefig(data, format=kind, dpi=DPI, metadata=metadata, bbox_inches=box)
     return data.getvalue()
+
+
+def _add_letters(figure: Any) -> bool:
+    """Another font behind matplotlib's own for texts whose letters that lacks; whether there were any."""
+    from matplotlib.font_manager import FontProperties, fontManager
+    from matplotlib.text import Text
+
+    added = False
+    for text in figure.findobj(Text):
+        path = file_with(letters(text.get_text()))
+        if path is not None and path.name != "DejaVuSans.ttf":
+            fontManager.addfont(path)
+            text.set_family(["DejaVu Sans", FontProperties(fname=path).get_name()])
+            added = True
+    return added
 
 
 def headline(axes: Any, title: str, facts: str, *, width: int) -> None:

@@ -1,6 +1,7 @@
 """The page at ``/`` of a real service: the files of ``mien page``, with media types, headers and compression."""
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -22,8 +23,9 @@ TYPES = {
 }
 
 
-def test_the_same_files_with_headers_and_without_a_key(tiny_model: Path) -> None:
-    """The page reads as the service does: with its model, not with the shipped ones."""
+def test_the_same_files_with_headers_and_without_a_key(make_model: Callable[..., Path]) -> None:
+    """The page reads as the service does: with its model of one's own classes, not with the shipped ones."""
+    tiny_model = make_model(("asleep", "àwake"))
     try:
         page = page_files(obtain(), [str(tiny_model)])
     except UsageError as error:
@@ -53,6 +55,11 @@ def test_the_same_files_with_headers_and_without_a_key(tiny_model: Path) -> None
         assert again.status_code == 200
         again = client.get("/style.css", headers={"If-None-Match": again.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
+        key = {"X-API-Key": "a-long-key"}
+        assert client.get("/v1/models", headers=key).json()["models"][0]["labels"] == ["asleep", "àwake"]
+        picture = {"image": "R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="}
+        (face,) = client.post("/v1/read", json=picture, headers=key).json()["faces"]
+        assert [*face["probabilities"]] == ["asleep", "àwake"]
         assert client.get("/v1/models").status_code == 401  # the key still guards what reads
         assert client.post("/").status_code == 405
         assert client.get("/static/../settings.py").status_code in (401, 404)

@@ -1,5 +1,6 @@
 """A reader of one's own classes: from a shipped one, by one command; and what then has their names, or refuses them."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from called import Call
 from mien.errors import DataError, RecipeError
+from mien.evaluation.analysis import KINDS
 from mien.evaluation.predictions import Predictions
 from mien.evaluation.predictions_file import read_predictions_file
 from mien.labels import SEVEN
@@ -22,7 +24,7 @@ from mien.training.recipe import load_recipe
 
 CHANGES = {"epochs": "3", "optimizer.lr": "0.003", "precision": "fp32", "batch_size": "20"}
 SETS = [word for key, value in CHANGES.items() for word in ("--set", f"{key}={value}")]
-LABELS = ("striped across", "striped down")
+LABELS = ("rayé, across & co", "striped down")
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,47 @@ def test_it_learned_them_and_outputs_carry_the_names(reader: Path, run: Path, ca
     assert face.expression == LABELS[0]
     assert tuple(face.probabilities) == LABELS
     call("read", crop, "--detector", "none", "--model", reader, "--format", "csv", "--annotate", tmp_path / "shown")
-    assert ",".join(("expression", "confidence", *LABELS)) in call.out.splitlines()[0]
+    columns = next(csv.reader(call.out.splitlines()))
+    assert columns[columns.index("confidence") + 1 :][:2] == list(LABELS)
+
+
+@pytest.mark.long
+def test_whatever_reads_labels_has_the_names(run: Path, reader: Path, call: Call, tmp_path: Path) -> None:
+    store, few = Path(f"{run}-data"), ("--limit", "8")
+    own: dict[str, tuple[str | Path, ...]] = {"landscape": ("--points", "3", *few), "corruptions": few}
+    for kind in KINDS:
+        call("analyse", kind, run, "--data", store, "--split", "test", "-o", tmp_path, *own.get(kind, ()))
+        if kind == "masks":
+            assert call.status == 2
+            assert "expected a network with U-Net masks, got nano" in call.err
+        else:
+            assert call.status == 0, (kind, call.err)
+            assert not set(SEVEN) & set((tmp_path / f"{kind}.json").read_text().split('"')), kind
+    (seen,) = json.loads((tmp_path / "attention.json").read_text())["runs"].values()
+    assert set(seen["inside"]) == set(LABELS)
+    call("data", "stats", store)
+    assert all(label in call.out for label in LABELS)
+    call("data", "audit", store, "-o", tmp_path / "audit")
+    assert call.status == 0, call.err
+    card = (store / "README.md").read_text()
+    assert all(label in card for label in LABELS)
+    call("evaluate", run, "--data", store, "--split", "test", "-o", tmp_path / "out")
+    rows = [line for line in call.out.splitlines() if line.startswith(("recall", "accuracy"))]
+    assert len(rows) == 3
+    assert len({line.index("[") for line in rows if "100.00 [" in line}) == 1  # columns stand below each other
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert ">class</th>" in page
+    assert ">expression</th>" not in page
+
+
+def test_int8_is_written_or_refused_in_a_sentence(run: Path, reader: Path, call: Call, tmp_path: Path) -> None:
+    call("export", reader, "--int8", "--data", f"{run}-data", "--no-tta", "-o", tmp_path / "int8.onnx")
+    if call.status == 0:
+        assert Classifier.load(str(tmp_path / "int8.onnx")).labels == LABELS
+    else:
+        assert call.status == 1
+        assert "error: int8 gate: expected " in call.err
+        assert "one of 12 images is 8.3%: more in validation measure finer" in call.err
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.cells import cell_len, set_cell_size
 
 from mien.errors import UsageError
 from mien.labels import EIGHT, SEVEN, coded
@@ -155,14 +156,16 @@ def headline(report: "Report") -> list[str]:
     about += f"{report.views} view(s), detector {report.detector}" if report.views else report.model.name
     if report.figures is None:
         return [about, "labels held back: predictions written, nothing scored"]
-    lines = [about, *(f"{title:20}" + "".join(f"{cell:>26}" for cell in cells) for title, cells in _rows(report))]
+    rows = _rows(report)
+    wide = max(20, *(cell_len(title) + 2 for title, _ in rows))  # letters of some scripts take two columns
+    lines = [about, *(set_cell_size(title, wide) + "".join(f"{cell:>26}" for cell in cells) for title, cells in rows)]
     for name, groups in (report.groups or {}).items():
         if (gap := groups["all"].gaps.accuracy) is not None:
             where = f"{gap.highest} over {gap.lowest}, p {gap.p:.4f}"
-            lines.append(f"{('gap by ' + name)[:19]:20}{_interval(gap):>26}  {where}")
+            lines.append(f"{('gap by ' + name)[:19]:{wide}}{_interval(gap):>26}  {where}")
     failures = [found.failures for found in report.figures.values()]
     if failures[0]:
-        lines.append(f"{'no answer (wrong)':20}" + "".join(f"{number:>26,}" for number in failures))
+        lines.append(f"{'no answer (wrong)':{wide}}" + "".join(f"{number:>26,}" for number in failures))
     return lines
 
 

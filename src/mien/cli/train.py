@@ -165,6 +165,7 @@ def _own_store(
     from mien.cli.extras import require
     from mien.cli.progress import Countdown
     from mien.data.build.own import build_own_store
+    from mien.data.sources.own import TAKEN_FOR_CROPS
     from mien.data.store import is_store
     from mien.errors import UsageError
     from mien.training.networks import recipe_preprocess
@@ -190,7 +191,8 @@ def _own_store(
         for reason, number in source["dropped"].items():
             say(f"warning: {number:,} pictures dropped: {reason} (listed in {out / 'dropped.csv'})")
         for text in source["warnings"]:
-            say(f"note: {text}")
+            if not text.startswith(TAKEN_FOR_CROPS):  # as --crops says
+                say(f"note: {text}")
     for name, split in summary["splits"].items():
         say(f"{name}: " + ", ".join(f"{label} {number:,}" for label, number in split["counts"].items()))
     return out

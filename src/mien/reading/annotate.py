@@ -8,14 +8,14 @@ and one thin bar.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mien.drawing import contrast
+from mien.fonts import font_for
 from mien.reading.layout import Rect, clamp, place_chip, place_corner, place_panel
 from mien.results import Face
 
@@ -199,13 +199,8 @@ def _add_strip(image: Image.Image, homeless: list[_Mark], faces: int) -> Image.I
 # ── sizes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@lru_cache(maxsize=64)
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
-
-
 def _text_width(text: str, size: int) -> float:
-    return float(_font(size).getlength(text))
+    return float(font_for(size, text).getlength(text))
 
 
 def _chip_text(face: Face) -> str:
@@ -265,7 +260,7 @@ class _Patch:
     def text(self, x: float, y: float, text: str, size: int, fill: Color, *, anchor: str) -> None:
         k = self._k
         at = ((x - self._left) * k, (y - self._top) * k)
-        self._draw.text(at, text, font=_font(size * k), fill=fill, anchor=anchor)
+        self._draw.text(at, text, font=font_for(size * k, text), fill=fill, anchor=anchor)
 
     def stamp(self) -> None:
         patch = self._patch.reduce(self._k) if self._k > 1 else self._patch

@@ -6,20 +6,20 @@ colour is never the only sign. The page (``page.py``) shows the same tiles as se
 
 import io
 from collections.abc import Iterable, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mien.data.audit.examples import Sheet, Tile
 from mien.data.audit.index import Picture
+from mien.fonts import font_for
 
 SIDE = 96  # of a thumbnail's frame, in pixels
 _WIDTH = 1200
 _TEXT, _HEAD = 11, 18  # font sizes
+_MARK = "≠ "  # before what contradicts
 _LINE = 15
 _TILE, _BETWEEN, _PAD = SIDE + 14, 14, 6
 _INK, _SOFT, _FRAME, _WARN = "#1a1a1a", "#555555", "#cfcfcf", "#D55E00"  # the last from Okabe & Ito 2008
@@ -67,9 +67,9 @@ def contact_sheet(sheet: Sheet, images: Mapping[int, Image.Image]) -> bytes:
     places, bottom = _places(sheet, top)
     page = Image.new("RGB", (_WIDTH, bottom + _BETWEEN), "white")
     draw = ImageDraw.Draw(page)
-    draw.text((_BETWEEN, _BETWEEN), sheet.title, fill=_INK, font=_font(_HEAD))
+    draw.text((_BETWEEN, _BETWEEN), sheet.title, fill=_INK, font=_font(_HEAD, sheet.title))
     for n, line in enumerate(head):
-        draw.text((_BETWEEN, _BETWEEN + _HEAD + 10 + n * _LINE), line, fill=_SOFT, font=_font(_TEXT))
+        draw.text((_BETWEEN, _BETWEEN + _HEAD + 10 + n * _LINE), line, fill=_SOFT, font=_font(_TEXT, text))
     for row, (x, y, height) in zip(sheet.rows, places, strict=True):
         if len(row) > 1:
             box = (x, y, x + len(row) * _TILE + _PAD, y + height)
@@ -105,13 +105,13 @@ def _draw_tile(page: Image.Image, draw: Any, tile: Tile, image: Image.Image, x: 
     if tile.warn:
         draw.rectangle((left - 3, above - 3, left + image.width + 2, above + image.height + 2), outline=_WARN, width=3)
     for n, line in enumerate(tile.caption):
-        mark = "≠ " if tile.warn and n == 0 else ""
-        draw.text((x, y + SIDE + 4 + n * _LINE), _cut(mark + line), fill=_INK if n == 0 else _SOFT, font=_font(_TEXT))
+        text = _cut((_MARK if tile.warn and n == 0 else "") + line)
+        draw.text((x, y + SIDE + 4 + n * _LINE), text, fill=_INK if n == 0 else _SOFT, font=_font(_TEXT, text))
 
 
 def _cut(line: str) -> str:
     """The line, shortened in the middle where it is wider than its tile."""
-    font, kept = _font(_TEXT), line
+    font, kept = _font(_TEXT, line), line
     while font.getlength(kept) > _TILE - 4 and len(line) > 3:
         line = line[: len(line) // 2] + line[len(line) // 2 + 1 :]
         kept = line[: len(line) // 2] + "…" + line[len(line) // 2 :]
@@ -119,7 +119,7 @@ def _cut(line: str) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    lines, font = [""], _font(_TEXT)
+    lines, font = [""], _font(_TEXT, text)
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
         if font.getlength(longer) > width and lines[-1]:
@@ -129,12 +129,6 @@ def _wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-@cache
-def _font(size: int) -> Any:
-    """DejaVu Sans, which comes with matplotlib and has more letters than Pillow's own."""
-    try:
-        import matplotlib
-
-        return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
-    except (ImportError, OSError):
-        return ImageFont.load_default(size)
+def _font(size: int, text: str = "") -> Any:
+    """One that has the mark, which Pillow's own lacks: DejaVu Sans; another one for letters that this lacks."""
+    return font_for(size, _MARK + text)

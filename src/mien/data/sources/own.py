@@ -25,7 +25,8 @@ from mien.errors import DataError
 from mien.labels import EIGHT, own_set
 
 LICENCE = "the user's own data: no licence is known to mien"
-_CROPS = "the pictures are taken for face crops; if they are photos, say {name}:photos=PATH"
+TAKEN_FOR_CROPS = "the pictures are taken for face crops"
+_CROPS = TAKEN_FOR_CROPS + "; if they are photos, say {name}:photos=PATH"
 
 #: Of classes of the user's own: many pictures of few people is the usual case, and the split cannot see it.
 NO_SUBJECTS = (

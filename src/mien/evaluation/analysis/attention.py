@@ -16,6 +16,7 @@ mask (u = 1/C, or 1/2 for sigmoid). 1: as a uniform mask would. The mean over ch
     attention-RUN-average.png, .svg     class averages, maps alone       attention-RUN-masks.png, .svg   gains by stage
 """
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ EXAMPLES = 4
 BANDS = {"eyes": EYES, "mouth": MOUTH}
 #: Pixels of the averaged maps.
 SIDE = 48
+TILE_LETTERS = 18  # that fit above an example
 
 
 def attention(settings: Settings, *, examples: int = EXAMPLES) -> dict[str, Any]:
@@ -171,11 +173,13 @@ def sheet(
             _overlay(axes, split.images[row], maps[row])
             right = predictions[row] == code
             colour = drawing.BLACK if right else drawing.VERMILLION
-            axes.set_title(("= " if right else "→ ") + names[predictions[row]], fontsize=8, color=colour, pad=2)
+            told = ("= " if right else "→ ") + names[predictions[row]]
+            axes.set_title("\n".join(textwrap.wrap(told, TILE_LETTERS)), fontsize=8, color=colour, pad=2)
         if name in averages:
             grid[code][-1].imshow(averages[name], cmap="inferno", vmin=0, vmax=1)
         left = grid[code][0]
-        left.text(-0.06, 0.5, name, transform=left.transAxes, ha="right", va="center", fontsize=10)
+        wrapped = "\n".join(textwrap.wrap(name, TILE_LETTERS))
+        left.text(-0.06, 0.5, wrapped, transform=left.transAxes, ha="right", va="center", fontsize=10)
     grid[0][-1].set_title("class average", fontsize=8, pad=2)
     figure.suptitle(f"Grad-CAM for the true class: {title}\n= predicted right, → predicted otherwise", fontsize=10)
     return outputs.save_figure(figure, stem)
@@ -198,7 +202,7 @@ def average_figure(averages: dict[str, Float], stem: Path, *, title: str) -> lis
         drawn = axes.imshow(value, cmap="inferno", vmin=0, vmax=highest, extent=(0, 1, 1, 0))
         for low, high in (EYES, MOUTH):
             axes.hlines((low, high), 0, 1, colors="white", linewidth=0.8, linestyles=":")
-        axes.set_title(name, fontsize=10)
+        axes.set_title("\n".join(textwrap.wrap(name, TILE_LETTERS)), fontsize=10)
         axes.set_xticks([])
         axes.set_yticks([])
     panels[0].set_yticks([sum(EYES) / 2, sum(MOUTH) / 2], ["eyes", "mouth"], fontsize=9)

@@ -58,18 +58,18 @@ class Measured:
             (
                 abs(self.accuracy_int8 - self.accuracy_fp32) <= ACCURACY,
                 f"accuracy within {100 * ACCURACY:.1f} points, "
-                f"got {self.accuracy_fp32:.2%} and {self.accuracy_int8:.2%}",
+                f"got fp32 {self.accuracy_fp32:.2%}, int8 {self.accuracy_int8:.2%}",
             ),
             (self.agreement >= AGREEMENT, f"agreement of {AGREEMENT:.0%}, got {self.agreement:.2%}"),
             (
                 self.ece_int8 <= self.ece_fp32,
-                f"ECE not higher, got {self.ece_fp32:.4f} and {self.ece_int8:.4f} (95 % interval of the difference "
-                f"{self.ece_higher_by[0]:.4f} to {self.ece_higher_by[1]:.4f})",
+                f"ECE not higher, got fp32 {self.ece_fp32:.4f}, int8 {self.ece_int8:.4f} "
+                f"(95 % interval of the difference {self.ece_higher_by[0]:.4f} to {self.ece_higher_by[1]:.4f})",
             ),
             (
                 abs(self.corrupted_int8 - self.corrupted_fp32) <= CORRUPTED,
                 f"corrupted within {100 * CORRUPTED:.1f} points, "
-                f"got {self.corrupted_fp32:.2%} and {self.corrupted_int8:.2%}",
+                f"got fp32 {self.corrupted_fp32:.2%}, int8 {self.corrupted_int8:.2%}",
             ),
         )
         return [text for passed, text in rules if not passed]
@@ -114,7 +114,11 @@ def export_int8(
     fitted = {"mien.temperature": temperature, "mien.temperature_tta": temperature_tta or temperature}
     measured = measure(before, after, store, split=split, limit=limit)
     if failures := measured.failures():
-        raise ExportError(f"int8 gate: expected {'; '.join(failures)}", hint="no file was written; use fp32")
+        step = 1 / measured.images
+        few = (
+            f"; one of {measured.images} images is {step:.1%}: more in {split} measure finer" if step > ACCURACY else ""
+        )
+        raise ExportError(f"int8 gate: expected {'; '.join(failures)}", hint=f"no file was written; use fp32{few}")
     provenance = before.provenance | {
         "weights_stored_as": precision,
         "temperature_fitted_on": f"{split}, {len(chosen):,} images",
