@@ -14,7 +14,9 @@ from mien.bulk.manifest import Manifest
 from mien.data.audit.result import Audit
 from mien.data.build.recipe import BuildRecipe
 from mien.data.summary import Summary
+from mien.evaluation.analysis.report import AnalysisReport
 from mien.evaluation.report import Report
+from mien.reproduce.result import Table
 from mien.serving.schema import ResultModel
 from mien.training.recipe import Recipe
 
@@ -22,6 +24,8 @@ FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 #: The file's name → what is in it.
 MODELS: dict[str, type[BaseModel]] = {
     "report": Report,
+    "analysis": AnalysisReport,
+    "table": Table,
     "audit": Audit,
     "summary": Summary,
     "reading": ResultModel,

@@ -68,3 +68,22 @@ def test_an_annotated_picture_shows_the_letters_of_a_class(known: list[Path]) ->
 
     assert picture("tr\u00e8s") != picture("tr\u00eas")
     assert picture("tr不s") == picture("tr投s")  # negative control: no font has them, both are boxes
+
+
+def test_dollars_in_a_name_are_letters() -> None:
+    """matplotlib would take them for a formula, and fail where it cannot draw it. Log axes keep theirs."""
+    made = drawing.new_figure(3, 2)
+    axes = made.subplots()
+    axes.set_title(r"$\nothing$")
+    axes.set_xticks([0, 1], [r"a$\frac{$", "b"])
+    axes.set_yscale("log")
+    axes.plot([0, 1], [1, 1000], label="$x_")
+    axes.legend()
+    drawing.png(made)
+    numbers = [label for label in axes.get_yticklabels() if label.get_text()]
+    assert numbers
+    assert all(label.get_parse_math() and "mathdefault" in label.get_text() for label in numbers)
+    control = drawing.new_figure(3, 2)
+    control.subplots().set_title(r"$\nothing$")
+    with pytest.raises(ValueError, match="nothing"):
+        control.draw_without_rendering()

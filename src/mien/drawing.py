@@ -89,6 +89,7 @@ def _rendered(figure: Any, kind: str, metadata: dict[str, None]) -> bytes:
     with rc_context({"svg.hashsalt": "mien", "svg.fonttype": "path"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # ``fonts`` says it once
         if figure.get_layout_engine() is not None:  # else savefig would compute the layout twice for each format
+            _take_literally(figure)
             figure.draw_without_rendering()
             if _add_letters(figure):
                 figure.draw_without_rendering()
@@ -96,6 +97,18 @@ def _rendered(figure: Any, kind: str, metadata: dict[str, None]) -> bytes:
         box = figure.get_tightbbox(figure.canvas.get_renderer()).padded(0.12)
         figure.savefig(data, format=kind, dpi=DPI, metadata=metadata, bbox_inches=box)
     return data.getvalue()
+
+
+def _take_literally(figure: Any) -> None:
+    """A name between two dollars is no formula, and may be none that can be drawn. The numbers of log axes are some."""
+    from matplotlib.text import Text
+
+    formulas = set[Any]()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            formulas |= set(axis.get_ticklabels(which="both")) if axis.get_scale() == "log" else set()
+    for text in set(figure.findobj(Text)) - formulas:
+        text.set_parse_math(False)
 
 
 def _add_letters(figure: Any) -> bool:

@@ -135,28 +135,36 @@ class SavedData(Directory):
         return drained(open_source("hf", self.damaged(name, data)))
 
 
+def own_store(folder: Path, store: Path) -> Any:
+    """A store of own classes whose pictures are noise."""
+    from mien.data.build.normalise import Standard
+    from mien.data.build.run import build_store
+    from mien.data.sources import open_source
+    from mien.data.store import Store
+
+    random = np.random.default_rng(3)
+    for label in OWN:
+        (folder / "photos" / label).mkdir(parents=True)
+        for number in range(15):
+            picture = random.integers(0, 256, (48, 48), dtype=np.uint8)
+            Image.fromarray(picture).save(folder / "photos" / label / f"{number}.png")
+    source = open_source("folder", folder / "photos", own=True)
+    build_store([source], store, standard=Standard(labels="own", classes=OWN), workers=1)
+    return Store.open(store)
+
+
 class OwnClasses(Directory):
     """A store of own classes and predictions of it: evaluated and analysed (``errors``) without drawing."""
 
     name = "own"
 
     def __init__(self, folder: Path) -> None:
-        from mien.data.build.normalise import Standard
-        from mien.data.build.run import build_store
-        from mien.data.sources import open_source
         from mien.evaluation import evaluate
 
         super().__init__(folder)
         evaluate.drawing = SimpleNamespace(save=lambda figure, stem: b"<svg/>")  # type: ignore[assignment]
-        random = np.random.default_rng(3)
-        for label in OWN:
-            (folder / "photos" / label).mkdir(parents=True)
-            for number in range(15):
-                picture = random.integers(0, 256, (48, 48), dtype=np.uint8)
-                Image.fromarray(picture).save(folder / "photos" / label / f"{number}.png")
         self.whole = folder / "whole"
-        source = open_source("folder", folder / "photos", own=True)
-        build_store([source], self.whole, standard=Standard(labels="own", classes=OWN), workers=1)
+        own_store(folder, self.whole)
         self.split = "test"
         shard = next((self.whole / "data").glob(f"{self.split}-*.parquet")).relative_to(self.whole).as_posix()
         self.keep("summary.json", shard)

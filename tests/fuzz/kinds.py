@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import MienError
+from mien.labels import SEVEN
 
 from .mutate import BYTES, JSON, TEXT, Mutation, mutated, with_right_sums
 
@@ -277,15 +278,14 @@ class Onnx(Kind):
         return READ
 
 
-def tiny_onnx(*, channels: int = 1, **metadata: str) -> bytes:
+def tiny_onnx(*, channels: int = 1, labels: Sequence[str] = SEVEN, **metadata: str) -> bytes:
     """A reader of a kilobyte: means of cells, then a matrix."""
     from onnx import TensorProto, helper, numpy_helper
 
-    from mien.labels import SEVEN
     from mien.preprocess import Preprocess
 
     preprocess = Preprocess() if channels == 1 else Preprocess(color="rgb", mean=(0.5,) * 3, std=(0.25,) * 3)
-    weight = np.linspace(-1, 1, 9 * channels * 7, dtype=np.float32).reshape(-1, 7)
+    weight = np.linspace(-1, 1, 9 * channels * len(labels), dtype=np.float32).reshape(-1, len(labels))
     graph = helper.make_graph(
         [
             helper.make_node("AveragePool", ["crops"], ["cells"], kernel_shape=[16, 16], strides=[16, 16]),
@@ -294,12 +294,12 @@ def tiny_onnx(*, channels: int = 1, **metadata: str) -> bytes:
         ],
         "tiny",
         [helper.make_tensor_value_info("crops", TensorProto.FLOAT, ["N", channels, 48, 48])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 7])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(labels)])],
         [numpy_helper.from_array(weight, "weight")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     told = {
-        "mien.format": "1", "mien.name": "tiny", "mien.labels": json.dumps(SEVEN), "mien.temperature": "2.0",
+        "mien.format": "1", "mien.name": "tiny", "mien.labels": json.dumps(list(labels)), "mien.temperature": "2.0",
         "mien.preprocess": preprocess.to_json(), "mien.provenance": json.dumps({"made": "by a test"}),
     } | metadata  # fmt: skip
     for key, value in told.items():
@@ -342,11 +342,26 @@ def changed_onnx(random: Random, data: bytes) -> bytes:
 
 def kinds() -> dict[str, type[Kind]]:
     """All kinds by name."""
+    from .analyses import Analyses, Page
     from .directories import Bulk, OwnClasses, SavedData
     from .in_process import Service
     from .workbench import Checkpoints, Json, Parquet, Tables, Yaml
 
-    found = (Videos, Parquet, Tables, Json, Yaml, Onnx, Checkpoints, Service, Bulk, SavedData, OwnClasses)
+    found = (
+        Videos,
+        Parquet,
+        Tables,
+        Json,
+        Yaml,
+        Onnx,
+        Checkpoints,
+        Service,
+        Bulk,
+        SavedData,
+        OwnClasses,
+        Analyses,
+        Page,
+    )
     return {kind.name: kind for kind in (Pictures, Heic, *found)}
 
 

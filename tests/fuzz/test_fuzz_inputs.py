@@ -32,6 +32,7 @@ from mien.training.recipe import load_recipe, parse_overrides
 from mien.video.journal import Journal
 
 from . import attack_pictures, attack_readers, attack_tables
+from .analyses import Page
 from .attacks import attacks
 from .directories import Bulk, OwnClasses, SavedData
 from .in_process import Service
@@ -43,7 +44,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 #: Mutated inputs of each kind; the command runs thousands.
 SHORT: dict[type[Kind], int] = {
     Pictures: 40, Videos: 15, Parquet: 60, Tables: 60, Json: 80, Yaml: 40, Onnx: 80, Service: 60,
-    Bulk: 15, SavedData: 60, OwnClasses: 10,
+    Bulk: 15, SavedData: 60, OwnClasses: 10, Page: 20,
 }  # fmt: skip
 #: Attacks that take a second or a hundred megabytes are for the command.
 LARGE = re.compile(

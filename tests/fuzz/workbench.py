@@ -288,6 +288,23 @@ class Yaml(Kind):
         return READ
 
 
+def trained(store: Any, run: Path) -> None:
+    """A run directory of a small network."""
+    from mien.training.recipe import parse_recipe
+    from mien.training.run import train
+
+    names = {} if "public_test" in store.splits else {"data": {"train": "training", "validation": "validation"}}
+    recipe = parse_recipe(
+        {
+            "name": "small",
+            "model": {"name": "nano", "args": {"stem": [4], "widths": [4, 8], "depths": [1, 1]}},
+            "epochs": 1, "batch_size": 14, "precision": "fp32", "optimizer": {"name": "sgd", "lr": 0.1},
+        } | names,
+        origin="fuzz",
+    )  # fmt: skip
+    train(recipe, store, run, accelerator="cpu", threads=1)
+
+
 class Checkpoints(Kind):
     """A run directory: weights, meta.json, recipe.yaml; loaded, applied, and looked at for a resume."""
 
@@ -297,20 +314,11 @@ class Checkpoints(Kind):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         from mien.data.store import Store
-        from mien.training.recipe import load_recipe, parse_recipe
-        from mien.training.run import train
+        from mien.training.recipe import load_recipe
 
         self.store = Store.open(small_store(folder))
-        recipe = parse_recipe(
-            {
-                "name": "small",
-                "model": {"name": "nano", "args": {"stem": [4], "widths": [4, 8], "depths": [1, 1]}},
-                "epochs": 1, "batch_size": 14, "precision": "fp32", "optimizer": {"name": "sgd", "lr": 0.1},
-            },
-            origin="fuzz",
-        )  # fmt: skip
         self.whole = folder / "whole"
-        train(recipe, self.store, self.whole, accelerator="cpu", threads=1)
+        trained(self.store, self.whole)
         self.recipe = load_recipe(self.whole / "recipe.yaml")
         names = ("best.ckpt", "best.ckpt", "last.ckpt", "meta.json", "recipe.yaml")
         self.seeds = [(name, (self.whole / name).read_bytes()) for name in names]

@@ -16,6 +16,7 @@ from mien.errors import DataError, MienError, RecipeError, UsageError
 from mien.reproduce import analyses, execute, plan
 from mien.reproduce.papers import PAPER_A, PAPER_B, STUDIES
 from mien.reproduce.plan import PRESETS, Splits, find_splits, first_round, plan_run
+from mien.reproduce.result import Table
 from mien.reproduce.study import reproduce
 
 pytestmark = pytest.mark.usefixtures("without_figures")  # of its evaluations; the study's own are drawn
@@ -117,6 +118,7 @@ def test_a_study_is_run_interrupted_and_gone_on_with(
     assert len(calls) == 8
 
     table = json.loads((home / "table.json").read_text())
+    assert Table.model_validate(table).model_dump(mode="json", exclude_unset=True) == table
     assert [row["arm"] for row in table["rows"]] == [arm.key for arm in PAPER_A.arms]
     assert (table["scored_on"], table["selected_on"]) == ("private_test", "public_test")
     text = (home / "table.md").read_text()

@@ -13,6 +13,7 @@ from PIL import Image
 from called import Call
 from mien.errors import DataError, RecipeError
 from mien.evaluation.analysis import KINDS
+from mien.evaluation.analysis.report import AnalysisReport
 from mien.evaluation.predictions import Predictions
 from mien.evaluation.predictions_file import read_predictions_file
 from mien.labels import SEVEN
@@ -142,7 +143,10 @@ def test_whatever_reads_labels_has_the_names(run: Path, reader: Path, call: Call
             assert "expected a network with U-Net masks, got nano" in call.err
         else:
             assert call.status == 0, (kind, call.err)
-            assert not set(SEVEN) & set((tmp_path / f"{kind}.json").read_text().split('"')), kind
+            text = (tmp_path / f"{kind}.json").read_text()
+            assert not set(SEVEN) & set(text.split('"')), kind
+            told = AnalysisReport.model_validate_json(text).model_dump(mode="json", exclude_unset=True)
+            assert told == json.loads(text), kind
     (seen,) = json.loads((tmp_path / "attention.json").read_text())["runs"].values()
     assert set(seen["inside"]) == set(LABELS)
     call("data", "stats", store)

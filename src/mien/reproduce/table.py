@@ -16,6 +16,7 @@ from mien.preprocess import Preprocess
 from mien.reproduce.execute import Outcome
 from mien.reproduce.papers import Study
 from mien.reproduce.plan import Preset, Splits
+from mien.reproduce.result import Table
 from mien.training.networks import recipe_preprocess
 
 #: The columns of Paper A's Table 2; Paper B prints the first alone.
@@ -117,7 +118,8 @@ def _figures(arms: dict[str, list[Predictions]]) -> dict[str, Any]:
 
 
 def write_table(table: Mapping[str, Any], home: Path) -> None:
-    """``table.json``, ``table.md`` and ``table.csv`` in the study's directory."""
+    """``table.json``, as its types say, ``table.md`` and ``table.csv`` in the study's directory."""
+    Table.model_validate(table)
     write_text(home / "table.json", json.dumps(table, indent=2, ensure_ascii=False) + "\n")
     write_text(home / "table.md", markdown(table))
     write_text(home / "table.csv", _csv(table))

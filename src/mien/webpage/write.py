@@ -20,7 +20,13 @@ def write_page(page: dict[str, PageFile], folder: Path) -> int:
     for path in sorted(page, key=lambda path: path == INDEX):
         file, target = page[path], folder / path
         make_folder(target.parent)
-        write_bytes(target, file.content)
+        _write(target, file.content)
         if len(file.content) >= LEAST_PACKED:
-            write_bytes(target.with_name(f"{target.name}.gz"), file.packed)
+            _write(target.with_name(f"{target.name}.gz"), file.packed)
     return sum(len(file.content) for file in page.values())
+
+
+def _write(target: Path, content: bytes) -> None:
+    if target.exists() and not (target.is_file() or target.is_dir()):  # writing into a pipe would wait for ever
+        raise OutputError(f"expected a file or nothing at {target}, got a pipe or a device", hint="take it away")
+    write_bytes(target, content)

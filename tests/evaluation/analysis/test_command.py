@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from mien.cli.app import app
 from mien.evaluation.analysis import KINDS
+from mien.evaluation.analysis.report import AnalysisReport
 
 runner = CliRunner()
 
@@ -23,6 +25,10 @@ def test_numbers_on_stdout_progress_on_stderr(name: str, trained_run: Path, smal
     done = call("errors", str(trained_run), "--limit", "20", store=small_store, out=tmp_path, name=name)
     assert done.exit_code == 0, done.stderr
     report = json.loads((tmp_path / "errors.json").read_text())
+    assert AnalysisReport.model_validate(report).model_dump(mode="json", exclude_unset=True) == report
+    for wrong in ({"kind": "masks"}, {"seed": "x"}, {"extra": 1}, {"data": {}}):  # negative controls
+        with pytest.raises(ValidationError):
+            AnalysisReport.model_validate(report | wrong)
     assert done.stdout.startswith("20 images of public_test\nsmall: ")
     assert report["data"]["limit"] == 20
     assert "errors: 20 of 20" in done.stderr

@@ -11,6 +11,7 @@ from mien.data.store import Store
 from mien.evaluation.analysis import corruptions, errors
 from mien.evaluation.analysis.common_corruptions import KINDS, SEVERITIES
 from mien.evaluation.analysis.inputs import Settings, labelled
+from mien.evaluation.analysis.outputs import Rows
 from mien.evaluation.evaluate import evaluate
 from mien.evaluation.metrics import wilson
 from mien.evaluation.predictors import load_predictor
@@ -71,10 +72,19 @@ def test_the_report_of_a_run_and_a_file(
     assert f"{run['mean_corruption_accuracy']['value']:.2%}" in text
     file = tmp_path / "corruptions-tiny.rows.json"
     kept = json.loads(file.read_text())
-    file.write_text(json.dumps(kept | {"rows": dict(list(kept["rows"].items())[:44])}))
+    file.unlink()
+    short = Rows(file, kept["question"])
+    for key, value in list(kept["rows"].items())[:44]:
+        short.get(key, lambda value=value: value)
     seen.clear()
     assert call()["runs"] == report["runs"]
     assert [done for done, _ in seen] == [90, 91, 91, 92]  # what was there is no progress: it took no time
+    whole = file.read_bytes()
+    for damaged in (None, [], "", whole[30:].hex()):  # found by the fuzz suite: rows that were changed were taken
+        file.write_text(json.dumps(json.loads(whole) | {"rows": kept["rows"] | {"clean 0": damaged}}))
+        assert not Rows(file, kept["question"]).known
+    file.write_bytes(whole)
+    assert Rows(file, kept["question"]).known == kept["rows"]  # negative control
     monkeypatch.setattr(corruptions, "rightness", None)  # another call computes nothing
     assert call()["runs"] == report["runs"]
 

@@ -1,12 +1,17 @@
 """The files that an analysis writes: figures, ``KIND.json``, and the partial results of an interrupted call."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from mien import drawing
 from mien.atomic import write_text
+from mien.errors import DataError
+from mien.evaluation.analysis.report import AnalysisReport
 
 
 def save_figure(figure: Any, stem: Path) -> list[str]:
@@ -16,7 +21,16 @@ def save_figure(figure: Any, stem: Path) -> list[str]:
 
 
 def save_report(report: dict[str, Any], out: Path) -> None:
-    """Write ``KIND.json``: no NaN in it, floats as they are. Raises OutputError."""
+    """Write ``KIND.json``: as its types say, no NaN in it, floats as they are. Raises OutputError, DataError."""
+    try:
+        AnalysisReport.model_validate(report)
+    except ValidationError as error:  # what a run or a file says of itself is in it
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"expected a report of the analysis as docs/files.md has it, got {where}: {first['msg']}",
+            hint="is the run's meta.json, or what the model file says of itself, as mien wrote it?",
+        ) from error
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_text(out / f"{report['kind']}.json", text)
 
@@ -34,7 +48,8 @@ def interval(figure: dict[str, float], form: str = ".2%") -> str:
 class Rows:
     """The finished rows of a long analysis, on disk after each: a killed call loses one row.
 
-    question: a digest of all that the rows depend on; a file with another one is started again.
+    question: a digest of all that the rows depend on; a file with another one, or whose rows are not those that were
+    written, is started again.
     """
 
     def __init__(self, file: Path, question: str) -> None:
@@ -42,8 +57,8 @@ class Rows:
         self.known: dict[str, Any] = {}
         try:
             content = json.loads(file.read_text("utf-8"))
-            if content["question"] == question:
-                self.known = dict(content["rows"])
+            if content["question"] == question and content["sha256"] == _digest(content["rows"]):
+                self.known = content["rows"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass  # none yet, or not ours: computed again
 
@@ -55,5 +70,10 @@ class Rows:
         """The row, computed where it is not known yet (JSON values)."""
         if key not in self:
             self.known[key] = compute()
-            write_text(self.file, json.dumps({"question": self.question, "rows": self.known}, allow_nan=False) + "\n")
+            told = {"question": self.question, "sha256": _digest(self.known), "rows": self.known}
+            write_text(self.file, json.dumps(told, allow_nan=False) + "\n")
         return self.known[key]
+
+
+def _digest(rows: Any) -> str:
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
