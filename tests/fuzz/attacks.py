@@ -41,6 +41,8 @@ def _all() -> list[Attack]:
     made += [of("heic", entry) for entry in HEICS]
     made += [of("csv", entry) for entry in TABLES] + [of("parquet", entry) for entry in PARQUETS]
     made += [of("onnx", entry, "attack.onnx") for entry in ONNXES] + [of("checkpoint", entry) for entry in CHECKPOINTS]
+    made += [of("page", entry, "attack.onnx") for entry in ONNXES]
+    made += [of("analyse", entry, "errors/own.onnx") for entry in ONNXES]
     made += [of("service", entry, "request") for entry in REQUESTS]
     for name, content in YAMLS:
         made += [of("yaml", (f"{name}-{file[:-5]}", file, content)) for file in ("recipe.yaml", "build.yaml")]

@@ -10,6 +10,8 @@ from html import escape
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+import numpy as np
+
 from mien import weights
 from mien.errors import UsageError
 from mien.faces.yunet_weights import WEIGHTS
@@ -124,9 +126,10 @@ def _static(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:
 
 
 def _model(model: str) -> bytes:
-    """The file of a reader: a shipped one checked by its hash, the user's as ``mien read`` checks it."""
+    """The file of a reader: a shipped one checked by its hash, the user's checked as ``mien read`` does, and tried once."""
     if model not in SHIPPED:
-        Classifier.load(model, threads=1)
+        reader = Classifier.load(model, threads=1)
+        reader.probabilities(reader.preprocess.pixels(np.zeros((48, 48, 3), np.uint8))[None])
     return model_bytes(model)
 
 
