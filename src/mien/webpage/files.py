@@ -126,7 +126,7 @@ def _static(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:
 
 
 def _model(model: str) -> bytes:
-    """The file of a reader: a shipped one checked by its hash, the user's checked as ``mien read`` does, and tried once."""
+    """The file of a reader: a shipped one checked by its hash, the user's as ``mien read`` does, and tried once."""
     if model not in SHIPPED:
         reader = Classifier.load(model, threads=1)
         reader.probabilities(reader.preprocess.pixels(np.zeros((48, 48, 3), np.uint8))[None])
