@@ -1,6 +1,7 @@
 """Classes of the user's own: which names can be one, their order, and the stores that are built of them."""
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +149,24 @@ def test_own_is_for_own_pictures_alone(tmp_path: Path) -> None:
         open_source("fer2013", tmp_path, own=True)
     with pytest.raises(DataError, match="classes of your own"):
         open_source("folder", folders(tmp_path / "p", {"asleep": 1, "happy": 1}))  # without it: still refused
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names of folders")
+def test_the_data_card_shows_the_names(call: Call, tmp_path: Path) -> None:
+    """As markdown-it, which comes with rich, reads the table."""
+    markdown_it = pytest.importorskip("markdown_it")
+    names = {"a|b <i>": 5, "*not* `_x_": 5}
+    home = folders(tmp_path / "pictures", names)
+    call("data", "build", "--source", f"folder={home}", "--labels", "own", "--workers", "1", "-o", tmp_path / "s")
+    assert call.status == 0, call.err
+    text = (tmp_path / "s" / "README.md").read_text("utf-8").partition("\n# ")[2]
+    assert "are classes of the user's own" in text
+    assert "what a person feels" not in text
+
+    def cells(source: str) -> list[str]:
+        tokens = markdown_it.MarkdownIt("commonmark").enable("table").parse(source)
+        lines = [token.children or [] for token in tokens if token.type == "inline"]
+        return ["".join(one.content for one in line if one.type in ("text", "text_special")) for line in lines]
+
+    assert set(names) <= set(cells(text))
+    assert not set(names) <= set(cells(text.replace("\\", "")))  # negative control: without the escapes

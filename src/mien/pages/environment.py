@@ -56,6 +56,7 @@ def environment() -> "Environment":
         format.magnitude,
         format.proportion,
         format.plural,
+        format.markdown,
     ):
         made.filters[shown.__name__] = shown
     made.filters |= {"data_uri": data_uri, "json": json.dumps}

@@ -4,6 +4,7 @@ A *figure* is a mapping with ``value``, ``low`` and ``high`` (a 95 % interval), 
 from 0 to 1 where a function writes per cent or points. What is not known (None) is written as a dash.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,11 @@ def interval(
     value, low, high = (scale * figure[key] for key in ("value", "low", "high"))
     text = f"{value:{sign}.{digits}f}{unit} [{low:{sign}.{bounds}f}, {high:{sign}.{bounds}f}]"
     return text.replace("-", minus) if signed else text
+
+
+def markdown(text: str) -> str:
+    """A name as CommonMark shows it unchanged, in a table too."""
+    return re.sub(r"([\\`*_<>|\[\]&~])", r"\\\1", text)
 
 
 def percent(figure: Figure | None, *, digits: int = 2) -> str:

@@ -165,6 +165,7 @@ def card(summary: Mapping[str, Any], columns: list[str], *, figure: str | None =
     return render(
         "data_card.md.j2",
         summary=summary,
+        own=label_set.is_own(summary["labels"]),
         columns=columns,
         figure=figure,
         size_category=next((name for edge, name in _SIZES.items() if rows < edge), "1M<n<10M"),
