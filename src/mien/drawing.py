@@ -87,7 +87,7 @@ def _rendered(figure: Any, kind: str, metadata: dict[str, None]) -> bytes:
 
     data = io.BytesIO()
     with rc_context({"svg.hashsalt": "mien", "svg.fonttype": "path"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # ``fonts`` says it once
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # ``fonts`` says it once
         if figure.get_layout_engine() is not None:  # else savefig would compute the layout twice for each format
             _take_literally(figure)
             figure.draw_without_rendering()
