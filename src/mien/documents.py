@@ -150,6 +150,12 @@ def parse(kind: type[Document], raw: Mapping[str, Any], *, origin: str) -> Docum
         raise RecipeError(f"{origin}: expected a recipe, got a value that contains itself") from error
 
 
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """Of a file of ours that does not validate: where (dotted keys; "JSON" for the whole), and what is wrong there."""
+    first = error.errors()[0]
+    return ".".join(map(str, first["loc"])) or "JSON", first["msg"]
+
+
 def _explain(error: Any, kind: type[Section]) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":

@@ -105,6 +105,10 @@ def test_a_page_with_readers_of_ones_own(page: dict[str, PageFile], make_model: 
         assert made[model["file"]].content == mine.read_bytes()
         assert re.fullmatch(r"models/[\w-]+\.onnx", model["file"])
     assert "models/compact.onnx" not in made
+    yunet_too = page_files(runtime, [str(shutil.copy(mine, tmp_path / "yunet.onnx"))])  # the detector's name
+    assert yunet_too["models/yunet.onnx"].content == page["models/yunet.onnx"].content
+    (told,) = json.loads(yunet_too["settings.json"].content)["models"].values()
+    assert yunet_too[told["file"]].content == mine.read_bytes()
     for models, said in (
         ([mine, "nano"], "same classes for one page, got <b>on, off and angry"),
         ([mine, mine], "names of their own"),

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from mien import __version__
 from mien.atomic import write_text
-from mien.documents import Section
+from mien.documents import Section, first_fault
 from mien.errors import DataError, OutputError
 
 NAME = "manifest.json"
@@ -91,10 +91,9 @@ def read_manifest(folder: str) -> Manifest | None:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"expected the manifest of a bulk run, cannot read {path}: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "JSON"
+        where, said = first_fault(error)
         raise DataError(
-            f"expected the manifest of a bulk run, got another content at {where} in {path}: {first['msg']}",
+            f"expected the manifest of a bulk run, got another content at {where} in {path}: {said}",
             hint="give a new directory",
         ) from error
 

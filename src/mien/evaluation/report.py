@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from mien.documents import Section
+from mien.documents import Section, first_fault
 from mien.errors import DataError
 
 FILE = "report.json"
@@ -286,9 +286,7 @@ class Report(Section):
                 f"expected an evaluation with {FILE} in {folder}, cannot read it: {error.strerror}"
             ) from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
+            said = ": ".join(first_fault(error))
             raise DataError(
-                f"expected an evaluation with {FILE} in {folder}, cannot read it: {where or 'JSON'}: {first['msg']}",
-                hint="evaluate again",
+                f"expected an evaluation with {FILE} in {folder}, cannot read it: {said}", hint="evaluate again"
             ) from error

@@ -88,18 +88,17 @@ def page_files(runtime: Mapping[str, bytes], models: Sequence[str] = READERS) ->
     readers = {model_name(model): _model(model) for model in models}
     if len(readers) < len(models):
         raise UsageError(f"expected models with names of their own, got {', '.join(models)}")
-    networks = dict(readers)
-    networks[WEIGHTS.name] = WEIGHTS.model_bytes()
-    networks["orientation"] = weights.read("orientation.onnx")
+    networks = {WEIGHTS.name: WEIGHTS.model_bytes(), "orientation": weights.read("orientation.onnx")}
 
     contents = dict(_static(files("mien.webpage") / "static", ""))
     policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    contents["settings.json"] = settings_json(networks, runtime, list(readers))
+    contents["settings.json"] = settings_json(networks, runtime, readers)
     ours = all(model in SHIPPED for model in models)
     written = ((_POLICY_MARK, policy), (_READERS_MARK, _switch(list(readers), ours)), (_GOODNESS_MARK, _GOODNESS[ours]))
     for mark, text in written:
         contents[INDEX] = contents[INDEX].replace(mark, text.encode())
-    contents |= {(model_path(name) if name in readers else f"models/{name}.onnx"): networks[name] for name in networks}
+    contents |= {f"models/{name}.onnx": content for name, content in networks.items()}
+    contents |= {model_path(name): content for name, content in readers.items()}
     packed = {}
     for name, content in runtime.items():
         if name.endswith(".gz"):

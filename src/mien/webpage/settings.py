@@ -7,7 +7,7 @@ to them from here, so that a change here changes both. ``tests/webpage`` holds t
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -30,18 +30,19 @@ PREVIEW_SIDE = 1600  # of the copy that is shown, pixels
 
 
 def settings(
-    networks: Mapping[str, bytes], runtime: Mapping[str, bytes], readers: Sequence[str] = READERS
+    networks: Mapping[str, bytes], runtime: Mapping[str, bytes], readers: Mapping[str, bytes]
 ) -> dict[str, Any]:
     """All that ``settings.json`` holds.
 
-    runtime: ONNX Runtime Web by file name. networks: the ONNX files of the page by name: yunet, orientation, and
-    ``readers``. Raises ModelError where one is not what it should be, UsageError where the readers' classes differ: a
+    runtime: ONNX Runtime Web by file name. networks, readers: ONNX files by name: yunet and orientation, and what the
+    page offers. Raises ModelError where one is not what it should be, UsageError where the readers' classes differ: a
     table has the columns of one set.
     """
-    models = {name: _model(name, networks[name]) for name in readers}
+    models = {name: _model(name, content) for name, content in readers.items()}
+    first = next(iter(models))
     for name, model in models.items():
-        if model["labels"] != models[readers[0]]["labels"]:
-            sets = (", ".join(models[one]["labels"]) for one in (readers[0], name))
+        if model["labels"] != models[first]["labels"]:
+            sets = (", ".join(models[one]["labels"]) for one in (first, name))
             raise UsageError(
                 f"expected readers of the same classes for one page, got {' and '.join(sets)}",
                 hint=f"make a page of its own for {name}",
@@ -51,7 +52,7 @@ def settings(
     return {
         "mien": __version__,
         "runtime": _told("runtime/ort.wasm", runtime["ort.wasm"]),
-        "first_model": readers[0],
+        "first_model": first,
         "models": models,
         "detector": _file(detector, networks[detector])
         | {
@@ -142,8 +143,8 @@ def _file(name: str, content: bytes) -> dict[str, Any]:
 
 
 def model_path(name: str) -> str:
-    """Of a reader in the page. A name of the user's may hold what an address cannot: then a hash names the file."""
-    plain = re.fullmatch(r"[A-Za-z0-9_-]+", name)
+    """Of a reader in the page. A name of the user's may be taken or no address: then a hash names the file."""
+    plain = re.fullmatch(r"[A-Za-z0-9_-]+", name) and name not in (yunet.YuNet.name, "orientation")
     return f"models/{name if plain else hashlib.sha256(name.encode()).hexdigest()[:12]}.onnx"
 
 
@@ -162,7 +163,7 @@ def _model(name: str, content: bytes) -> dict[str, Any]:
     }
 
 
-def settings_json(networks: Mapping[str, bytes], runtime: Mapping[str, bytes], readers: Sequence[str]) -> bytes:
+def settings_json(networks: Mapping[str, bytes], runtime: Mapping[str, bytes], readers: Mapping[str, bytes]) -> bytes:
     """``settings.json`` as it is served."""
     told = settings(networks, runtime, readers)
     return json.dumps(told, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from mien import drawing
 from mien.atomic import write_text
+from mien.documents import first_fault
 from mien.errors import DataError
 from mien.evaluation.analysis.report import AnalysisReport
 
@@ -25,10 +26,8 @@ def save_report(report: dict[str, Any], out: Path) -> None:
     try:
         AnalysisReport.model_validate(report)
     except ValidationError as error:  # what a run or a file says of itself is in it
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise DataError(
-            f"expected a report of the analysis as docs/files.md has it, got {where}: {first['msg']}",
+            f"expected a report of the analysis as docs/files.md has it, got {': '.join(first_fault(error))}",
             hint="is the run's meta.json, or what the model file says of itself, as mien wrote it?",
         ) from error
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
