@@ -99,9 +99,9 @@ def main() -> None:
     args = parser.parse_args()
     weights = files("mien.weights")
     networks: dict[str, tuple[bytes, str, tuple[int, ...], str]] = {
-        "yunet 480×416": (YUNET.model_bytes(), "input", (1, 3, 480, 416), "float32"),
-        "yunet 1280×1280": (YUNET.model_bytes(), "input", (1, 3, 1280, 1280), "float32"),
-        "yunet close look": (YUNET.model_bytes(), "input", (1, 3, 224, 224), "float32"),
+        "yunet 608×512": (YUNET.model_bytes(), "input", (1, 1, 608, 3 * 512), "float32"),
+        "yunet 1280×1280": (YUNET.model_bytes(), "input", (1, 1, 1280, 3 * 1280), "float32"),
+        "yunet close look": (YUNET.model_bytes(), "input", (1, 1, 224, 3 * 224), "float32"),
         "centerface 608×512": (CENTERFACE.model_bytes(), "input.1", (1, 3, 608, 512), "float32"),
         "orientation": (weights.joinpath("orientation.onnx").read_bytes(), "crops", (1, 1, 40, 40), "float32"),
     }
