@@ -161,12 +161,12 @@ def _own_store(
     recipe: "Recipe", pictures: Path, run: Path, *, crops: bool, resume: bool, first: bool, say: "Callable[[str], None]"
 ) -> Path:
     """The store of a folder or a table, built beside the run, or the one that a resumed run has there."""
-    from mien.cli.data import cores
     from mien.cli.extras import require
     from mien.cli.progress import Countdown
     from mien.data.build.own import build_own_store
     from mien.data.store import is_store
     from mien.errors import UsageError
+    from mien.onnx_runtime import default_threads
     from mien.training.networks import recipe_preprocess
     from mien.training.run_directory import check_free
 
@@ -183,7 +183,7 @@ def _own_store(
     preprocess = recipe_preprocess(recipe)
     with Countdown("reading", noun="images", closing=False) as progress:
         summary = build_own_store(
-            pictures, out, crops=crops, size=preprocess.size, color=preprocess.color, workers=cores(),
+            pictures, out, crops=crops, size=preprocess.size, color=preprocess.color, workers=default_threads(),
             progress=progress, on_note=say,
         )  # fmt: skip
     for source in summary["sources"]:

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from mien.data.pictures import Pictures
 from mien.data.store import Store
 from mien.errors import MienError
+from mien.onnx_runtime import default_threads
 from mien.training.loader import Batch
 from mien.training.recipe import Recipe
 
@@ -109,8 +110,7 @@ def _number(file: Path) -> int | None:
 
 def default_workers(processes: int = 1) -> int:
     """Worker processes for each of several processes on this machine: the cores, shared out; one is the step's."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // processes - 1)
+    return max(1, default_threads() // processes - 1)
 
 
 def of_a_worker(error: MienError) -> MienError:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mien.data.build.splits import TRAINING, Index, SplitPlan, row_hash
+from mien.data.build.index import Index, row_hash
+from mien.data.build.splits import TRAINING, SplitPlan
 from mien.documents import Section
 from mien.errors import DataError, UsageError
 from mien.labels import code, is_own

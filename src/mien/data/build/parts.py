@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.build.balance import can_vary
-from mien.data.build.splits import Index
+from mien.data.build.index import Index
 from mien.data.near_duplicates import BLOCKS, block_averages
 from mien.data.sources import Drop, Sample
 from mien.labels import EIGHT

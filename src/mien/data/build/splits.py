@@ -12,18 +12,17 @@ on the other side of a boundary.
   matter, and one more image moves few others.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.build.index import Index, row_hash
 from mien.data.build.stratify import apportion, distribute, take_most_balanced
 from mien.data.near_duplicates import first_equal, first_rows, tied_rows
 from mien.errors import DataError, UsageError
-from mien.labels import EIGHT
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -107,39 +106,6 @@ class SplitSettings:
         """For ``summary.json``."""
         official = {source: dict(names) for source, names in sorted(self.official.items())}
         return asdict(self) | {"official": official, "shares": dict(self.free_shares)}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Index:
-    """What the plan knows of N images, row by row. (source, path) must be unique.
-
-    source, path: names. label: int64 N, codes of ``mien.labels``, −1 where held back. split: the official one, "" where
-    there is none ("train" reads as "training"). group: a subject within its source, None or "" where there is none.
-    near, exact: int64 N, rows with the same number ≥ 0 are near-duplicates or have identical pixels; −1: no copy known.
-    labels: the names of the codes.
-    """
-
-    source: Sequence[str]
-    path: Sequence[str]
-    label: Ints
-    split: Sequence[str]
-    group: Sequence[str | None]
-    near: Ints | None = None
-    exact: Ints | None = None
-    labels: tuple[str, ...] = EIGHT
-
-    def __post_init__(self) -> None:
-        columns = {name: getattr(self, name) for name in self.__slots__ if name != "labels"}
-        lengths = {name: len(column) for name, column in columns.items() if column is not None}
-        if len(set(lengths.values())) != 1:
-            raise DataError(f"expected columns of one length in an index, got {lengths}")
-        if len(self) and not -1 <= self.label.min() <= self.label.max() < len(self.labels):
-            raise DataError(
-                f"expected label codes −1 … {len(self.labels) - 1}, got {self.label.min()} … {self.label.max()}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,9 +380,3 @@ class _Planner:
                     f"got {have}",
                     hint="leave the class out, ask for fewer splits (shares), or add images of other people",
                 )
-
-
-def row_hash(*parts: object) -> int:
-    """64 bits that a seed and the names of a row decide, on any machine."""
-    text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
