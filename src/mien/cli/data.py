@@ -79,10 +79,10 @@ def build(
     """
     if recipe is None and not source:
         raise typer.BadParameter("expected a recipe, or --source NAME=PATH (which may repeat)")
-    from mien.cli.extras import require
     from mien.cli.progress import Countdown
     from mien.data.build.run import build_store, check_target
     from mien.data.build.staging import home_of
+    from mien.errors import require
     from mien.onnx_runtime import default_threads
 
     require("scipy", "jinja2", extra="train")
@@ -133,9 +133,8 @@ data.command("audit")(audit)
 
 def _recipe(recipe: str | None, sources: list[str], options: dict[str, Any]) -> "BuildRecipe":
     """The recipe of this build, from a file, options, or both. Raises UsageError, RecipeError."""
-    from mien.cli.extras import require
     from mien.data.build.recipe import load_build_recipe, split_source
-    from mien.errors import UsageError
+    from mien.errors import UsageError, require
 
     if recipe is not None:
         require("yaml", extra="train")

@@ -1,12 +1,18 @@
-"""The standard streams: missing ones (``>&-``), broken pipes (``| head``), and the log of the library on stderr."""
+"""What was typed, and the standard streams: missing ones (``>&-``), broken pipes (``| head``), the library's log."""
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from mien.showable import showable
+
+
+def typed() -> str:
+    """The command as it was typed, for reports and for whoever types it again."""
+    return shlex.join(["mien", *sys.argv[1:]])
 
 
 def silence_stdout() -> None:

@@ -14,6 +14,7 @@ import mmap
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,11 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Uint8
 from mien.errors import DataError
 from mien.onnx_runtime import default_threads
 from mien.tables import parquet_file
-
-Uint8 = NDArray[np.uint8]
 
 AGAIN = "build it again"
 LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to a thread
@@ -176,6 +176,11 @@ def _check_shape(pixels: Uint8, shape: tuple[int, ...], *, name: str, store: Pat
         raise DataError(f"expected every image of {store} to be {shape}, got {pixels.shape} for {name}")
 
 
+def shard_file(shard: Path) -> AbstractContextManager[Any]:
+    """An open ``pyarrow.parquet.ParquetFile``; what pyarrow raises meanwhile is a DataError."""
+    return parquet_file(shard, expected="a shard of ours", hint=AGAIN)
+
+
 def blocks(images: Uint8 | Pictures) -> Iterator[Uint8]:
     """All of them, a few at a time, wherever they are."""
     for start in range(0, len(images), _BLOCK):
@@ -202,7 +207,7 @@ def find(store: Path, shards: list[Path]) -> Places:
     held: list[bytes] = []
     size = 0
     for shard in shards:
-        with parquet_file(shard, expected="a shard of ours", hint=AGAIN) as file:
+        with shard_file(shard) as file:
             for batch in file.iter_batches(batch_size=_BLOCK, columns=[_COLUMN]):
                 held += batch.column(0).field("bytes").to_pylist()
                 size += batch.nbytes
@@ -221,7 +226,7 @@ def _in_place(shard: Path) -> tuple[NDArray[np.int64], NDArray[np.int32]] | None
     offsets: list[int] = []
     lengths: list[int] = []
     with (
-        parquet_file(shard, expected="a shard of ours", hint=AGAIN) as file,
+        shard_file(shard) as file,
         shard.open("rb") as stream,
         mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as raw,
     ):

@@ -3,7 +3,7 @@
 A directory of Parquet shards, ``data/<split>-00000-of-00001.parquet``, which pandas, DuckDB and
 ``datasets.load_dataset(directory)`` open without our code, beside a ``summary.json`` (sources, counts, drops,
 differences from the published counts, options, versions), a card for people (``README.md``) and, where something was
-dropped, ``dropped.csv``. This file is the reading side; ``build.py`` writes. Columns of a shard:
+dropped, ``dropped.csv``. This file is the reading side; ``build/run.py`` writes. Columns of a shard:
 
     image           struct{bytes: PNG (or JPEG), path: the image's name within its source}
     label           name of the expression or of the user's own class, null where the source holds it back
@@ -11,7 +11,7 @@ dropped, ``dropped.csv``. This file is the reading side; ``build.py`` writes. Co
     source, split   where the image comes from
     votes           ten FER+ counts in the order of ``sources.VOTE_NAMES``, or null
     group           what must not cross splits (a subject), or null
-    near_duplicate  whether a Training image is nearly the same (``duplicates.py``); null in Training itself
+    near_duplicate  whether a Training image is nearly the same (``near_duplicates.py``); null in Training itself
 
 and, only in stores where some image has them:
 
@@ -25,19 +25,18 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.pictures import AGAIN, InMemory, Pictures, find
+from mien.data.pictures import AGAIN, InMemory, Pictures, find, shard_file
 from mien.data.summary import SUMMARY, check_summary
 from mien.errors import DataError
 from mien.labels import EIGHT, coded
 from mien.showable import short
-from mien.tables import parquet_file
 
 FORMAT = 1
 #: Splits whose images a network may have memorised; ``near_duplicate`` refers to them.
@@ -90,17 +89,10 @@ class Split:
         Args:
             chosen: int64, row numbers.
         """
-        return Split(
-            name=self.name,
-            paths=[self.paths[row] for row in chosen],
-            images=self.images[chosen],
-            labels=self.labels[chosen],
-            votes=self.votes[chosen],
-            leak=None if self.leak is None else self.leak[chosen],
-            valence_arousal=None if self.valence_arousal is None else self.valence_arousal[chosen],
-            soft_labels=None if self.soft_labels is None else self.soft_labels[chosen],
-            label_set=self.label_set,
-        )
+        by_row = ("images", "labels", "votes", "leak", "valence_arousal", "soft_labels")
+        there = {name: values for name in by_row if (values := getattr(self, name)) is not None}
+        picked: dict[str, Any] = {name: values[chosen] for name, values in there.items()}
+        return replace(self, paths=[self.paths[row] for row in chosen], **picked)
 
     def labelled(self) -> "Split":
         """The rows whose label is known; the split itself where that is all of them, or none (they are held back)."""
@@ -292,7 +284,7 @@ class Store:
 
     def _batches(self, split: str, columns: list[str]) -> Iterator[Any]:
         for shard in self.shards(split):
-            with parquet_file(shard, expected="a shard of ours", hint=AGAIN) as file:
+            with shard_file(shard) as file:
                 there = [name for name in columns if name.partition(".")[0] in file.schema_arrow.names]
                 yield from file.iter_batches(batch_size=_BATCH, columns=there)
 

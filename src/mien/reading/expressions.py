@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mien.arrays import Float32, Uint8
 from mien.reading.classifier import Classifier
 from mien.reading.cropper import FaceCrop
 from mien.reading.options import ReaderOptions
 from mien.results import Face
-
-Uint8 = NDArray[np.uint8]
-Float32 = NDArray[np.float32]
 
 
 class ExpressionReader:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Float32, Uint8
 from mien.errors import ImageError, ModelError
 from mien.faces.detector import DEFAULT_DETECTOR, make_detector
 from mien.imaging import MAX_PIXELS, OnNote, Source
@@ -28,9 +28,6 @@ from mien.results import Face, ReadFailure, Reading
 
 if TYPE_CHECKING:
     from mien.faces.base import Detection
-
-Uint8 = NDArray[np.uint8]
-Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ A picture is read from its place in a shard (``data/pictures.py``); the disk see
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from mien.data.pictures import Pictures
 from mien.data.store import Store
 from mien.errors import MienError
 from mien.onnx_runtime import default_threads
-from mien.training.loader import Batch
+from mien.training.loader import Batch, columns_of
 from mien.training.recipe import Recipe
 
 #: "auto" streams pictures whose pixels would take more than this part of the memory that is free.
@@ -42,11 +41,7 @@ class StreamDataset(Dataset[Batch]):
         valence_arousal: NDArray[np.float32] | None = None,
     ) -> None:
         self.pictures, self.keep = pictures, keep
-        columns: dict[str, NDArray[Any]] = {"expression": expression, "labels": labels}
-        columns |= {"valence_arousal": valence_arousal} if valence_arousal is not None else {}
-        if {len(column) for column in columns.values()} != {len(pictures)}:
-            raise ValueError(f"lengths differ: { {name: len(column) for name, column in columns.items()} }")
-        self.columns = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
+        self.columns = columns_of(len(pictures), expression=expression, labels=labels, valence_arousal=valence_arousal)
         self.device = torch.device("cpu")
 
     def __len__(self) -> int:

@@ -4,13 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from mien.arrays import Int64
 from mien.errors import DataError
 from mien.labels import EIGHT
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,11 +21,11 @@ class Index:
 
     source: Sequence[str]
     path: Sequence[str]
-    label: Ints
+    label: Int64
     split: Sequence[str]
     group: Sequence[str | None]
-    near: Ints | None = None
-    exact: Ints | None = None
+    near: Int64 | None = None
+    exact: Int64 | None = None
     labels: tuple[str, ...] = EIGHT
 
     def __post_init__(self) -> None:

@@ -9,7 +9,6 @@ Codes 8-10 are no expression (none, uncertain, no face): dropped and counted. âˆ
 arousal. This file finds the layout; ``affectnet_readers.py`` reads the csv and the npy files.
 """
 
-from itertools import chain
 from pathlib import Path
 
 from mien.data.sources import affectnet_readers as readers
@@ -21,8 +20,7 @@ from mien.data.sources.trees import (
     class_folders,
     expression,
     first_folder,
-    read_outside,
-    read_tree,
+    read_splits,
     require_classes,
     split_folders,
     split_name,
@@ -134,13 +132,12 @@ def _folders(root: Path, splits: dict[str, Path], found: dict[str, Classes]) -> 
         warnings.append(f"a seven-class copy: no folder for contempt in {', '.join(splits[s].name for s in without)}")
     if strange:
         warnings.append(f"not read, as it names no class of AffectNet: {', '.join(strange[:8])}")
-    taken = [*splits.values(), *(path for classes in found.values() for path in classes.paths())]
     return Found(
         name=NAME,
         layout="folders",
         files=tuple(splits.values()),
         licence=LICENCE,
-        read=lambda: chain(read_tree(root, found), read_outside(root, (root, *splits.values()), taken)),
+        read=lambda: read_splits(root, splits, found),
         expected=EXPECTED,
         warnings=tuple(warnings),
     )

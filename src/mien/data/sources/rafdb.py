@@ -10,7 +10,6 @@ guessed; the user says it: ``--source rafdb:zero-based=PATH`` or ``--source rafd
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 
 from mien.data.sources import reasons
@@ -23,8 +22,7 @@ from mien.data.sources.trees import (
     files_below,
     first_folder,
     not_a_picture,
-    read_outside,
-    read_tree,
+    read_splits,
     require_classes,
     split_folders,
     split_name,
@@ -220,13 +218,12 @@ def _folders(root: Path, splits: dict[str, Path], codes: set[int], base: int | N
             warnings.append(f"no folder for {', '.join(missing)} in {splits[split].name}")
         if classes.unknown:
             warnings.append(f"not read, as it names no class: {', '.join(classes.unknown[:8])} in {splits[split].name}")
-    taken = [*splits.values(), *(path for classes in found.values() for path in classes.paths())]
     return Found(
         name=NAME,
         layout=f"folders by {'code' if codes else 'name'}{_counted(first) if codes else ''}",
         files=tuple(splits.values()),
         licence=LICENCE,
-        read=lambda: chain(read_tree(root, found), read_outside(root, (root, *splits.values()), taken)),
+        read=lambda: read_splits(root, splits, found),
         expected=EXPECTED,
         warnings=tuple(warnings),
     )
