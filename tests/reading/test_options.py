@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from mien import Reader
-from mien.cli.read import read
+from mien.cli.read import DetectorName, Device, Format, Precision, read
 from mien.cli.serve import serve
 from mien.errors import UsageError
+from mien.faces.detector import DETECTORS
+from mien.onnx_runtime import DEVICES
+from mien.reading.classifier import PRECISIONS
 from mien.reading.options import ReaderOptions
+from mien.reading.outputs import FORMATS
 from mien.serving.settings import ReaderSettings
 
 DEFAULTS = {option.name: option.default for option in fields(ReaderOptions)}
@@ -35,6 +39,12 @@ def test_reader_and_commands_take_the_same_options() -> None:
     differ = {name for name in DEFAULTS if settings[name] != DEFAULTS[name]}
     assert differ == {"max_pixels"}
     assert all(settings[name] == served[name] for name in set(DEFAULTS) & set(served))
+
+
+def test_commands_offer_what_reading_knows() -> None:
+    """They have lists of their own, because importing what reads costs more than the help of a command may."""
+    for offered, known in ((DetectorName, DETECTORS), (Device, DEVICES), (Precision, PRECISIONS), (Format, FORMATS)):
+        assert [one.value for one in offered] == list(known)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
