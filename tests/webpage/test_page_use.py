@@ -92,6 +92,22 @@ def test_a_video_has_a_person_a_timeline_and_a_table(tab: Tab, clip: Path) -> No
         assert smooth[i] == pytest.approx(np.exp(mean / weight), abs=0.03)
 
 
+def test_a_video_waits_while_a_frame_is_read(tab: Tab, clip: Path) -> None:
+    """Else a machine that falters loses the rest of it."""
+    tab.page.evaluate("""() => {
+      const real = createImageBitmap;
+      window.waited = [];
+      window.createImageBitmap = (...of) => {
+        if (of[0] instanceof HTMLVideoElement) window.waited.push(of[0].paused);
+        return real(...of);
+      };
+    }""")
+    tab.choose(clip)
+    waited = tab.page.evaluate("window.waited")
+    assert len(waited) > 2
+    assert all(waited)
+
+
 def test_the_camera_asks_first_and_sends_nothing(browser: Any, site: Site, page: dict[str, PageFile]) -> None:
     """No request while it runs; what tries to leave is refused in page and worker, and leaves without the policy."""
     leave = """async (address) => {
