@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +11,8 @@ from mien.showable import showable
 
 def typed() -> str:
     """The command as it was typed, for reports and for whoever types it again."""
+    import shlex
+
     return shlex.join(["mien", *sys.argv[1:]])
 
 
