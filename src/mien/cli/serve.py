@@ -95,8 +95,7 @@ def serve(
     For others, with a key:
       [cyan]mien serve --host 0.0.0.0 --api-key-file keys.txt --workers 4[/cyan]
     """
-    from mien.cli.extras import require
-    from mien.errors import UsageError
+    from mien.errors import UsageError, require
 
     require("fastapi", "uvicorn", "prometheus_client", "python_multipart", extra="serve")
     from mien.serving.server import run
