@@ -13,13 +13,11 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from mien.arrays import Float32, Uint8
 from mien.errors import ImageError, ModelError
 
-Uint8 = NDArray[np.uint8]
-Float32 = NDArray[np.float32]
 Points = tuple[tuple[float, float], ...]
 
 #: Longer side ÷ shorter side of a face crop at most. Face boxes have 1.1 to 1.4; a strip shows no face.
