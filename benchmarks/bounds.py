@@ -99,9 +99,9 @@ def main() -> None:
     args = parser.parse_args()
     weights = files("mien.weights")
     networks: dict[str, tuple[bytes, str, tuple[int, ...], str]] = {
-        "yunet 480×416": (YUNET.model_bytes(), "input", (1, 3, 480, 416), "float32"),
-        "yunet 1280×1280": (YUNET.model_bytes(), "input", (1, 3, 1280, 1280), "float32"),
-        "yunet close look": (YUNET.model_bytes(), "input", (1, 3, 224, 224), "float32"),
+        "yunet 608×512": (YUNET.model_bytes(), "input", (1, 1, 608, 3 * 512), "float32"),
+        "yunet 1280×1280": (YUNET.model_bytes(), "input", (1, 1, 1280, 3 * 1280), "float32"),
+        "yunet close look": (YUNET.model_bytes(), "input", (1, 1, 224, 3 * 224), "float32"),
         "centerface 608×512": (CENTERFACE.model_bytes(), "input.1", (1, 3, 608, 512), "float32"),
         "orientation": (weights.joinpath("orientation.onnx").read_bytes(), "crops", (1, 1, 40, 40), "float32"),
     }
@@ -111,27 +111,32 @@ def main() -> None:
             content = weights.joinpath(f"{name}.int8.onnx").read_bytes()
             networks[f"{name} int8"] = (content, "crops", (1, 1, 48, 48), "int8")
     peak = peaks()
+    measured = {}
+    for _ in range(3):  # the clock of a shared machine changes: the best of all rounds counts, of peaks and networks
+        peak = {key: max(value, peak[key]) for key, value in peaks().items()}
+        for name, (content, entry, shape, _) in networks.items():
+            session, batch = make_session(content, threads=1), np.random.default_rng(0).normal(size=shape)
+            feed = {entry: batch.astype(np.float32)}
+            took = 1000 * least(lambda: session.run(None, feed))  # noqa: B023 - called at once
+            measured[name] = min(took, measured.get(name, took))
     result: dict[str, Any] = {"peak": {key: round(value, 1) for key, value in peak.items()}, "networks": {}}
     print(f"peak: {result['peak']}")
     print(f"{'':20}{'10⁶ op':>10}{'MB':>8}{'op limit ms':>13}{'byte limit ms':>14}{'measured ms':>13}{'of limit':>10}")
-    for name, (content, entry, shape, kind) in networks.items():
+    for name, (content, _, shape, kind) in networks.items():
         counts = counted(content, shape)
-        session = make_session(content, threads=1)
-        batch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-        measured = 1000 * least(lambda: session.run(None, {entry: batch}))  # noqa: B023 - called at once
         compute = counts["operations"] / peak[f"{kind}_gops"] / 1e6
         memory = counts["bytes"] / peak["copy_gbytes"] / 1e6
-        share = max(compute, memory) / measured
+        share = max(compute, memory) / measured[name]
         result["networks"][name] = {
             **counts,
             "operations_ms": round(compute, 3),
             "bytes_ms": round(memory, 3),
-            "measured_ms": round(measured, 3),
+            "measured_ms": round(measured[name], 3),
             "share_of_limit": round(share, 3),
         }
         print(
             f"{name:20}{counts['operations'] / 1e6:>10.1f}{counts['bytes'] / 1e6:>8.1f}"
-            f"{compute:>13.2f}{memory:>14.2f}{measured:>13.2f}{share:>10.0%}"
+            f"{compute:>13.2f}{memory:>14.2f}{measured[name]:>13.2f}{share:>10.0%}"
         )
     if args.out:
         args.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -6,7 +6,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from mien.data.build.splits import Index, SplitPlan, SplitSettings
+from mien.data.build.index import Index
+from mien.data.build.splits import SplitPlan, SplitSettings
 
 
 def index_of(rows: list[tuple], **columns) -> Index:

@@ -106,6 +106,21 @@ def test_a_function_without_a_docstring_is_seen() -> None:
     assert undocumented(ast.parse("def f(): pass\ndef _g(): pass\nclass C:\n    'doc'")) == ["f"]
 
 
+def unknown_files(text: str) -> set[str]:
+    """Files of Python that a text names between backticks, in part or in full, and that are not there."""
+    there = [f"/{file.relative_to(ROOT)}" for home in ("src", "tests", "scripts", "benchmarks")
+             for file in (ROOT / home).rglob("*.py")]  # fmt: skip
+    told = set(re.findall(r"`([\w./-]+\.py)`", text))
+    return {name for name in told if "NAME" not in name and not any(file.endswith(f"/{name}") for file in there)}
+
+
+def test_files_that_docstrings_and_documents_name_are_there() -> None:
+    documents = [ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *MODULES.values()]
+    texts = {str(file.relative_to(ROOT)): file.read_text("utf-8") for file in documents}
+    assert {name: missing for name, text in texts.items() if (missing := unknown_files(text))} == {}
+    assert unknown_files("``data/store.py`` has `store.py`, ``build.py`` had") == {"build.py"}  # negative control
+
+
 def banned() -> set[str]:
     rows = [
         line.split("|")

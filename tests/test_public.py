@@ -87,6 +87,11 @@ def raised(call: Callable[..., Any]) -> set[str]:
     return {one for one in errors if one[0].isupper()}
 
 
+def described(told: dict[str, str]) -> list[str]:
+    """The parameters that the sections of a docstring describe."""
+    return re.findall(r"^    \*{0,2}(\w+): ", told.get("Args", "") + told.get("Attributes", ""), re.MULTILINE)
+
+
 def faults(name: str, thing: Any, *, members: bool = True) -> list[str]:
     """What the documentation of a public name lacks, a line each."""
     lacks, examples = [], ""
@@ -98,7 +103,10 @@ def faults(name: str, thing: Any, *, members: bool = True) -> list[str]:
             lacks.append(f"{title}: no docstring")
             continue
         told = sections(text)
-        listed = re.findall(r"^    \*{0,2}(\w+): ", told.get("Args", "") + told.get("Attributes", ""), re.MULTILINE)
+        listed = described(told)
+        for lender in re.findall(r"are\s+those\s+of\s+:class:`(mien[\w.]+)`", told[""]):
+            assert lender in public()
+            listed += described(sections(found(lender).__doc__))
         wanted = (
             [] if call is None else [one for one in inspect.signature(call).parameters if one not in ("self", "cls")]
         )

@@ -105,9 +105,9 @@ def make_folder(path: str | os.PathLike[str]) -> None:
         raise OutputError(f"expected a directory to write to, got {os.fspath(path)}: {error.strerror}") from error
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """The whole file at once. Raises OutputError."""
-    file = AtomicFile(path)
+def write_bytes(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
+    """The whole file at once. sync: as of ``AtomicFile``. Raises OutputError."""
+    file = AtomicFile(path, sync=sync)
     try:
         file.stream.write(data)
     except BaseException as error:  # Ctrl-C as well: nothing is left behind

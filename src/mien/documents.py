@@ -6,6 +6,7 @@ training recipes elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -136,6 +137,31 @@ def read_mapping(file: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise RecipeError(f"{file}: expected keys and values, got {type(raw).__name__}")
     return raw
+
+
+def parse_value(key: str, text: str) -> Any:
+    """The value of ``--set key=text``: YAML, and 1e-3, which YAML 1.1 reads as a word. Raises RecipeError."""
+    try:
+        value = load_yaml(text)
+    except ValueError as error:
+        raise RecipeError(f"--set {key}: expected a YAML value, got {short(text)}") from error
+    if isinstance(value, str) and "e" in value.lower():
+        with suppress(ValueError):
+            return float(value)
+    return value
+
+
+def set_key(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value under a dotted key, whose sections are made where they are missing. Raises RecipeError."""
+    *parents, leaf = key.split(".")
+    place = raw
+    for number, parent in enumerate(parents):
+        if place.get(parent) is None:
+            place[parent] = {}
+        if not isinstance(place[parent], dict):
+            raise RecipeError(f"--set {key}: {'.'.join(parents[: number + 1])} holds a value, not a section")
+        place = place[parent]
+    place[leaf] = value
 
 
 def parse(kind: type[Document], raw: Mapping[str, Any], *, origin: str) -> Document:

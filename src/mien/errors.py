@@ -175,3 +175,12 @@ class MissingExtra(MienError):
             f"this command needs the package {package!r}, which is not installed",
             hint=f"install it with: pip install 'mien[{extra}]'",
         )
+
+
+def require(*packages: str, extra: str) -> None:
+    """Asked before heavy imports: raises MissingExtra for the first of the packages that is not installed."""
+    from importlib.util import find_spec
+
+    for package in packages:
+        if find_spec(package) is None:
+            raise MissingExtra(package, extra)

@@ -8,17 +8,16 @@ training normalises its uint8 batches with the same ``mean`` and ``std`` numbers
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cache
 from math import isfinite
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from mien.arrays import Float32, Uint8
 from mien.errors import ImageError, ModelError
 
-Uint8 = NDArray[np.uint8]
-Float32 = NDArray[np.float32]
 Points = tuple[tuple[float, float], ...]
 
 #: Longer side ÷ shorter side of a face crop at most. Face boxes have 1.1 to 1.4; a strip shows no face.
@@ -86,8 +85,7 @@ class Preprocess:
 
     def normalise(self, pixels: Uint8 | Float32) -> Float32:
         """uint8 or float (0-255) N×C×S×S → float32 N×C×S×S, as the network expects it."""
-        mean = np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)
-        std = np.asarray(self.std, np.float32).reshape(1, -1, 1, 1)
+        mean, std = _by_channel(tuple(self.mean)), _by_channel(tuple(self.std))
         return (pixels.astype(np.float32) * np.float32(1 / 255) - mean) / std
 
     def views(self, batch: Float32, *, tta: bool) -> Float32:
@@ -126,6 +124,11 @@ class Preprocess:
             return cls(**raw)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ModelError(f"expected a preprocess description in the model file, got {text[:80]!r}") from error
+
+
+@cache
+def _by_channel(numbers: tuple[float, ...]) -> Float32:
+    return np.asarray(numbers, np.float32).reshape(1, -1, 1, 1)
 
 
 def square_place(width: int, height: int) -> tuple[int, int, int]:

@@ -19,10 +19,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from mien.arrays import Float32
 from mien.errors import ExportError
 from mien.onnx_runtime import default_threads, make_session
-
-Float32 = NDArray[np.float32]
 
 CALIBRATION = 1000  # pictures
 PERCENTILES = (99.99, 99.999, 100.0)  # of a tensor's values that its range covers; 100 is all

@@ -26,6 +26,16 @@ def showable(text: str) -> str:
     return text if text.isascii() and text.isprintable() else text.translate(_UNSHOWABLE)
 
 
+def one_line(text: object, *, most: int = 160) -> str:
+    """A text, or an exception's message, as one line of at most so many characters."""
+    return " ".join(str(text).split())[:most]
+
+
+def utf8(text: str) -> str:
+    """Text that need not be UTF-8 (the name of a file) as UTF-8, with escapes: ``\\udcff``."""
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
 def short(value: Any) -> str:
     """``repr`` of a value of any size: YAML's references make a value of a gigabyte out of a few lines."""
     return _short.repr(value)

@@ -70,8 +70,7 @@ def test_rows_are_those_of_a_plain_read_though_a_worker_is_killed(
 
 
 def test_without_ray_it_says_what_to_install(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mien.cli.extras.find_spec", lambda name: None)
-    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     call = Call(tiny_model)("read", tmp_path, "--engine", "ray", "-o", tmp_path / "out")
     assert call.status == 2
     assert call.err.strip().endswith("install it with: pip install 'mien[ray]'")
@@ -82,8 +81,7 @@ def test_without_ray_it_says_what_to_install(tiny_model: Path, tmp_path: Path, m
 @pytest.fixture
 def pretended_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray seems to be installed: what is refused before it starts needs none."""
-    monkeypatch.setattr("mien.cli.extras.find_spec", lambda name: name)
-    monkeypatch.setattr(engine, "find_spec", lambda name: name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
 
 
 @pytest.mark.parametrize(

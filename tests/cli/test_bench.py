@@ -14,8 +14,8 @@ from mien.reading import bench as measured
 runner = CliRunner()
 PEER = """
 import sys
-sys.stdin.readline()
-print("ready", flush=True)
+if len(bytes.fromhex(sys.stdin.readline())) == 48 * 48:  # the crop in grey
+    print("ready", flush=True)
 for _ in sys.stdin:
     print(0.5, flush=True)
 """
@@ -56,7 +56,8 @@ def test_a_peer_that_cannot_run_is_named(grace_hopper: Path, tmp_path: Path) -> 
     cases = (
         (f"fer={tmp_path}/no/python", "cannot start"),
         (f"fer={sys.executable}", "fer does not run in"),  # no fer is installed here
-        (f"siri={sys.executable}", "a name of fer"),
+        (f"human={sys.executable}", "human does not run in"),  # Python is no Node.js
+        (f"siri={sys.executable}", "a name of fer, human"),
         ("fer", "NAME=INTERPRETER"),
     )
     for words, message in cases:

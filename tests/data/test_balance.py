@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from mien.data.build import balance
 from mien.data.build.balance import Variation, can_vary, generate, generated_name, plan_balance, variations
-from mien.data.build.splits import Index, SplitPlan, SplitSettings, plan_splits
+from mien.data.build.index import Index
+from mien.data.build.splits import SplitPlan, SplitSettings, plan_splits
 from mien.errors import DataError, UsageError
 from mien.labels import EIGHT, code
 from mien.training.online_balance import BalancedOrder

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mien.data.build.splits import Index, SplitSettings, plan_splits
+from mien.data.build.index import Index
+from mien.data.build.splits import SplitSettings, plan_splits
 from mien.data.build.stratify import apportion
 from mien.data.near_duplicates import tied_rows
 from mien.errors import DataError

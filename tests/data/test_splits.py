@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mien.data.build import splits as words
-from mien.data.build.splits import Index, SplitSettings, plan_splits
+from mien.data.build.index import Index
+from mien.data.build.splits import SplitSettings, plan_splits
 from mien.errors import DataError, UsageError
 from split_cases import PAPER_A, check, index_of, singles, table
 

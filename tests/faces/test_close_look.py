@@ -1,6 +1,7 @@
 """The second look: views and their landmarks against rotations that are known."""
 
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 import pytest
@@ -50,6 +51,18 @@ def test_the_view_and_the_way_back_fit_each_other(angle: float) -> None:
     assert found is not None
     assert np.abs(found - [230, 130]).max() < 1
     assert VIEW.of(picture, face, angle).shape == (VIEW.side, VIEW.side, 3)
+
+
+@pytest.mark.parametrize("degrees", [-30, 17])
+def test_a_tilted_view_is_the_middle_of_what_pillow_rotates(grace_hopper: Uint8, degrees: int) -> None:
+    face, wide, angle = Detection(Box(160, 110, 180, 220), 0.9), ceil(VIEW.side * 1.42), np.radians(degrees)
+    x, y, half = 250.0, 220.0, wide / 2 * 220 / VIEW.face
+    square = Image.fromarray(grace_hopper).resize((wide, wide), 2, box=(x - half, y - half, x + half, y + half))
+    edge = round((wide - VIEW.side) / 2)
+    for turn in (degrees, -degrees):
+        middle = square.rotate(turn, Image.Resampling.BILINEAR).crop((edge, edge, edge + VIEW.side, edge + VIEW.side))
+        apart = np.abs(VIEW.of(grace_hopper, face, angle).astype(int) - np.asarray(middle))
+        assert (apart.max() <= 3) == (turn == degrees)  # a few: the view is resized from a part; the control: many
 
 
 def test_a_tilt_is_looked_at_again_and_what_is_not_found_stays() -> None:

@@ -78,7 +78,7 @@ def test_a_broken_cache_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_batch_gives_what_single_pictures_give(astronaut: Uint8) -> None:
     """The folded Reshapes keep the batch's size."""
     session = YuNet()._session
-    picture = resized(astronaut, side=160)[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32)
+    picture = resized(astronaut, side=160).reshape(1, 1, 160, 480).astype(np.float32)
     other = 255 - picture
     both = session.run(None, {"input": np.concatenate([picture, other])})
     alone = [session.run(None, {"input": batch}) for batch in (picture, other)]

@@ -62,7 +62,7 @@ def test_copies_answer_as_the_original(tiny_model: Path, options: dict[str, Any]
     for twin in (pickle.loads(pickle.dumps(reader)), copy.deepcopy(reader), copy.copy(reader)):
         assert twin is not reader
         assert answer(twin, picture) == answer(reader, picture)
-        assert twin._options.keys() == reader._options.keys()
+        assert twin.options.keys() == reader.options.keys()
     again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(reader))))
     assert answer(again, picture) == answer(reader, picture)
 

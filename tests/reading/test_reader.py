@@ -13,7 +13,7 @@ from mien.errors import ImageError, ModelError, UsageError
 from mien.faces.base import Detection
 from mien.labels import SEVEN
 from mien.onnx_runtime import default_threads
-from mien.reading import reader as reader_module
+from mien.reading import batches
 from mien.reading.classifier import Classifier
 from mien.reading.items import PAUSE, Item
 from mien.results import Box, ReadFailure, Reading
@@ -118,7 +118,7 @@ def test_read_raises(tiny_model: Path) -> None:
 
 def test_results_come_early_and_lazily(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first picture at once, later ones by full batches, and never more pictures than needed."""
-    monkeypatch.setattr(reader_module, "LATENCY_S", 1e9)
+    monkeypatch.setattr(batches, "LATENCY_S", 1e9)
     detector = Fake((0, 0, 20, 20))
     reader = Reader(str(tiny_model), detector=detector, threads=1, batch_size=4)
     stream = reader.read_many(crops(20))
@@ -130,7 +130,7 @@ def test_results_come_early_and_lazily(tiny_model: Path, monkeypatch: pytest.Mon
 
 
 def test_a_pause_hands_out_what_is_held(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "LATENCY_S", 1e9)
+    monkeypatch.setattr(batches, "LATENCY_S", 1e9)
     detector = Fake((0, 0, 20, 20))
     stream = Reader(str(tiny_model), detector=detector, threads=1).read_many([*crops(3), PAUSE, *crops(2)])
     assert [next(stream) and detector.seen for _ in range(3)] == [1, 3, 3]

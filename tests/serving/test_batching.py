@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -40,11 +41,14 @@ class Replies(BytesIO):
 class Counted(Reader):
     """A reader that notes the size of each batch, and may be slow to decode."""
 
-    sizes: list[int]
+    def note(self, sizes: list[int]) -> None:
+        probabilities = self._expressions.probabilities
 
-    def _probabilities(self, pixels):  # type: ignore[no-untyped-def]
-        self.sizes.append(len(pixels))
-        return super()._probabilities(pixels)
+        def noted(pixels: Any) -> Any:
+            sizes.append(len(pixels))
+            return probabilities(pixels)
+
+        self._expressions.probabilities = noted  # type: ignore[method-assign]
 
     def slowed(self, delay: float) -> None:
         decode = self._cropper.decode
@@ -61,7 +65,7 @@ def run(model: Path, jobs: list[str], *, max_wait: float, delay: float = 0.0) ->
     readers = {name: Counted(model, detector="none", threads=1) for name in set(jobs)}
     sizes: list[int] = []
     for reader in readers.values():
-        reader.sizes = sizes
+        reader.note(sizes)
         reader.slowed(delay)
     inbox: queue.SimpleQueue[Frame] = queue.SimpleQueue()
     for number, name in enumerate(jobs):

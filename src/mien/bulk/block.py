@@ -11,9 +11,8 @@ import os
 import re
 import secrets
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
@@ -27,8 +26,10 @@ from mien.errors import DataError, ImageError, MienError, OutputError
 from mien.reading import tables
 from mien.reading.items import Item, failed
 from mien.reading.outputs import ParquetRows
+from mien.reading.overlap import in_order
 from mien.reading.reader import Reader
 from mien.results import ReadFailure, Reading
+from mien.showable import one_line
 
 _NO_SUM = "0" * 64
 AHEAD = 8  # objects that are fetched while pictures are read
@@ -100,7 +101,7 @@ def check_shard(plan: Plan, block: int, inputs: int) -> Done | str:
             return f"expected {about['rows']:,} rows of {inputs:,} inputs, got {rows:,} of {about['inputs']:,}"
         return Done(block, about["inputs"], rows, about["faces"], dict(about["failed"]), len(data))
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        return tables.short(error)
+        return one_line(error)
 
 
 def _with_sum(data: bytes) -> bytes:
@@ -151,7 +152,7 @@ def _rows(entry: Entry) -> Iterator[Item]:
             yield item
             row += 1
     except (pa.ArrowException, OSError) as error:
-        problem = tables.short(error)
+        problem = one_line(error)
         if file is not None and _UNREACHED.search(problem):
             raise StoreFailure(problem) from error
     except MienError as error:
@@ -165,32 +166,18 @@ def _rows(entry: Entry) -> Iterator[Item]:
 
 def _fetched(items: Iterator[Item]) -> Iterator[Item]:
     """The items in order, those of object stores with their bytes, which threads fetch ahead."""
-    waiting: deque[Item | Future[Item]] = deque()
-    pool: ThreadPoolExecutor | None = None
-    try:
-        for item in items:
-            if isinstance(item.data, str) and is_object(item.data):
-                pool = pool or ThreadPoolExecutor(AHEAD, thread_name_prefix="mien-fetch")
-                waiting.append(pool.submit(_fetch, item))
-            elif not waiting:
-                yield item
-                continue
-            else:
-                waiting.append(item)
-            while len(waiting) > AHEAD:
-                yield _ready(waiting.popleft())
-        while waiting:
-            yield _ready(waiting.popleft())
-    finally:
-        if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
+    for item in in_order(items, _fetch, threads=AHEAD, movable=_in_store, ahead=1):
+        assert isinstance(item, Item)
+        yield item
 
 
-def _ready(item: Item | Future[Item]) -> Item:
-    return item.result() if isinstance(item, Future) else item
+def _in_store(item: Item) -> bool:
+    return isinstance(item.data, str) and is_object(item.data)
 
 
 def _fetch(item: Item) -> Item:
+    if not _in_store(item):
+        return item
     assert isinstance(item.data, str)
     try:
         return Item(item.source, fetch(item.data))

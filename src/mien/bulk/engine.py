@@ -13,12 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 from mien.bulk.block import read_block
 from mien.bulk.plan import Done, Plan, reader_of
-from mien.errors import DataError, MienError, MissingExtra, OutputError, UsageError
+from mien.errors import DataError, MienError, OutputError, UsageError, require
 
 START_S = 180.0  # for Ray to come up on a busy machine
 ANSWER_S = 30.0  # for a cluster to answer
@@ -85,8 +84,7 @@ class RayEngine:
     """
 
     def __init__(self, *, workers: int | None = None, address: str | None = None, debug: bool = False) -> None:
-        if find_spec("ray") is None:
-            raise MissingExtra("ray", "ray")
+        require("ray", extra="ray")
         if workers is not None and workers < 1:
             raise UsageError(f"expected workers of at least 1, got {workers}")
         self._workers, self._address, self._debug = workers, address, debug

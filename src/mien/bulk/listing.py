@@ -17,6 +17,7 @@ from mien.bulk.objects import is_object, list_objects, refused, table_entries, v
 from mien.errors import DataError, OutputError
 from mien.reading.inputs import expand
 from mien.reading.items import Item, Pause
+from mien.showable import utf8
 
 BLOCKS_A_PART = 100
 
@@ -190,11 +191,6 @@ def _columns(block: list[Entry]) -> dict[str, list[Any]]:
         "count": [entry.count for entry in block],
         "stamp": [entry.stamp for entry in block],
     }
-
-
-def utf8(text: str) -> str:
-    """Text that need not be UTF-8 (the name of a file) as UTF-8, with escapes."""
-    return text.encode("utf-8", errors="backslashreplace").decode()
 
 
 def _entries(table: Any) -> list[Entry]:

@@ -18,6 +18,7 @@ from mien.imaging import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.imaging.data_url import is_url, refuse_url
 from mien.reading import tables
 from mien.reading.inputs import NO_PICTURES, TABLE_SUFFIXES
+from mien.showable import one_line
 
 MAX_BYTES = 1 << 30  # of one object
 _OPTIONS = re.compile(r"\?(?:(?:region|scheme|endpoint_override|anonymous)=[^&]*&?)+$")
@@ -91,7 +92,7 @@ def list_objects(url: str) -> Iterator[Entry]:
             if not found:
                 yield Entry(Kind.FAILED, root, failure=("empty", NO_PICTURES))
     except OSError as error:
-        raise DataError(f"cannot list {root}: {tables.short(error)}") from error
+        raise DataError(f"cannot list {root}: {one_line(error)}") from error
 
 
 def _below(system: Any, folder: str, url: str, options: str) -> Iterator[Entry]:
@@ -147,7 +148,7 @@ def table_entries(table: str, *, options: str = "", stamp: str | None = None) ->
             status = os.stat(table)
             stamp = f"{status.st_size} {status.st_mtime_ns}"
     except (pa.ArrowException, OSError) as error:
-        yield Entry(Kind.FAILED, table, failure=("unreadable", f"expected a Parquet file: {tables.short(error)}"))
+        yield Entry(Kind.FAILED, table, failure=("unreadable", f"expected a Parquet file: {one_line(error)}"))
         return
     finally:
         if file is not None:
@@ -162,7 +163,7 @@ def table_entries(table: str, *, options: str = "", stamp: str | None = None) ->
 
 def _told(error: OSError) -> Exception:
     """An error of a store as what it means for one picture, or StoreFailure."""
-    text = tables.short(error)
+    text = one_line(error)
     if isinstance(error, FileNotFoundError):
         return ImageError("no such file", kind="missing")
     if isinstance(error, PermissionError) or re.search(r"ACCESS_DENIED|AccessDenied|HTTP status 403", text):
@@ -200,9 +201,9 @@ def _system(scheme: str, bucket: str, options: str) -> Any:
 
         return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme)))
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot reach {scheme}://{bucket}: {tables.short(error)}") from error
+        raise DataError(f"cannot reach {scheme}://{bucket}: {one_line(error)}") from error
     except (ImportError, ValueError) as error:  # fsspec: an unknown scheme, or its package is missing
-        raise UsageError(f"expected an object store, got {scheme}://{bucket}: {tables.short(error)}") from error
+        raise UsageError(f"expected an object store, got {scheme}://{bucket}: {one_line(error)}") from error
 
 
 def _s3(bucket: str, asked: dict[str, str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mien import __version__
 from mien.atomic import make_folder
 from mien.bulk.block import check_shard
 from mien.bulk.engine import Engine, EngineError, RayEngine
-from mien.bulk.listing import Listing, entries, first_difference, utf8, write_listing
+from mien.bulk.listing import Listing, entries, first_difference, write_listing
 from mien.bulk.manifest import (
     NAME,
     Counts,
@@ -31,7 +31,7 @@ from mien.errors import OutputError, UsageError
 from mien.locks import NAME as LOCK
 from mien.locks import DirectoryLock
 from mien.reading.reader import Reader
-from mien.showable import showable
+from mien.showable import showable, utf8
 
 BLOCK_SIZE = 1000
 ROUNDS = 3  # of reading what is missing at the end

@@ -56,8 +56,9 @@ def analyse(
     """
     if kind not in KINDS:
         raise UsageError(f"expected a kind of analysis ({', '.join(KINDS)}), got {kind!r}")
-    from mien.cli.extras import require
     from mien.cli.progress import Countdown
+    from mien.cli.streams import typed
+    from mien.errors import require
 
     require("torch", "timm", "lightning", "sklearn", "matplotlib", "yaml", extra="train")
     module = import_module(f"mien.evaluation.analysis.{kind}")
@@ -70,9 +71,8 @@ def analyse(
     from mien.data.store import Store
     from mien.evaluation.analysis.inputs import Settings
 
-    command = " ".join(["mien", *sys.argv[1:]])
     with Countdown(kind) as advance:
-        settings = Settings(runs, Store.open(data), split, out, limit, device, seed, command, advance)
+        settings = Settings(runs, Store.open(data), split, out, limit, device, seed, typed(), advance)
         report: dict[str, Any] = run(settings, **chosen)
     print(f"wrote {out}", file=sys.stderr)
     print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else "\n".join(module.headline(report)))

@@ -18,8 +18,8 @@ def bench(
         list[str] | None,
         typer.Option(
             "--peers",
-            metavar="NAME=PYTHON",
-            help="Time another tool that is installed in that interpreter: fer. May repeat.",
+            metavar="NAME=INTERPRETER",
+            help="Time another tool of that interpreter: fer=PYTHON; human=NODE in a folder that has it. May repeat.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,

@@ -1,6 +1,5 @@
 """``mien compare``: one table of several models on the same images, tested against the first."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -37,8 +36,9 @@ def compare(
 
     Example: mien compare runs/compact nano --data stores/fer2013 --split public_test
     """
-    from mien.cli.extras import require
     from mien.cli.progress import Countdown
+    from mien.cli.streams import typed
+    from mien.errors import require
 
     if form not in ("md", "csv", "json", "html"):
         raise UsageError(f"--format: expected md, csv, json or html, got {form!r}")
@@ -55,11 +55,10 @@ def compare(
     from mien.evaluation.compare_table import FORMS
 
     store = None if data is None else Store.open(data)
-    command = shlex.join(["mien", *sys.argv[1:]])
     with Countdown("predicting", noun="images") as advance:
         rows = collect(
             models, store=store, split=split, tta=tta, limit=limit, seed=seed, threads=threads, device=device,
-            command=command, progress=advance, say=lambda line: print(line, file=sys.stderr, flush=True),
+            command=typed(), progress=advance, say=lambda line: print(line, file=sys.stderr, flush=True),
         )  # fmt: skip
     text = FORMS[form](compare_models(rows, seed=seed))
     if out is None:

@@ -4,7 +4,6 @@ The tables go to stdout (``--json`` for a machine); progress, the detected layou
 """
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,10 +79,11 @@ def build(
     """
     if recipe is None and not source:
         raise typer.BadParameter("expected a recipe, or --source NAME=PATH (which may repeat)")
-    from mien.cli.extras import require
     from mien.cli.progress import Countdown
     from mien.data.build.run import build_store, check_target
     from mien.data.build.staging import home_of
+    from mien.errors import require
+    from mien.onnx_runtime import default_threads
 
     require("scipy", "jinja2", extra="train")
     check_target(out, overwrite=overwrite)
@@ -100,7 +100,7 @@ def build(
                 standard=plan.standard(),
                 splits=plan.split_settings(),
                 balance=plan.balance_settings(),
-                workers=workers or cores(),
+                workers=workers or default_threads(),
                 overwrite=overwrite,
                 progress=progress,
                 on_note=_say,
@@ -133,9 +133,8 @@ data.command("audit")(audit)
 
 def _recipe(recipe: str | None, sources: list[str], options: dict[str, Any]) -> "BuildRecipe":
     """The recipe of this build, from a file, options, or both. Raises UsageError, RecipeError."""
-    from mien.cli.extras import require
     from mien.data.build.recipe import load_build_recipe, split_source
-    from mien.errors import UsageError
+    from mien.errors import UsageError, require
 
     if recipe is not None:
         require("yaml", extra="train")
@@ -148,11 +147,6 @@ def _recipe(recipe: str | None, sources: list[str], options: dict[str, Any]) -> 
     if isinstance(options.get("size"), str) and options["size"].isdecimal():
         options["size"] = int(options["size"])
     return load_build_recipe(recipe, sources=places, options=options)
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _warn(summary: dict[str, Any], out: Path) -> None:

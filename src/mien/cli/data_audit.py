@@ -34,9 +34,9 @@ def audit(
 
     Example: mien data audit stores/fer2013 -o audits/fer2013
     """
-    from mien.cli.extras import require
     from mien.cli.progress import Countdown
     from mien.data.audit.run import audit_store
+    from mien.errors import require
 
     require("scipy", extra="train")
     detector: Any = None

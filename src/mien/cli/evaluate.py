@@ -1,7 +1,6 @@
 """``mien evaluate``: a model, or a file of predictions, × a split → report and figures; the headline on stdout."""
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,8 +75,9 @@ def evaluate(
 
     Example: mien evaluate compact --data stores/fer2013 --split public_test -o out/compact
     """
-    from mien.cli.extras import require
     from mien.cli.progress import Countdown
+    from mien.cli.streams import typed
+    from mien.errors import require
 
     predictions = predictions or None
     if (model is None) == (predictions is None):
@@ -103,7 +103,7 @@ def evaluate(
 
     store = Store.open(data)
     options: dict[str, Any] = {"limit": limit, "group_by": tuple(group_by or ()), "seed": seed}
-    options["command"] = shlex.join(["mien", *sys.argv[1:]])
+    options["command"] = typed()
     if predictions is not None:
         classes = None if labels is None else {"seven": SEVEN, "eight": EIGHT}[labels]
         files = [read_predictions_file(file, labels=classes, label_set=coded(store.labels)) for file in predictions]

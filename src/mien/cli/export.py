@@ -48,7 +48,7 @@ def export(
 
     Example: mien export runs/compact --data stores/fer2013 --half -o compact.onnx
     """
-    from mien.cli.extras import require
+    from mien.errors import require
 
     require("torch", "timm", "lightning", "onnxscript", "yaml", extra="train")
     from mien.errors import UsageError

@@ -3,6 +3,7 @@
 import os
 import sys
 from enum import StrEnum
+from functools import partial
 
 import typer
 
@@ -45,8 +46,12 @@ class EngineName(StrEnum):
     ray = "ray"
 
 
-OUT, FACES, VIDEO, SPEED = "Output", "Faces and model", "Video and camera", "Speed and limits"
-BULK = "Millions of pictures"
+FACES = "Faces and model"
+# an option of each part of the help
+_out, _faces, _video, _speed, _bulk = (
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in ("Output", FACES, "Video and camera", "Speed and limits", "Millions of pictures")
+)
 
 
 def read(
@@ -56,205 +61,130 @@ def read(
         "column, data: URLs, [bold]camera:0[/bold], or [bold]-[/bold] for a list of paths on stdin.",
         show_default=False,
     ),
-    output: str | None = typer.Option(
+    output: str | None = _out(
         None,
         "-o",
         "--output",
         metavar="FILE",
         help="Write here instead of to stdout; the suffix .jsonl, .csv or .parquet gives the format. "
         "The file appears only when all inputs have been read.",
-        rich_help_panel=OUT,
     ),
-    format: Format | None = typer.Option(
+    format: Format | None = _out(
         None,
         "--format",
         help="jsonl: one object per picture. csv, parquet: one row per face. \\[default: the suffix of -o, or jsonl]",
-        show_default=False,
-        rich_help_panel=OUT,
     ),
-    annotate: str | None = typer.Option(
+    annotate: str | None = _out(
         None,
         "--annotate",
         metavar="DIR",
         help="Save a copy of each picture and video there, with box, label and probabilities of each face.",
-        rich_help_panel=OUT,
     ),
-    timeline: str | None = typer.Option(
+    timeline: str | None = _out(
         None,
         "--timeline",
         metavar="FILE",
         help="Draw each person's expressions over a video's time: .png, .svg, or .html (one file, offline).",
-        rich_help_panel=OUT,
     ),
-    quiet: bool = typer.Option(
-        False, "--quiet", "-q", help="No progress, notes or summary on stderr.", rich_help_panel=OUT
-    ),
-    detector: DetectorName = typer.Option(
+    quiet: bool = _out(False, "--quiet", "-q", help="No progress, notes or summary on stderr."),
+    detector: DetectorName = _faces(
         DetectorName.yunet,
         "--detector",
         help="How faces are found. centerface is slower and needs the extra thorough; "
         "none takes each picture as one face crop.",
-        rich_help_panel=FACES,
     ),
-    detect_size: int | None = typer.Option(
+    detect_size: int | None = _faces(
         None,
         "--detect-size",
         metavar="PIXELS",
         help="Longer side at which faces are searched: larger finds smaller ones. \\[default: chosen for each picture]",
-        rich_help_panel=FACES,
     ),
-    min_score: float | None = typer.Option(
+    min_score: float | None = _faces(
         None,
         "--min-score",
         metavar="P",
         help="Leave out faces with a lower detection score, 0-1. \\[default: yunet 0.6, centerface 0.4]",
-        show_default=False,
-        rich_help_panel=FACES,
     ),
-    min_face: float | None = typer.Option(
+    min_face: float | None = _faces(
         None,
         "--min-face",
         metavar="PIXELS",
         help="Leave out faces whose box is smaller: its shorter side, in pixels of the picture.",
-        show_default=False,
-        rich_help_panel=FACES,
     ),
-    turned: bool = typer.Option(
+    turned: bool = _faces(
         True,
         "--turned/--no-turned",
         help="Also find faces in photos that are sideways or upside down, and drop false detections. "
         "A picture without a face is searched four times.",
-        rich_help_panel=FACES,
     ),
-    model: str = typer.Option(
+    model: str = _faces(
         "compact",
         "--model",
         metavar="NAME|FILE.onnx",
         help="compact (accurate), nano (fast), or a file made by mien export.",
-        rich_help_panel=FACES,
     ),
-    tta: bool = typer.Option(
-        False,
-        "--tta",
-        help="Mean over ten crops of each face: somewhat better, ten times slower.",
-        rich_help_panel=FACES,
+    tta: bool = _faces(False, "--tta", help="Mean over ten crops of each face: somewhat better, ten times slower."),
+    min_confidence: float = _faces(
+        0.0, "--min-confidence", metavar="P", help="Below this probability, 0-1, the expression is null."
     ),
-    min_confidence: float = typer.Option(
-        0.0,
-        "--min-confidence",
-        metavar="P",
-        help="Below this probability, 0-1, the expression is null.",
-        rich_help_panel=FACES,
-    ),
-    fps: float | None = typer.Option(
-        None,
-        "--fps",
-        metavar="N",
-        help="Read N frames a second of a video. \\[default: all]",
-        show_default=False,
-        rich_help_panel=VIDEO,
-    ),
-    every: int | None = typer.Option(
+    fps: float | None = _video(None, "--fps", metavar="N", help="Read N frames a second of a video. \\[default: all]"),
+    every: int | None = _video(
         None,
         "--every",
         metavar="N",
         help="Search faces in every N-th frame and follow them between. \\[default: six searches a second]",
-        show_default=False,
-        rich_help_panel=VIDEO,
     ),
-    start: float | None = typer.Option(
-        None, "--start", metavar="T", help="Begin at this time, in seconds.", show_default=False, rich_help_panel=VIDEO
-    ),
-    end: float | None = typer.Option(
-        None, "--end", metavar="T", help="End at this time, in seconds.", show_default=False, rich_help_panel=VIDEO
-    ),
-    smooth: float | None = typer.Option(
+    start: float | None = _video(None, "--start", metavar="T", help="Begin at this time, in seconds."),
+    end: float | None = _video(None, "--end", metavar="T", help="End at this time, in seconds."),
+    smooth: float | None = _video(
         None,
         "--smooth",
         metavar="SECONDS",
         help="Mean over a window of that width around each frame, without lag; of a camera over the past, with a lag "
         "of half of it. 0: none. \\[default: 0.4]",
-        show_default=False,
-        rich_help_panel=VIDEO,
     ),
-    track: bool = typer.Option(
-        True, "--track/--no-track", help="Number each person of a video, and keep the number.", rich_help_panel=VIDEO
+    track: bool = _video(True, "--track/--no-track", help="Number each person of a video, and keep the number."),
+    allow_network: bool = _video(False, "--allow-network", help="Also read rtsp:// and http(s):// streams."),
+    show: bool = _video(False, "--show", help="A window with the camera's picture and what is read of it."),
+    threads: int | None = _speed(None, "--threads", metavar="N", help="CPU threads. \\[default: all cores]"),
+    device: Device = _speed(
+        Device.cpu, "--device", help="cuda: on an NVIDIA GPU, with the package onnxruntime-gpu in place of onnxruntime."
     ),
-    allow_network: bool = typer.Option(
-        False, "--allow-network", help="Also read rtsp:// and http(s):// streams.", rich_help_panel=VIDEO
-    ),
-    show: bool = typer.Option(
-        False, "--show", help="A window with the camera's picture and what is read of it.", rich_help_panel=VIDEO
-    ),
-    threads: int | None = typer.Option(
-        None,
-        "--threads",
-        metavar="N",
-        help="CPU threads. \\[default: all cores]",
-        show_default=False,
-        rich_help_panel=SPEED,
-    ),
-    device: Device = typer.Option(
-        Device.cpu,
-        "--device",
-        help="cuda: on an NVIDIA GPU, with the package onnxruntime-gpu in place of onnxruntime.",
-        rich_help_panel=SPEED,
-    ),
-    precision: Precision = typer.Option(
+    precision: Precision = _speed(
         Precision.auto,
         "--precision",
         help="Of a shipped model. auto: int8 where the processor computes it exactly (VNNI, ARM), else fp32, "
         "to which the published figures belong.",
-        rich_help_panel=SPEED,
     ),
-    reduced_jpegs: bool = typer.Option(
+    reduced_jpegs: bool = _speed(
         False,
         "--reduced-jpegs",
         help="Decode JPEGs above 5,504 pixels at a part of their size where every face stays large enough: "
         "twice as fast; probabilities change by 0.005 on average and by up to 0.03.",
-        rich_help_panel=SPEED,
     ),
-    batch_size: int = typer.Option(
-        64, "--batch-size", metavar="N", help="Face crops per forward pass, across pictures.", rich_help_panel=SPEED
-    ),
-    max_pixels: int = typer.Option(
+    batch_size: int = _speed(64, "--batch-size", metavar="N", help="Face crops per forward pass, across pictures."),
+    max_pixels: int = _speed(
         100_000_000,
         "--max-pixels",
         metavar="N",
         help="Larger pictures (width × height) are refused before they are decoded.",
-        rich_help_panel=SPEED,
     ),
-    engine: EngineName = typer.Option(
+    engine: EngineName = _bulk(
         EngineName.plain,
         "--engine",
         help="ray: by worker processes, here or on a cluster, into a directory -o DIR of Parquet shards, each picture "
         "exactly once whatever is killed; the same command goes on. PATH may be s3://… too. Needs the extra ray.",
-        rich_help_panel=BULK,
     ),
-    workers: int | None = typer.Option(
-        None,
-        "--workers",
-        metavar="N",
-        help="Reading processes of --engine ray, one core each. \\[default: all cores]",
-        show_default=False,
-        rich_help_panel=BULK,
+    workers: int | None = _bulk(
+        None, "--workers", metavar="N", help="Reading processes of --engine ray, one core each. \\[default: all cores]"
     ),
-    address: str | None = typer.Option(
+    address: str | None = _bulk(
         None,
         "--address",
         metavar="HOST:PORT",
         help="Of a Ray cluster's head node, or auto. \\[default: this machine alone]",
-        show_default=False,
-        rich_help_panel=BULK,
     ),
-    block_size: int | None = typer.Option(
-        None,
-        "--block-size",
-        metavar="N",
-        help="Pictures a shard. \\[default: 1000]",
-        show_default=False,
-        rich_help_panel=BULK,
-    ),
+    block_size: int | None = _bulk(None, "--block-size", metavar="N", help="Pictures a shard. \\[default: 1000]"),
 ) -> None:
     """Read the expressions of all faces in pictures and videos.
 

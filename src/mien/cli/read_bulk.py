@@ -4,12 +4,12 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mien.cli.extras import require
-from mien.errors import UsageError
+from mien.errors import UsageError, require
 
 if TYPE_CHECKING:
     from mien.bulk.manifest import Manifest
@@ -59,26 +59,23 @@ def run_bulk(
 
     debug = logging.getLogger("mien").isEnabledFor(logging.DEBUG)
     engine = RayEngine(workers=workers, address=address, debug=debug)
-    if quiet:
-        manifest = read_bulk(
-            reader, paths, output, engine=engine, block_size=block_size or BLOCK_SIZE, stdin=sys.stdin.buffer
-        )
-    else:
-        with Countdown("reading", noun="pictures", closing=False) as countdown:
-            try:
-                manifest = read_bulk(
-                    reader,
-                    paths,
-                    output,
-                    engine=engine,
-                    block_size=block_size or BLOCK_SIZE,
-                    stdin=sys.stdin.buffer,
-                    on_progress=countdown,
-                    on_note=countdown.say,
-                )
-            except KeyboardInterrupt:
+    with nullcontext() if quiet else Countdown("reading", noun="pictures", closing=False) as countdown:
+        try:
+            manifest = read_bulk(
+                reader,
+                paths,
+                output,
+                engine=engine,
+                block_size=block_size or BLOCK_SIZE,
+                stdin=sys.stdin.buffer,
+                on_progress=countdown,
+                on_note=None if countdown is None else countdown.say,
+            )
+        except KeyboardInterrupt:
+            if countdown is not None:
                 countdown.say("what was read is kept; the same command goes on behind it")
-                raise
+            raise
+    if not quiet:
         print(_summary(manifest, output), file=sys.stderr, flush=True)
     if manifest.counts.failed:
         raise typer.Exit(1)

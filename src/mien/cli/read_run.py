@@ -16,6 +16,7 @@ from mien.atomic import remove_abandoned
 from mien.cli.streams import silence_stdout
 from mien.errors import ImageError, MienError, MissingExtra, OutputError
 from mien.results import ReadFailure, Reading
+from mien.showable import one_line
 
 if TYPE_CHECKING:
     from mien.cli.progress import Progress
@@ -131,8 +132,7 @@ class ReadRun:
             yield ReadFailure(video.source, "too_large", "its frames do not fit into memory")
         except Exception as error:  # a fault of ours; `mien --debug` shows the traceback
             logging.getLogger("mien").debug("while reading %s", video.source, exc_info=True)
-            text = " ".join(str(error).split())[:200]
-            yield ReadFailure(video.source, "internal", f"{type(error).__name__}: {text}")
+            yield ReadFailure(video.source, "internal", f"{type(error).__name__}: {one_line(error, most=200)}")
 
     def _open(self, item: "Item", *, tell: bool) -> "VideoReader":
         from mien.video.read import VideoReader

@@ -37,7 +37,7 @@ def reproduce(
 
     Example: mien reproduce paper-a --data stores/fer2013 -o out/paper-a --preset smoke
     """
-    from mien.cli.extras import require
+    from mien.errors import require
 
     require("torch", "timm", "torchvision", "lightning", "sklearn", "matplotlib", "jinja2", "yaml", extra="train")
     from mien.data.store import Store

@@ -1,6 +1,7 @@
 """``mien serve``: options of the HTTP service; the work is in ``serving``."""
 
 import inspect
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import typer
 
 from mien.cli.read import FACES, DetectorName, Device, Precision, read
 
-ACCESS, LIMITS = "Address and access", "Speed and limits"
+_access, _faces, _limits = (
+    partial(typer.Option, rich_help_panel=panel) for panel in ("Address and access", FACES, "Speed and limits")
+)
 
 
 def _as_read(name: str) -> Any:
@@ -17,41 +20,30 @@ def _as_read(name: str) -> Any:
 
 
 def serve(
-    host: str = typer.Option(
+    host: str = _access(
         "127.0.0.1",
         "--host",
         metavar="ADDRESS",
         help="Address to listen on. One that others can reach needs an API key or --no-auth.",
-        rich_help_panel=ACCESS,
     ),
-    port: int = typer.Option(8000, "--port", metavar="N", help="0 takes a free one.", rich_help_panel=ACCESS),
-    api_key: str | None = typer.Option(
+    port: int = _access(8000, "--port", metavar="N", help="0 takes a free one."),
+    api_key: str | None = _access(
         None,
         "--api-key",
         metavar="KEY",
         envvar="MIEN_API_KEY",
         help="Requests must carry this key. Other users of the machine can see an option: prefer the file.",
-        show_default=False,
-        rich_help_panel=ACCESS,
     ),
-    api_key_file: Path | None = typer.Option(
-        None,
-        "--api-key-file",
-        metavar="FILE",
-        help="A file with one key a line; any of them is accepted.",
-        show_default=False,
-        rich_help_panel=ACCESS,
+    api_key_file: Path | None = _access(
+        None, "--api-key-file", metavar="FILE", help="A file with one key a line; any of them is accepted."
     ),
-    no_auth: bool = typer.Option(
-        False, "--no-auth", help="Ask for no key although others can reach the address.", rich_help_panel=ACCESS
-    ),
-    model: list[str] = typer.Option(
+    no_auth: bool = _access(False, "--no-auth", help="Ask for no key although others can reach the address."),
+    model: list[str] = _faces(
         ["compact"],
         "--model",
         metavar="NAME|FILE.onnx",
         help="compact, nano, or a file made by mien export; can be repeated. Requests choose with ?model=NAME; "
         "the first is the default.",
-        rich_help_panel=FACES,
     ),
     detector: DetectorName = _as_read("detector"),
     detect_size: int | None = _as_read("detect_size"),
@@ -60,55 +52,33 @@ def serve(
     turned: bool = _as_read("turned"),
     tta: bool = _as_read("tta"),
     min_confidence: float = _as_read("min_confidence"),
-    workers: int | None = typer.Option(
+    workers: int | None = _limits(
         None,
         "--workers",
         metavar="N",
         help="Reading processes, each with models of its own (about 250 MB). \\[default: one a core, at most 8]",
-        show_default=False,
-        rich_help_panel=LIMITS,
     ),
-    threads: int | None = typer.Option(
-        None,
-        "--threads",
-        metavar="N",
-        help="CPU threads of each process. \\[default: cores / workers]",
-        show_default=False,
-        rich_help_panel=LIMITS,
+    threads: int | None = _limits(
+        None, "--threads", metavar="N", help="CPU threads of each process. \\[default: cores / workers]"
     ),
     device: Device = _as_read("device"),
     precision: Precision = _as_read("precision"),
     batch_size: int = _as_read("batch_size"),
-    max_wait: float = typer.Option(
+    max_wait: float = _limits(
         50.0,
         "--max-wait",
         metavar="MS",
         help="How long a face waits for others to share a batch; not at all where nothing else is queued.",
-        rich_help_panel=LIMITS,
     ),
-    max_body: int = typer.Option(
-        32_000_000, "--max-body", metavar="BYTES", help="Of a request.", rich_help_panel=LIMITS
-    ),
-    max_pixels: int = typer.Option(
-        50_000_000, "--max-pixels", metavar="N", help="Of a picture, width × height.", rich_help_panel=LIMITS
-    ),
-    max_faces: int = typer.Option(200, "--max-faces", metavar="N", help="Of a picture.", rich_help_panel=LIMITS),
-    max_batch: int = typer.Option(32, "--max-batch", metavar="N", help="Pictures of a batch.", rich_help_panel=LIMITS),
-    max_requests: int = typer.Option(
-        128, "--max-requests", metavar="N", help="Open at once; more get 503.", rich_help_panel=LIMITS
-    ),
-    queue: int = typer.Option(
-        64, "--queue", metavar="N", help="Pictures that wait or are read; more get 503.", rich_help_panel=LIMITS
-    ),
-    timeout: float = typer.Option(
-        30.0, "--timeout", metavar="S", help="For a request, upload included.", rich_help_panel=LIMITS
-    ),
-    client_timeout: float = typer.Option(
-        10.0,
-        "--client-timeout",
-        metavar="S",
-        help="For a request's head, and between two pieces of its body.",
-        rich_help_panel=LIMITS,
+    max_body: int = _limits(32_000_000, "--max-body", metavar="BYTES", help="Of a request."),
+    max_pixels: int = _limits(50_000_000, "--max-pixels", metavar="N", help="Of a picture, width × height."),
+    max_faces: int = _limits(200, "--max-faces", metavar="N", help="Of a picture."),
+    max_batch: int = _limits(32, "--max-batch", metavar="N", help="Pictures of a batch."),
+    max_requests: int = _limits(128, "--max-requests", metavar="N", help="Open at once; more get 503."),
+    queue: int = _limits(64, "--queue", metavar="N", help="Pictures that wait or are read; more get 503."),
+    timeout: float = _limits(30.0, "--timeout", metavar="S", help="For a request, upload included."),
+    client_timeout: float = _limits(
+        10.0, "--client-timeout", metavar="S", help="For a request's head, and between two pieces of its body."
     ),
 ) -> None:
     """Serve readings over HTTP: POST a picture to /v1/read, get the JSON of mien read.
@@ -125,8 +95,7 @@ def serve(
     For others, with a key:
       [cyan]mien serve --host 0.0.0.0 --api-key-file keys.txt --workers 4[/cyan]
     """
-    from mien.cli.extras import require
-    from mien.errors import UsageError
+    from mien.errors import UsageError, require
 
     require("fastapi", "uvicorn", "prometheus_client", "python_multipart", extra="serve")
     from mien.serving.server import run

@@ -1,4 +1,4 @@
-"""The standard streams: missing ones (``>&-``), broken pipes (``| head``), and the log of the library on stderr."""
+"""What was typed, and the standard streams: missing ones (``>&-``), broken pipes (``| head``), the library's log."""
 
 import logging
 import os
@@ -7,6 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from mien.showable import showable
+
+
+def typed() -> str:
+    """The command as it was typed, for reports and for whoever types it again."""
+    import shlex
+
+    return shlex.join(["mien", *sys.argv[1:]])
 
 
 def silence_stdout() -> None:

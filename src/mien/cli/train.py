@@ -1,6 +1,5 @@
 """``mien train``: recipe + store → run directory."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,9 +81,10 @@ def train(
 
     Example: mien train compact-base --data stores/fer2013 -o runs/compact-base --set epochs=3 --set data.limit=2000
     """
-    from mien.cli.extras import require
+    from mien.errors import require
 
     require("torch", "timm", "torchvision", "lightning", "sklearn", "yaml", extra="train")
+    from mien.cli.streams import typed
     from mien.data.store import Store, is_store
     from mien.errors import UsageError
     from mien.labels import is_own
@@ -100,7 +100,6 @@ def train(
         if first:
             print(line, file=sys.stderr, flush=True)
 
-    given = data  # resumed by what was typed
     if chosen.model.reader and not is_store(data):
         data = _own_store(chosen, data, out, crops=crops, resume=resume, first=first, say=say)
     elif crops:
@@ -132,19 +131,7 @@ def train(
         status = 130 if isinstance(end, KeyboardInterrupt) else end.code
         if not isinstance(status, int) or status not in _SIGNALS or not (out / "recipe.yaml").is_file():
             raise
-        words = ["--data", str(given), "-o", str(out), *(word for item in sets for word in ("--set", item))]
-        words += ["--device", device] if device != "auto" else []
-        words += ["--devices", str(devices)] if devices else []
-        words += ["--nodes", str(nodes)] if nodes else []
-        words += [] if sync_batch_norm else ["--own-batch-norm"]
-        words += ["--threads", str(threads)] if threads else []
-        words += ["--compile"] if compiled else []
-        words += ["--cuda-graphs"] if cuda_graphs else []
-        words += ["--crops"] if crops else []
-        words += ["--save-seconds", f"{save_seconds:g}"] if save_seconds else []
-        words += ["--save-steps", str(save_steps)] if save_steps else []
-        words += ["--workers", str(workers)] if workers is not None else []
-        say(f"{_SIGNALS[status]}; resume with: {shlex.join(['mien', 'train', recipe, *words, '--resume'])}")
+        say(f"{_SIGNALS[status]}; resume with: {typed()}{'' if resume else ' --resume'}")
         raise typer.Exit(status) from end
     figures = {key: value for key, value in meta["result"].items() if key.startswith("best_") and value is not None}
     for key, value in figures.items():
@@ -161,13 +148,12 @@ def _own_store(
     recipe: "Recipe", pictures: Path, run: Path, *, crops: bool, resume: bool, first: bool, say: "Callable[[str], None]"
 ) -> Path:
     """The store of a folder or a table, built beside the run, or the one that a resumed run has there."""
-    from mien.cli.data import cores
-    from mien.cli.extras import require
     from mien.cli.progress import Countdown
     from mien.data.build.own import build_own_store
     from mien.data.sources.own import TAKEN_FOR_CROPS
     from mien.data.store import is_store
-    from mien.errors import UsageError
+    from mien.errors import UsageError, require
+    from mien.onnx_runtime import default_threads
     from mien.training.networks import recipe_preprocess
     from mien.training.run_directory import check_free
 
@@ -184,7 +170,7 @@ def _own_store(
     preprocess = recipe_preprocess(recipe)
     with Countdown("reading", noun="images", closing=False) as progress:
         summary = build_own_store(
-            pictures, out, crops=crops, size=preprocess.size, color=preprocess.color, workers=cores(),
+            pictures, out, crops=crops, size=preprocess.size, color=preprocess.color, workers=default_threads(),
             progress=progress, on_note=say,
         )  # fmt: skip
     for source in summary["sources"]:

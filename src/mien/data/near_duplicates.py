@@ -33,13 +33,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Bool, Float32, Float64, Int64, Uint8
 from mien.errors import UsageError
 
-Uint8 = NDArray[np.uint8]
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
-Bool = NDArray[np.bool_]
 #: (images searched, images in all)
 OnProgress = Callable[[int, int], None]
 

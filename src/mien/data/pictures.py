@@ -1,9 +1,10 @@
-"""A split's pictures left on the disk: each is read from its place in a shard and decoded when it is asked for.
+"""A split's pictures: decoded into one array, or left on the disk and decoded when they are asked for.
 
-Parquet gives a row group at a time, which suits reading in order. A shuffled epoch wants single pictures. Where a
-column is written as it is (not compressed, no dictionary), its values lie in the file byte for byte; where each begins
-is found once, in a pass over the shards, and kept: sixteen bytes a picture. ``build/shards.py`` writes large pictures
-so: PNG and JPEG are compressed already. Small ones stay compressed, and are held in memory as they are encoded.
+Those on the disk are read from their place in a shard. Parquet gives a row group at a time, which suits reading in
+order. A shuffled epoch wants single pictures. Where a column is written as it is (not compressed, no dictionary), its
+values lie in the file byte for byte; where each begins is found once, in a pass over the shards, and kept: sixteen
+bytes a picture. ``build/shards.py`` writes large pictures so: PNG and JPEG are compressed already. Small ones stay
+compressed, and are held in memory as they are encoded.
 
 So a stream needs no format of its own and no copy of the data, and its order is whatever the caller asks for.
 """
@@ -11,20 +12,24 @@ So a stream needs no format of its own and no copy of the data, and its order is
 import io
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Uint8
 from mien.errors import DataError
+from mien.onnx_runtime import default_threads
 from mien.tables import parquet_file
 
-Uint8 = NDArray[np.uint8]
-
 AGAIN = "build it again"
+LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to a thread
 #: Encoded pictures of shards that cannot be read in place may take so many bytes of memory.
 HELD = 256 << 20
 _COLUMN = "image.bytes"
@@ -91,24 +96,12 @@ class Pictures:
         pixels = np.empty((len(chosen), *self.shape[1:]), np.uint8)
         for number, row in enumerate(self.rows[chosen].tolist()):
             one = self._decode(row)
-            if one.shape != self.shape[1:]:
-                raise DataError(
-                    f"expected every image of {self.places.store} to be {self.shape[1:]}, got {one.shape} for "
-                    f"{self.names[row]}"
-                )
+            _check_shape(one, self.shape[1:], name=self.names[row], store=self.places.store)
             pixels[number] = one
         return pixels
 
     def _decode(self, row: int) -> Uint8:
-        from PIL import Image
-
-        try:
-            with Image.open(io.BytesIO(self._encoded(row)), formats=["PNG", "JPEG"]) as image:
-                return np.asarray(image)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(
-                f"expected a picture for {self.names[row]} in {self.places.store}, cannot read it: {error}", hint=AGAIN
-            ) from error
+        return _decode(self._encoded(row), name=self.names[row], store=self.places.store)
 
     def _encoded(self, row: int) -> bytes:
         places = self.places
@@ -124,6 +117,68 @@ class Pictures:
                     f"expected the shard {places.shards[number]}, cannot read it: {error.strerror}", hint=AGAIN
                 ) from error
         return os.pread(self._open[key], int(places.length[row]), int(places.offset[row]))
+
+
+class InMemory:
+    """One array that fills with a split's pictures, so that no second copy of all of them is ever held.
+
+    rows: how many there will be, by the summary. Large ones are decoded in threads, for which small ones are too quick.
+    """
+
+    def __init__(self, store: Path, rows: int) -> None:
+        self.store, self.rows, self.filled = store, rows, 0
+        self.pixels: Uint8 | None = None
+
+    def add(self, names: list[str], data: list[bytes]) -> None:
+        """Raises DataError for a broken picture, one of another size, or more than there should be."""
+        decode = partial(_decode, store=self.store)
+        if data and len(data[0] or b"") > LARGE_PNG:
+            with ThreadPoolExecutor(default_threads()) as pool:
+                self._keep(names, pool.map(decode, data, names))
+        else:
+            self._keep(names, map(decode, data, names))
+
+    def all(self) -> Uint8:
+        """uint8 N×S×S or N×S×S×3. Raises DataError where pictures are missing."""
+        if self.pixels is None or self.filled != self.rows:
+            raise DataError(f"expected {self.rows} images in {self.store}, found {self.filled}", hint=AGAIN)
+        return self.pixels
+
+    def _keep(self, names: list[str], decoded: Iterable[Uint8]) -> None:
+        for name, pixels in zip(names, decoded, strict=True):
+            if self.pixels is None:
+                try:
+                    self.pixels = np.empty((self.rows, *pixels.shape), np.uint8)
+                except (ValueError, MemoryError) as error:
+                    raise DataError(
+                        f"expected memory for {self.rows:,} images {pixels.shape} of {self.store}, got too little"
+                    ) from error
+            _check_shape(pixels, self.pixels.shape[1:], name=name, store=self.store)
+            if self.filled == self.rows:
+                raise DataError(f"expected {self.rows} images in {self.store}, found more", hint=AGAIN)
+            self.pixels[self.filled] = pixels
+            self.filled += 1
+
+
+def _decode(data: bytes, name: str, store: Path) -> Uint8:
+    """The pixels of an encoded picture. Raises DataError for a broken one."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
+            return np.asarray(image)
+    except (OSError, ValueError, SyntaxError, TypeError) as error:  # Pillow's ways to say that a picture is broken
+        raise DataError(f"expected a picture for {name} in {store}, cannot read it: {error}", hint=AGAIN) from error
+
+
+def _check_shape(pixels: Uint8, shape: tuple[int, ...], *, name: str, store: Path) -> None:
+    if pixels.shape != shape:
+        raise DataError(f"expected every image of {store} to be {shape}, got {pixels.shape} for {name}")
+
+
+def shard_file(shard: Path) -> AbstractContextManager[Any]:
+    """An open ``pyarrow.parquet.ParquetFile``; what pyarrow raises meanwhile is a DataError."""
+    return parquet_file(shard, expected="a shard of ours", hint=AGAIN)
 
 
 def blocks(images: Uint8 | Pictures) -> Iterator[Uint8]:
@@ -152,7 +207,7 @@ def find(store: Path, shards: list[Path]) -> Places:
     held: list[bytes] = []
     size = 0
     for shard in shards:
-        with parquet_file(shard, expected="a shard of ours", hint=AGAIN) as file:
+        with shard_file(shard) as file:
             for batch in file.iter_batches(batch_size=_BLOCK, columns=[_COLUMN]):
                 held += batch.column(0).field("bytes").to_pylist()
                 size += batch.nbytes
@@ -171,7 +226,7 @@ def _in_place(shard: Path) -> tuple[NDArray[np.int64], NDArray[np.int32]] | None
     offsets: list[int] = []
     lengths: list[int] = []
     with (
-        parquet_file(shard, expected="a shard of ours", hint=AGAIN) as file,
+        shard_file(shard) as file,
         shard.open("rb") as stream,
         mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as raw,
     ):

@@ -3,7 +3,7 @@
 A directory of Parquet shards, ``data/<split>-00000-of-00001.parquet``, which pandas, DuckDB and
 ``datasets.load_dataset(directory)`` open without our code, beside a ``summary.json`` (sources, counts, drops,
 differences from the published counts, options, versions), a card for people (``README.md``) and, where something was
-dropped, ``dropped.csv``. This file is the reading side; ``build.py`` writes. Columns of a shard:
+dropped, ``dropped.csv``. This file is the reading side; ``build/run.py`` writes. Columns of a shard:
 
     image           struct{bytes: PNG (or JPEG), path: the image's name within its source}
     label           name of the expression or of the user's own class, null where the source holds it back
@@ -11,7 +11,7 @@ dropped, ``dropped.csv``. This file is the reading side; ``build.py`` writes. Co
     source, split   where the image comes from
     votes           ten FER+ counts in the order of ``sources.VOTE_NAMES``, or null
     group           what must not cross splits (a subject), or null
-    near_duplicate  whether a Training image is nearly the same (``duplicates.py``); null in Training itself
+    near_duplicate  whether a Training image is nearly the same (``near_duplicates.py``); null in Training itself
 
 and, only in stores where some image has them:
 
@@ -22,31 +22,26 @@ and, only in stores where some image has them:
 """
 
 import hashlib
-import io
 import json
 import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.pictures import Pictures, find
+from mien.data.pictures import AGAIN, InMemory, Pictures, find, shard_file
 from mien.data.summary import SUMMARY, check_summary
 from mien.errors import DataError
 from mien.labels import EIGHT, coded
 from mien.showable import short
-from mien.tables import parquet_file
 
 FORMAT = 1
 #: Splits whose images a network may have memorised; ``near_duplicate`` refers to them.
 TRAINING_SPLITS = ("training", "train")
-_AGAIN = "build it again"
 _BATCH = 1024  # rows that are read at a time
-LARGE_PNG = 16_384  # bytes from which decoding takes longer than handing it to a thread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,17 +89,10 @@ class Split:
         Args:
             chosen: int64, row numbers.
         """
-        return Split(
-            name=self.name,
-            paths=[self.paths[row] for row in chosen],
-            images=self.images[chosen],
-            labels=self.labels[chosen],
-            votes=self.votes[chosen],
-            leak=None if self.leak is None else self.leak[chosen],
-            valence_arousal=None if self.valence_arousal is None else self.valence_arousal[chosen],
-            soft_labels=None if self.soft_labels is None else self.soft_labels[chosen],
-            label_set=self.label_set,
-        )
+        by_row = ("images", "labels", "votes", "leak", "valence_arousal", "soft_labels")
+        there = {name: values for name in by_row if (values := getattr(self, name)) is not None}
+        picked: dict[str, Any] = {name: values[chosen] for name, values in there.items()}
+        return replace(self, paths=[self.paths[row] for row in chosen], **picked)
 
     def labelled(self) -> "Split":
         """The rows whose label is known; the split itself where that is all of them, or none (they are held back)."""
@@ -169,13 +157,13 @@ class Store:
             shards = [path / name for split in summary["splits"].values() for name in split["files"]]
             _ = [split["rows"] for split in summary["splits"].values()], summary["labels"]  # what every version has
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(f"expected a store's summary in {file}, got something else", hint=_AGAIN) from error
+            raise DataError(f"expected a store's summary in {file}, got something else", hint=AGAIN) from error
         if version != FORMAT:
-            raise DataError(f"expected store format {FORMAT}, got {short(version)} in {file}", hint=_AGAIN)
+            raise DataError(f"expected store format {FORMAT}, got {short(version)} in {file}", hint=AGAIN)
         check_summary(summary, file)
         missing = [shard.name for shard in shards if not os.path.isfile(shard)]
         if missing:
-            raise DataError(f"expected {len(shards)} shards in {path}, missing {', '.join(missing)}", hint=_AGAIN)
+            raise DataError(f"expected {len(shards)} shards in {path}, missing {', '.join(missing)}", hint=AGAIN)
         return cls(path, summary)
 
     @property
@@ -237,7 +225,7 @@ class Store:
         """
         paths: list[str] = []
         rows = self.summary["splits"][split]["rows"] if split in self.splits else 0
-        pictures = _Pictures(self.path, rows)
+        pictures = InMemory(self.path, rows)
         labels: list[NDArray[np.int64]] = []
         votes: list[NDArray[np.float32]] = []
         leak: list[NDArray[np.bool_]] = []
@@ -270,18 +258,18 @@ class Store:
                     soft.append(_lists(batch.column("soft_label"), len(self.labels)))
             except (KeyError, ValueError, TypeError, AttributeError) as error:  # pyarrow's and NumPy's are ValueErrors
                 raise DataError(
-                    f"expected shards of ours for {split!r} of {self.path}, got {error}", hint=_AGAIN
+                    f"expected shards of ours for {split!r} of {self.path}, got {error}", hint=AGAIN
                 ) from error
             if not np.isin(labels[-1], range(-1, len(self.labels))).all():
                 most = len(self.labels) - 1
-                raise DataError(f"expected label codes 0-{most} in {split!r} of {self.path}, got others", hint=_AGAIN)
+                raise DataError(f"expected label codes 0-{most} in {split!r} of {self.path}, got others", hint=AGAIN)
             if not stream:
                 pictures.add(names, data)
             paths += names
         if not paths:
             raise DataError(f"expected images in split {split!r} of {self.path}, got none")
         if stream and len(paths) != rows:
-            raise DataError(f"expected {rows} images in {self.path}, found {len(paths)}", hint=_AGAIN)
+            raise DataError(f"expected {rows} images in {self.path}, found {len(paths)}", hint=AGAIN)
         return Split(
             name=split,
             paths=paths,
@@ -296,7 +284,7 @@ class Store:
 
     def _batches(self, split: str, columns: list[str]) -> Iterator[Any]:
         for shard in self.shards(split):
-            with parquet_file(shard, expected="a shard of ours", hint=_AGAIN) as file:
+            with shard_file(shard) as file:
                 there = [name for name in columns if name.partition(".")[0] in file.schema_arrow.names]
                 yield from file.iter_batches(batch_size=_BATCH, columns=there)
 
@@ -307,59 +295,6 @@ def is_store(path: Path) -> bool:
         return "mien_store" in json.loads((path / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, RecursionError):
         return False
-
-
-class _Pictures:
-    """One array that fills with a split's pictures, so that no second copy of all of them is ever held.
-
-    rows: how many there will be, by the summary. Large PNGs are decoded in threads, for which small ones are too quick.
-    """
-
-    def __init__(self, store: Path, rows: int) -> None:
-        self.store, self.rows, self.filled = store, rows, 0
-        self.pixels: NDArray[np.uint8] | None = None
-
-    def add(self, names: list[str], data: list[bytes]) -> None:
-        """Raises DataError for a broken PNG, one of another size, or more than there should be."""
-        if data and len(data[0] or b"") > LARGE_PNG:
-            with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4) as pool:
-                self._keep(names, pool.map(self._decoded, names, data))
-        else:
-            self._keep(names, map(self._decoded, names, data))
-
-    def all(self) -> NDArray[np.uint8]:
-        if self.pixels is None or self.filled != self.rows:
-            raise DataError(f"expected {self.rows} images in {self.store}, found {self.filled}", hint=_AGAIN)
-        return self.pixels
-
-    def _keep(self, names: list[str], decoded: Iterable[NDArray[np.uint8]]) -> None:
-        for name, pixels in zip(names, decoded, strict=True):
-            if self.pixels is None:
-                try:
-                    self.pixels = np.empty((self.rows, *pixels.shape), np.uint8)
-                except (ValueError, MemoryError) as error:
-                    raise DataError(
-                        f"expected memory for {self.rows:,} images {pixels.shape} of {self.store}, got too little"
-                    ) from error
-            if pixels.shape != self.pixels.shape[1:]:
-                raise DataError(
-                    f"expected every image of {self.store} to be {self.pixels.shape[1:]}, got {pixels.shape} for {name}"
-                )
-            if self.filled == self.rows:
-                raise DataError(f"expected {self.rows} images in {self.store}, found more", hint=_AGAIN)
-            self.pixels[self.filled] = pixels
-            self.filled += 1
-
-    def _decoded(self, name: str, data: bytes) -> NDArray[np.uint8]:
-        from PIL import Image
-
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                return np.asarray(image)
-        except (OSError, ValueError, SyntaxError, TypeError) as error:  # Pillow's ways to say that a PNG is broken
-            raise DataError(
-                f"expected a PNG for {name} in {self.store}, cannot read it: {error}", hint=_AGAIN
-            ) from error
 
 
 def _bytes_of(size: str) -> int:

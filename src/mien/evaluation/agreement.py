@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mien.arrays import Float64, Int64
 from mien.data.sources import VOTE_LABELS, VOTE_NAMES
 from mien.errors import DataError
-from mien.evaluation.metrics import Float, Int, mean_with_percentiles, proportion_if_any
+from mien.evaluation.metrics import mean_with_percentiles, proportion_if_any
 from mien.labels import canonical
 
 LEVELS = (4, 5, 6, 7, 8, 9, 10)
@@ -74,13 +75,13 @@ def agreement(
     }
 
 
-def levels(votes: ArrayLike) -> Int:
+def levels(votes: ArrayLike) -> Int64:
     """int64 N: tenths of the votes that the most-voted column has, 0 … 10, rounded down. votes: N×10, none empty."""
     counts = np.asarray(votes, np.float64)
     return np.floor(10 * counts.max(1) / counts.sum(1) + 1e-9).astype(np.int64)
 
 
-def _majority(counts: Float, columns: Int) -> tuple[Int, dict[str, int]]:
+def _majority(counts: Float64, columns: Int64) -> tuple[Int64, dict[str, int]]:
     """The most-voted class, −1 where no prediction could match it; and how many images that leaves out, by reason."""
     top = counts.max(1, keepdims=True)
     tie = (counts == top).sum(1) > 1
@@ -93,7 +94,7 @@ def _majority(counts: Float, columns: Int) -> tuple[Int, dict[str, int]]:
     return np.where(tie, -1, columns[best]), left_out
 
 
-def _by_class(counts: Float, columns: Int, classes: int) -> Float:
+def _by_class(counts: Float64, columns: Int64, classes: int) -> Float64:
     """float N×(K+1): the proportion of an image's votes that each class has; the last column, failures, has none."""
     result = np.zeros((len(counts), classes + 1))
     for number, code in enumerate(columns):
@@ -102,7 +103,7 @@ def _by_class(counts: Float, columns: Int, classes: int) -> Float:
     return result / counts.sum(1, keepdims=True)
 
 
-def _by_level(right: NDArray[np.bool_], votes: Float) -> list[dict[str, Any]]:
+def _by_level(right: NDArray[np.bool_], votes: Float64) -> list[dict[str, Any]]:
     level = np.maximum(levels(votes), LEVELS[0])
     rows = []
     for number in LEVELS:

@@ -9,15 +9,13 @@ are duplicates of each other always lie in the same half.
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Float32, Int64
 from mien.errors import DataError
-
-Float = NDArray[np.float32]
-Int = NDArray[np.int64]
 
 RANGE = (0.05, 20.0)
 
 
-def probabilities(logits: Float, temperature: float) -> Float:
+def probabilities(logits: Float32, temperature: float) -> Float32:
     """float N×V×K logits → float32 N×K probabilities: softmax of each view at this temperature, then their mean."""
     scaled = np.asarray(logits, np.float64) / temperature
     scaled -= scaled.max(axis=2, keepdims=True)
@@ -25,7 +23,7 @@ def probabilities(logits: Float, temperature: float) -> Float:
     return (weights / weights.sum(axis=2, keepdims=True)).mean(axis=1).astype(np.float32)
 
 
-def fit_temperature(logits: Float, labels: Int) -> float:
+def fit_temperature(logits: Float32, labels: Int64) -> float:
     """The temperature in 0.05-20 with the least negative log-likelihood. Raises DataError without labelled rows."""
     from scipy.optimize import minimize_scalar
 
@@ -40,7 +38,7 @@ def fit_temperature(logits: Float, labels: Int) -> float:
     return float(np.exp(found.x))
 
 
-def halves(groups: Int, *, seed: int = 0) -> NDArray[np.bool_]:
+def halves(groups: Int64, *, seed: int = 0) -> NDArray[np.bool_]:
     """bool N: a random half of the images; whole groups stay together."""
     names, membership = np.unique(groups, return_inverse=True)
     sizes = np.bincount(membership)
@@ -52,7 +50,7 @@ def halves(groups: Int, *, seed: int = 0) -> NDArray[np.bool_]:
     return chosen[membership]
 
 
-def cross_fit(logits: Float, labels: Int, groups: Int, *, seed: int = 0) -> tuple[Float, tuple[float, float]]:
+def cross_fit(logits: Float32, labels: Int64, groups: Int64, *, seed: int = 0) -> tuple[Float32, tuple[float, float]]:
     """Held-out probabilities float32 N×K, and the two temperatures that made them."""
     first = halves(groups, seed=seed)
     result = np.empty((logits.shape[0], logits.shape[2]), np.float32)

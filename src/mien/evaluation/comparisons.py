@@ -22,12 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mien.arrays import Float64, Int64
 from mien.errors import DataError
 from mien.evaluation.metrics import (
     _Z,
     RESAMPLES,
-    Float,
-    Int,
     confusion,
     from_confusion,
     resampled_counts,
@@ -158,7 +157,7 @@ def compare(y: ArrayLike, first: ArrayLike, second: ArrayLike, *, classes: int, 
     return {"n": len(truth), "mcnemar": mcnemar(a == truth, b == truth), "difference": differences}
 
 
-def _difference(drawn: NDArray[np.integer[Any]], cells: Int, classes: int) -> dict[str, Float]:
+def _difference(drawn: NDArray[np.integer[Any]], cells: Int64, classes: int) -> dict[str, Float64]:
     """R×C counts of the triples ``cells`` → arrays R of the differences."""
     wide = classes + 1
     truth, a, b = cells // wide**2, cells // wide % wide, cells % wide
@@ -191,7 +190,7 @@ def score_arms(
     n = int(chosen.sum())
     weights = resampled_counts(np.ones(n, np.int64), resamples=resamples, seed=seed).astype(np.float32)
     result: dict[str, dict[str, Any]] = {}
-    base: dict[str, tuple[Float, Float]] = {}
+    base: dict[str, tuple[Float64, Float64]] = {}
     for key, group in arms.items():
         each = [_resampled(one.subset(chosen), weights) for one in group]
         found = {
@@ -212,7 +211,7 @@ def score_arms(
     return result
 
 
-def _resampled(found: Predictions, weights: NDArray[np.float32]) -> tuple[dict[str, Float], dict[str, Float]]:
+def _resampled(found: Predictions, weights: NDArray[np.float32]) -> tuple[dict[str, Float64], dict[str, Float64]]:
     """The figures of one run, and of each resample. weights: float32 R×N, how often an image is drawn."""
     k = len(found.labels)
     cells = np.zeros((len(found), k * (k + 1)), np.float32)

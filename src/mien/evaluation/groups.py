@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Int64
 from mien.data.store import Store
 from mien.errors import DataError
 from mien.evaluation.metrics import (
-    Int,
     confusion,
     from_confusion,
     predicted,
@@ -110,7 +110,7 @@ def by_group(
     return {"groups": result, "gaps": _gaps(y, p, member, result, labels, seed=seed)}
 
 
-def _group(y: Int, p: NDArray[Any], labels: Sequence[str], *, seed: int) -> dict[str, Any]:
+def _group(y: Int64, p: NDArray[Any], labels: Sequence[str], *, seed: int) -> dict[str, Any]:
     matrix = confusion(y, p)
     value, drawn = (from_confusion(m)["macro_f1"] for m in (matrix, resampled_counts(matrix, seed=seed)))
     support = matrix.sum(1)
@@ -128,7 +128,7 @@ def _group(y: Int, p: NDArray[Any], labels: Sequence[str], *, seed: int) -> dict
 
 
 def _gaps(
-    y: Int, p: NDArray[Any], member: NDArray[Any], scored: dict[str, Any], labels: Sequence[str], *, seed: int
+    y: Int64, p: NDArray[Any], member: NDArray[Any], scored: dict[str, Any], labels: Sequence[str], *, seed: int
 ) -> dict[str, Any]:
     right = predicted(p) == y
     enter = [name for name, figures in scored.items() if not figures["small"] and name != UNKNOWN]
@@ -172,7 +172,7 @@ def newcombe(right_a: int, n_a: int, right_b: int, n_b: int) -> tuple[float, flo
     return float(low), float(high)
 
 
-def _f1_gap(y: Int, p: NDArray[Any], member: NDArray[Any], names: list[str], *, seed: int) -> dict[str, Any] | None:
+def _f1_gap(y: Int64, p: NDArray[Any], member: NDArray[Any], names: list[str], *, seed: int) -> dict[str, Any] | None:
     if len(names) < 2:
         return None
     values, drawn = [], []

@@ -27,10 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mien.arrays import Float64, Int64
 from mien.errors import DataError
-
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
 
 BINS = 15
 RESAMPLES = 2000
@@ -50,10 +48,10 @@ class Reliability:
     edges: float B+1. count: int64 B. confidence, accuracy: float B, NaN in empty bins.
     """
 
-    edges: Float
-    count: Int
-    confidence: Float
-    accuracy: Float
+    edges: Float64
+    count: Int64
+    confidence: Float64
+    accuracy: Float64
 
     @property
     def ece(self) -> float:
@@ -63,7 +61,7 @@ class Reliability:
         return float((gap * self.count).sum() / total) if total else float("nan")
 
 
-def checked(y: ArrayLike, p: ArrayLike) -> tuple[Int, Float]:
+def checked(y: ArrayLike, p: ArrayLike) -> tuple[Int64, Float64]:
     """The two arrays in our types, rows renormalised. Raises DataError where they are no labels or no probabilities."""
     labels, probabilities = np.asarray(y), np.array(p, np.float64)
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
@@ -85,14 +83,14 @@ def checked(y: ArrayLike, p: ArrayLike) -> tuple[Int, Float]:
     return labels.astype(np.int64), probabilities
 
 
-def predicted(p: ArrayLike) -> Int:
+def predicted(p: ArrayLike) -> Int64:
     """int64 N: the most probable class; K for a failure."""
     p = np.asarray(p, np.float64)
     failed = np.isnan(p).any(1)
     return np.where(failed, p.shape[1], np.where(failed[:, None], 0, p).argmax(1)).astype(np.int64)
 
 
-def confusion(y: ArrayLike, p: ArrayLike) -> Int:
+def confusion(y: ArrayLike, p: ArrayLike) -> Int64:
     """int64 K×(K+1): true class by predicted class, counts; the last column holds the failures."""
     labels, probabilities = checked(y, p)
     k = probabilities.shape[1]
@@ -139,7 +137,7 @@ def proportion_if_any(successes: int, n: int) -> dict[str, float | None]:
     return {**proportion(successes, n)} if n else UNDEFINED
 
 
-def from_confusion(matrix: NDArray[np.integer[Any]]) -> dict[str, Float]:
+def from_confusion(matrix: NDArray[np.integer[Any]]) -> dict[str, Float64]:
     """Every figure that depends on the confusion matrix alone, for one matrix or thousands of resamples at once.
 
     matrix: …×K×(K+1) → arrays … (:data:`AVERAGES`, ``accuracy``) or …×K (``precision``, ``recall``, ``f1``), by the
@@ -164,7 +162,7 @@ def from_confusion(matrix: NDArray[np.integer[Any]]) -> dict[str, Float]:
     }
 
 
-def ranks(y: ArrayLike, p: ArrayLike) -> Int:
+def ranks(y: ArrayLike, p: ArrayLike) -> Int64:
     """int64 N: at which rank the label stands among the K classes, 0 … K−1; K for a failure."""
     labels, probabilities = checked(y, p)
     k = probabilities.shape[1]
@@ -173,7 +171,7 @@ def ranks(y: ArrayLike, p: ArrayLike) -> Int:
     return np.where(np.isnan(probabilities).any(1), k, above.sum(1)).astype(np.int64)
 
 
-def resampled_counts(counts: Int, *, resamples: int = RESAMPLES, seed: int | np.random.Generator = 0) -> Int:
+def resampled_counts(counts: Int64, *, resamples: int = RESAMPLES, seed: int | np.random.Generator = 0) -> Int64:
     """int64 R×…: how often each cell of ``counts`` comes up in R bootstrap resamples of all that was counted.
 
     counts: of any shape, a confusion matrix, or ones for N images. Drawing N images with replacement and counting them
@@ -184,7 +182,9 @@ def resampled_counts(counts: Int, *, resamples: int = RESAMPLES, seed: int | np.
     return drawn.reshape(resamples, *counts.shape).astype(np.int64, copy=False)
 
 
-def bootstrap(rows: Float, statistic: Callable[[Float], Float], *, resamples: int = RESAMPLES, seed: int = 0) -> Float:
+def bootstrap(
+    rows: Float64, statistic: Callable[[Float64], Float64], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Float64:
     """``statistic`` of R resampled means. rows: float N×F, one an image; statistic: R×F means → R×…, row by row."""
     n = len(rows)
     rng = np.random.default_rng(seed)
@@ -196,13 +196,13 @@ def bootstrap(rows: Float, statistic: Callable[[Float], Float], *, resamples: in
     return np.concatenate(results)
 
 
-def with_percentiles(value: float, drawn: Float) -> dict[str, float]:
+def with_percentiles(value: float, drawn: Float64) -> dict[str, float]:
     """A value with the 2.5 and 97.5 percentiles of its resamples."""
     low, high = np.percentile(drawn, (2.5, 97.5))
     return {"value": value, "low": float(low), "high": float(high)}
 
 
-def mean_with_percentiles(rows: Float, *, seed: int = 0) -> dict[str, float]:
+def mean_with_percentiles(rows: Float64, *, seed: int = 0) -> dict[str, float]:
     """The mean of one number an image, float N, with its bootstrap interval."""
     drawn = bootstrap(rows[:, None], lambda means: means[:, 0], seed=seed)
     return with_percentiles(float(rows.mean()), drawn)
@@ -248,7 +248,7 @@ def summary(
     }
 
 
-def _probability_figures(y: Int, p: Float, *, resamples: int, seed: int) -> dict[str, Any]:
+def _probability_figures(y: Int64, p: Float64, *, resamples: int, seed: int) -> dict[str, Any]:
     """NLL, Brier and ECE with their bootstrap intervals."""
     y, p = _scored(y, p)
     if not len(y):
@@ -274,19 +274,19 @@ def _probability_figures(y: Int, p: Float, *, resamples: int, seed: int) -> dict
     }
 
 
-def _scored(y: ArrayLike, p: ArrayLike) -> tuple[Int, Float]:
+def _scored(y: ArrayLike, p: ArrayLike) -> tuple[Int64, Float64]:
     labels, probabilities = checked(y, p)
     scored = ~np.isnan(probabilities).any(1)
     return labels[scored], probabilities[scored]
 
 
-def _binned(y: Int, p: Float, edges: Float) -> tuple[Int, Float, Float]:
+def _binned(y: Int64, p: Float64, edges: Float64) -> tuple[Int64, Float64, Float64]:
     """Bin, top probability and correctness (0 or 1) of each row."""
     top = p.max(1, initial=0)
     where = np.digitize(top, edges[1:-1], right=True).astype(np.int64)
-    right: Float = (p.argmax(1) == y).astype(np.float64)
+    right: Float64 = (p.argmax(1) == y).astype(np.float64)
     return where, top, right
 
 
-def _ratio(a: Float, b: Float) -> Float:
+def _ratio(a: Float64, b: Float64) -> Float64:
     return np.divide(a, b, out=np.zeros_like(a), where=b > 0)

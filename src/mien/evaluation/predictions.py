@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Bool, Float32, Int64
 from mien.atomic import write_bytes, write_text
 from mien.data.store import Split
 from mien.errors import DataError
@@ -28,9 +29,6 @@ from mien.evaluation.metrics import predicted, proportion
 from mien.labels import EIGHT, SEVEN, canonical, is_own
 
 Float = NDArray[np.floating[Any]]
-Float32 = NDArray[np.float32]
-Int = NDArray[np.int64]
-Bool = NDArray[np.bool_]
 
 PREDICTIONS = "predictions.parquet"
 CONTEMPT = "contempt"
@@ -80,7 +78,7 @@ class Predictions:
     paths: list[str]
     labels: tuple[str, ...]
     probabilities: Float
-    truth: Int
+    truth: Int64
     label_set: tuple[str, ...] = EIGHT
     near_duplicate: Bool | None = None
     votes: Float32 | None = None
@@ -111,13 +109,13 @@ class Predictions:
         return len(self.paths)
 
     @property
-    def y(self) -> Int:
+    def y(self) -> Int64:
         """int64 N: true classes as columns of ``probabilities``; −1 where the label is unknown or no class has it."""
         columns = [self.labels.index(name) if name in self.labels else -1 for name in self.label_set]
         return np.array([*columns, -1], np.int64)[self.truth]
 
     @property
-    def predicted(self) -> Int:
+    def predicted(self) -> Int64:
         """int64 N: the most probable class as a column of ``probabilities``; K for a failure."""
         return predicted(self.probabilities)
 
@@ -125,7 +123,7 @@ class Predictions:
         """Proportion of images whose predicted class is the true one, with its 95 % interval (Wilson)."""
         return proportion(int((self.predicted == self.y).sum()), len(self))
 
-    def subset(self, rows: Bool | Int) -> "Predictions":
+    def subset(self, rows: Bool | Int64) -> "Predictions":
         """These rows.
 
         Args:
@@ -204,7 +202,7 @@ class Predictions:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        def named(codes: Int, names: Sequence[str]) -> Any:
+        def named(codes: Int64, names: Sequence[str]) -> Any:
             return pa.array([names[code] if 0 <= code < len(names) else None for code in codes], pa.string())
 
         near = [None] * len(self) if self.near_duplicate is None else self.near_duplicate

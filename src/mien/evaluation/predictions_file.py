@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Float32, Int64
 from mien.errors import DataError
-from mien.evaluation.predictions import CONTEMPT, Float32, Int, Predictions
+from mien.evaluation.predictions import CONTEMPT, Predictions
 from mien.labels import EIGHT, SEVEN, canonical, is_own, whole
 from mien.tables import Table, read_table
 
@@ -119,7 +120,7 @@ def mean_of(members: Sequence[Predictions]) -> Predictions:
 
 
 def match(
-    given: Predictions, paths: list[str], sources: list[str] | None, *, chosen: Int | None = None
+    given: Predictions, paths: list[str], sources: list[str] | None, *, chosen: Int64 | None = None
 ) -> tuple[Float32, dict[str, Any]]:
     """A file's probabilities in the order of a split (float32 N×K, NaN rows where it has none), and facts for a report.
 

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mien.arrays import Float32, Uint8
 from mien.errors import DataError, UsageError
 from mien.evaluation.costs import cost_of_recipe, sha256
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
 
-Float32 = NDArray[np.float32]
-Uint8 = NDArray[np.uint8]
 #: Called with what is done and all that there is: images, views or steps.
 Progress = Callable[[int, int], None]
 BATCH = 128

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mien.arrays import Bool, Int64
 from mien.errors import DataError
 from mien.evaluation import metrics
 from mien.evaluation.agreement import agreement
@@ -19,7 +20,7 @@ from mien.evaluation.comparisons import compare
 from mien.evaluation.groups import by_group
 from mien.evaluation.label_permutation import better_names
 from mien.evaluation.leak import leak_effect
-from mien.evaluation.predictions import CONTEMPT, Bool, Int, Predictions, SevenClassReading
+from mien.evaluation.predictions import CONTEMPT, Predictions, SevenClassReading
 from mien.labels import EIGHT
 
 #: Figures that need probabilities; a file of answers alone has none.
@@ -30,7 +31,7 @@ SEVEN_CLASS_READINGS: dict[SevenClassReading, str] = {
 }
 
 
-def scorable(truth: Int, labels: tuple[str, ...], *, split: str, label_set: tuple[str, ...] = EIGHT) -> Bool | None:
+def scorable(truth: Int64, labels: tuple[str, ...], *, split: str, label_set: tuple[str, ...] = EIGHT) -> Bool | None:
     """bool N: the images that have a label among the model's; None where all labels are held back.
 
     truth: int64 N, codes of ``label_set``, −1 without a label. labels: the model's. Contempt is the one label that a

@@ -103,11 +103,16 @@ def align_crop(image: Uint8, detection: Detection, *, size: int, geometry: CropG
     Returns uint8 size×size×3. Raises UsageError for another kind of array or a size below 1, ImageError where what
     should be a crop is a strip.
     """
+    return np.array(aligned(image, detection, size=size, geometry=geometry))  # a copy, because that can be written
+
+
+def aligned(image: Uint8, detection: Detection, *, size: int, geometry: CropGeometry) -> Image.Image:
+    """As :func:`align_crop`, as a Pillow image in RGB."""
     height, width = picture_size(image)
     if size < 1:
         raise UsageError(f"expected a crop size of at least 1 pixel, got {size}")
     if detection.is_crop:
-        return np.array(squared(Image.fromarray(image)).resize((size, size), Image.Resampling.BILINEAR))
+        return squared(Image.fromarray(image)).resize((size, size), Image.Resampling.BILINEAR)
 
     if detection.turns:
         image, detection = np.rot90(image, detection.turns), detection.turned(height, width, detection.turns)
@@ -130,7 +135,7 @@ def align_crop(image: Uint8, detection: Detection, *, size: int, geometry: CropG
         (a, b, c, -b, a, f),
         resample=Image.Resampling.BICUBIC if side < size else Image.Resampling.BILINEAR,
     )
-    return np.array(rendered.reduce(multiple) if multiple > 1 else rendered)  # a copy, because that can be written
+    return rendered.reduce(multiple) if multiple > 1 else rendered
 
 
 def landmarks_in_crop(
@@ -196,19 +201,19 @@ def _patch(
     picture coordinates of its left and top edge.
     """
     height, width, _ = image.shape
-    first_x, columns = _blocks(left, right, width, factor)
-    first_y, rows = _blocks(top, bottom, height, factor)
-    x0, x1 = columns[0] * factor, min((columns[-1] + 1) * factor, width)
-    y0, y1 = rows[0] * factor, min((rows[-1] + 1) * factor, height)
-    inside = Image.fromarray(image[y0:y1, x0:x1])
+    columns, x0, x1 = _blocks(left, right, width, factor)
+    rows, y0, y1 = _blocks(top, bottom, height, factor)
+    inside = Image.fromarray(image[y0 * factor : min((y1 + 1) * factor, height), x0 * factor : (x1 + 1) * factor])
     if factor > 1:
         inside = inside.reduce(factor)
     if inside.size != (len(columns), len(rows)):  # it sticks out
-        inside = Image.fromarray(np.asarray(inside)[(rows - rows[0])[:, None], columns - columns[0]])
-    return inside, first_x * factor, first_y * factor
+        taken = np.ix_(np.clip(rows, y0, y1) - y0, np.clip(columns, x0, x1) - x0)
+        inside = Image.fromarray(np.asarray(inside)[taken])
+    return inside, columns.start * factor, rows.start * factor
 
 
-def _blocks(low: float, high: float, length: int, factor: int) -> tuple[int, NDArray[np.intp]]:
-    """The first block that covers low…high with a margin; for each block on, the one inside 0…length to take."""
-    first, last = floor(low / factor) - MARGIN, ceil(high / factor) + MARGIN
-    return first, np.clip(np.arange(first, last), 0, ceil(length / factor) - 1)
+def _blocks(low: float, high: float, length: int, factor: int) -> tuple[range, int, int]:
+    """The blocks that cover low…high with a margin; the first and the last of those inside 0…length."""
+    blocks = range(floor(low / factor) - MARGIN, ceil(high / factor) + MARGIN)
+    last = ceil(length / factor) - 1
+    return blocks, min(max(blocks[0], 0), last), min(max(blocks[-1], 0), last)

@@ -1,6 +1,6 @@
 """A square view of one found face, enlarged or reduced to a given height, and the way back to the picture."""
 
-from math import ceil, cos, floor, pi, sin
+from math import ceil, cos, floor, sin
 from typing import NamedTuple
 
 import numpy as np
@@ -46,9 +46,19 @@ class CloseView(NamedTuple):
         )
         view = patch.resize((wide, wide), Image.Resampling.BILINEAR, box=exact)
         if angle:
-            edge = round((wide - self.side) / 2)
-            turned = view.rotate(angle * 180 / pi, Image.Resampling.BILINEAR, fillcolor=(GREY,) * 3)
-            view = turned.crop((edge, edge, edge + self.side, edge + self.side))
+            # Pillow's rotate, of the middle alone: half of the turned square would be cut off
+            along, across, middle = cos(angle), sin(angle), wide / 2
+            start = round((wide - self.side) / 2) - middle
+            view = view.transform(
+                (self.side, self.side),
+                Image.Transform.AFFINE,
+                (
+                    *(along, -across, middle + (along - across) * start),
+                    *(across, along, middle + (across + along) * start),
+                ),
+                Image.Resampling.BILINEAR,
+                fillcolor=(GREY,) * 3,
+            )
         return np.asarray(view)
 
     def placed(self, points: Float32, found: Detection, angle: float = 0.0) -> Float32:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mien import weights
 from mien.errors import ModelError, UsageError
-from mien.faces.align import CropGeometry, align_crop
+from mien.faces.align import CropGeometry, align_crop, aligned
 from mien.faces.base import Detection
 from mien.onnx_runtime import make_session
 from mien.preprocess import Preprocess
@@ -72,10 +72,11 @@ class OrientationNet:
         if not found:
             return np.zeros((0, len(ORIENTATIONS)), np.float32)
         size = self._preprocess.size
-        crops = [self._preprocess.pixels(orientation_crop(image, face, size=size, geometry=geometry)) for face in found]
+        geometry = geometry or CropGeometry.default()
+        crops = [self._preprocess.pixels(aligned(image, _square(face), size=size, geometry=geometry)) for face in found]
         logits = self._session.run(["logits"], {"crops": self._preprocess.normalise(np.stack(crops))})[0]
-        powers = np.exp((logits - logits.max(axis=1, keepdims=True)) / self._temperature)
-        probabilities: Float32 = powers / powers.sum(axis=1, keepdims=True)
+        powers = np.exp((logits - np.maximum.reduce(logits, axis=1, keepdims=True)) / self._temperature)
+        probabilities: Float32 = powers / np.add.reduce(powers, axis=1, keepdims=True)
         return probabilities
 
 
@@ -86,8 +87,11 @@ def orientation_crop(image: Uint8, found: Detection, *, size: int, geometry: Cro
     image: uint8 H×W×3. size: side of the result in pixels. geometry: as :meth:`CropGeometry.of` gives
     it. Returns uint8 size×size×3.
     """
-    square = Detection(square_box(found.box), found.score)
-    return align_crop(image, square, size=size, geometry=geometry or CropGeometry.default())
+    return align_crop(image, _square(found), size=size, geometry=geometry or CropGeometry.default())
+
+
+def _square(found: Detection) -> Detection:
+    return Detection(square_box(found.box), found.score)
 
 
 def square_box(box: Box) -> Box:

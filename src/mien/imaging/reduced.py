@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-Uint8 = NDArray[np.uint8]
+from mien.arrays import Uint8
+
 _FORMATS = ("JPEG", "MPO")
 _FACTORS = (8, 4, 2)
 _FROM_RIGHT, _FROM_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # EXIF orientations whose first column or row is stored last

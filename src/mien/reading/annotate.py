@@ -10,16 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from mien.arrays import Uint8
 from mien.drawing import contrast
 from mien.fonts import font_for
 from mien.reading.layout import Rect, clamp, place_chip, place_corner, place_panel
 from mien.results import Face
 
-Uint8 = NDArray[np.uint8]
 Color = tuple[int, int, int]
 
 COLORS: dict[str, Color] = {

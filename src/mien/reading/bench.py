@@ -1,8 +1,8 @@
 """How fast reading is on this machine: faces, photos, cold start, memory, and peers in the same rounds.
 
 Contestants take turns, round by round, so that a busy machine slows all of them; a figure is the median of its rounds.
-A peer is a Python interpreter that has another tool installed: its own code runs there, in a process that answers a
-line on stdin with the seconds of one round.
+A peer is an interpreter, Python or Node.js, that has another tool installed: its own code runs there, in a process that
+answers a line on stdin with the seconds of one round.
 """
 
 import math
@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,10 @@ atexit.register(peak)
 from mien.cli.app import main
 main()
 """
-PEERS = {"fer": Path(__file__).with_name("bench_peer_fer.py")}
+PEERS = {
+    "fer": Path(__file__).with_name("bench_peer_fer.py"),
+    "human": Path(__file__).with_name("bench_peer_human.mjs"),
+}
 _PORTRAITS = {"matplotlib": "mpl-data/sample_data/grace_hopper.jpg", "skimage": "data/astronaut.png"}
 
 
@@ -239,9 +241,7 @@ class _Peer:
             )
         except OSError as error:
             raise UsageError(f"--peers: cannot start {python} for {name}: {error.strerror}") from error
-        png = BytesIO()
-        Image.fromarray(crop).save(png, "png")
-        self._ask(png.getvalue().hex())  # answers when it is ready
+        self._ask(crop.tobytes().hex())  # answers when it is ready
 
     def round(self) -> float:
         return float(self._ask(""))

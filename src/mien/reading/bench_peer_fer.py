@@ -1,10 +1,11 @@
 """Runs in an interpreter that has ``fer`` and ``tensorflow``: its quantised network as fer/fer.py drives it.
 
 One thread, one crop at a time, without its face detector; the crop is enlarged to its 64×64 before the clock starts.
-Reads a PNG as hexadecimal digits, answers "ready", then answers each line with the seconds of one round.
+Reads the crop, a square of bytes of grey, as hexadecimal digits, answers "ready", then each line with the seconds of
+one round.
 """
 
-import io
+import math
 import sys
 import time
 from importlib.util import find_spec
@@ -24,8 +25,9 @@ def main() -> None:
     interpreter = tf.lite.Interpreter(str(network), num_threads=1)
     interpreter.allocate_tensors()
     entry, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    png = bytes.fromhex(sys.stdin.readline())
-    crop = np.asarray(Image.open(io.BytesIO(png)).convert("L").resize((64, 64), Image.Resampling.BILINEAR))
+    grey = bytes.fromhex(sys.stdin.readline())
+    side = math.isqrt(len(grey))
+    crop = np.asarray(Image.frombytes("L", (side, side), grey).resize((64, 64), Image.Resampling.BILINEAR))
     print("ready", flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()

@@ -16,17 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mien import weights
+from mien.arrays import Float32, Uint8
 from mien.errors import MienError, ModelError, UsageError
 from mien.onnx_runtime import default_threads, int8_is_exact, make_session
 from mien.preprocess import Preprocess
 from mien.results import table_columns
 from mien.showable import short, showable
-
-Uint8 = NDArray[np.uint8]
-Float32 = NDArray[np.float32]
 
 SHIPPED: dict[str, str] = {
     "compact": "the default: the most accurate",

@@ -184,10 +184,10 @@ class FaceCropper:
     def _pixels(self, rgb: Uint8, found: "Detection") -> Uint8:
         if found.is_crop:  # the picture is the crop: no resampling but the network's own
             return self._preprocess.pixels(rgb)
-        from mien.faces.align import CropGeometry, align_crop
+        from mien.faces.align import CropGeometry, aligned
 
         geometry = CropGeometry.of(self._detector)
-        return self._preprocess.pixels(align_crop(rgb, found, size=self._preprocess.size, geometry=geometry))
+        return self._preprocess.pixels(aligned(rgb, found, size=self._preprocess.size, geometry=geometry))
 
 
 def movable(source: Source | Item) -> bool:

@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.atomic import AtomicFile
+from mien.atomic import write_bytes
 from mien.errors import OutputError, UsageError
 from mien.reading.annotate import annotate
 from mien.reading.items import Item
@@ -36,47 +36,29 @@ class PictureFolder:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self._taken: set[str] = set()
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the directory {folder!r}: {error.strerror}") from error
+        _make(folder)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise OutputError(f"cannot write into the directory {folder!r}")
 
     def save(self, picture: NDArray[np.uint8], reading: Reading, item: Item) -> str:
         """Write the annotated copy of a picture (uint8 H×W×3) and return its path."""
         suffix = ".png" if isinstance(item.data, str) and item.data.lower().endswith(".png") else ".jpg"
-        path = self._free(item.relative, suffix)
-        if isinstance(item.data, str):
-            refuse_overwriting(item.data, os.path.dirname(path))
+        path = self.reserve(item, suffix)
         buffer = BytesIO()
         image = annotate(picture, reading.faces)
         if suffix == ".png":
             image.save(buffer, "PNG")
         else:
             image.save(buffer, "JPEG", quality=92, subsampling=0)
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the directory {os.path.dirname(path)!r}: {error.strerror}") from error
-        target = AtomicFile(path, sync=False)
-        try:
-            target.stream.write(buffer.getbuffer())
-        except OSError as error:
-            target.discard()
-            raise target.failed(error) from error
-        target.commit()
+        write_bytes(path, buffer.getvalue(), sync=False)
         return path
 
     def reserve(self, item: Item, suffix: str) -> str:
-        """A path for the annotated copy of a video; its directory is made. Raises OutputError, UsageError."""
+        """A path for an annotated copy; its directory is made. Raises OutputError, UsageError."""
         path = self._free(item.relative, suffix)
         if isinstance(item.data, str):
             refuse_overwriting(item.data, os.path.dirname(path))
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make the directory {os.path.dirname(path)!r}: {error.strerror}") from error
+        _make(os.path.dirname(path))
         return path
 
     def _free(self, relative: str, suffix: str) -> str:
@@ -88,3 +70,10 @@ class PictureFolder:
             name, number = f"{inside}-{number}{suffix}", number + 1
         self._taken.add(name)
         return os.path.join(self.folder, name)
+
+
+def _make(folder: str) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the directory {folder!r}: {error.strerror}") from error

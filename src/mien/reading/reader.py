@@ -1,41 +1,33 @@
 """The reader: pictures in, faces with expressions out; one by one, or streamed with batches across pictures.
 
-Pictures are decoded and searched one at a time, or in a stream by as many threads as the reader has; their face crops
-are collected until a batch is full (or the results have waited long enough) and go through the network together.
-Memory is bounded by the batch and the threads, results keep the order of the inputs, and one bad input becomes one
-``ReadFailure``.
+``cropper`` finds and cuts out the faces, ``expressions`` reads them, ``batches`` puts the crops of a stream together.
+Results keep the order of the inputs, and one bad input becomes one ``ReadFailure``.
 """
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ImageError, ModelError, UsageError
-from mien.faces.detector import DEFAULT_DETECTOR
+from mien.arrays import Float32, Uint8
+from mien.errors import ImageError, ModelError
+from mien.faces.detector import DEFAULT_DETECTOR, make_detector
 from mien.imaging import MAX_PIXELS, OnNote, Source
-from mien.onnx_runtime import check_device, usable_threads
+from mien.onnx_runtime import usable_threads
+from mien.reading.batches import batches
 from mien.reading.classifier import DEFAULT_MODEL, SHIPPED, Classifier, Model, ModelMeta
-from mien.reading.cropper import Cropped, FaceCrop, FaceCropper, FaceDetector, movable
+from mien.reading.cropper import Cropped, FaceCropper, FaceDetector
+from mien.reading.expressions import ExpressionReader
 from mien.reading.items import Item, Pause
-from mien.reading.overlap import in_order
+from mien.reading.options import ReaderOptions
 from mien.reading.sources import many, one
 from mien.results import Face, ReadFailure, Reading
 
 if TYPE_CHECKING:
     from mien.faces.base import Detection
-
-Uint8 = NDArray[np.uint8]
-Float32 = NDArray[np.float32]
-
-LATENCY_S = 0.25  # results of a stream wait for a fuller batch no longer than this
-AHEAD, AHEAD_WITH_PICTURES = 16, 2  # pictures a thread that are looked at before their turn; crops are small
-HELD_PIXELS = 64_000_000  # decoded pictures that wait for their batch when the caller wants them back
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +61,13 @@ class Reader:
     and a file by its path, with a checksum, so that another file in its place is an error; a model given as bytes and
     a detector given as an object travel whole. A process loads each network once.
 
+    The options, keyword arguments after ``model``, are those of :class:`mien.reading.options.ReaderOptions`.
+
     Sources: YuNet (Wu et al. 2023), CenterFace (Xu et al. 2019, arXiv 1911.03599); the model cards name those of the
     shipped models.
 
     Args:
         model: ``"compact"``, ``"nano"``, or an ONNX file that mien exported, as its path or its bytes.
-        detector: ``"yunet"``, ``"centerface"`` (extra ``thorough``; slower, finds more small faces), ``"none"`` (each
-            picture is one face crop), or an object with ``detect(rgb)``.
-        threads: of each network, and how many pictures of a stream are worked on at once; at most one a core; None: all
-            cores.
-        detect_size: longest side, in pixels, at which faces are searched; None: chosen for each picture.
-        tta: mean over ten crops of each face.
-        min_confidence: 0-1; below it ``expression`` is None.
-        min_score: 0-1; faces with a lower detection score are left out; None: yunet 0.6, centerface 0.4.
-        min_face: pixels; faces whose box has a shorter side below that are left out.
-        turned: with a detector of mien's, read photos that lie on their side or upside down as upright ones, and leave
-            out detections that are no face.
-        max_pixels: largest width × height.
-        batch_size: face crops of one run of the network.
-        device: ``"cpu"``, or ``"cuda"`` with the package onnxruntime-gpu.
-        precision: of a shipped model: ``"fp32"``, ``"int8"``, or ``"auto"``: int8 where the processor computes it
-            exactly, which is two to three times as fast.
-        reduced_jpegs: decode JPEGs above 5,504 pixels (for yunet) at a part of their size where every face stays large
-            enough: twice as fast; probabilities change by 0.005 on average, at most 0.03 (``docs/speed.md``).
 
     Raises:
         UsageError: an option out of range, or a model file that is not there.
@@ -127,58 +103,51 @@ class Reader:
         precision: str = "auto",
         reduced_jpegs: bool = False,
     ) -> None:
-        _at_least("threads", threads, 1)
-        _at_least("max_pixels", max_pixels, 1)
-        _at_least("batch_size", batch_size, 1)
-        if not 0 <= min_confidence <= 1:
-            raise UsageError(f"expected min_confidence 0-1, got {min_confidence}")
-        if min_score is not None and not 0 < min_score <= 1:
-            raise UsageError(f"expected min_score above 0 and up to 1, got {min_score}")
-        if min_face is not None and not 0 <= min_face < float("inf"):
-            raise UsageError(f"expected min_face in pixels, 0 or more, got {min_face}")
-        check_device(device)
+        self._options = ReaderOptions(
+            detector=detector,
+            threads=threads,
+            detect_size=detect_size,
+            tta=tta,
+            min_confidence=min_confidence,
+            min_score=min_score,
+            min_face=min_face,
+            turned=turned,
+            max_pixels=max_pixels,
+            batch_size=batch_size,
+            device=device,
+            precision=precision,
+            reduced_jpegs=reduced_jpegs,
+        )
         if not isinstance(model, bytes) and os.fspath(model) not in SHIPPED:
             model = os.path.abspath(model)  # another process may stand in another folder
-        self._options: dict[str, Any] = {
-            "model": model,
-            "detector": detector,
-            "threads": threads,
-            "detect_size": detect_size,
-            "tta": tta,
-            "min_confidence": min_confidence,
-            "min_score": min_score,
-            "min_face": min_face,
-            "turned": turned,
-            "max_pixels": max_pixels,
-            "batch_size": batch_size,
-            "device": device,
-            "precision": precision,
-            "reduced_jpegs": reduced_jpegs,
-        }
-        self._set_up(_load_classifier, _load_detector)
+        self._model = model
+        self._set_up(_load_classifier, make_detector)
 
     def _set_up(self, load_classifier: Callable[..., Classifier], load_detector: Callable[..., FaceDetector]) -> None:
         options = self._options
-        threads = usable_threads(options["threads"])
-        self._classifier = load_classifier(options["model"], threads, options["device"], options["precision"])
-        detector = options["detector"]
+        self._threads = threads = usable_threads(options.threads)
+        self._classifier = load_classifier(
+            self._model, threads=threads, device=options.device, precision=options.precision
+        )
+        detector = options.detector
         if isinstance(detector, str):
-            least, turned = options["min_score"], options["turned"]
-            detector = load_detector(detector, options["detect_size"], threads, least, turned, options["device"])
-        self._detector: FaceDetector = detector
-        self._alone: FaceDetector | None = None
-        self._threads = threads
-        self._tta: bool = options["tta"]
-        self._min_confidence: float = options["min_confidence"]
-        self._batch_size: int = options["batch_size"]
-        limits = {name: options[name] for name in ("min_score", "min_face", "max_pixels", "reduced_jpegs")}
-        self._cropper = FaceCropper(self._classifier.preprocess, detector, **limits)
+            detector = load_detector(**options.of_detector(threads=threads))
+        self._detector = detector
+        self._cropper = FaceCropper(
+            self._classifier.preprocess,
+            self._detector,
+            min_score=options.min_score,
+            min_face=options.min_face,
+            max_pixels=options.max_pixels,
+            reduced_jpegs=options.reduced_jpegs,
+        )
+        self._expressions = ExpressionReader(self._classifier, options)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"options": self._options, "digest": self._classifier.digest}
+        return {"model": self._model, "options": self._options, "digest": self._classifier.digest}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._options = state["options"]
+        self._model, self._options = state["model"], state["options"]
         self._set_up(_kept_classifier, _kept_detector)
         if self._classifier.digest != state["digest"]:
             _kept_classifier.cache_clear()  # the file may have been put right in the meantime
@@ -239,11 +208,7 @@ class Reader:
         return (result.reading for result in results)
 
     def stream(
-        self,
-        sources: Iterable[Source | Item | Pause],
-        *,
-        keep_pictures: bool = False,
-        on_note: OnNote | None = None,
+        self, sources: Iterable[Source | Item | Pause], *, keep_pictures: bool = False, on_note: OnNote | None = None
     ) -> Iterator[Result]:
         """As ``read_many``, with more about each result.
 
@@ -264,36 +229,13 @@ class Reader:
     def _stream(
         self, sources: Iterator[Source | Item | Pause], keep_pictures: bool, on_note: OnNote | None
     ) -> Iterator[Result]:
-        held: list[Cropped] = []
-        crops = pixels = 0
-        since = -np.inf  # the first picture is not held back
-        threads, detector = self._threads, self._detector
-        if threads > 1 and isinstance(self._options["detector"], str):
-            detector = self._detector_of_one_thread()
-        else:  # an object of the caller's need not be safe to share
-            threads = 1
-
-        def look(source: Source | Item) -> tuple[Cropped, list[str]]:
-            notes: list[str] = []  # told by the caller's thread, in order
-            return self._cropper.try_look(
-                source, on_note and notes.append, keep_picture=keep_pictures, detector=detector
-            ), notes
-
-        ahead = AHEAD_WITH_PICTURES if keep_pictures else AHEAD
-        for seen in in_order(sources, look, threads=threads, movable=movable, ahead=ahead):
-            if not isinstance(seen, Pause):
-                waiting, notes = seen
-                for note in notes if on_note is not None else ():
-                    on_note(note)  # type: ignore[misc]
-                held.append(waiting)
-                crops += len(waiting.faces)
-                pixels += 0 if waiting.picture is None else waiting.width * waiting.height
-            late = time.monotonic() - since > LATENCY_S
-            full = crops >= self._batch_size or len(held) >= 4 * self._batch_size or pixels > HELD_PIXELS
-            if held and (isinstance(seen, Pause) or late or full):
-                yield from self._finish(held)
-                held, crops, pixels, since = [], 0, 0, time.monotonic()
-        yield from self._finish(held)
+        threads, detector = 1, self._detector  # an object of the caller's need not be safe to share
+        if self._threads > 1 and isinstance(self._options.detector, str):
+            threads, detector = self._threads, self._detector_of_one_thread
+        size = self._options.batch_size
+        look = partial(self._cropper.try_look, keep_picture=keep_pictures, detector=detector)
+        for held in batches(sources, look, threads=threads, size=size, keep_pictures=keep_pictures, on_note=on_note):
+            yield from self._finish(held)
 
     def video(
         self,
@@ -364,9 +306,7 @@ class Reader:
             'happy'
         """
         cut = [[self._cropper.cut(rgb, detection) for detection in detections] for rgb, detections in found]
-        faces = [[face for face in row if face is not None] for row in cut]
-        rows = iter(self._probabilities([face.pixels for row in faces for face in row]))
-        return [tuple(self._face(face, next(rows)) for face in row) for row in faces]
+        return self._expressions.read([[face for face in row if face is not None] for row in cut])
 
     @property
     def detector(self) -> FaceDetector:
@@ -376,13 +316,12 @@ class Reader:
     @property
     def min_confidence(self) -> float:
         """Below it, 0-1, ``expression`` is None."""
-        return self._min_confidence
+        return self._options.min_confidence
 
     @property
     def max_pixels(self) -> int:
         """Largest width × height of a picture."""
-        maximum: int = self._options["max_pixels"]
-        return maximum
+        return self._options.max_pixels
 
     @property
     def threads(self) -> int:
@@ -392,7 +331,7 @@ class Reader:
     @property
     def options(self) -> dict[str, Any]:
         """As given to the constructor, a model file by its absolute path; a copy."""
-        return dict(self._options)
+        return {"model": self._model, **self._options.to_dict()}
 
     @property
     def meta(self) -> ModelMeta:
@@ -407,8 +346,8 @@ class Reader:
     @property
     def fingerprint(self) -> str:
         """Of all that decides what is read of a picture: options, and the model's SHA-256."""
-        free = ("model", "threads", "batch_size", "max_pixels")
-        options = {name: str(value) for name, value in self._options.items() if name not in free}
+        free = ("threads", "batch_size", "max_pixels")
+        options = {name: str(value) for name, value in self._options.to_dict().items() if name not in free}
         return f"{self._classifier.digest} {options}"
 
     def classify(self, crops: NDArray[Any] | Sequence[NDArray[Any]]) -> Float32:
@@ -429,70 +368,28 @@ class Reader:
         """
         preprocess = self._classifier.preprocess
         pictures = (self._cropper.decode(one(crop), None) for crop in many(crops, call="classify"))
-        return self._probabilities([preprocess.pixels(picture) for picture in pictures])
+        return self._expressions.probabilities([preprocess.pixels(picture) for picture in pictures])
 
+    @cached_property
     def _detector_of_one_thread(self) -> FaceDetector:
         """The same detector for several threads that each search a picture: made when a stream first needs it."""
-        if self._alone is None:
-            options = self._options
-            least, turned, name = options["min_score"], options["turned"], options["detector"]
-            self._alone = _load_detector(name, options["detect_size"], 1, least, turned, options["device"])
-        return self._alone
+        return make_detector(**self._options.of_detector(threads=1))
 
     def _finish(self, held: list[Cropped]) -> Iterator[Result]:
         """Classify all crops of the held pictures together and hand out their readings in order."""
-        rows = iter(self._probabilities([face.pixels for waiting in held for face in waiting.faces]))
-        for waiting in held:
+        faces = self._expressions.read([waiting.faces for waiting in held])
+        for waiting, found in zip(held, faces, strict=True):
             if waiting.failure is not None:
                 yield Result(waiting.failure, item=waiting.item)
-                continue
-            faces = tuple(self._face(found, next(rows)) for found in waiting.faces)
-            reading = Reading(waiting.source, waiting.width, waiting.height, faces)
-            yield Result(reading, waiting.picture, waiting.item)
-
-    def _face(self, found: FaceCrop, row: Float32) -> Face:
-        probabilities = dict(zip(self.labels, row.tolist(), strict=True))
-        top = max(probabilities, key=probabilities.__getitem__)
-        confidence, pose = probabilities[top], found.pose
-        return Face(
-            box=found.box,
-            score=found.score,
-            expression=top if confidence >= self._min_confidence else None,
-            confidence=confidence,
-            probabilities=probabilities,
-            landmarks=found.landmarks,
-            roll=None if pose is None else pose.roll,
-            yaw=None if pose is None else pose.yaw,
-            pitch=None if pose is None else pose.pitch,
-        )
-
-    def _probabilities(self, pixels: list[Uint8]) -> Float32:
-        parts = [np.zeros((0, len(self.labels)), np.float32)]
-        for start in range(0, len(pixels), self._batch_size):
-            batch = np.stack(pixels[start : start + self._batch_size])
-            parts.append(self._classifier.probabilities(batch, tta=self._tta))
-        return np.concatenate(parts)
+            else:
+                reading = Reading(waiting.source, waiting.width, waiting.height, found)
+                yield Result(reading, waiting.picture, waiting.item)
 
 
-def _load_classifier(model: Model, threads: int, device: str, precision: str) -> Classifier:
-    return Classifier.load(model, threads=threads, device=device, precision=precision)
-
-
-def _load_detector(
-    name: str, detect_size: int | None, threads: int, min_score: float | None, turned: bool, device: str
-) -> FaceDetector:
-    from mien.faces.detector import make_detector
-
-    return make_detector(
-        name, detect_size=detect_size, threads=threads, min_score=min_score, turned=turned, device=device
-    )
+def _load_classifier(model: Model, **options: Any) -> Classifier:
+    return Classifier.load(model, **options)
 
 
 # Pools send a reader with every task; its networks are loaded by the first in each process.
 _kept_classifier = lru_cache(maxsize=4)(_load_classifier)
-_kept_detector = lru_cache(maxsize=4)(_load_detector)
-
-
-def _at_least(name: str, value: int | None, least: int) -> None:
-    if value is not None and value < least:
-        raise UsageError(f"expected {name} of at least {least}, got {value}")
+_kept_detector = lru_cache(maxsize=4)(make_detector)

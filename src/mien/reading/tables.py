@@ -11,6 +11,7 @@ from typing import Any
 from mien.errors import MissingExtra
 from mien.imaging.data_url import is_data_url, is_url
 from mien.reading.items import Item, failed
+from mien.showable import one_line
 from mien.tables import not_pictures
 
 COLUMN = "image"
@@ -40,7 +41,7 @@ def _problem(path: str, file: Any) -> tuple[str, str] | None:
             return "empty", "the file is empty (0 bytes)"
         schema = pq.read_schema(path if file is None else file)
     except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
-        return "unreadable", f"expected a Parquet file: {short(error)}"
+        return "unreadable", f"expected a Parquet file: {one_line(error)}"
     if schema.names.count(COLUMN) != 1:
         which = "one column" if COLUMN in schema.names else "a column"
         return "data", f"expected {which} 'image', got columns {', '.join(schema.names) or '(none)'}"
@@ -64,7 +65,7 @@ def items(path: str) -> Iterator[Item]:
             yield item
             row += 1
     except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
-        yield failed(path, "unreadable", f"the table breaks off after row {row}: {short(error)}")
+        yield failed(path, "unreadable", f"the table breaks off after row {row}: {one_line(error)}")
         return
     if row == 0:
         yield no_rows(path)
@@ -121,8 +122,3 @@ def _item(table: str, row: int, image: Any, own: str | None) -> Item:
         data = os.path.join(os.path.dirname(table), data)  # paths are often written relative to their table
     stem = os.path.splitext(os.path.basename(own or table))[0]
     return Item(source, data, relative=stem if own else f"{stem}-{row}")
-
-
-def short(error: BaseException) -> str:
-    """An exception's message as one line of at most 160 characters."""
-    return " ".join(str(error).split())[:160]

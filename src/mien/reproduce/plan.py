@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 
 from mien.data.store import TRAINING_SPLITS, Store
+from mien.documents import set_key
 from mien.errors import DataError, UsageError
 from mien.models import registry
 from mien.reproduce.papers import Arm, Study
-from mien.training.recipe import Recipe, load_recipe, parse_recipe, set_key
+from mien.training.recipe import Recipe, load_recipe, parse_recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 from mien.atomic import remove_abandoned_in, write_text
 from mien.data.build.balance_figure import balance_figure
 from mien.data.store import Store
+from mien.documents import parse_value
 from mien.drawing import save
 from mien.errors import UsageError
 from mien.labels import require_expressions
@@ -26,7 +27,7 @@ from mien.reproduce.papers import Study, study
 from mien.reproduce.plan import PRESETS, Preset, find_splits
 from mien.reproduce.table import tabulate, write_table
 from mien.training.device import choose_device
-from mien.training.recipe import parse_overrides, parse_value
+from mien.training.recipe import parse_overrides
 
 
 def reproduce(

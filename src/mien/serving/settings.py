@@ -7,35 +7,27 @@ from pathlib import Path
 
 from mien.errors import UsageError
 from mien.reading.classifier import model_name
+from mien.reading.options import ReaderOptions
 
 MOST_WORKERS = 8  # by default; beyond, each gets more threads
 
 
-@dataclass(frozen=True, slots=True)
-class ReaderSettings:
-    """How pictures are read: the options of ``mien read``, which :class:`mien.reading.reader.Reader` describes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderSettings(ReaderOptions):
+    """How pictures are read: the options of each model's reader, and two limits.
 
-    models: shipped names or files; the first is the default. threads: of each reading process, None for its part of the
-    cores. max_faces: of one picture. max_wait: seconds that a found face waits for others to share its batch with.
+    models: shipped names or files; the first is the default. detector: by name. threads: of each reading process, None
+    for its part of the cores. max_faces: of one picture. max_wait: seconds that a found face waits for others to share
+    its batch with.
     """
 
     models: tuple[str, ...]
-    detector: str
-    detect_size: int | None = None
-    min_score: float | None = None
-    min_face: float | None = None
-    turned: bool = True
-    tta: bool = False
-    min_confidence: float = 0.0
-    threads: int | None = None
-    device: str = "cpu"
-    precision: str = "auto"
-    batch_size: int = 64
     max_pixels: int = 50_000_000
     max_faces: int = 200
     max_wait: float = 0.05
 
     def __post_init__(self) -> None:
+        ReaderOptions.__post_init__(self)
         names = [model_name(model) for model in self.models]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UsageError(f"expected models with names of their own, got several of {', '.join(twice)}")

@@ -56,34 +56,10 @@ def make_readers(settings: ReaderSettings) -> "dict[str, Reader]":
     from mien.reading.classifier import model_name
     from mien.reading.reader import Reader
 
-    detector = LimitedDetector(
-        make_detector(
-            settings.detector,
-            detect_size=settings.detect_size,
-            threads=usable_threads(settings.threads),
-            min_score=settings.min_score,
-            turned=settings.turned,
-            device=settings.device,
-        ),
-        most=settings.max_faces,
-        min_face=settings.min_face,
-    )
-    return {
-        model_name(model): Reader(
-            model,
-            detector=detector,
-            threads=settings.threads,
-            tta=settings.tta,
-            min_confidence=settings.min_confidence,
-            min_score=settings.min_score,
-            min_face=settings.min_face,
-            max_pixels=settings.max_pixels,
-            batch_size=settings.batch_size,
-            device=settings.device,
-            precision=settings.precision,
-        )
-        for model in settings.models
-    }
+    detector = make_detector(**settings.of_detector(threads=usable_threads(settings.threads)))
+    limited = LimitedDetector(detector, most=settings.max_faces, min_face=settings.min_face)
+    options = settings.to_dict() | {"detector": limited}
+    return {model_name(model): Reader(model, **options) for model in settings.models}
 
 
 def describe(settings: ReaderSettings) -> list[dict[str, Any]]:

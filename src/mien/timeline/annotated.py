@@ -11,16 +11,14 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mien.arrays import Uint8
 from mien.errors import OutputError
 from mien.reading.annotate import annotate
 from mien.results import Reading
 from mien.video.container import import_av
 from mien.video.frames import Frames
 from mien.video.settings import VideoSettings
-
-Uint8 = NDArray[np.uint8]
 
 BASE = Fraction(1, 90_000)  # of the copy's clock: 24, 25, 30 and 29.97 frames a second are whole numbers of it
 COPIED = frozenset(("aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "flac"))

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mien.arrays import Float64
 from mien.results import Box, Reading
-
-Float64 = NDArray[np.float64]
 
 MAX_BINS = 4096  # of one video, while it is collected
 POINTS = 1000  # of one video, as drawn

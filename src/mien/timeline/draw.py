@@ -1,10 +1,9 @@
 """A collected timeline → a PNG, SVG or HTML file, with pictures of the persons' moments."""
 
 import os
-from importlib.util import find_spec
 
 from mien.atomic import write_bytes, write_text
-from mien.errors import MissingExtra, OutputError, UsageError
+from mien.errors import OutputError, UsageError, require
 from mien.timeline.collect import Collector, Moment, Timeline
 from mien.timeline.pictures import face_pictures
 
@@ -19,9 +18,7 @@ def check_timeline(path: str) -> None:
     folder = os.path.dirname(path)
     if folder and not os.path.isdir(folder):
         raise OutputError(f"cannot write {path!r}: the directory {folder!r} does not exist", hint="make it first")
-    package = "jinja2" if path.lower().endswith(".html") else "matplotlib"
-    if find_spec(package) is None:
-        raise MissingExtra(package, "video")
+    require("jinja2" if path.lower().endswith(".html") else "matplotlib", extra="video")
 
 
 def write_timeline(collector: Collector, path: str) -> None:

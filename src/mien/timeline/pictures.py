@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from io import BytesIO
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from mien.arrays import Uint8
 from mien.results import Box
 from mien.timeline.collect import Moment
 
-Uint8 = NDArray[np.uint8]
 MARGIN = 0.35  # around the box, in its sizes
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from mien.errors import DataError
 from mien.results import table_columns
-from mien.showable import short
+from mien.showable import one_line, short
 from mien.timeline.collect import AWAY_S
 
 UNSURE = "(unsure)"  # rows whose expression is empty: below --min-confidence
@@ -213,7 +213,7 @@ def _parquet(path: str) -> tuple[tuple[str, ...], dict[str, list[Any]]]:
 
 
 def _not_ours(path: str, error: Exception) -> DataError:
-    return DataError(f"expected a table that mien read wrote, got {path!r}: {' '.join(str(error).split())[:160]}")
+    return DataError(f"expected a table that mien read wrote, got {path!r}: {one_line(error)}")
 
 
 def _json_lines(path: str) -> _Table:

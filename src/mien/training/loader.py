@@ -25,11 +25,19 @@ AHEAD = 2
 
 
 class Order(Protocol):
-    """Which rows an epoch shows: ``order(epoch)`` → int64, as many in each; see ``balance.BalancedOrder``."""
+    """Which rows an epoch shows: ``order(epoch)`` → int64, as many in each; see ``online_balance.BalancedOrder``."""
 
     def __len__(self) -> int: ...
 
     def __call__(self, epoch: int, /) -> NDArray[np.int64]: ...
+
+
+def columns_of(rows: int, **arrays: NDArray[Any] | None) -> dict[str, Tensor]:
+    """The arrays that are there as tensors. Raises ValueError where one has not that many rows."""
+    columns = {name: array for name, array in arrays.items() if array is not None}
+    if {len(array) for array in columns.values()} != {rows}:
+        raise ValueError(f"lengths differ: { {name: len(array) for name, array in columns.items()} }, rows {rows}")
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in columns.items()}
 
 
 class CropDataset(Dataset[Batch]):
@@ -46,11 +54,9 @@ class CropDataset(Dataset[Batch]):
         labels: NDArray[np.int64],
         valence_arousal: NDArray[np.float32] | None = None,
     ) -> None:
-        columns: dict[str, NDArray[Any]] = {"images": images, "expression": expression, "labels": labels}
-        columns |= {"valence_arousal": valence_arousal} if valence_arousal is not None else {}
-        if len({len(column) for column in columns.values()}) != 1:
-            raise ValueError(f"lengths differ: { {name: len(column) for name, column in columns.items()} }")
-        self.columns = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
+        self.columns = columns_of(
+            len(images), images=images, expression=expression, labels=labels, valence_arousal=valence_arousal
+        )
 
     def __len__(self) -> int:
         return len(self.columns["images"])

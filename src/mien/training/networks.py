@@ -15,7 +15,7 @@ from mien.models import registry
 from mien.models.masked_image import MaskedImageModel, load_encoder
 from mien.models.packaged.packages import backbone, start_from_package
 from mien.preprocess import Preprocess
-from mien.showable import short
+from mien.showable import one_line, short
 from mien.training.exported import start_from_reader
 from mien.training.recipe import Recipe, load_recipe
 
@@ -93,9 +93,9 @@ def try_network(network: nn.Module, recipe: Recipe, *, classes: int = len(SEVEN)
             else:
                 shape, expected = network(pictures).shape, torch.Size([2, classes])
     except Exception as error:  # whatever a network of timm's may raise deep inside
-        what = " ".join(str(error).split())[:200]
         raise RecipeError(
-            f"{recipe.model.name} cannot take pictures of {side}×{side}: {what}", hint="choose another data.size"
+            f"{recipe.model.name} cannot take pictures of {side}×{side}: {one_line(error, most=200)}",
+            hint="choose another data.size",
         ) from error
     finally:
         network.train()

@@ -68,6 +68,12 @@ class Objective(ABC):
         pictures, side = batch["images"].float() / 255, self.preprocess.input_size
         return augment.augment(pictures, self.settings, generator, size=side, window=window, part=part)
 
+    def changed(self, batch: Batch, step: int, part: Part) -> tuple[Tensor, torch.Generator]:
+        """``augmented`` and degraded, and the step's generator for what is drawn after that."""
+        generator = augment.step_generator(self.recipe.seed, step)
+        images = self.augmented(batch, generator, part)
+        return degrade(images, self.settings.degrade, generator, part=part), generator
+
     def plain(self, batch: Batch) -> Tensor:
         """uint8 N×C×S×S at the preprocess's side → the network's input, unchanged but for the window."""
         return self.normalise(self.preprocess.centre(batch["images"]).float() / 255)
@@ -151,12 +157,7 @@ class Expression(Objective):
         return loss, {name: value.detach().float() for name, value in figures.items()}
 
     def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        logits = network(self.plain(batch)).float()
-        labels = batch["labels"]
-        return {
-            "valid_loss": F.cross_entropy(logits, labels, reduction="sum"),
-            "valid_accuracy": (logits.argmax(1) == labels).sum().float(),
-        }
+        return _classified(network(self.plain(batch)).float(), batch["labels"])
 
 
 class MaskedImage(Objective):
@@ -173,8 +174,7 @@ class MaskedImage(Objective):
         self.draw_mask = network.draw_mask
 
     def draw(self, batch: Batch, *, step: int, part: Part = WHOLE) -> Drawn:
-        generator = augment.step_generator(self.recipe.seed, step)
-        images = degrade(self.augmented(batch, generator, part), self.settings.degrade, generator, part=part)
+        images, generator = self.changed(batch, step, part)
         images = self.normalise(images)
         mask = part.of(self.draw_mask(part.whole(len(images)), generator))
         return {"images": images, "mask": augment.upload(mask, images.device)}
@@ -201,8 +201,7 @@ class Orientation(Objective):
     monitor, mode = "valid_accuracy", "max"
 
     def draw(self, batch: Batch, *, step: int, part: Part = WHOLE) -> Drawn:
-        generator = augment.step_generator(self.recipe.seed, step)
-        images = degrade(self.augmented(batch, generator, part), self.settings.degrade, generator, part=part)
+        images, generator = self.changed(batch, step, part)
         turns = part.of(torch.randint(4, (part.whole(len(images)),), generator=generator))
         images = self.normalise(turned(images, augment.upload(turns, images.device)))
         return {"images": images, "orientation": orientation_targets(batch["labels"], turns)}
@@ -216,11 +215,15 @@ class Orientation(Objective):
     def validate(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         turns = batch["index"] % 4
         logits = network(turned(self.plain(batch), turns)).float()
-        targets = orientation_targets(batch["labels"], turns)
-        return {
-            "valid_loss": F.cross_entropy(logits, targets, reduction="sum"),
-            "valid_accuracy": (logits.argmax(1) == targets).sum().float(),
-        }
+        return _classified(logits, orientation_targets(batch["labels"], turns))
+
+
+def _classified(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Sums over the rows of a validation batch. logits: float N×K. targets: int64 N."""
+    return {
+        "valid_loss": F.cross_entropy(logits, targets, reduction="sum"),
+        "valid_accuracy": (logits.argmax(1) == targets).sum().float(),
+    }
 
 
 def build_objective(

@@ -84,7 +84,7 @@ def balanced_order(store: Store, split: Split, *, seed: int = 0) -> BalancedOrde
 def tied(store: Store, split: Split) -> NDArray[np.bool_]:
     """bool N: which rows of ``split`` equal an image of another split of the store, or are nearly the same.
 
-    Near-duplicates are those of ``duplicates.py``, mirrored ones included.
+    Near-duplicates are those of ``near_duplicates.py``, mirrored ones included.
     """
     same: set[bytes] = set()
     close = []

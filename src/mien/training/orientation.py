@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mien.arrays import Uint8
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import Split, Store
 from mien.errors import DataError
@@ -19,7 +20,6 @@ from mien.training.loader import CropDataset
 from mien.training.recipe import Recipe
 from mien.training.targets import one_hot
 
-Uint8 = NDArray[np.uint8]
 FACE, NO_FACE = 0, ORIENTATIONS.index("no_face")
 
 

@@ -6,17 +6,15 @@ changes one key; the recipe as it was used is written into the run directory.
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from mien.documents import Section, check_kind, find_recipe, load_yaml, parse, read_mapping, shipped
+from mien.documents import Section, check_kind, find_recipe, parse, parse_value, read_mapping, set_key, shipped
 from mien.errors import RecipeError
 from mien.preprocess import Preprocess
-from mien.showable import short
 from mien.training.augment import AugmentSettings
 
 Proportion = Annotated[float, Field(ge=0, le=1)]
@@ -381,28 +379,3 @@ def parse_overrides(items: list[str]) -> dict[str, str]:
             raise RecipeError(f"--set: expected key=value, got {item!r}", hint="for example: --set optimizer.lr=0.05")
         overrides[key.strip()] = value
     return overrides
-
-
-def parse_value(key: str, text: str) -> Any:
-    """The value of ``--set key=text``: YAML, and 1e-3, which YAML 1.1 reads as a word. Raises RecipeError."""
-    try:
-        value = load_yaml(text)
-    except ValueError as error:
-        raise RecipeError(f"--set {key}: expected a YAML value, got {short(text)}") from error
-    if isinstance(value, str) and "e" in value.lower():
-        with suppress(ValueError):
-            return float(value)
-    return value
-
-
-def set_key(raw: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value under a dotted key, whose sections are made where they are missing. Raises RecipeError."""
-    *parents, leaf = key.split(".")
-    place = raw
-    for number, parent in enumerate(parents):
-        if place.get(parent) is None:
-            place[parent] = {}
-        if not isinstance(place[parent], dict):
-            raise RecipeError(f"--set {key}: {'.'.join(parents[: number + 1])} holds a value, not a section")
-        place = place[parent]
-    place[leaf] = value

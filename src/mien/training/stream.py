@@ -9,7 +9,6 @@ A picture is read from its place in a shard (``data/pictures.py``); the disk see
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,8 @@ from torch.utils.data import Dataset
 from mien.data.pictures import Pictures
 from mien.data.store import Store
 from mien.errors import MienError
-from mien.training.loader import Batch
+from mien.onnx_runtime import default_threads
+from mien.training.loader import Batch, columns_of
 from mien.training.recipe import Recipe
 
 #: "auto" streams pictures whose pixels would take more than this part of the memory that is free.
@@ -41,11 +41,7 @@ class StreamDataset(Dataset[Batch]):
         valence_arousal: NDArray[np.float32] | None = None,
     ) -> None:
         self.pictures, self.keep = pictures, keep
-        columns: dict[str, NDArray[Any]] = {"expression": expression, "labels": labels}
-        columns |= {"valence_arousal": valence_arousal} if valence_arousal is not None else {}
-        if {len(column) for column in columns.values()} != {len(pictures)}:
-            raise ValueError(f"lengths differ: { {name: len(column) for name, column in columns.items()} }")
-        self.columns = {name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}
+        self.columns = columns_of(len(pictures), expression=expression, labels=labels, valence_arousal=valence_arousal)
         self.device = torch.device("cpu")
 
     def __len__(self) -> int:
@@ -109,8 +105,7 @@ def _number(file: Path) -> int | None:
 
 def default_workers(processes: int = 1) -> int:
     """Worker processes for each of several processes on this machine: the cores, shared out; one is the step's."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // processes - 1)
+    return max(1, default_threads() // processes - 1)
 
 
 def of_a_worker(error: MienError) -> MienError:

@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mien.arrays import Float32
 from mien.data.store import Split, Store
 from mien.errors import DataError
 from mien.training.recipe import Recipe
-
-Float32 = NDArray[np.float32]
 
 
 def one_hot(labels: NDArray[np.int64], classes: int) -> Float32:

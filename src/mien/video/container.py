@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mien.errors import ImageError, MissingExtra
+from mien.showable import one_line
 
 #: FFmpeg's names for containers that hold a single picture, or a loop of pictures, and no video.
 _PICTURES = {"image2", "gif", "apng", "webp_anim", "ico", "svg_pipe", "image2pipe"}
@@ -113,7 +114,7 @@ def _hint(path: str, error: Exception) -> str:
 def reason_of(error: Exception) -> str:
     """What FFmpeg says of an error, in one line."""
     text = getattr(error, "strerror", None) or str(error)
-    return " ".join(str(text).split())[:160]
+    return one_line(text)
 
 
 def video_info(container: Any, stream: Any) -> VideoInfo:

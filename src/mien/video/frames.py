@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mien.arrays import Uint8
 from mien.errors import UsageError
 from mien.imaging import OnNote
 from mien.results import ReadFailure
 from mien.video.container import declared_end, open_video, reason_of, square_size, video_info
-
-Uint8 = NDArray[np.uint8]
 
 _MARGINS_S = (0.0, 2.0, 15.0, 90.0)  # how far before the wanted time a seek aims, until it lands before it
 _RETRIES = 32  # read errors in a row after which a file counts as at its end

@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mien.arrays import Uint8
 from mien.errors import ImageError, UsageError
 from mien.results import Reading
 from mien.video.addresses import CAMERA
@@ -30,7 +30,6 @@ from mien.video.settings import SMOOTH_S, VideoSettings
 from mien.video.smoothing import Causal
 from mien.video.tracking import Tracker
 
-Uint8 = NDArray[np.uint8]
 PATIENCE_S = 10.0  # for a source to open, and for its next frame
 
 

@@ -9,10 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mien import __version__
+from mien.arrays import Uint8
 from mien.errors import ImageError
 from mien.faces.base import Detection
 from mien.imaging import OnNote
@@ -28,7 +26,6 @@ from mien.video.settings import VideoSettings
 from mien.video.smoothing import Centred
 from mien.video.tracking import Tracker
 
-Uint8 = NDArray[np.uint8]
 AHEAD_BYTES = 64 << 20  # of decoded frames that wait
 
 

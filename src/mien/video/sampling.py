@@ -5,12 +5,9 @@ from math import floor
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mien.arrays import Float32, Uint8
 from mien.video.frames import Frame
-
-Uint8 = NDArray[np.uint8]
-Float32 = NDArray[np.float32]
 
 _THUMB = 24  # cells a side
 CUT = 0.5  # correlation of two consecutive frames' thumbnails below which they are taken for two shots

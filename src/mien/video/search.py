@@ -8,12 +8,8 @@ from collections.abc import Sequence
 from math import floor
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
+from mien.arrays import Uint8
 from mien.faces.base import Detection
-
-Uint8 = NDArray[np.uint8]
 
 
 class FaceDetector(Protocol):

@@ -16,11 +16,9 @@ from dataclasses import replace
 from math import cos, exp, pi
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mien.arrays import Float64
 from mien.results import Face, Reading
-
-Float64 = NDArray[np.float64]
 
 FLOOR = 1e-6  # of a probability, before its logarithm
 

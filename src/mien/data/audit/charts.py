@@ -3,21 +3,12 @@
 Drawn as ``mien.drawing`` draws; labels stand in the label order.
 """
 
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from mien.data.sources import VOTE_NAMES
-from mien.drawing import AREA_COLOURS, GRID, heat_map, new_figure, svg
-from mien.errors import MissingExtra
-
-
-def require_charts() -> None:
-    """Raises MissingExtra where charts or pages cannot be made, so that nobody learns it after the search."""
-    for package in ("matplotlib", "jinja2"):
-        if find_spec(package) is None:
-            raise MissingExtra(package, "train")
+from mien.drawing import AREA_COLOURS, heat_map, new_figure, svg, tidy
 
 
 def classes_svg(by_split: list[dict[str, Any]]) -> bytes | None:
@@ -43,7 +34,8 @@ def classes_svg(by_split: list[dict[str, Any]]) -> bytes | None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_ylabel("proportion of the split")
     figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=9)
-    return _svg(figure, axes)
+    tidy(axes, grid="y")
+    return svg(figure)
 
 
 def light_svg(brightness: list[dict[str, Any]], contrast: list[dict[str, Any]]) -> bytes:
@@ -65,8 +57,9 @@ def light_svg(brightness: list[dict[str, Any]], contrast: list[dict[str, Any]]) 
         axes.set_yticks(range(len(names)), [name for _, name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", color=GRID, linewidth=0.6)
-    return _svg(figure, *panels, grid=False)
+        axes.spines["left"].set_visible(False)
+        tidy(axes, grid="x")
+    return svg(figure)
 
 
 def votes_svg(votes: dict[str, Any]) -> bytes:
@@ -83,7 +76,8 @@ def votes_svg(votes: dict[str, Any]) -> bytes:
         axes.set_ylabel("images")
         axes.set_title(f"n = {total:,}", fontsize=9, loc="left")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    return _svg(figure, *grid)
+        tidy(axes, grid="y")
+    return svg(figure)
 
 
 def votes_against_labels_svg(rows: list[dict[str, Any]]) -> bytes | None:
@@ -100,7 +94,7 @@ def votes_against_labels_svg(rows: list[dict[str, Any]]) -> bytes | None:
     heat_map(figure, axes, counts, rows=labels, columns=columns, bar=bar, zeros=False, aspect="auto")
     axes.set_xlabel("majority vote")
     axes.set_ylabel("label of the image")
-    return _svg(figure)
+    return svg(figure)
 
 
 def _columns(labels: list[str]) -> list[str]:
@@ -109,13 +103,3 @@ def _columns(labels: list[str]) -> list[str]:
 
     first = [VOTE_NAMES[column] for column in column_of_each_label(labels) if column >= 0]
     return [*first, *(name for name in VOTE_NAMES if name not in first), "tie"]
-
-
-def _svg(figure: Any, *panels: Any, grid: bool = True) -> bytes:
-    """grid: along y; else the panels have their own, and no line on the left."""
-    for axes in panels:
-        axes.spines[["top", "right", *([] if grid else ["left"])]].set_visible(False)
-        axes.set_axisbelow(True)
-        if grid:
-            axes.grid(axis="y", color=GRID, linewidth=0.6)
-    return svg(figure)

@@ -20,13 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Bool, Int64
 from mien.data.audit.index import Index, Picture, Progress
 from mien.data.near_duplicates import Pairs, alike_pairs, blank, first_equal, join_groups, near_pairs
 from mien.errors import DataError
 from mien.imaging import plain
 
-Bool = NDArray[np.bool_]
-Int64 = NDArray[np.int64]
 Words = NDArray[np.uint64]
 Fetch = Callable[[Int64], Iterator[Picture]]
 

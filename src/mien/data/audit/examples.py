@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Int64
 from mien.data.audit import findings
 from mien.data.audit.copies import Copies
 from mien.data.audit.index import Index
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import TRAINING_SPLITS
-
-Int64 = NDArray[np.int64]
 
 _GROUP = 8  # images of a group that are shown
 

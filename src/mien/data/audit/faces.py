@@ -10,10 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Uint8
 from mien.data.audit.index import Picture, Progress
 from mien.faces.base import Detection
-
-Uint8 = NDArray[np.uint8]
 
 
 class Detects(Protocol):

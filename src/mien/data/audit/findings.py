@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Bool, Float64, Int64
 from mien.data.sources import VOTE_LABELS, VOTE_NAMES
 from mien.errors import DataError
 
-Bool = NDArray[np.bool_]
-Int64 = NDArray[np.int64]
-Float64 = NDArray[np.float64]
 Ints = NDArray[np.integer[Any]]
 
 NOT_FACE, UNKNOWN = VOTE_NAMES.index("not_face"), VOTE_NAMES.index("unknown")

@@ -8,7 +8,6 @@ Numbers run over the store's splits, shards and rows in order.
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Uint8
 from mien.data.near_duplicates import BLOCKS, block_averages, luma
+from mien.data.pictures import shard_file
 from mien.data.sources import VOTE_NAMES
 from mien.data.store import Store
 from mien.errors import DataError
 from mien.imaging import plain
-from mien.tables import parquet_file
 
-Uint8 = NDArray[np.uint8]
 #: (items done, items in all, what is going on)
 Progress = Callable[[int, int, str], None]
 
@@ -95,13 +94,13 @@ def read_index(store: Store, *, progress: Progress) -> Index:
     """Everything that an audit keeps of ``store``. Raises DataError where a shard is broken or nothing is in it."""
     total = 0
     for _, shard in _shards(store):
-        with _open(shard) as file:
+        with shard_file(shard) as file:
             total += file.metadata.num_rows
     if not total:
         raise DataError(f"expected images in {store.path}, got none", hint="build it again")
     rows = _Rows(store, total)
     for split, shard in _shards(store):
-        with _open(shard) as file:
+        with shard_file(shard) as file:
             there = [name for name in _COLUMNS if name in file.schema_arrow.names]
             for batch in file.iter_batches(batch_size=_ROWS, columns=there):
                 rows.add(split, batch, shard)
@@ -114,7 +113,7 @@ def fetch(store: Store, numbers: Sequence[int] | NDArray[np.int64]) -> Iterator[
     wanted = np.unique(np.asarray(numbers, np.int64))
     start = 0
     for _, shard in _shards(store):
-        with _open(shard) as file:
+        with shard_file(shard) as file:
             for group in range(file.num_row_groups):
                 stop = start + file.metadata.row_group(group).num_rows
                 inside = wanted[(wanted >= start) & (wanted < stop)]
@@ -128,7 +127,7 @@ def fetch(store: Store, numbers: Sequence[int] | NDArray[np.int64]) -> Iterator[
 def paths(store: Store) -> Iterator[list[str]]:
     """The path of every image, a row group at a time; no picture is read."""
     for _, shard in _shards(store):
-        with _open(shard) as file:
+        with shard_file(shard) as file:
             for group in range(file.num_row_groups):
                 column = file.read_row_group(group, columns=["image.path"]).column("image")
                 yield [_path(row) for row in column.to_pylist()]
@@ -277,7 +276,3 @@ def _shards(store: Store) -> Iterator[tuple[str, Path]]:
     for split in store.splits:
         for shard in store.shards(split):
             yield split, shard
-
-
-def _open(shard: Path) -> AbstractContextManager[Any]:
-    return parquet_file(shard, expected="a shard of ours", hint="build it again")

@@ -19,7 +19,7 @@ from mien.data.audit.report import check_target, pairs_file, write_figures, writ
 from mien.data.audit.result import Audit, AuditedStore, Generated, Settings, SourceOfStore
 from mien.data.audit.verdict import verdict
 from mien.data.store import Store
-from mien.errors import UsageError
+from mien.errors import UsageError, require
 
 FORMAT = 1
 THRESHOLD, STRICT, TOLERANCE = 0.99, 0.995, 1.0
@@ -67,9 +67,7 @@ def audit_store(
     _check(threshold, tolerance, examples)
     store, say = Store.open(path), progress or _silent
     if out is not None:
-        from mien.data.audit.charts import require_charts
-
-        require_charts()
+        require("matplotlib", "jinja2", extra="train")  # not learnt after the search
         check_target(Path(out), store)
     index = read_index(store, progress=say)
     with pairs_file(None if out is None else Path(out)) as on_pairs:

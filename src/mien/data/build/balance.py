@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mien.data.build.splits import TRAINING, Index, SplitPlan, row_hash
+from mien.arrays import Uint8
+from mien.data.build.index import Index, row_hash
+from mien.data.build.splits import TRAINING, SplitPlan
 from mien.documents import Section
 from mien.errors import DataError, UsageError
 from mien.labels import code, is_own
-
-Uint8 = NDArray[np.uint8]
 
 #: Seeds in a row that may give nothing new before an image counts as one that cannot be varied.
 _PATIENCE = 20

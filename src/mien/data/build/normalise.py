@@ -14,10 +14,10 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from mien import labels as label_set
+from mien.arrays import Uint8
 from mien.data.near_duplicates import BLOCKS
 from mien.data.sources import Drop, Sample
 from mien.data.sources.reasons import SOFT_LABEL, TOO_LARGE, of_image_error
@@ -27,8 +27,6 @@ from mien.faces.align import landmarks_in_crop
 from mien.imaging import load_rgb, plain
 from mien.preprocess import MAX_ASPECT, Preprocess, points_in_square
 from mien.results import Box
-
-Uint8 = NDArray[np.uint8]
 
 NO_FACE = "no face"
 SEVERAL_FACES = "several faces"

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.build.balance import can_vary
-from mien.data.build.splits import Index
+from mien.data.build.index import Index
 from mien.data.near_duplicates import BLOCKS, block_averages
 from mien.data.sources import Drop, Sample
 from mien.labels import EIGHT
+from mien.showable import utf8
 
 #: A part ends after so many items, or so many bytes of pixels that came with them; what limits a build's memory.
 ITEMS, BYTES = 512, 16 << 20
@@ -197,7 +198,7 @@ def _schema() -> Any:
 
 def _encoded(sample: Sample | Drop, original: str | None, *, jpeg: int | None) -> dict[str, Any]:
     if isinstance(sample, Drop):
-        return {"path": _utf8(sample.where), "reason": sample.reason, "detail": _utf8(sample.detail)}
+        return {"path": utf8(sample.where), "reason": sample.reason, "detail": utf8(sample.detail)}
     pixels = sample.pixels
     assert pixels is not None
     data = encode_png(pixels) if jpeg is None else encode_jpeg(pixels, jpeg)
@@ -205,7 +206,7 @@ def _encoded(sample: Sample | Drop, original: str | None, *, jpeg: int | None) -
         pixels = decode(data)  # the store's pictures are what comes out of it
     exact = hashlib.blake2b(pixels.tobytes(), digest_size=8, key=f"{pixels.shape}".encode())
     return {
-        "png": data, "path": _utf8(sample.path),
+        "png": data, "path": utf8(sample.path),
         "label": sample.label,
         "split": sample.split, "votes": None if sample.votes is None else list(sample.votes), "group": sample.group,
         "landmarks": None if sample.landmarks is None else [v for point in sample.landmarks for v in point],
@@ -213,11 +214,6 @@ def _encoded(sample: Sample | Drop, original: str | None, *, jpeg: int | None) -
         "generated_from": original,
         "averages": block_averages(pixels[None]).tobytes(), "digest": exact.digest(), "usable": can_vary(pixels),
     }  # fmt: skip
-
-
-def _utf8(name: str) -> str:
-    """A name as Parquet can hold it: bytes of an old disk that are no UTF-8 are written out, ``\\udcfc``."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def part_info(path: Path) -> PartInfo | None:

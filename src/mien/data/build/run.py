@@ -38,8 +38,9 @@ from mien.data.build.shards import SplitWriter, schema
 from mien.data.build.splits import TRAINING, SplitSettings
 from mien.data.build.staging import Staging
 from mien.data.build.summary import CARD, Options, Written, card, summarise, versions
+from mien.data.pictures import LARGE_PNG
 from mien.data.sources import Drop, Source
-from mien.data.store import LARGE_PNG, is_store
+from mien.data.store import is_store
 from mien.data.summary import UNLABELLED, Summary
 from mien.errors import DataError, MienError, MissingExtra, OutputError, UsageError
 from mien.labels import coded

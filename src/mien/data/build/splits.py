@@ -12,21 +12,19 @@ on the other side of a boundary.
   matter, and one more image moves few others.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Bool, Int64
+from mien.data.build.index import Index, row_hash
 from mien.data.build.stratify import apportion, distribute, take_most_balanced
 from mien.data.near_duplicates import first_equal, first_rows, tied_rows
 from mien.errors import DataError, UsageError
-from mien.labels import EIGHT
 
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 #: Which copies: none, those with identical pixels, or near-duplicates too.
 Copies = Literal["none", "exact", "near"]
 Crossing = Literal["keep", "drop-from-training"]
@@ -109,39 +107,6 @@ class SplitSettings:
         return asdict(self) | {"official": official, "shares": dict(self.free_shares)}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Index:
-    """What the plan knows of N images, row by row. (source, path) must be unique.
-
-    source, path: names. label: int64 N, codes of ``mien.labels``, −1 where held back. split: the official one, "" where
-    there is none ("train" reads as "training"). group: a subject within its source, None or "" where there is none.
-    near, exact: int64 N, rows with the same number ≥ 0 are near-duplicates or have identical pixels; −1: no copy known.
-    labels: the names of the codes.
-    """
-
-    source: Sequence[str]
-    path: Sequence[str]
-    label: Ints
-    split: Sequence[str]
-    group: Sequence[str | None]
-    near: Ints | None = None
-    exact: Ints | None = None
-    labels: tuple[str, ...] = EIGHT
-
-    def __post_init__(self) -> None:
-        columns = {name: getattr(self, name) for name in self.__slots__ if name != "labels"}
-        lengths = {name: len(column) for name, column in columns.items() if column is not None}
-        if len(set(lengths.values())) != 1:
-            raise DataError(f"expected columns of one length in an index, got {lengths}")
-        if len(self) and not -1 <= self.label.min() <= self.label.max() < len(self.labels):
-            raise DataError(
-                f"expected label codes −1 … {len(self.labels) - 1}, got {self.label.min()} … {self.label.max()}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.path)
-
-
 @dataclass(frozen=True, slots=True)
 class RowDrop:
     """A row that goes nowhere. reason: one of the phrases above. detail: the row it stands back for, and the like."""
@@ -161,11 +126,11 @@ class SplitPlan:
 
     split: list[str]
     drops: list[RowDrop]
-    unit: Ints
-    crossing: Bools
+    unit: Int64
+    crossing: Bool
     warnings: list[str]
 
-    def rows(self, split: str) -> Ints:
+    def rows(self, split: str) -> Int64:
         """int64: the rows of one split, in order."""
         return np.array([row for row, name in enumerate(self.split) if name == split], np.int64)
 
@@ -237,7 +202,7 @@ class _Planner:
     def _name(self, i: int) -> str:
         return ": ".join(self.names[i])
 
-    def _copies(self, which: Copies) -> Ints:
+    def _copies(self, which: Copies) -> Int64:
         """A number for each row, shared by what counts as a copy; −1 where there is none."""
         return {"none": np.full_like(self.copy, -1), "exact": self.exact, "near": self.copy}[which]
 
@@ -314,19 +279,19 @@ class _Planner:
         rows = rows[np.lexsort((self.key[rows], crosses, ~self.evaluation[rows]))]
         self._drop_beyond(rows, k, f"{split} has {k} a class", f"no label, and {split} is balanced")
 
-    def _drop_beyond(self, rows: Ints, k: int, why: str, why_unlabelled: str) -> None:
+    def _drop_beyond(self, rows: Int64, k: int, why: str, why_unlabelled: str) -> None:
         """Of the rows of a balanced split keep the first ``k`` of each class."""
         for c in range(-1, self.k):
             for i in rows[self.label[rows] == c][k if c >= 0 else 0 :].tolist():
                 self._drop(i, BEYOND, why if c >= 0 else why_unlabelled)
 
-    def _spanning(self) -> Bools:
+    def _spanning(self) -> Bool:
         """bool: which units stand in more than one split."""
         codes = np.unique(self.split.astype(str), return_inverse=True)[1]
         pairs = np.unique(np.stack([self.unit, codes], 1)[self.kept & (self.split != "")], axis=0)
         return np.bincount(pairs[:, 0], minlength=len(self.names)) > 1
 
-    def _place(self, free: Bools) -> None:
+    def _place(self, free: Bool) -> None:
         """Balanced splits first, then shares, then Training takes the rest."""
         rows = np.flatnonzero(free)
         fill = [split for split in self.settings.balanced if not (self.kept & (self.split == split)).any()]
@@ -378,8 +343,8 @@ class _Planner:
             self.split[rows[(where == s)[unit]]] = split
 
     def _fill(
-        self, split: str, counts: Ints, key: NDArray[np.uint64], available: Bools, *, reserve: Ints
-    ) -> tuple[Bools, int]:
+        self, split: str, counts: Int64, key: NDArray[np.uint64], available: Bool, *, reserve: Int64
+    ) -> tuple[Bool, int]:
         """The units of a balanced split, and its number per class: what was asked for, or as many as there can be."""
         asked, classes = self.settings.balanced[split], self._classes()
         pool = counts.sum(0)
@@ -403,7 +368,7 @@ class _Planner:
             hint="take more of them (at_most), leave the class out, or do not balance this split",
         )
 
-    def _check_units(self, counts: Ints, covered: Bools, names: list[str]) -> None:
+    def _check_units(self, counts: Int64, covered: Bool, names: list[str]) -> None:
         """Raises DataError where a class has fewer units than splits that need one."""
         for c in np.flatnonzero(counts.sum(0)[: self.k]).tolist():
             need = [name for name, there in zip(names, covered[:, c], strict=True) if not there]
@@ -414,9 +379,3 @@ class _Planner:
                     f"got {have}",
                     hint="leave the class out, ask for fewer splits (shares), or add images of other people",
                 )
-
-
-def row_hash(*parts: object) -> int:
-    """64 bits that a seed and the names of a row decide, on any machine."""
-    text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

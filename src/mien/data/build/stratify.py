@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from mien.arrays import Bool, Int64
+
 Keys = NDArray[np.uint64]
-Bools = NDArray[np.bool_]
 
 
-def take_balanced(counts: Ints, key: Keys, available: Bools, wanted: Ints, reserve: Ints) -> Bools:
+def take_balanced(counts: Int64, key: Keys, available: Bool, wanted: Int64, reserve: Int64) -> Bool:
     """bool U: units of ``available`` that together have ``wanted`` images of each class, as nearly as whole units can.
 
     wanted: int64 K. reserve: int64 K, units of each class that must be left over. The result may have more of a class
@@ -53,8 +53,8 @@ def take_balanced(counts: Ints, key: Keys, available: Bools, wanted: Ints, reser
 
 
 def take_most_balanced(
-    counts: Ints, key: Keys, available: Bools, reserve: Ints, classes: list[int], *, most: int, scarce: int
-) -> tuple[Bools, int, int]:
+    counts: Int64, key: Keys, available: Bool, reserve: Int64, classes: list[int], *, most: int, scarce: int
+) -> tuple[Bool, int, int]:
     """:func:`take_balanced` for as many images of each of ``classes`` as there can be, at most ``most``.
 
     Returns the units, the number (0: there is no such choice), and the class that limits it, ``scarce`` at first.
@@ -71,7 +71,7 @@ def take_most_balanced(
     return np.zeros(len(key), bool), 0, scarce
 
 
-def distribute(counts: Ints, key: Keys, quotas: Ints, covered: Bools) -> Ints:
+def distribute(counts: Int64, key: Keys, quotas: Int64, covered: Bool) -> Int64:
     """int64 U: the split of each unit, 0 … S−1, so that split s has about ``quotas[s, k]`` images of class k.
 
     quotas: int64 S×K, whose sum over s is the number of images of class k; single images meet them exactly. covered:
@@ -96,7 +96,7 @@ def distribute(counts: Ints, key: Keys, quotas: Ints, covered: Bools) -> Ints:
     return place if _cover(counts, key, place, covered) else np.full(len(place), -1, np.int64)
 
 
-def _cover(counts: Ints, key: Keys, place: Ints, covered: Bools) -> bool:
+def _cover(counts: Int64, key: Keys, place: Int64, covered: Bool) -> bool:
     """Move units, the smallest first, to splits that lack a class. False where that would only move the gap."""
     held, sizes = counts > 0, counts.sum(1)
     holding = np.zeros(covered.shape, np.int64)  # units of each class in each split
@@ -114,7 +114,7 @@ def _cover(counts: Ints, key: Keys, place: Ints, covered: Bools) -> bool:
     return True
 
 
-def apportion(total: int, weights: Sequence[float] | Ints) -> Ints:
+def apportion(total: int, weights: Sequence[float] | Int64) -> Int64:
     """int64: ``total`` divided in proportion to the weights, by largest remainders; the sum is exact.
 
     Equal remainders go to the first. Weights of 0 alone leave everything to the first.

@@ -9,7 +9,7 @@ Codes 8-10 are no expression (none, uncertain, no face): dropped and counted. âˆ
 arousal. This file finds the layout; ``affectnet_readers.py`` reads the csv and the npy files.
 """
 
-from itertools import chain
+from functools import partial
 from pathlib import Path
 
 from mien.data.sources import affectnet_readers as readers
@@ -21,8 +21,7 @@ from mien.data.sources.trees import (
     class_folders,
     expression,
     first_folder,
-    read_outside,
-    read_tree,
+    read_splits,
     require_classes,
     split_folders,
     split_name,
@@ -33,6 +32,7 @@ LICENCE = (
     "AffectNet (Mollahosseini et al. 2017): for non-commercial research, under the agreement with its owners "
     "(University of Denver); do not redistribute the images"
 )
+_found = partial(Found, name=NAME, licence=LICENCE)
 #: Manually annotated images of the eight classes, as published.
 EXPECTED: Counts = {
     "training": in_order(CODES, (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750)),
@@ -83,11 +83,9 @@ def _csv(tables: list[Path]) -> Found:
         )
     heads = {table: readers.head(table) for table in tables}
     bare = [table.name for table, head in heads.items() if not head.has_header]
-    return Found(
-        name=NAME,
+    return _found(
         layout="csv" + (f" ({', '.join(bare)} without a header)" if bare else ""),
         files=(*tables, images),
-        licence=LICENCE,
         read=lambda: named_once(
             item
             for table, head in heads.items()
@@ -102,11 +100,9 @@ def _npy(root: Path, sets: dict[str, Path]) -> Found:
         if not (folder / "images").is_dir():
             raise not_found("AffectNet", folder, ("images/ beside annotations/",), hint="the copy looks incomplete")
     unnamed = "" in sets
-    return Found(
-        name=NAME,
+    return _found(
         layout="images with npy annotations",
         files=tuple(sets.values()),
-        licence=LICENCE,
         read=lambda: (
             item for split, folder in sets.items() for item in readers.read_npy(folder, root=root, split=split)
         ),
@@ -134,13 +130,10 @@ def _folders(root: Path, splits: dict[str, Path], found: dict[str, Classes]) -> 
         warnings.append(f"a seven-class copy: no folder for contempt in {', '.join(splits[s].name for s in without)}")
     if strange:
         warnings.append(f"not read, as it names no class of AffectNet: {', '.join(strange[:8])}")
-    taken = [*splits.values(), *(path for classes in found.values() for path in classes.paths())]
-    return Found(
-        name=NAME,
+    return _found(
         layout="folders",
         files=tuple(splits.values()),
-        licence=LICENCE,
-        read=lambda: chain(read_tree(root, found), read_outside(root, (root, *splits.values()), taken)),
+        read=lambda: read_splits(root, splits, found),
         expected=EXPECTED,
         warnings=tuple(warnings),
     )

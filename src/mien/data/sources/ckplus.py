@@ -12,6 +12,7 @@ count as missing, and none before the peak is mislabelled. CK+ has no official s
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -38,6 +39,7 @@ LICENCE = (
     "CK+ (Lucey et al. 2010): for non-commercial research, under the agreement with its owners (University of "
     "Pittsburgh); do not redistribute the images"
 )
+_found = partial(Found, name=NAME, licence=LICENCE)
 #: CK+'s own codes, in the Emotion files.
 CODES = ("neutral", "angry", "contempt", "disgust", "fear", "happy", "sad", "surprise")
 #: The last three frames of the 327 labelled sequences, which is what CK+48 holds …
@@ -91,11 +93,9 @@ def _crops(root: Path, classes: Classes) -> Found:
             f"expected file names with a subject, like S010_004_00000017.png, in {root}, found {firsts[0]}",
             hint="if this is not CK+, read it as folder=PATH",
         )
-    return Found(
-        name=NAME,
+    return _found(
         layout="CK+48 folders",
         files=(root,),
-        licence=LICENCE,
         read=lambda: chain(
             read_tree(root, {"": classes}, subject=subject), read_outside(root, (root,), classes.paths())
         ),
@@ -108,11 +108,9 @@ def _crops(root: Path, classes: Classes) -> Found:
 
 def _extended(path: Path) -> Found:
     require_columns(path, ("emotion", "pixels"))
-    return Found(
-        name=NAME,
+    return _found(
         layout="ckextended csv",
         files=(path,),
-        licence=LICENCE,
         read=lambda: _read_extended(path),
         expected={"": EXTENDED},
         warnings=(
@@ -137,12 +135,10 @@ def _official(root: Path, images: Path) -> Found:
     landmarks = _first(root, _LANDMARKS)
     if not any(_sequences(images)):
         raise not_found("CK+", images, ("S###/###/*.png",), hint="the copy looks incomplete")
-    return Found(
-        name=NAME,
+    return _found(
         layout="official tree, first and last three frames of each labelled sequence"
         + (", with landmarks" if landmarks else ""),
         files=tuple(folder for folder in (images, emotions, landmarks) if folder),
-        licence=LICENCE,
         read=lambda: _read_official(images, emotions, landmarks),
         expected={"": OFFICIAL},
     )

@@ -10,7 +10,7 @@ guessed; the user says it: ``--source rafdb:zero-based=PATH`` or ``--source rafd
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from functools import partial
 from pathlib import Path
 
 from mien.data.sources import reasons
@@ -23,8 +23,7 @@ from mien.data.sources.trees import (
     files_below,
     first_folder,
     not_a_picture,
-    read_outside,
-    read_tree,
+    read_splits,
     require_classes,
     split_folders,
     split_name,
@@ -37,6 +36,7 @@ LICENCE = (
     "RAF-DB (Li, Deng & Du 2017): for non-commercial research and education, handed out by its owners on request; "
     "do not redistribute the images"
 )
+_found = partial(Found, name=NAME, licence=LICENCE)
 #: What the codes 1-7 (0-6 in zero-based copies) mean.
 CODES = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 EXPECTED: Counts = {
@@ -114,13 +114,11 @@ def _official(root: Path, labels: Path, base: int | None) -> Found:
     codes = {code for line in _lines(labels) if len(line) == 2 and (code := whole(line[1])) is not None}
     first = first_code(codes, base=base, where=labels)
     boxes = first_folder(*(root / name for name in _BOXES)) if not aligned else None
-    return Found(
-        name=NAME,
+    return _found(
         layout=f"official, {'aligned' if aligned else 'original'} images"
         + (" with face boxes" if boxes else "")
         + _counted(first),
         files=(labels, images),
-        licence=LICENCE,
         read=lambda: named_once(_read_official(root, labels, images, is_aligned=aligned is not None, first=first)),
         expected=EXPECTED,
         warnings=() if aligned or boxes else ("no Annotation/boundingbox: a photo with several faces is left out",),
@@ -220,13 +218,10 @@ def _folders(root: Path, splits: dict[str, Path], codes: set[int], base: int | N
             warnings.append(f"no folder for {', '.join(missing)} in {splits[split].name}")
         if classes.unknown:
             warnings.append(f"not read, as it names no class: {', '.join(classes.unknown[:8])} in {splits[split].name}")
-    taken = [*splits.values(), *(path for classes in found.values() for path in classes.paths())]
-    return Found(
-        name=NAME,
+    return _found(
         layout=f"folders by {'code' if codes else 'name'}{_counted(first) if codes else ''}",
         files=tuple(splits.values()),
-        licence=LICENCE,
-        read=lambda: chain(read_tree(root, found), read_outside(root, (root, *splits.values()), taken)),
+        read=lambda: read_splits(root, splits, found),
         expected=EXPECTED,
         warnings=tuple(warnings),
     )

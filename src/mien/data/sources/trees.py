@@ -176,6 +176,13 @@ def read_outside(
                     yield Drop(place, reason, "a folder that cannot be listed")
 
 
+def read_splits(root: Path, homes: Mapping[str, Path], splits: Mapping[str, Classes]) -> Iterator[Sample | Drop]:
+    """Every picture of a data set of crops in class folders below those of its splits, ``homes``: kept or dropped."""
+    yield from read_tree(root, splits)
+    taken = [*homes.values(), *(path for classes in splits.values() for path in classes.paths())]
+    yield from read_outside(root, (root, *homes.values()), taken)
+
+
 def not_a_picture(file: Path, place: str) -> Drop | None:
     """Why a file cannot be a picture, seen from outside; None where it can."""
     try:

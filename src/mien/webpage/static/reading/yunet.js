@@ -91,12 +91,12 @@ export class YuNet {
   /** Pictures of one size, sides multiples of 32 → the network's outputs of each, by name. */
   async run(views) {
     const { width, height } = views[0];
-    const plane = width * height;
-    const size = views.length * 3 * plane;
+    const each = 3 * width * height;
+    const size = views.length * each;
     if (!this.inputs.has(size)) this.inputs = new Map([...this.inputs].slice(-3)).set(size, new Float32Array(size));
     const input = this.inputs.get(size); // kept from frame to frame, since the runtime copies it
-    for (let number = 0; number < views.length; number++) toPlanes(views[number].data, input, number * 3 * plane, plane);
-    const tensor = new this.Tensor("float32", input, [views.length, 3, height, width]);
+    views.forEach(({ data }, number) => input.set(data, number * each)); // RGB, pixel by pixel, as the network takes it
+    const tensor = new this.Tensor("float32", input, [views.length, 1, height, 3 * width]);
     const outputs = await this.session.run({ [this.settings.input]: tensor });
     return views.map((_, number) => {
       const heads = {};
@@ -109,17 +109,6 @@ export class YuNet {
   }
 }
 
-/** RGB, pixel by pixel → three planes from `start` on, in the order blue, green, red. */
-function toPlanes(data, input, start, plane) {
-  const green = start + plane;
-  const red = green + plane;
-  for (let i = 0, from = 0; i < plane; i++, from += 3) {
-    input[start + i] = data[from + 2];
-    input[green + i] = data[from + 1];
-    input[red + i] = data[from];
-  }
-}
-
 /** What the network says of one picture; width: of its input. corners: left, top, right, bottom. */
 function decode(heads, width, minScore, strides, { max_candidates, channels }) {
   const least = Math.log(minScore ** 2 / Math.max(1 - minScore ** 2, 1e-9)) - 1e-3; // as in Python: few cells are left
@@ -128,7 +117,6 @@ function decode(heads, width, minScore, strides, { max_candidates, channels }) {
     const maps = heads[`heads_${stride}`]; // planes: class, objectness, four of the box, ten of the landmarks
     const plane = maps.length / channels;
     const columns = Math.floor(width / stride);
-    const here = [];
     for (let cell = 0; cell < plane; cell++) {
       if (!(Math.min(maps[cell], maps[plane + cell]) >= least)) continue;
       const score = single(Math.sqrt(single(sigmoid(maps[cell]) * sigmoid(maps[plane + cell]))));
@@ -141,11 +129,10 @@ function decode(heads, width, minScore, strides, { max_candidates, channels }) {
       const landmarks = [0, 1, 2, 3, 4].map((point) =>
         place.map((n, k) => single(single(at(6 + 2 * point + k) + n) * stride)),
       );
-      here.push({ corners, score, landmarks });
+      found.push({ corners, score, landmarks });
     }
-    found.push(...here.sort((a, b) => b.score - a.score).slice(0, max_candidates));
   }
-  return found;
+  return found.sort((a, b) => b.score - a.score).slice(0, max_candidates);
 }
 
 function sigmoid(x) {
