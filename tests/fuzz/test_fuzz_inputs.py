@@ -20,6 +20,8 @@ from mien.data.sources import Drop
 from mien.data.store import Store
 from mien.documents import load_yaml
 from mien.errors import DataError, ImageError, ModelError, OutputError, RecipeError
+from mien.evaluation import evaluate
+from mien.evaluation.analysis import outputs as analysis_outputs
 from mien.imaging import load_rgb
 from mien.imaging.bombs import largest_of_icon, scans
 from mien.reading.classifier import Classifier
@@ -52,6 +54,13 @@ LARGE = re.compile(
     r"many-col|only-quotes|quotes-in|open-quote|pixels-without|zeros|png-bombs|packed|many-heads|many-parts|64-giga|"
     r"of-comments|ten-thousand|sexagesimal|octal|nested-boxes"
 )
+
+
+@pytest.fixture(autouse=True)
+def _draws_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kinds that draw nothing put another ``drawing`` in its place; later tests need the real one."""
+    for module in (evaluate, analysis_outputs):
+        monkeypatch.setattr(module, "drawing", module.drawing)
 
 
 @pytest.mark.parametrize("kind", SHORT, ids=lambda kind: kind.name)
