@@ -180,6 +180,7 @@ def measure(entry: ModelSpec, args: Mapping[str, Any] | None = None, *, size: in
 
     args: the builder's, where not its defaults. size: side in pixels, the default input size where None.
     """
+    import_module("torch._dynamo")  # torch 2.7 and 2.8 import it when first needed, which fails on the meta device
     from torch.utils.flop_counter import FlopCounterMode
 
     side = size or entry.input_sizes[0]
