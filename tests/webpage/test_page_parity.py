@@ -71,13 +71,13 @@ def read_by_page(tab: Tab, site: Site, photos: dict[str, Path]) -> dict[str, tup
     tab.choose(*photos.values())
     found["nano"] = (_by_name(tab, photos), tab.download("csv"))
     asked = len(site.asked)
-    tab.page.click("#models input[value=compact]", force=True)
+    tab.pick("#models input[value=compact]")
     tab.until(lambda: tab.text("#status") == "Read again with compact")
     found["compact"] = (_by_name(tab, photos), tab.download("csv"))
     assert "models/compact.onnx" in site.asked[asked:]
     assert "models/compact.onnx" not in site.asked[:asked]
     tab.clear()
-    tab.page.click("#models input[value=nano]", force=True)
+    tab.pick("#models input[value=nano]")
     tab.until(lambda: tab.text("#status") == "Reading with nano")
     return found
 

@@ -1,6 +1,7 @@
 """What a user does with the page, in a real Chromium: photos, video, camera, download, and all that can go wrong."""
 
 import csv
+import re
 import shutil
 from collections.abc import Callable
 from io import BytesIO, StringIO
@@ -70,9 +71,11 @@ def test_a_reader_of_ones_own(
             table_columns(("awake", "half <i>awake", "ásleep"))
         )
         site.change = lambda path, content: None if path == "models/c.onnx" else content
-        tab.page.check("input[value=b]", force=True)
+        tab.pick("input[value=b]")
         tab.page.wait_for_selector("#models:not([aria-busy])")
-        tab.page.check("input[value=c]", force=True)  # is missing: the second stays, not the first
+        tab.page.locator("input[value=c]").evaluate(
+            "radio => radio.click()"
+        )  # is missing: the second stays, not the first
         tab.page.wait_for_selector("#alert", state="visible")
         assert tab.page.is_checked("input[value=b]")
         assert all("404" in error for error in tab.errors)
@@ -164,7 +167,8 @@ def test_the_camera_asks_first_and_sends_nothing(browser: Any, site: Site, page:
             assert site.asked[asked:] == []
             assert [url for url in tab.requests[requests:] if not url.startswith("blob:")] == []
             assert all(url.startswith((site.url, "blob:" + site.url)) for url in tab.requests)
-            assert tab.text(".face .name") == "Person 1"
+            # whoever is not seen for a second is somebody new, which happens on a busy machine
+            assert re.fullmatch(r"Person \d", tab.text(".face .name"))
             assert tab.page.is_disabled("#models input[value=compact]")
             assert tab.errors == []
             assert tab.page.evaluate(leave, other.url + "index.html") == ["refused", "refused"]
@@ -255,7 +259,9 @@ def test_it_works_offline_once_loaded(browser: Any, page: dict[str, PageFile], a
         tab.ready()
         tab.choose(astronaut)
         assert tab.text("#faces .top") == "happy"
-        tab.page.click("#models input[value=compact]", force=True)  # was never loaded: told, and nano stays
+        tab.page.locator("#models input[value=compact]").evaluate(
+            "radio => radio.click()"
+        )  # was never loaded: told, and nano stays
         tab.until(lambda: "the file models/compact.onnx of this page, got no answer" in tab.alert())
         assert tab.page.is_checked("#models input[value=nano]")
 
