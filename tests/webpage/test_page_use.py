@@ -73,9 +73,7 @@ def test_a_reader_of_ones_own(
         site.change = lambda path, content: None if path == "models/c.onnx" else content
         tab.pick("input[value=b]")
         tab.page.wait_for_selector("#models:not([aria-busy])")
-        tab.page.locator("input[value=c]").evaluate(
-            "radio => radio.click()"
-        )  # is missing: the second stays, not the first
+        tab.pick("input[value=c]")  # is missing: the second stays, not the first
         tab.page.wait_for_selector("#alert", state="visible")
         assert tab.page.is_checked("input[value=b]")
         assert all("404" in error for error in tab.errors)
@@ -259,9 +257,7 @@ def test_it_works_offline_once_loaded(browser: Any, page: dict[str, PageFile], a
         tab.ready()
         tab.choose(astronaut)
         assert tab.text("#faces .top") == "happy"
-        tab.page.locator("#models input[value=compact]").evaluate(
-            "radio => radio.click()"
-        )  # was never loaded: told, and nano stays
+        tab.pick("#models input[value=compact]")  # was never loaded: told, and nano stays
         tab.until(lambda: "the file models/compact.onnx of this page, got no answer" in tab.alert())
         assert tab.page.is_checked("#models input[value=nano]")
 
