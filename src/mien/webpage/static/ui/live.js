@@ -1,9 +1,10 @@
-/* Cameras and video files: one frame is read at a time, and the newest is taken next; a file waits while its frame is read,
-so that a slow machine loses none of it. What cannot be had is told in one sentence: what was expected, what came, what to do. */
+/* Cameras and video files: one frame is read at a time, and the newest is taken next. What cannot be had is told in one
+sentence: what was expected, what came, what to do. */
 
 import { Failure } from "./engine.js";
 
-const WANTED_A_SECOND = 12; // readings of a second of a video file: where the machine is slower, frames between them are left out
+const WANTED_A_SECOND = 12; // readings of a video file: it plays slower where the machine reads fewer
+const SLOWEST = 0.1; // of playing
 const PATIENCE_S = 20; // for the first frame
 const REFUSALS = {
   NotAllowedError: "expected permission to use the camera, got a refusal; allow the camera for this page in the browser and start again",
@@ -93,18 +94,17 @@ export async function readFrames(engine, video, { source, live, signal, onReadin
       resolve();
     });
   });
-  let [first, least, seconds, before] = [null, 0, 0, performance.now()]; // least: the earliest time of a file's next frame
+  let [first, seconds, before] = [null, 0, performance.now()];
   for (;;) {
-    const frame = !live && first === null ? video.currentTime : await Promise.race([nextFrame(video), stopped]);
+    // a file's first frame is read before it plays: so the pace of playing is known from the start
+    const waits = !live && first === null;
+    const frame = waits ? video.currentTime : await Promise.race([nextFrame(video), stopped]);
     if (signal.aborted || broken || typeof frame !== "number") return broken;
-    if (!live && frame < least) continue;
-    if (!live) video.pause();
     let bitmap;
     try {
       bitmap = await createImageBitmap(video);
     } catch {
       await new Promise((resolve) => setTimeout(resolve, 30)); // no frame stands ready yet
-      if (!live && first !== null) await goOn(video);
       continue;
     }
     first ??= frame;
@@ -113,14 +113,10 @@ export async function readFrames(engine, video, { source, live, signal, onReadin
     const now = performance.now();
     seconds = seconds ? 0.8 * seconds + 0.2 * ((now - before) / 1000) : ms / 1000;
     before = now;
+    if (waits) await video.play();
+    if (!live) video.playbackRate = Math.min(1, Math.max(SLOWEST, 1 / (WANTED_A_SECOND * seconds)));
     if (!signal.aborted) onReading(reading, frameRead, 1 / seconds);
-    least = frame + Math.max(0.001, ms > 1000 / WANTED_A_SECOND ? 1 / WANTED_A_SECOND - 0.001 : 0);
-    if (!live && !signal.aborted) await goOn(video);
   }
-}
-
-async function goOn(video) {
-  if (!video.ended) await video.play().catch(() => {}); // a file that breaks off says so by an event
 }
 
 /** When the next frame is shown: its time in a file, seconds; of a camera the clock's, milliseconds. */
