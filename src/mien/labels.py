@@ -103,6 +103,11 @@ def is_own(labels: Sequence[str]) -> bool:
     return tuple(labels) not in (SEVEN, EIGHT)
 
 
+def noun(labels: Sequence[str]) -> str:
+    """What one of the labels is called in texts: "class" of the user's own, "expression" otherwise."""
+    return "class" if is_own(labels) else "expression"
+
+
 def coded(labels: Sequence[str]) -> tuple[str, ...]:
     """The names of a store's label codes, by code: :data:`EIGHT`, or the user's own.
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mien.drawing import BLUE, GREY, few_ticks, headline, heat_map, new_figure, tidy
 from mien.errors import DataError
 from mien.evaluation.metrics import BINS, Reliability, reliability, wilson
-from mien.labels import is_own
+from mien.labels import noun
 
 FAILURE = "no prediction"
 
@@ -43,7 +43,7 @@ def confusion_figure(
     figure = new_figure(2.5 + 0.72 * max(len(columns), 4), 1.5 + 0.72 * max(k, 4))
     axes = figure.subplots()
     rows = [f"{name} ({int(total):,})" for name, total in zip(labels, matrix.sum(1), strict=True)]
-    what = "class" if is_own(labels) else "expression"
+    what = noun(labels)
     heat_map(figure, axes, matrix, rows=rows, columns=columns, bar=f"proportion of the true {what}")
     axes.set_xlabel("prediction")
     axes.set_ylabel(f"true {what} (images)")

@@ -4,7 +4,7 @@ from typing import Any
 
 from mien.evaluation.groups import SMALL
 from mien.evaluation.page_figures import PARTS, slug
-from mien.labels import EIGHT, is_own
+from mien.labels import EIGHT, noun
 from mien.pages.environment import render as fill
 
 
@@ -25,7 +25,5 @@ def render(report: dict[str, Any], figures: dict[str, bytes]) -> str:
         slug=slug,
         small=SMALL,
         all_labels=EIGHT,
-        what="class"
-        if is_own(tuple((report["figures"] or {"all": {"labels": EIGHT}})["all"]["labels"]))
-        else "expression",
+        what=noun(report["figures"]["all"]["labels"] if report["figures"] else EIGHT),
     )

@@ -30,12 +30,16 @@ def load_page(models: Sequence[str]) -> dict[str, PageFile]:
     if runtime is None:
         return {}
     try:
-        labels = {model: ModelMeta.parse(metadata(model_bytes(model)), where=model).labels for model in models}
-        alike = [model for model in models if labels[model] == labels[models[0]]]
-        page = page_files(runtime, READERS if set(models) <= SHIPPED.keys() else alike)
+        page = page_files(runtime, READERS if set(models) <= SHIPPED.keys() else _alike(models))
     except MienError:  # another detector is in use, and YuNet's package is gone
         return {}
     return page | {"": page[INDEX]}
+
+
+def _alike(models: Sequence[str]) -> list[str]:
+    """Those with the classes of the first."""
+    labels = [ModelMeta.parse(metadata(model_bytes(model)), where=model).labels for model in models]
+    return [model for model, own in zip(models, labels, strict=True) if own == labels[0]]
 
 
 def add_page(app: FastAPI, page: Mapping[str, PageFile]) -> frozenset[str]:

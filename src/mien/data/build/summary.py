@@ -166,6 +166,7 @@ def card(summary: Mapping[str, Any], columns: list[str], *, figure: str | None =
         "data_card.md.j2",
         summary=summary,
         own=label_set.is_own(summary["labels"]),
+        noun=label_set.noun(summary["labels"]),
         columns=columns,
         figure=figure,
         size_category=next((name for edge, name in _SIZES.items() if rows < edge), "1M<n<10M"),

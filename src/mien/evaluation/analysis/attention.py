@@ -174,11 +174,11 @@ def sheet(
             right = predictions[row] == code
             colour = drawing.BLACK if right else drawing.VERMILLION
             told = ("= " if right else "→ ") + names[predictions[row]]
-            axes.set_title("\n".join(textwrap.wrap(told, TILE_LETTERS)), fontsize=8, color=colour, pad=2)
+            axes.set_title(textwrap.fill(told, TILE_LETTERS), fontsize=8, color=colour, pad=2)
         if name in averages:
             grid[code][-1].imshow(averages[name], cmap="inferno", vmin=0, vmax=1)
         left = grid[code][0]
-        wrapped = "\n".join(textwrap.wrap(name, TILE_LETTERS))
+        wrapped = textwrap.fill(name, TILE_LETTERS)
         left.text(-0.06, 0.5, wrapped, transform=left.transAxes, ha="right", va="center", fontsize=10)
     grid[0][-1].set_title("class average", fontsize=8, pad=2)
     figure.suptitle(f"Grad-CAM for the true class: {title}\n= predicted right, → predicted otherwise", fontsize=10)
@@ -202,7 +202,7 @@ def average_figure(averages: dict[str, Float], stem: Path, *, title: str) -> lis
         drawn = axes.imshow(value, cmap="inferno", vmin=0, vmax=highest, extent=(0, 1, 1, 0))
         for low, high in (EYES, MOUTH):
             axes.hlines((low, high), 0, 1, colors="white", linewidth=0.8, linestyles=":")
-        axes.set_title("\n".join(textwrap.wrap(name, TILE_LETTERS)), fontsize=10)
+        axes.set_title(textwrap.fill(name, TILE_LETTERS), fontsize=10)
         axes.set_xticks([])
         axes.set_yticks([])
     panels[0].set_yticks([sum(EYES) / 2, sum(MOUTH) / 2], ["eyes", "mouth"], fontsize=9)
