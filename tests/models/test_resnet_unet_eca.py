@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from timm.layers import EcaModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -105,6 +106,20 @@ def test_each_stage_is_multiplied_by_one_plus_its_mask(mask: str) -> None:
     if mask == "softmax":
         for m in masks:
             torch.testing.assert_close(m.sum(1), torch.ones_like(m[:, 0]))
+
+
+def test_without_eca_it_is_the_network_whose_eca_passes_its_input_on() -> None:
+    """Negative control: with the ECA it is not."""
+    with_eca, without, x = reduced(eca=True).eval(), reduced(eca=False).eval(), torch.randn(2, 3, 64, 64)
+    lost = without.load_state_dict(with_eca.state_dict(), strict=False)
+    assert lost.missing_keys == []
+    kernels = [module for module in with_eca.modules() if isinstance(module, EcaModule)]
+    assert len(lost.unexpected_keys) == len(kernels) == 5 + 4 + 3 + 2
+    with torch.no_grad():
+        assert not torch.allclose(with_eca(x), without(x), atol=1e-3)
+        for module in kernels:
+            module.register_forward_hook(lambda _, args, out: args[0])
+        torch.testing.assert_close(with_eca(x), without(x))
 
 
 @pytest.mark.parametrize("first_level", [True, False])

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from mien.models.backbones import timm_model
 from mien.models.hook_points import HookPoint
 from mien.models.layers.unet_mask import ACTIVATIONS, UNetMask
+from mien.models.layers.unet_mask import eca as efficient_channel_attention
 from mien.models.registry import register
 
 LAYERS = (3, 4, 6, 3)
@@ -157,6 +158,7 @@ def resnet34_unet_eca(
     in_channels: int = 3,
     pretrained: bool = False,
     mask: str = "softmax",
+    eca: bool = True,
     first_level: bool = True,
     width: int = 64,
     layers: tuple[int, ...] = LAYERS,
@@ -165,13 +167,15 @@ def resnet34_unet_eca(
 ) -> nn.Module:
     """142.05 M parameters and 10.34 GMAC at 224×224; with first_level=False 132.99 M and 20.98 GMAC.
 
-    mask: softmax, sigmoid or none (then the plain ResNet34). The others: see :func:`masked_resnet34`.
+    mask: softmax, sigmoid or none (then the plain ResNet34). eca: whether the masks'
+    encoders have ECA. The others: see :func:`masked_resnet34`.
     """
     if mask not in (*ACTIVATIONS, "none"):
         raise ValueError(f"mask: expected one of {', '.join(ACTIVATIONS)}, none; got {mask!r}")
 
     def make_mask(channels: int, depth: int) -> UNetMask:
-        return UNetMask(channels, depth=depth, first_level=first_level, activation=mask)
+        attention = efficient_channel_attention if eca else None
+        return UNetMask(channels, depth=depth, first_level=first_level, activation=mask, attention=attention)
 
     return masked_resnet34(
         None if mask == "none" else make_mask,

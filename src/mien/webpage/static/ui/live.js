@@ -1,11 +1,11 @@
-/* Cameras and video files: one frame is read at a time, and the newest is taken next. What cannot be had is told in one
-sentence: what was expected, what came, what to do. */
+/* Cameras and video files: one frame is read at a time. Of a camera the newest is taken next; of a file a frame in each
+STEP_S, however slow the machine. What cannot be had is told in one sentence: what was expected, what came, what to do. */
 
 import { Failure } from "./engine.js";
 
-const WANTED_A_SECOND = 12; // readings of a video file: it plays slower where the machine reads fewer
-const SLOWEST = 0.1; // of playing
-const PATIENCE_S = 20; // for the first frame
+const STEP_S = 1 / 12; // between two readings of a video file
+const LATE_S = 2; // a frame that has not come by then is looked after
+const PATIENCE_S = 20; // for a frame that does not come
 const REFUSALS = {
   NotAllowedError: "expected permission to use the camera, got a refusal; allow the camera for this page in the browser and start again",
   NotFoundError: "expected a camera, found none; connect one and start again",
@@ -75,49 +75,128 @@ function ready(video, begin, failed) {
   });
 }
 
-/** Read what plays in the element until it ends or `signal` aborts.
+/** Read what the element shows until it ends or `signal` aborts.
 
 engine: the worker. live: a camera, whose times count from its first frame. onReading: told each reading, its frame (an
 ImageBitmap, the caller's from then on) and how many are read in a second. Resolves with a sentence where the stream broke off, else with null. */
 export async function readFrames(engine, video, { source, live, signal, onReading }) {
   await engine.call("begin");
-  let broken = null;
-  const stopped = new Promise((resolve) => {
-    signal.addEventListener("abort", resolve, { once: true });
-    video.onended = resolve;
-    video.onerror = () => {
-      broken = `${source}: expected a whole video, got a fault at ${video.currentTime.toFixed(1)} s; what came before it was read`;
-      resolve();
-    };
-    video.srcObject?.getVideoTracks()[0].addEventListener("ended", () => {
-      broken = `${source}: expected a camera that stays connected, got its end; start again`;
-      resolve();
-    });
-  });
-  let [first, seconds, before] = [null, 0, performance.now()];
-  for (;;) {
-    // a file's first frame is read before it plays: so the pace of playing is known from the start
-    const waits = !live && first === null;
-    const frame = waits ? video.currentTime : await Promise.race([nextFrame(video), stopped]);
-    if (signal.aborted || broken || typeof frame !== "number") return broken;
-    let bitmap;
-    try {
-      bitmap = await createImageBitmap(video);
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 30)); // no frame stands ready yet
-      continue;
-    }
-    first ??= frame;
-    const timeS = live ? (frame - first) / 1000 : frame;
-    const { reading, bitmap: frameRead, ms } = await engine.call("frame", { bitmap, timeS, source }, [bitmap]);
+  const watch = watching(video, source, signal);
+  let [seconds, before] = [0, performance.now()];
+  const read = async ({ bitmap, timeS }) => {
+    const { reading, bitmap: frame, ms } = await engine.call("frame", { bitmap, timeS, source }, [bitmap]);
     const now = performance.now();
     seconds = seconds ? 0.8 * seconds + 0.2 * ((now - before) / 1000) : ms / 1000;
     before = now;
-    if (waits) await video.play();
-    if (!live) video.playbackRate = Math.min(1, Math.max(SLOWEST, 1 / (WANTED_A_SECOND * seconds)));
-    if (!signal.aborted) onReading(reading, frameRead, 1 / seconds);
+    if (!signal.aborted) onReading(reading, frame, 1 / seconds);
+  };
+  await (live ? readCamera : readFile)(video, watch, read);
+  return watch.broken;
+}
+
+/** over: resolves with null when the user stops or the stream breaks off. broken: how it broke off, a sentence, else null. */
+function watching(video, source, signal) {
+  const watch = { over: null, broken: null };
+  watch.over = new Promise((resolve) => {
+    const broke = (how) => {
+      watch.broken = `${source}: ${how}`;
+      resolve(null);
+    };
+    signal.addEventListener("abort", () => resolve(null), { once: true });
+    video.onerror = () => broke(`expected a whole video, got a fault at ${video.currentTime.toFixed(1)} s; what came before it was read`);
+    video.srcObject?.getVideoTracks()[0].addEventListener("ended", () => broke("expected a camera that stays connected, got its end; start again"));
+    watch.stuck = () => broke(`expected a video that plays on, got no frame after ${video.currentTime.toFixed(1)} s; what came before it was read`);
+  });
+  return watch;
+}
+
+/** One frame at a time, always the newest. */
+async function readCamera(video, { over }, read) {
+  for (let first = null; ;) {
+    const ms = await Promise.race([nextFrame(video), over]);
+    if (ms === null) return;
+    const bitmap = await picture(video);
+    first ??= ms;
+    if (bitmap) await read({ bitmap, timeS: (ms - first) / 1000 });
   }
 }
+
+/** Every frame that is STEP_S or more after the one before. The video plays while a frame is read, and waits where the next
+one comes before that is done. Where it has played past frames, as on a machine that falters, it is set back. */
+async function readFile(video, watch, read) {
+  let frame = { bitmap: null, timeS: video.currentTime };
+  while (!(frame.bitmap = await picture(video))) if ((await Promise.race([after(30), watch.over])) === null) return;
+  for (let natural = 2.5 * STEP_S; frame; ) { // natural: a gap as wide as the file's own frames leave
+    let reads = true;
+    const reading = read(frame).finally(() => (reads = false));
+    reading.catch(() => {}); // awaited below
+    const from = frame.timeS + STEP_S;
+    let next = await playTo(video, from, watch, () => reads);
+    const gap = (next?.timeS ?? video.duration) - frame.timeS;
+    if (next !== null && gap > natural && Number.isFinite(gap)) {
+      const missed = await setBack(video, frame.timeS, from, watch);
+      if (missed) next.bitmap?.close();
+      else natural = gap;
+      next = missed ?? (next.bitmap ? next : null);
+    }
+    await reading;
+    frame = next?.bitmap ? next : null;
+  }
+}
+
+/** Play until a frame of `from` seconds or later: {bitmap, timeS}; {} at the file's end, null where `watch` is over. */
+async function playTo(video, from, watch, reads) {
+  const ended = new Promise((resolve) => (video.onended = () => resolve("ended")));
+  for (let waited = 0; ;) {
+    if (video.ended) return {};
+    if (video.paused) video.play().catch(() => {}); // a file that breaks off says so by an event
+    const seen = await Promise.race([nextFrame(video), ended, watch.over, after(LATE_S * 1000)]);
+    if (seen === null) return null;
+    if (seen === "ended") return {};
+    if (seen === undefined) {
+      if (document.hidden) await hiddenNoMore(video, watch);
+      else if ((waited += LATE_S) >= PATIENCE_S) return watch.stuck() ?? null;
+    } else if (seen >= from) {
+      const taken = picture(video);
+      if (reads()) video.pause();
+      const bitmap = await taken;
+      if (bitmap) return { bitmap, timeS: seen };
+    }
+  }
+}
+
+/** The frame at `from` seconds, if it is after `before`; null where that has none of its own. */
+async function setBack(video, before, from, watch) {
+  video.pause();
+  for (let tries = 0; tries < 4; tries++) { // a browser may show a frame without telling
+    const sought = new Promise((resolve) => (video.onseeked = resolve));
+    let seen = nextFrame(video);
+    video.currentTime = from + tries / 1000;
+    const late = Promise.race([sought, after(LATE_S * 1000)]).then(() => after(LATE_S * 200));
+    for (;;) {
+      const timeS = await Promise.race([seen, watch.over, late]);
+      if (timeS === null) return null;
+      if (timeS === undefined) break;
+      if (timeS <= from + STEP_S) {
+        const bitmap = timeS > before ? await picture(video) : null;
+        return bitmap && { bitmap, timeS };
+      }
+      seen = nextFrame(video); // that one was shown before it was set back
+    }
+  }
+  return null;
+}
+
+async function hiddenNoMore(video, { over }) {
+  video.pause();
+  const visible = new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+  await Promise.race([visible, over]);
+}
+
+const after = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** What the element shows, an ImageBitmap; null where no frame stands ready yet. */
+const picture = (video) => createImageBitmap(video).catch(() => null);
 
 /** When the next frame is shown: its time in a file, seconds; of a camera the clock's, milliseconds. */
 function nextFrame(video) {
