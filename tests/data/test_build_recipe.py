@@ -169,8 +169,8 @@ def test_the_command_line_adds_to_a_recipe_and_wins(write, tmp_path):
         split_source("fer2013")
 
 
-def test_the_shipped_recipe_is_paper_as():
-    assert list(shipped(build=True)) == ["fer2013_balanced", "paper_a"]
+def test_the_shipped_recipe_is_paper_as(tmp_path):
+    assert list(shipped(build=True)) == ["fer2013_balanced", "paper_a", "paper_a_free"]
     recipe = load_build_recipe("paper_a")
     assert recipe.split_settings() == PAPER_A
     assert recipe.balance_settings() == BalanceSettings()
@@ -178,6 +178,9 @@ def test_the_shipped_recipe_is_paper_as():
     assert [source.called for source in recipe.sources] == ["fer2013", "ckplus", "affectnet"]
     head = shipped(build=True)["paper_a"].read_text()
     assert "mien data build paper_a --source" in head
+    free = load_build_recipe("paper_a_free", sources={"lfw": tmp_path})
+    assert {source.called: source.mapping for source in free.sources} == {"fer2013": {}, "lfw": {"contempt": None}}
+    assert (free.split_settings().carve, free.balance_settings()) == (True, BalanceSettings())
 
 
 def test_a_recipe_builds_a_store_and_says_how(small, tmp_path):
