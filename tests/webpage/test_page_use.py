@@ -142,7 +142,8 @@ def test_a_machine_that_falters_loses_nothing_of_a_video(browser: Any, site: Sit
             return real(...of);
           };
           const video = document.querySelector("#video");
-          if (!setsBack) Object.defineProperty(video, "currentTime", { get: () => 0, set() {} });
+          const set = () => setTimeout(() => video.onseeked(), 1);
+          if (!setsBack) Object.defineProperty(video, "currentTime", { get: () => 0, set });
         }""",
             sets_back,
         )
