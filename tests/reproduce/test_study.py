@@ -13,6 +13,7 @@ from PIL import Image
 from eight_classes import with_contempt
 from mien.data.store import Store
 from mien.errors import DataError, MienError, RecipeError, UsageError
+from mien.models import registry
 from mien.reproduce import analyses, execute, plan
 from mien.reproduce.papers import PAPER_A, PAPER_B, STUDIES
 from mien.reproduce.plan import PRESETS, Splits, find_splits, first_round, plan_run
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("without_figures")  # of its evaluations; t
 @pytest.fixture(autouse=True)
 def _few_images_for_the_landscape(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of its many steps looks at all of them; tests/evaluation/analysis looks at what it says."""
-    monkeypatch.setattr(analyses, "_SMALL", {"limit": 10, "points": 3})
+    monkeypatch.setitem(PRESETS, "smoke", replace(PRESETS["smoke"], landscape={"limit": 10, "points": 3}))
 
 
 SPLITS = Splits("training", "public_test", "private_test")
@@ -60,6 +61,22 @@ def test_every_arm_has_a_recipe_and_arms_of_one_recipe_differ_by_their_changes_a
         assert by_arm["swin_t_se_stem"].model.args["se_position"] == "stem"
         rates = sorted({run.recipe.optimizer.lr / by_arm["swin_t"].optimizer.lr for run in runs})
         assert rates == pytest.approx([1 / 3, 1, 3])
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=lambda s: s.key)
+def test_the_size_for_a_cpu_is_the_same_for_arms_of_one_recipe(study: Any) -> None:
+    """And each arm's network runs at it, with less than 1 GMAC; what the user sets wins."""
+    runs = first_round(study, PRESETS["cpu"], SPLITS, Path("x"), sets={"epochs": 3})
+    assert len(runs) == len(study.arms)
+    sizes: dict[str, Any] = {}
+    for run in runs:
+        recipe = run.recipe
+        assert recipe.epochs == 3
+        assert sizes.setdefault(run.arm.recipes, run.arm.small) == run.arm.small
+        assert set(run.arm.small).isdisjoint(run.arm.changes)
+        entry, side = registry.spec(recipe.model.name), recipe.data.window or recipe.data.size
+        macs = registry.measure(entry, recipe.model.args, size=side)[1]
+        assert macs < 1e9, f"{run.arm.key}: {macs / 1e9:.2f} GMAC"
 
 
 def test_the_tables_are_as_printed() -> None:

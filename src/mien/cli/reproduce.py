@@ -11,7 +11,9 @@ def reproduce(
     paper: Annotated[str, typer.Argument(metavar="PAPER", help="paper-a or paper-b.")],
     data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store from [bold]mien data build[/bold].")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The directory for runs, table and figures.")],
-    preset: Annotated[str, typer.Option("--preset", help="smoke: minutes on two cores. full: for a GPU.")] = "smoke",
+    preset: Annotated[
+        str, typer.Option("--preset", help="smoke: minutes on two cores. cpu: hours. full: for a GPU.")
+    ] = "smoke",
     recipes: Annotated[
         str | None,
         typer.Option("--recipes", help="Which recipes, instead of the preset's: paper or scratch."),

@@ -6,7 +6,7 @@ is there already, for the same weights, is not made again.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,6 @@ from mien.evaluation.analysis.masks import masks
 from mien.evaluation.costs import sha256
 from mien.reproduce.execute import Outcome
 from mien.reproduce.papers import Study
-
-#: Images and grid of a landscape, by whether the study is reduced.
-_SMALL, _WHOLE = {"limit": 100, "points": 5}, {"limit": 1000, "points": 21}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +66,15 @@ def analyse(
     split: str,
     home: Path,
     *,
-    reduced: bool,
+    grid: Mapping[str, int],
     limit: int | None,
     device: str,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[list[Analysis], dict[str, str], list[str]]:
-    """All analyses whose arms finished; those that failed, kind → why; and what was left out. split: a labelled one."""
+    """All analyses whose arms finished; those that failed, kind → why; and what was left out. split: a labelled one.
+
+    grid: images and points of a landscape.
+    """
     done: list[Analysis] = []
     failed: dict[str, str] = {}
     skipped: list[str] = []
@@ -86,7 +86,7 @@ def analyse(
         out = home / "analysis" / wanted.kind
         options: dict[str, Any] = {"limit": limit}
         if wanted.kind == "landscape":
-            options = _SMALL if reduced else _WHOLE
+            options = dict(grid)
         mark = _mark(runs, store, split, options)
         try:
             report = _existing(out, wanted.kind, mark)

@@ -16,13 +16,15 @@ class Arm:
     """One column of the table.
 
     key: short name, used for directories. recipes: the folder of shipped recipes it starts from. changes: dotted key →
-    value, laid over the recipe. published: figure → value in 0-1, as printed. caveat: what the published figure is not.
+    value, laid over the recipe. small: the same for ``--preset cpu``, in place of sizes and epochs that need a GPU.
+    published: figure → value in 0-1, as printed. caveat: what the published figure is not.
     """
 
     key: str
     title: str
     recipes: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    small: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[str, float] = field(default_factory=dict)
     caveat: str = ""
 
@@ -47,6 +49,11 @@ def _table2(accuracy: float, precision: float, recall: float, f1: float) -> dict
 
 
 _SE = {"model.name": "swin_t_se"}
+#: A third of a core-hour an arm on a CPU with bf16, with SAM twice that.
+_SMALL_SWIN = {
+    "model.args.embed_dim": 32, "model.args.num_heads": [1, 2, 4, 8], "data.limit": 7000,
+    "epochs": 25, "batch_size": 64, "optimizer.lr": 3e-4, "ema.decay": 0.995,
+}  # fmt: skip
 
 PAPER_A = Study(
     key="paper-a",
@@ -54,12 +61,13 @@ PAPER_A = Study(
     table="Table 2",
     claim="SE at the head and SAM each help Swin-T (on AffectNet, seven classes)",
     arms=(
-        Arm("swin_t", "Swin-T", "swin_t", {"model.name": "swin_t"}, _table2(0.4921, 0.5090, 0.5000, 0.4943)),
+        Arm("swin_t", "Swin-T", "swin_t", {"model.name": "swin_t"}, _SMALL_SWIN, _table2(0.4921, 0.5090, 0.5, 0.4943)),
         Arm(
             "swin_t_se",
             "Swin-T + SE",
             "swin_t",
             _SE | {"model.args.se_position": "head"},
+            _SMALL_SWIN,
             _table2(0.5104, 0.5470, 0.5225, 0.5169),
         ),
         Arm(
@@ -67,6 +75,7 @@ PAPER_A = Study(
             "Swin-T + SE + SAM",
             "swin_t",
             _SE | {"model.args.se_position": "head", "optimizer.sam": {"rho": 0.05}},
+            _SMALL_SWIN,
             _table2(0.5310, 0.5485, 0.5410, 0.5420),
             caveat="the text gives F1 0.5452",
         ),
@@ -75,6 +84,7 @@ PAPER_A = Study(
             "Swin-T + SE (stem)",
             "swin_t",
             _SE | {"model.args.se_position": "stem"},
+            _SMALL_SWIN,
             caveat="the paper's other reading; it publishes no figure",
         ),
     ),
@@ -83,8 +93,13 @@ PAPER_A = Study(
 )
 
 
-def _theirs(key: str, title: str, accuracy: float, caveat: str = "") -> Arm:
-    return Arm(key, title, key, published={"accuracy": accuracy}, caveat=caveat)
+#: An hour of a core for an arm with masks, at a quarter of the published width.
+_SMALL = {"epochs": 12, "ema.decay": 0.998}
+_NARROW = _SMALL | {"model.args.width": 16}
+
+
+def _theirs(key: str, title: str, accuracy: float, caveat: str = "", *, small: Mapping[str, Any] = _SMALL) -> Arm:
+    return Arm(key, title, key, small=small, published={"accuracy": accuracy}, caveat=caveat)
 
 
 PAPER_B = Study(
@@ -94,13 +109,18 @@ PAPER_B = Study(
     claim="U-Net masks with ECA lift ResNet34 above every network of the table (on FER2013)",
     arms=(
         _theirs(
-            "resnet34_unet_eca", "ResNet34 + U-Net + ECA", 0.781, "which test set, and how many crops, is not said"
+            "resnet34_unet_eca",
+            "ResNet34 + U-Net + ECA",
+            0.781,
+            "which test set, and how many crops, is not said",
+            small=_NARROW,
         ),
         Arm(
             "resnet34",
             "ResNet34 (no masks)",
             "resnet34_unet_eca",
             {"model.args.mask": "none"},
+            _NARROW,
             caveat="the same network without its masks; not in the paper's table",
         ),
         Arm(
@@ -108,6 +128,7 @@ PAPER_B = Study(
             "Sigmoid masks",
             "resnet34_unet_eca",
             {"model.args.mask": "sigmoid"},
+            _NARROW,
             caveat="the paper does not name its activation; not in its table",
         ),
         Arm(
@@ -115,15 +136,30 @@ PAPER_B = Study(
             "ResNet34 + U-Net (no ECA)",
             "resnet34_unet_eca",
             {"model.args.eca": False},
+            _NARROW,
             caveat="not in the paper's table",
         ),
-        _theirs("resmaskingnet", "ResMaskingNet", 0.7414, "averages many random augmentations of a picture"),
+        _theirs(
+            "resmaskingnet",
+            "ResMaskingNet",
+            0.7414,
+            "averages many random augmentations of a picture",
+            small=_NARROW,
+        ),
         _theirs("vggnet", "VGGNet", 0.7328, "PublicTest: its loader swaps the two test sets"),
-        _theirs("cbam_resnet50", "CBAM-ResNet50", 0.7339, "measured by Pham et al. 2021"),
+        _theirs(
+            "cbam_resnet50", "CBAM-ResNet50", 0.7339, "measured by Pham et al. 2021", small=_SMALL | {"data.size": 48}
+        ),
         _theirs("vgg_spinalnet", "VGGSpinalNet", 0.7445),
         _theirs("lhcnet", "LHC-Net", 0.7442),
-        _theirs("emonext", "EmoNeXt", 0.7612, "the XLarge network"),
-        Arm("dan", "DAN", "dan", caveat="not in the paper's table; its authors give no figure for FER2013"),
+        _theirs("emonext", "EmoNeXt", 0.7612, "the XLarge network", small=_SMALL | {"data.size": 64}),
+        Arm(
+            "dan",
+            "DAN",
+            "dan",
+            small=_SMALL | {"data.size": 48},
+            caveat="not in the paper's table; its authors give no figure for FER2013",
+        ),
     ),
     rates=(1.0,),
     curves_of="resnet34_unet_eca",

@@ -6,7 +6,7 @@ repeats each arm's chosen rate with the other seeds. The test split is looked at
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +25,33 @@ class Preset:
     """How much of a study is run.
 
     flavour: the shipped recipe of each network ("paper", "scratch"). reduced: networks in their reduced form at their
-    smallest side. limit, epochs, batch: in place of the recipe's, where not None. rates: False for the recipe's own
-    learning rate alone.
+    smallest side. small: each arm's changes for a CPU. limit, epochs, batch: in place of the recipe's, where not None.
+    rates: False for the recipe's own learning rate alone. landscape: the images and the grid of Paper A's Fig. 4.
     """
 
     flavour: str
     seeds: tuple[int, ...]
     rates: bool
     reduced: bool = False
+    small: bool = False
     limit: int | None = None
     epochs: int | None = None
     batch: int | None = None
+    landscape: Mapping[str, int] = field(default_factory=lambda: {"limit": 1000, "points": 21})
 
 
 PRESETS = {
-    "smoke": Preset("scratch", seeds=(0, 1), rates=False, reduced=True, limit=400, epochs=2, batch=40),
+    "smoke": Preset(
+        "scratch",
+        seeds=(0, 1),
+        rates=False,
+        reduced=True,
+        limit=400,
+        epochs=2,
+        batch=40,
+        landscape={"limit": 100, "points": 5},
+    ),
+    "cpu": Preset("scratch", seeds=(0,), rates=False, small=True, landscape={"limit": 500, "points": 11}),
     "full": Preset("paper", seeds=(0, 1, 2), rates=True),
 }
 
@@ -115,12 +127,13 @@ def plan_run(
         if key in _OWNED or key in arm.changes or section:
             raise UsageError(f"--set {key}: expected a key that is the same for every arm, got one that the study sets",
                              hint=_OWNED.get(key, "leave it out"))  # fmt: skip
-    for key, changed in {
-        "data.limit": preset.limit,
-        "epochs": preset.epochs,
-        "batch_size": preset.batch,
-        **sets,
-    }.items():
+    for key, changed in (
+        *(arm.small.items() if preset.small else ()),
+        ("data.limit", preset.limit),
+        ("epochs", preset.epochs),
+        ("batch_size", preset.batch),
+        *sets.items(),
+    ):
         if changed is not None:
             set_key(raw, key, changed)
     parse_recipe(raw | {"name": arm.key}, origin=f"{arm.recipes}/{preset.flavour}")  # before it is calculated with

@@ -82,7 +82,7 @@ def reproduce(
         if table["figures"]:
             shown, lost, left_out = analyse(
                 chosen, outcome, store, table["scored_on"], home,
-                reduced=preset.reduced, limit=preset.limit, device=accelerator, say=say,
+                grid=preset.landscape, limit=preset.limit, device=accelerator, say=say,
             )  # fmt: skip
             table["not_run"] += left_out
         table["failed"] |= {f"analysis {kind}": why for kind, why in lost.items()}
