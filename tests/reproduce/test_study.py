@@ -200,7 +200,7 @@ def test_a_store_with_contempt_is_read_with_seven_classes_both_ways(small_store:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"preset_name": "huge"}, "--preset: expected smoke or full, got 'huge'"),
+        ({"preset_name": "huge"}, "--preset: expected one of smoke, cpu, full; got 'huge'"),
         ({"flavour": "mine"}, "--recipes: expected paper or scratch"),
         ({"seeds": "1,1"}, "--seeds: expected different numbers"),
         ({"seeds": "a"}, "--seeds: expected whole numbers"),

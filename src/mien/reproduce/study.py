@@ -132,7 +132,7 @@ def figure2(store: Store, split: str, home: Path) -> bytes:
 
 def _preset(name: str, flavour: str | None, seeds: str | None) -> Preset:
     if name not in PRESETS:
-        raise UsageError(f"--preset: expected {' or '.join(PRESETS)}, got {name!r}")
+        raise UsageError(f"--preset: expected one of {', '.join(PRESETS)}; got {name!r}")
     preset = PRESETS[name]
     if flavour is not None:
         if flavour not in ("paper", "scratch"):
