@@ -124,7 +124,7 @@ def test_without_pyav(call: Call, clip: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_video_under_a_pictures_name(call: Call, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(clip.read_bytes())
-    assert "name it .mp4" in call("read", tmp_path / "photo.jpg").records[0]["error"]["message"]
+    assert "mien read reads files named .mp4" in call("read", tmp_path / "photo.jpg").records[0]["error"]["message"]
 
 
 def test_python_gives_the_same_frames(call: Call, clip: Path, tiny_model: Path) -> None:

@@ -69,7 +69,7 @@ def look(stream: IO[bytes], size: int) -> Header:
             raise ImageError(
                 "expected a picture, got a video file",
                 kind="unsupported",
-                hint="name it .mp4 or .mov, and mien read or Reader.video(path) reads it",
+                hint="mien read reads files named .mp4, .mov, …, and so does Reader.video(path)",
             )
         length = min(int.from_bytes(head[:4], "big"), _BRANDS)
         others = {start[place : place + 4] for place in range(16, length, 4)}

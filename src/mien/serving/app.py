@@ -74,6 +74,7 @@ def create_app(
         openapi_extra={"requestBody": _content({"image/*": _PICTURE, "application/octet-stream": _PICTURE}, one=True)},
     )
     async def read(request: Request, model: str | None = _MODEL, name: str | None = _NAME) -> Response:
+        _refuse_unknown(request, "model", "name")
         chosen = _choose(pool, model)
         with budget.hold() as take:
             picture = await one_picture(request, limits, take, name=name)
@@ -90,6 +91,7 @@ def create_app(
         openapi_extra={"requestBody": _content({}, one=False)},
     )
     async def read_batch(request: Request, model: str | None = _MODEL) -> Response:
+        _refuse_unknown(request, "model")
         chosen = _choose(pool, model)
         with budget.hold() as take:
             pictures = await many_pictures(request, limits, take)
@@ -131,6 +133,14 @@ def create_app(
         paths=paths,
         without_key=own,
     )
+
+
+def _refuse_unknown(request: Request, *known: str) -> None:
+    """A misspelled ``?model=``, or an option of ``mien serve``: to ignore it would give another answer, silently."""
+    for name in request.query_params:
+        if name not in known:
+            also = "; options of reading are given to mien serve"
+            raise Problem("invalid", f"expected a parameter of {', '.join(known)}, got {name[:80]!r}{also}")
 
 
 def _choose(pool: Pool, model: str | None) -> str:
