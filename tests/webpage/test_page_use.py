@@ -235,6 +235,7 @@ def test_files_that_cannot_be_read(tab: Tab, grace_hopper: Path, tmp_path: Path)
         tab.page.set_input_files("#files", str(tmp_path / name))
         tab.until(lambda number=number, told=told: tab.count() == number and told in tab.alert())  # type: ignore[misc]
         assert tab.readings()[-1]["error"]["type"] == kind
+        assert "Reading" not in tab.text("#status")
     rows = list(csv.DictReader(StringIO(tab.download("csv"))))
     assert [row["error"].partition(":")[0] for row in rows] == [kind for _, kind, _ in cases.values()]
     tab.choose(grace_hopper)

@@ -82,6 +82,7 @@ async function takePhoto(file, replaced = null) {
   const item = { kind: "photo", name, file, preview, readings: [reading] };
   if (reading.error) {
     [item.caption, item.message] = [`${name}: could not be read`, `${name}: ${reading.error.message}`];
+    say(item.caption);
   } else {
     const count = `${reading.faces.length} ${reading.faces.length === 1 ? "face" : "faces"}`;
     item.caption = [name, `${reading.width}×${reading.height}`, count, `${Math.round(ms)} ms`, note].filter(Boolean).join(" · ");
