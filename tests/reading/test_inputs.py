@@ -51,6 +51,21 @@ def test_excluded_directory_is_left_out(tree: Path) -> None:
     assert sources("photos", exclude=["photos/sub"]) == ["photos/a.PNG", "photos/b.jpg"]
 
 
+def test_a_closed_directory_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may enter any directory, so the system's refusal is played."""
+    path = str(tmp_path / "closed" / "a.jpg")
+    assert failure_of(path) == ("missing", "no such file or directory")
+    seen = os.lstat
+
+    def closed(asked: str, **options: object) -> os.stat_result:
+        if asked == path:
+            raise PermissionError(13, "Permission denied", asked)
+        return seen(asked, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "lstat", closed)
+    assert failure_of(path) == ("unreadable", "Permission denied")
+
+
 def test_directory_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     kind, message = failure_of(str(tmp_path))

@@ -91,7 +91,7 @@ class _Expansion:
         elif glob.has_magic(path):
             yield from self._pattern(path)
         else:
-            yield failed(path, "missing", "no such file or directory")
+            yield _absent(path)
 
     def _file(self, path: str, relative: str) -> Iterator[Item]:
         if _suffix(path) in TABLE_SUFFIXES and os.path.isfile(path):
@@ -141,6 +141,17 @@ class _Expansion:
                 yield from self._directory(path)
             else:
                 yield from self._file(path, os.path.relpath(path, root or os.curdir))
+
+
+def _absent(path: str) -> Item:
+    """Why nothing is seen at a path: it is not there, or a directory above it may not be entered."""
+    try:
+        os.lstat(path)
+    except PermissionError as error:
+        return failed(path, "unreadable", error.strerror or "permission denied")
+    except (OSError, ValueError):
+        pass
+    return failed(path, "missing", "no such file or directory")
 
 
 def walk(
