@@ -9,10 +9,11 @@ import glob
 import os
 import secrets
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import IO
 
-from mien.errors import OutputError
+from mien.errors import OutputError, UsageError
 from mien.locks import lock
 
 #: The digits in a temporary file's name, as ``glob`` matches them.
@@ -29,9 +30,11 @@ class AtomicFile:
 
     def __init__(self, path: str | os.PathLike[str], *, sync: bool = True) -> None:
         self._sync = sync
-        self.path = os.path.realpath(path)
         self._shown = os.fspath(path)
-        self._direct = os.path.exists(self.path) and not os.path.isfile(self.path) and not os.path.isdir(self.path)
+        self._direct = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+        self.path = (
+            self._shown if self._direct else os.path.realpath(path)
+        )  # /dev/stdout's is no path where it is a pipe
         folder, name = os.path.split(self.path)
         self._temporary = os.path.join(folder, f".{name[:80]}.{secrets.token_hex(4)}.tmp")
         try:
@@ -74,6 +77,14 @@ class AtomicFile:
         folder = os.path.dirname(self.path)
         hint = None if os.path.isdir(folder) else f"the directory {folder!r} does not exist; make it first"
         return OutputError(f"cannot write {self._shown!r}: {reason}", hint=hint)
+
+
+def keep_input(output: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """UsageError where ``output`` is one of the files that are read: writing it would destroy the original."""
+    for path in inputs:
+        with suppress(OSError, ValueError):  # one of them does not exist, or is no path
+            if os.path.samefile(output, path) and os.path.isfile(path):
+                raise UsageError(f"expected an output beside the input, got {os.fspath(output)!r} for both")
 
 
 def remove_abandoned(path: str | os.PathLike[str]) -> None:

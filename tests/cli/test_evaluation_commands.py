@@ -93,6 +93,7 @@ def test_compare_prints_a_table(place: Path) -> None:
         (("evaluate", "--predictions", "{at}/logits.csv", *STORE, "-o", "{at}/x"), "take a softmax"),
         (("evaluate", "--predictions", "{at}/none.csv", *STORE, "-o", "{at}/x"), "does not exist"),
         (("evaluate", "nano", "--group-by", "age", *STORE, "-o", "{at}/x"), "expected a column of the store"),
+        (("evaluate", "--predictions", "{at}/x/predictions.csv", *STORE, "-o", "{at}/x"), "an output beside the input"),
         (("compare", "nano"), "two or more"),
         (("compare", "nano", "compact"), "expected --data STORE and --split"),
         (("compare", "nano", "compact", "--data", "{at}/store"), "together"),
@@ -100,6 +101,8 @@ def test_compare_prints_a_table(place: Path) -> None:
     ],
 )
 def test_one_line_and_exit_2(place: Path, words: tuple[str, ...], message: str) -> None:
+    (place / "x").mkdir(exist_ok=True)
+    (place / "x/predictions.csv").write_text("path,answer\n")
     done = typed(place, *words)
     assert done.exit_code == 2
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

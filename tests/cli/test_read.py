@@ -172,6 +172,27 @@ def test_animation_is_noted_on_stderr(run: Call, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "words", [("-o", "photo.jpg"), ("-o", "photo.jpg", "--format", "csv"), ("-o", "./crops.parquet")]
+)
+def test_what_is_read_is_never_overwritten(
+    run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = Path(words[1]).name
+    Image.new("L", (48, 48)).save("photo.jpg")
+    Path("crops.parquet").write_bytes(b"of months")
+    before = Path(name).read_bytes()
+    run("read", name, "--detector", "none", *words)
+    assert run.status == 2
+    assert run.err.startswith("error: expected")
+    assert name in run.err
+    assert Path(name).read_bytes() == before
+    run("read", "photo.jpg", "--detector", "none", "-o", "crops.parquet")  # the control: an older output gives way
+    assert run.status == 0
+    assert Path("crops.parquet").read_bytes() != b"of months"
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["read"], "missing argument"),

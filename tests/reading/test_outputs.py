@@ -189,19 +189,40 @@ def test_other_errors_of_the_block_pass_unchanged(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="this system has no /dev/fd")
+def test_a_pipe_by_its_descriptor_is_written(tmp_path: Path) -> None:
+    """``-o /dev/stdout`` before a pipe, ``-o >(gzip > x)``: such a link leads to a name that is no path."""
+    end, start = os.pipe()
+    write_then(None, "jsonl", Path(f"/dev/fd/{start}"))
+    os.close(start)
+    with os.fdopen(end, "rb") as stream:
+        assert json.loads(stream.read())["source"] == "two, faces.jpg"
+
+
 @pytest.mark.parametrize(
     ("given", "output", "chosen"),
     [
         (None, None, "jsonl"),
         (None, "a.CSV", "csv"),
         (None, "a.parquet", "parquet"),
-        (None, "a.txt", "jsonl"),
+        (None, "a", "jsonl"),
+        (None, "/dev/null", "jsonl"),
+        ("csv", "a.txt", "csv"),
         ("csv", "a.parquet", "csv"),
         ("csv", None, "csv"),
     ],
 )
 def test_format(given: str | None, output: str | None, chosen: str) -> None:
     assert choose_format(given, output) == chosen
+
+
+@pytest.mark.parametrize(
+    ("given", "output"),
+    [(None, "a.xlsx"), (None, "a.txt"), (None, "photo.JPG"), ("csv", "photo.jpg"), ("csv", "a.mp4")],
+)
+def test_a_suffix_of_something_else_is_refused(given: str | None, output: str) -> None:
+    with pytest.raises(UsageError, match=r"expected a (file|table) \.jsonl, \.csv or \.parquet"):
+        choose_format(given, output)
 
 
 def test_format_refusals() -> None:

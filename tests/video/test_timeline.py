@@ -204,6 +204,16 @@ def test_the_command_writes_tables_and_pictures(call: Call, tmp_path: Path) -> N
     assert list(csv.DictReader(io.StringIO(call.out)))[4]["episodes"] == "0"
 
 
+def test_a_summary_never_replaces_its_table_and_says_that_nobody_was_seen(call: Call, tmp_path: Path) -> None:
+    path = table(tmp_path / "t.csv", iter([Reading("a.mp4", 9, 9, (), time_s=0.0)]))
+    before = path.read_bytes()
+    assert call("summarise", path, "-o", path).status == 2
+    assert "expected an output beside the input" in call.err
+    assert path.read_bytes() == before
+    assert call("summarise", path).status == 0
+    assert call.err == f"note: no face in {path}\n"
+
+
 def test_what_is_no_table(call: Call, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     assert call("summarise", tmp_path / "a.csv").status == 2

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.cells import cell_len, set_cell_size
 
+from mien.atomic import keep_input
 from mien.errors import UsageError
 from mien.labels import EIGHT, SEVEN, coded
 
@@ -105,6 +106,8 @@ def evaluate(
     options: dict[str, Any] = {"limit": limit, "group_by": tuple(group_by or ()), "seed": seed}
     options["command"] = typed()
     if predictions is not None:
+        for written in ("predictions.csv", "predictions.parquet"):
+            keep_input(out / written, predictions)
         classes = None if labels is None else {"seven": SEVEN, "eight": EIGHT}[labels]
         files = [read_predictions_file(file, labels=classes, label_set=coded(store.labels)) for file in predictions]
         report = evaluate_file(files, store, split, out, name=name, **options)

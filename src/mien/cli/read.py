@@ -234,11 +234,14 @@ def read(
     chosen = "parquet" if bulk else outputs.choose_format(format.value if format else None, output)
 
     from mien.allocator import keep_memory
+    from mien.atomic import keep_input
     from mien.errors import UsageError
     from mien.reading.reader import Reader
     from mien.video.addresses import is_live
     from mien.video.settings import VideoSettings
 
+    for written in filter(None, (output, timeline)):
+        keep_input(written, paths)
     settings = VideoSettings(fps=fps, every=every, start=start, end=end, smooth=smooth, track=track)
     if timeline is not None:
         from mien.timeline.draw import check_timeline

@@ -23,6 +23,7 @@ def summarise(
 
     Example: [cyan]mien read clip.mp4 -o clip.csv && mien summarise clip.csv --figure clip.png[/cyan]
     """
+    from mien.atomic import keep_input, write_bytes
     from mien.errors import UsageError
     from mien.timeline.export import encode, suffix_of
     from mien.timeline.summary import summarise as run
@@ -31,12 +32,15 @@ def summarise(
         raise UsageError(f"expected min_episode in seconds, 0 or more, got {min_episode}")
     kind = "csv" if output is None else suffix_of(output, ("csv", "parquet", "json"))
     drawn = None if figure is None else suffix_of(figure, ("png", "svg"))
+    if output is not None:
+        keep_input(output, [table])
     result = run(table, min_episode=min_episode)
     if result.left_out:
         print(f"note: {result.left_out:,} rows without a time (pictures, errors) are left out", file=sys.stderr)
+    if not result.rows:
+        print(f"note: no face in {table}", file=sys.stderr)
     if figure is not None:
         from mien import drawing
-        from mien.atomic import write_bytes
         from mien.timeline.summary_figure import draw_summary
 
         picture = draw_summary(result)
@@ -45,6 +49,4 @@ def summarise(
     if output is None:
         sys.stdout.buffer.write(data)
         return
-    from mien.atomic import write_bytes
-
     write_bytes(output, data)

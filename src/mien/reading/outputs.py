@@ -13,6 +13,7 @@ from typing import IO, Any, Protocol
 
 from mien.atomic import AtomicFile
 from mien.errors import MissingExtra, OutputError, UsageError
+from mien.imaging import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.results import ReadFailure, Reading, table_columns
 from mien.showable import showable
 
@@ -25,6 +26,7 @@ _BY_SUFFIX = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+_TABLES = ".jsonl, .csv or .parquet"
 ROWS_A_GROUP = 8192
 
 Result = Reading | ReadFailure
@@ -39,10 +41,19 @@ class Writer(Protocol):
 
 
 def choose_format(given: str | None, output: str | None) -> str:
-    """The format asked for, else the one of the file's suffix, else jsonl. Raises UsageError."""
+    """The format asked for, else the one of the file's suffix; jsonl for stdout and a name without a suffix.
+
+    Raises UsageError for another suffix (``.xlsx`` would hold no spreadsheet), and for a picture's or video's with any
+    format: that is a slip, which would replace the picture.
+    """
     if given is not None and given not in FORMATS:
         raise UsageError(f"expected a format of {', '.join(FORMATS)}, got {given!r}")
-    chosen = given or _BY_SUFFIX.get(os.path.splitext(output or "")[1].lower(), "jsonl")
+    suffix = os.path.splitext(output or "")[1].lower()
+    if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        raise UsageError(f"expected a table {_TABLES} after -o, got {output!r}", hint="--annotate DIR writes pictures")
+    if given is None and suffix and suffix not in _BY_SUFFIX:
+        raise UsageError(f"expected a file {_TABLES}, got {output!r}", hint="or give --format")
+    chosen = given or _BY_SUFFIX.get(suffix, "jsonl")
     if chosen == "parquet" and output is None:
         raise UsageError("Parquet cannot be written to stdout", hint="give a file with -o FILE.parquet")
     return chosen
