@@ -174,7 +174,8 @@ async function run(item, { live }) {
     lock();
     show(item);
   }
-  say(`${item.name}: ended after ${item.readings.length} readings, ${item.stream.tracks.size} persons.`);
+  const persons = item.stream.tracks.size;
+  say(`${item.name}: ended after ${item.readings.length} readings, ${persons} ${persons === 1 ? "person" : "persons"}.`);
   if (fault) {
     item.readings.push(failureOf(item.name, "truncated", fault));
     throw Object.assign(new Error(fault), { kind: "truncated" });
