@@ -19,7 +19,8 @@ def bench(
         typer.Option(
             "--peers",
             metavar="NAME=INTERPRETER",
-            help="Also time another tool: fer=PYTHON, human=NODE (run it in the folder where Human is installed). May repeat.",
+            help="Also time another tool: fer=PYTHON, human=NODE (run in the folder where Human is installed). "
+            "May repeat.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,

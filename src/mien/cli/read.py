@@ -97,7 +97,8 @@ def read(
         None,
         "--detect-size",
         metavar="PIXELS",
-        help="Longer side of the picture for face detection: larger finds smaller faces. \\[default: chosen for each picture]",
+        help="Longer side of the picture for face detection: larger finds smaller faces. "
+        "\\[default: chosen for each picture]",
     ),
     min_score: float | None = _faces(
         None,
@@ -179,8 +180,9 @@ def read(
     engine: EngineName = _bulk(
         EngineName.plain,
         "--engine",
-        help="ray: read in worker processes, on this machine or a cluster, into a directory -o DIR of Parquet shards; each "
-        "picture exactly once, whatever is killed; the same command resumes. PATH may also be s3://…. Needs the extra ray.",
+        help="ray: read in worker processes, on this machine or a cluster, into a directory -o DIR of Parquet shards; "
+        "each picture exactly once, whatever is killed; the same command resumes. PATH may also be s3://…. "
+        "Needs the extra ray.",
     ),
     workers: int | None = _bulk(
         None, "--workers", metavar="N", help="Reading processes of --engine ray, one core each. \\[default: all cores]"

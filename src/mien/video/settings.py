@@ -12,8 +12,8 @@ GAP_S = 1 / 6  # between two detections at most, by default
 @dataclass(frozen=True, slots=True)
 class VideoSettings:
     """fps: most frames read per second; None reads all. every: faces are detected in every n-th frame that is read,
-    and followed in between; None chooses so that detections are at most a sixth of a second apart. start, end: seconds of
-    the stream. smooth: width of the smoothing window in seconds, 0 for none; None is the default, 0 without tracks.
+    and followed in between; None chooses so that detections are at most a sixth of a second apart. start, end: seconds
+    of the stream. smooth: width of the smoothing window in seconds, 0 for none; None is the default, 0 without tracks.
     track: follow persons through the frames. Raises UsageError.
     """
 
