@@ -33,6 +33,7 @@ CARDS = {"pico": "orientation"}
 _LINK = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s]+)\)")
 _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 _DECISION = re.compile(r"- \*\*(.+?)\*\*(.*)", re.DOTALL)
+_COLOUR = re.compile(r"\[/?cyan\]")
 _ROLE = re.compile(r":(?:class|func|meth|data|mod|attr):<code>~?([^<]+)</code>")
 
 
@@ -47,8 +48,8 @@ def commands() -> str:
 
     lines = [
         "# Commands\n",
-        "Made of each command's own `--help`. Exit status: 0 done, 1 some inputs failed, 2 wrong usage, 130 and 143 "
-        "interrupted. stdout is data, stderr is talk. `--debug` anywhere shows the traceback of an error.\n",
+        "From the `--help` of each command. Exit status: 0 done, 1 some inputs failed, 2 wrong usage, 130 and 143 "
+        "interrupted. Results go to stdout, messages to stderr. `--debug` anywhere shows the traceback of an error.\n",
     ]
     root: Any = typer.main.get_command(app)
     for name, command in sorted(root.commands.items()):
@@ -68,11 +69,15 @@ def _command(title: str, command: Any, parent: Any) -> list[str]:
 
     context = typer.Context(command, info_name=title, parent=None)
     usage = re.sub(r"\{(.+?)\}", r"\1", " ".join(command.collect_usage_pieces(context))).replace("......", "...")
-    text, _, example = _plain(command.help or "").partition("Example:")
-    lines = [f"## {title}\n", f"```text\n{title} {usage}\n```\n", f"{text.strip()}\n"]
-    if example:
-        shown = [part.strip() for part in example.split("Example:")]
-        lines.append("```console\n" + "\n".join(" ".join(part.split()) for part in shown) + "\n```\n")
+    text, several, examples = (command.help or "").partition("[bold]Examples[/bold]")
+    if not several:
+        text, _, example = text.partition("Example:")
+        examples = "".join(
+            f"[cyan]{_COLOUR.sub('', part)}[/cyan]" for part in example.split("Example:") if part.strip()
+        )
+    lines = [f"## {title}\n", f"```text\n{title} {usage}\n```\n", f"{_plain(text).strip()}\n"]
+    if shown := _examples(examples):
+        lines.append("```console\n" + "\n".join(shown) + "\n```\n")
     rows = []
     for parameter in command.params:
         if parameter.name == "help" or getattr(parameter, "hidden", False):
@@ -83,11 +88,21 @@ def _command(title: str, command: Any, parent: Any) -> list[str]:
         names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts)) if is_option else ""
         shown = f"{names} `{metavar}`" if names and metavar else names or f"`{metavar}`"
         default = getattr(parameter.default, "value", parameter.default)
-        told = "" if default in (None, False, True, ()) or callable(default) else f" Default: `{default}`."
+        default = ", ".join(map(str, default)) or None if isinstance(default, list | tuple) else default
+        told = "" if default is None or isinstance(default, bool) or callable(default) else f" Default: `{default}`."
         if parameter.required:
             told += " Required."
         rows.append(f"| {_cell(shown)} | {_cell(_plain(getattr(parameter, 'help', '') or ''))}{told} |")
     return [*lines, "| | |", "|---|---|", *rows, ""] if rows else lines
+
+
+def _examples(text: str) -> list[str]:
+    """Lines for a shell: commands (in cyan), and what stands between them as comments."""
+    lines = []
+    for words, command in re.findall(r"([^\[]*)(?:\[cyan\](.+?)\[/cyan\])?", text, re.DOTALL):
+        lines += [f"# {' '.join(words.split()).removesuffix(':')}"] if words.strip() else []
+        lines += [" ".join(command.split())] if command else []
+    return lines
 
 
 def _choices(parameter: Any) -> list[str]:
@@ -125,14 +140,14 @@ def networks() -> dict[str, str]:
                 figures = ", ".join(f"{key.replace('_', ' ')} {value:.2%}" for key, value in arm.published.items())
                 caveat = f" ({arm.caveat})" if arm.caveat else ""
                 published.setdefault(network, []).append(
-                    f"{arm.title}: {figures}{caveat}. {study.source}, {study.table}; {study.claim}"
+                    f"{arm.title}: {figures}{caveat}. {study.source}, {study.table}, whose claim is: {study.claim}"
                 )
     pages, rows = {}, []
     for spec in all_specs():
         parameters, macs = measure(spec)
         side = spec.input_sizes[0]
         mine = runs.get(spec.name, [])
-        best = f"{100 * mine[0][1]['value']:.2f} %" if mine else "not run"
+        best = f"{100 * mine[0][1]['value']:.2f} % ({mine[0][0]})" if mine else "–" if spec.name in CARDS else "not run"
         rows.append(
             f"| [`{spec.name}`]({spec.name}.md) | {magnitude(parameters)} | {magnitude(macs)} | {side}×{side} "
             f"{spec.color} | {_arxiv(spec.source)} | {best} |"

@@ -277,11 +277,12 @@ def scoreboard(results: Path) -> str:
         *speed(rates),
         "## Not run",
         "",
-        "No GPU could be had so far. None of the recipes below has been trained as it stands, so that **no figure of "
-        "either paper has been reproduced yet**, and neither has the throughput on a GPU been measured; "
-        "`scripts/campaigns/` lists what is to be trained first on one (`scripts/campaign.py` keeps to a time). The "
-        "time is that of the measured step where the table above has one, else calculated: 3 × the MACs of all images "
-        "and epochs (6 × with SAM) at the rate of the two cores "
+        "No record of these recipes as they stand is kept. `compact-hybrid`, `compact-hints` and those of `nano` are "
+        "stages of the readers; some others were trained with fewer epochs or pictures, also in fifteen minutes of a "
+        "GPU ([LOG.md](LOG.md)). So **no figure of either paper has been reproduced yet**, nor has the throughput on a "
+        "GPU been measured. `scripts/campaigns/` lists what to train first on one (`scripts/campaign.py` keeps to a "
+        "time limit). The time is that of the measured step where the table above has one, else calculated: 3 × the "
+        "MACs of all images and epochs (6 × with SAM) at the rate of the two cores "
         f"on which `{PACE}` was trained, {pace(runs) / 1e9:.0f} G multiply-accumulates a second. {seen}",
         "",
         *not_run(runs, by_recipe, paces),

@@ -15,7 +15,12 @@ from mien.evaluation.analysis import KINDS
 
 def analyse(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(KINDS) + ".")],
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run directories; see below for ONNX files.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...", help="Run directories; for errors and corruptions also ONNX files, compact and nano."
+        ),
+    ],
     data: Annotated[Path, typer.Option("--data", metavar="STORE", help="A store from [bold]mien data build[/bold].")],
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="The split to analyse, e.g. public_test.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The directory for report and figures.")],
@@ -49,8 +54,6 @@ def analyse(
     [bold]corruptions[/bold]: accuracy under nine corruptions, five severities each; can be resumed.
 
     [bold]masks[/bold]: accuracy with every U-Net mask replaced by a uniform one.
-
-    errors and corruptions also take ONNX files, compact and nano.
 
     Example: mien analyse corruptions compact nano --data stores/fer2013 --split public_test -o out/robustness
     """

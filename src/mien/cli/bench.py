@@ -10,24 +10,25 @@ def bench(
     photo: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[PHOTO]", help="A photo with a face; by default a portrait of matplotlib's or scikit-image's."
+            metavar="PHOTO", help="A photo with a face; by default a portrait of matplotlib's or scikit-image's."
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Of each contestant; the figure is their median.")] = 7,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds; the figures are medians over them.")] = 7,
     peers: Annotated[
         list[str] | None,
         typer.Option(
             "--peers",
             metavar="NAME=INTERPRETER",
-            help="Time another tool of that interpreter: fer=PYTHON; human=NODE in a folder that has it. May repeat.",
+            help="Also time another tool: fer=PYTHON, human=NODE (run in the folder where Human is installed). "
+            "May repeat.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Measure faces, photos and frames a second, cold start and memory on this machine.
+    """Measure faces, photos and frames per second, cold start and memory on this machine.
 
-    Faces: one thread, batch 1, crop to probabilities. Photos: the whole way from a file's bytes. Frames: of a 640×480
-    H.264 clip in which the photo moves about twice (with the extra video).
+    Faces: one thread, batch 1, crop to probabilities. Photos: all steps from a file's bytes. Frames: of a 640×480
+    H.264 clip in which two copies of the photo move (with the extra video).
     Contestants take turns, so their ratios hold on a busy machine; the absolute figures do not.
 
     Example: mien bench photo.jpg --peers fer=/path/of/python

@@ -12,7 +12,9 @@ from mien.errors import UsageError
 def compare(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="RUN…", help="Run directories, ONNX files, reader names, or what mien evaluate wrote."),
+        typer.Argument(
+            metavar="MODEL...", help="Run directories, ONNX files, reader names, or what mien evaluate wrote."
+        ),
     ],
     data: Annotated[
         Path | None,
@@ -31,7 +33,7 @@ def compare(
 ) -> None:
     """Compare models on the same images: size, accuracy on all and leak-free images, F1, ECE, speed, McNemar's test.
 
-    The first one named is what the others are tested against. A run's evaluation is kept in RUN/evaluation/ and used
+    The others are tested against the first one named. A run's evaluation is kept in RUN/evaluation/ and used
     again while store and checkpoint are the same.
 
     Example: mien compare runs/compact nano --data stores/fer2013 --split public_test

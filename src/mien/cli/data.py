@@ -41,15 +41,18 @@ LabelsOption = Annotated[
     ),
 ]
 DetectorOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Detects the faces in sources that are not crops.")
+    str | None,
+    typer.Option(metavar="NAME", help="yunet or centerface, for sources that are not crops; default: yunet."),
 ]
 JpegOption = Annotated[
     int | None, typer.Option("--jpeg", metavar="QUALITY", help="Store JPEGs (1-100, lossy) in place of PNGs.")
 ]
-SeedOption = Annotated[int | None, typer.Option(help="Seed of new splits and generated images.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes that decode; default: one per core.")]
+SeedOption = Annotated[
+    int | None, typer.Option(help="Seed of new splits and generated images; default: 0, or the recipe's.")
+]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Decoding processes; default: one per core.")]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace STORE even if it holds other files than a store.")
+    bool, typer.Option("--overwrite", help="Replace STORE even if it contains files other than a store's.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")]
 

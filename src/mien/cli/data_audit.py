@@ -20,7 +20,10 @@ def audit(
         float, typer.Option(metavar="R", help="Correlation above which images are near-duplicates, 0.5-1.")
     ] = 0.99,
     tolerance: Annotated[
-        float, typer.Option(metavar="D", help="Largest mean difference, of 255, between images that count as equal.")
+        float,
+        typer.Option(
+            metavar="D", help="Largest mean difference (grey levels, 0-255) between images that count as equal."
+        ),
     ] = 1.0,
     faces: Annotated[
         bool, typer.Option("--faces", help="Also run the face detector on every image: takes minutes.")

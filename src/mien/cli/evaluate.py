@@ -65,7 +65,9 @@ def evaluate(
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of ONNX Runtime.")] = None,
     precision: Annotated[
         str | None,
-        typer.Option("--precision", help="fp32, to which the published figures belong, int8 or auto, of ONNX readers."),
+        typer.Option(
+            "--precision", help="Of ONNX readers: fp32 (the default; the published figures are of it), int8 or auto."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:

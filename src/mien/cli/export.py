@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory from [bold]mien train[/bold].")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="A run directory from [bold]mien train[/bold]; with --int8 also an ONNX file or a shipped reader.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.onnx", help="The file to write.")],
     data: Annotated[
         Path | None,
@@ -25,9 +31,7 @@ def export(
     ] = None,
     int8: Annotated[
         bool,
-        typer.Option(
-            "--int8", help="Quantise to eight bits; needs --data. RUN may be an ONNX file or a shipped reader."
-        ),
+        typer.Option("--int8", help="Quantise to eight bits; needs --data."),
     ] = False,
     reduce_range: Annotated[
         bool, typer.Option("--reduce-range", help="With --int8: weights of seven bits, for processors without VNNI.")
@@ -43,8 +47,8 @@ def export(
     Without --data, probabilities are not calibrated. With it, temperatures are fitted on the validation split:
     one for a single crop, and one for the ten crops of mien read --tta. With --no-tta both use the first.
 
-    --int8 takes ranges from Training and is written only if accuracy, agreement, calibration and accuracy under
-    corruption stay near those of fp32 (docs/speed.md).
+    --int8 calibrates activation ranges on Training; the file is written only if accuracy, agreement, calibration and
+    accuracy under corruption stay near those of fp32 (docs/speed.md).
 
     Example: mien export runs/compact --data stores/fer2013 --half -o compact.onnx
     """

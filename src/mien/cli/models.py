@@ -15,7 +15,7 @@ WIDE = 120
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False) -> None:
-    """List the shipped readers and, where the train extra is installed, the networks that recipes can name.
+    """List the shipped readers and, if the extra train is installed, the networks that recipes can name.
 
     Parameters and multiply-accumulates are counted for one picture at the network's default input size. Any network of
     timm can be named as well, as timm/NAME.

@@ -6,7 +6,7 @@ import typer
 
 
 def page(
-    folder: Path = typer.Argument(..., metavar="DIR", help="Folder for the files; made where it does not exist."),
+    folder: Path = typer.Argument(..., metavar="DIR", help="Folder for the files; created if it does not exist."),
     model: list[str] = typer.Option(
         ["nano", "compact"],
         "--model",
@@ -18,7 +18,7 @@ def page(
         None,
         "--onnxruntime",
         metavar="FILE.tgz",
-        help="npm's tarball of onnxruntime-web, where this machine cannot fetch it.",
+        help="npm's tarball of onnxruntime-web, if this machine cannot fetch it.",
         show_default=False,
     ),
 ) -> None:

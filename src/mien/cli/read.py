@@ -97,7 +97,8 @@ def read(
         None,
         "--detect-size",
         metavar="PIXELS",
-        help="Longer side at which faces are searched: larger finds smaller ones. \\[default: chosen for each picture]",
+        help="Longer side of the picture for face detection: larger finds smaller faces. "
+        "\\[default: chosen for each picture]",
     ),
     min_score: float | None = _faces(
         None,
@@ -115,7 +116,7 @@ def read(
         True,
         "--turned/--no-turned",
         help="Also find faces in photos that are sideways or upside down, and drop false detections. "
-        "A picture without a face is searched four times.",
+        "Detection runs four times on a picture in which no face is found.",
     ),
     model: str = _faces(
         "compact",
@@ -123,16 +124,21 @@ def read(
         metavar="NAME|FILE.onnx",
         help="compact (accurate), nano (fast), or a file made by mien export.",
     ),
-    tta: bool = _faces(False, "--tta", help="Mean over ten crops of each face: somewhat better, ten times slower."),
+    tta: bool = _faces(
+        False, "--tta", help="Mean over ten crops of each face: ten times slower, accuracy changes little."
+    ),
     min_confidence: float = _faces(
-        0.0, "--min-confidence", metavar="P", help="Below this probability, 0-1, the expression is null."
+        0.0,
+        "--min-confidence",
+        metavar="P",
+        help="Below this probability, 0-1, the expression is null (in tables: empty).",
     ),
     fps: float | None = _video(None, "--fps", metavar="N", help="Read N frames a second of a video. \\[default: all]"),
     every: int | None = _video(
         None,
         "--every",
         metavar="N",
-        help="Search faces in every N-th frame and follow them between. \\[default: six searches a second]",
+        help="Detect faces in every N-th frame and follow them in between. \\[default: six detections a second]",
     ),
     start: float | None = _video(None, "--start", metavar="T", help="Begin at this time, in seconds."),
     end: float | None = _video(None, "--end", metavar="T", help="End at this time, in seconds."),
@@ -140,12 +146,14 @@ def read(
         None,
         "--smooth",
         metavar="SECONDS",
-        help="Mean over a window of that width around each frame, without lag; of a camera over the past, with a lag "
-        "of half of it. 0: none. \\[default: 0.4]",
+        help="Average probabilities over a window of that width around each frame, without lag; for a camera over past "
+        "frames, with a lag of half of it. 0: none. \\[default: 0.4]",
     ),
-    track: bool = _video(True, "--track/--no-track", help="Number each person of a video, and keep the number."),
+    track: bool = _video(
+        True, "--track/--no-track", help="Give each person of a video a number, and keep it from frame to frame."
+    ),
     allow_network: bool = _video(False, "--allow-network", help="Also read rtsp:// and http(s):// streams."),
-    show: bool = _video(False, "--show", help="A window with the camera's picture and what is read of it."),
+    show: bool = _video(False, "--show", help="Show the camera's picture with the readings in a window."),
     threads: int | None = _speed(None, "--threads", metavar="N", help="CPU threads. \\[default: all cores]"),
     device: Device = _speed(
         Device.cpu, "--device", help="cuda: on an NVIDIA GPU, with the package onnxruntime-gpu in place of onnxruntime."
@@ -153,13 +161,13 @@ def read(
     precision: Precision = _speed(
         Precision.auto,
         "--precision",
-        help="Of a shipped model. auto: int8 where the processor computes it exactly (VNNI, ARM), else fp32, "
-        "to which the published figures belong.",
+        help="Of a shipped model. auto: int8 if the processor computes it exactly (VNNI, ARM), else fp32. "
+        "The published figures are of fp32.",
     ),
     reduced_jpegs: bool = _speed(
         False,
         "--reduced-jpegs",
-        help="Decode JPEGs above 5,504 pixels at a part of their size where every face stays large enough: "
+        help="Decode JPEGs with a side above 5,504 pixels at reduced size if every face stays large enough: "
         "twice as fast; probabilities change by 0.005 on average and by up to 0.03.",
     ),
     batch_size: int = _speed(64, "--batch-size", metavar="N", help="Face crops per forward pass, across pictures."),
@@ -172,8 +180,9 @@ def read(
     engine: EngineName = _bulk(
         EngineName.plain,
         "--engine",
-        help="ray: by worker processes, here or on a cluster, into a directory -o DIR of Parquet shards, each picture "
-        "exactly once whatever is killed; the same command goes on. PATH may be s3://… too. Needs the extra ray.",
+        help="ray: read in worker processes, on this machine or a cluster, into a directory -o DIR of Parquet shards; "
+        "each picture exactly once, whatever is killed; the same command resumes. PATH may also be s3://…. "
+        "Needs the extra ray.",
     ),
     workers: int | None = _bulk(
         None, "--workers", metavar="N", help="Reading processes of --engine ray, one core each. \\[default: all cores]"
@@ -182,9 +191,9 @@ def read(
         None,
         "--address",
         metavar="HOST:PORT",
-        help="Of a Ray cluster's head node, or auto. \\[default: this machine alone]",
+        help="Head node of a Ray cluster, or auto. \\[default: this machine alone]",
     ),
-    block_size: int | None = _bulk(None, "--block-size", metavar="N", help="Pictures a shard. \\[default: 1000]"),
+    block_size: int | None = _bulk(None, "--block-size", metavar="N", help="Pictures per shard. \\[default: 1000]"),
 ) -> None:
     """Read the expressions of all faces in pictures and videos.
 
@@ -206,10 +215,10 @@ def read(
     Millions of pictures, on all cores or a cluster, into a directory of Parquet shards:
       [cyan]mien read s3://bucket/photos --engine ray -o read/[/cyan]
 
-    A video: table, annotated copy with its sound, and a page with everybody's expressions over time:
+    A video: table, annotated copy with sound, and a page with each person's expressions over time:
       [cyan]mien read clip.mp4 -o clip.csv --annotate seen --timeline clip.html[/cyan]
 
-    From a list, with expressions of a confidence of at least 0.6:
+    From a list, with expressions only at a confidence of at least 0.6:
       [cyan]find . -name '*.jpg' | mien read - --min-confidence 0.6[/cyan]
     """
     from mien.reading import outputs

@@ -73,7 +73,7 @@ def run_bulk(
             )
         except KeyboardInterrupt:
             if countdown is not None:
-                countdown.say("what was read is kept; the same command goes on behind it")
+                countdown.say("what was read is kept; the same command resumes after it")
             raise
     if not quiet:
         print(_summary(manifest, output), file=sys.stderr, flush=True)

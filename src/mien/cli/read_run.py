@@ -77,7 +77,7 @@ class ReadRun:
             return False
         except KeyboardInterrupt:
             if self._journals is not None and os.path.isdir(self._journals) and not self._quiet:
-                self._progress.note("what was read of the video is kept; the same command goes on behind it")
+                self._progress.note("what was read of the video is kept; the same command resumes after it")
             raise
         return True
 

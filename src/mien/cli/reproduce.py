@@ -19,12 +19,19 @@ def reproduce(
         typer.Option("--recipes", help="Which recipes, instead of the preset's: paper or scratch."),
     ] = None,
     arms: Annotated[str | None, typer.Option("--arms", help="Only these arms, separated by commas.")] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", help="Instead of the preset's, e.g. 0,1,2.")] = None,
-    train: Annotated[str | None, typer.Option("--train", metavar="SPLIT", help="Default: training or train.")] = None,
-    validation: Annotated[
-        str | None, typer.Option("--validation", metavar="SPLIT", help="Default: public_test, validation or val.")
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Seeds, instead of the preset's: e.g. 0,1,2.")] = None,
+    train: Annotated[
+        str | None, typer.Option("--train", metavar="SPLIT", help="Split to train on. Default: training or train.")
     ] = None,
-    test: Annotated[str | None, typer.Option("--test", metavar="SPLIT", help="Default: private_test or test.")] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            "--validation", metavar="SPLIT", help="Split that selects. Default: public_test, validation or val."
+        ),
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option("--test", metavar="SPLIT", help="Split to score. Default: private_test or test.")
+    ] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key of every arm's recipe. May repeat."),

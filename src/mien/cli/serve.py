@@ -26,7 +26,7 @@ def serve(
         metavar="ADDRESS",
         help="Address to listen on. One that others can reach needs an API key or --no-auth.",
     ),
-    port: int = _access(8000, "--port", metavar="N", help="0 takes a free one."),
+    port: int = _access(8000, "--port", metavar="N", help="Port to listen on; 0 takes a free one."),
     api_key: str | None = _access(
         None,
         "--api-key",
@@ -35,9 +35,9 @@ def serve(
         help="Requests must carry this key. Other users of the machine can see an option: prefer the file.",
     ),
     api_key_file: Path | None = _access(
-        None, "--api-key-file", metavar="FILE", help="A file with one key a line; any of them is accepted."
+        None, "--api-key-file", metavar="FILE", help="A file with one key per line; any of them is accepted."
     ),
-    no_auth: bool = _access(False, "--no-auth", help="Ask for no key although others can reach the address."),
+    no_auth: bool = _access(False, "--no-auth", help="Require no key although others can reach the address."),
     model: list[str] = _faces(
         ["compact"],
         "--model",
@@ -56,7 +56,7 @@ def serve(
         None,
         "--workers",
         metavar="N",
-        help="Reading processes, each with models of its own (about 250 MB). \\[default: one a core, at most 8]",
+        help="Reading processes, each with models of its own (about 250 MB). \\[default: one per core, at most 8]",
     ),
     threads: int | None = _limits(
         None, "--threads", metavar="N", help="CPU threads of each process. \\[default: cores / workers]"
@@ -68,22 +68,27 @@ def serve(
         50.0,
         "--max-wait",
         metavar="MS",
-        help="How long a face waits for others to share a batch; not at all where nothing else is queued.",
+        help="How long a face waits for others to share a batch; not at all if nothing else is queued.",
     ),
-    max_body: int = _limits(32_000_000, "--max-body", metavar="BYTES", help="Of a request."),
-    max_pixels: int = _limits(50_000_000, "--max-pixels", metavar="N", help="Of a picture, width × height."),
-    max_faces: int = _limits(200, "--max-faces", metavar="N", help="Of a picture."),
-    max_batch: int = _limits(32, "--max-batch", metavar="N", help="Pictures of a batch."),
-    max_requests: int = _limits(128, "--max-requests", metavar="N", help="Open at once; more get 503."),
-    queue: int = _limits(64, "--queue", metavar="N", help="Pictures that wait or are read; more get 503."),
-    timeout: float = _limits(30.0, "--timeout", metavar="S", help="For a request, upload included."),
+    max_body: int = _limits(32_000_000, "--max-body", metavar="BYTES", help="Largest body of a request."),
+    max_pixels: int = _limits(
+        50_000_000, "--max-pixels", metavar="N", help="Most pixels of a picture, width × height."
+    ),
+    max_faces: int = _limits(200, "--max-faces", metavar="N", help="Most faces of a picture; more are an error."),
+    max_batch: int = _limits(32, "--max-batch", metavar="N", help="Most pictures of a batch request."),
+    max_requests: int = _limits(128, "--max-requests", metavar="N", help="Most open requests; more get 503."),
+    queue: int = _limits(64, "--queue", metavar="N", help="Most pictures waiting or being read; more get 503."),
+    timeout: float = _limits(30.0, "--timeout", metavar="S", help="Time limit of a request, upload included."),
     client_timeout: float = _limits(
-        10.0, "--client-timeout", metavar="S", help="For a request's head, and between two pieces of its body."
+        10.0,
+        "--client-timeout",
+        metavar="S",
+        help="Time limit for a request's head, and between two parts of its body.",
     ),
 ) -> None:
     """Serve readings over HTTP: POST a picture to /v1/read, get the JSON of mien read.
 
-    Listens on this machine alone unless told otherwise. Nothing of a picture is stored or logged; no URL is fetched.
+    Listens on this machine only, unless told otherwise. Pictures are neither stored nor logged; no URL is fetched.
     SIGTERM and Ctrl-C end it once all accepted requests are answered. docs/serve.md describes the routes.
 
     [bold]Examples[/bold]

@@ -7,7 +7,7 @@ import typer
 
 def summarise(
     table: str = typer.Argument(
-        metavar="TABLE", help="What mien read wrote of videos: .csv, .parquet or .jsonl.", show_default=False
+        metavar="TABLE", help="What mien read wrote for videos: .csv, .parquet or .jsonl.", show_default=False
     ),
     output: str | None = typer.Option(
         None, "-o", "--output", metavar="FILE", help="Write .csv, .parquet or .json here instead of CSV to stdout."
@@ -19,7 +19,7 @@ def summarise(
         0.0, "--min-episode", metavar="SECONDS", help="Do not count episodes that are shorter."
     ),
 ) -> None:
-    """Sum up each person of a video: seconds and proportion of each expression, number and length of its episodes.
+    """Summarise a video by person: seconds and proportion of each expression, number and length of its episodes.
 
     Example: [cyan]mien read clip.mp4 -o clip.csv && mien summarise clip.csv --figure clip.png[/cyan]
     """

@@ -40,7 +40,8 @@ def train(
         int | None, typer.Option("--devices", min=1, help="Processes (GPUs) of this machine that share each batch.")
     ] = None,
     nodes: Annotated[
-        int | None, typer.Option("--nodes", min=1, help="Machines, each with so many; started by torchrun or srun.")
+        int | None,
+        typer.Option("--nodes", min=1, help="Machines, each with --devices processes; started by torchrun or srun."),
     ] = None,
     strategy: Annotated[str, typer.Option("--strategy", help="ddp: each process holds the whole network.")] = "ddp",
     sync_batch_norm: Annotated[
@@ -57,13 +58,18 @@ def train(
         bool, typer.Option("--cuda-graphs", help="Also record CUDA graphs: for small networks on a GPU.")
     ] = False,
     crops: Annotated[
-        bool, typer.Option("--crops", help="With a folder: its pictures are face crops; by default faces are searched.")
+        bool, typer.Option("--crops", help="With a folder: its pictures are face crops; by default faces are detected.")
     ] = False,
     save_seconds: Annotated[
-        float, typer.Option("--save-seconds", min=0, help="Write last.ckpt at most this often; 0: after each epoch.")
+        float,
+        typer.Option(
+            "--save-seconds",
+            min=0,
+            help="Least time between two writes of last.ckpt at ends of epochs; 0: after each epoch.",
+        ),
     ] = 0.0,
     save_steps: Annotated[
-        int | None, typer.Option("--save-steps", min=1, help="Write last.ckpt within epochs too, every so many steps.")
+        int | None, typer.Option("--save-steps", min=1, help="Write last.ckpt within epochs too, every N steps.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, help="Processes that decode pictures left on disk (data.stream).")
@@ -72,7 +78,7 @@ def train(
     """Train a network from a recipe.
 
     RUN then holds recipe.yaml, log.csv, TensorBoard curves, best.ckpt, last.ckpt and meta.json.
-    --resume continues an interrupted run from its last checkpoint: of an epoch's end, or as --save-steps says.
+    --resume continues an interrupted run from its last checkpoint: the end of an epoch, or as set by --save-steps.
 
     The recipe own trains a reader of your own classes from a shipped one, in minutes: give it a folder with a folder of
     pictures for each class, or a table. The store is then built beside RUN, as RUN-data.

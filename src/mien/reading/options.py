@@ -21,15 +21,15 @@ class ReaderOptions:
             picture is one face crop), or an object with ``detect(rgb)``.
         threads: of each network, and how many pictures of a stream are worked on at once; at most one a core; None: all
             cores.
-        detect_size: longest side, in pixels, at which faces are searched; None: chosen for each picture.
+        detect_size: longer side of the picture for face detection, in pixels; None: chosen for each picture.
         tta: mean over ten crops of each face.
         min_confidence: 0-1; below it ``expression`` is None.
         min_score: 0-1; faces with a lower detection score are left out; None: yunet 0.6, centerface 0.4.
         min_face: pixels; faces whose box has a shorter side below that are left out.
-        turned: with a detector of mien's, read photos that lie on their side or upside down as upright ones, and leave
-            out detections that are no face.
+        turned: with a detector of mien's, read photos that are sideways or upside down as if upright, and drop false
+            detections.
         max_pixels: largest width × height.
-        batch_size: face crops of one run of the network.
+        batch_size: face crops per forward pass.
         device: ``"cpu"``, or ``"cuda"`` with the package onnxruntime-gpu.
         precision: of a shipped model: ``"fp32"``, ``"int8"``, or ``"auto"``: int8 where the processor computes it
             exactly, which is two to three times as fast.

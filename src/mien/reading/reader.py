@@ -253,9 +253,9 @@ class Reader:
 
         Args:
             path: the file; any container and codec of FFmpeg.
-            fps: frames read a second at most, above 0 and up to 1,000; None: all.
-            every: faces are searched in each n-th frame that is read, 1-100, and followed between; None: at least six
-                searches a second.
+            fps: most frames read per second, above 0 and up to 1,000; None: all.
+            every: faces are detected in every n-th frame that is read, 1-100, and followed in between; None: at least
+                six detections a second.
             start: seconds of the video, included; None: from the beginning.
             end: seconds of the video, included; None: to the end.
             smooth: width in seconds, 0-60, of the window in which probabilities are averaged; 0: none; None: 0.4.

@@ -30,7 +30,7 @@ def follow(shots: Iterator[Shot], search: Search, every: int, *, last: Seen | No
     """Blocks of frames in order, each ending in a key frame; the first frame is one.
 
     every: frames from one key frame to the next. last: the key frame before the first of ``shots``, for a run that
-    goes on. A block is complete: whoever keeps whole blocks can go on behind the last one.
+    goes on. A block is complete: whoever keeps whole blocks can resume after the last one.
     """
     if last is None:
         first = next(shots, None)

@@ -1,4 +1,4 @@
-"""What was read of a video so far, on the disk: after ``kill -9`` the same command goes on behind the last block.
+"""What was read of a video so far, on the disk: after ``kill -9`` the same command resumes after the last block.
 
 A line a frame, as JSON, behind a line that says of what: file, options and reader. A block of frames counts when the
 line of its last frame, a key frame, is whole. Tracks and smoothing are not kept: they are computed again from the

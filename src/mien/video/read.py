@@ -1,7 +1,7 @@
 """A video → a reading for each frame: decode, find and follow faces, classify, track, smooth.
 
 Decoding and detection work ahead in threads of their own, while the faces of the last block are classified. With a
-journal, what an earlier run has read is taken from there, and the rest goes on behind it.
+journal, what an earlier run has read is taken from there, and reading resumes after it.
 """
 
 import os

@@ -6,14 +6,14 @@ from mien.errors import UsageError
 from mien.video.frames import check_times
 
 SMOOTH_S = 0.4  # default width of the smoothing window, seconds
-GAP_S = 1 / 6  # between two searches for faces at most, by default
+GAP_S = 1 / 6  # between two detections at most, by default
 
 
 @dataclass(frozen=True, slots=True)
 class VideoSettings:
-    """fps: frames read a second at most; None reads all. every: faces are searched in each n-th frame that is read,
-    and followed between; None chooses so that searches are at most a sixth of a second apart. start, end: seconds of
-    the stream. smooth: width of the smoothing window in seconds, 0 for none; None is the default, 0 without tracks.
+    """fps: most frames read per second; None reads all. every: faces are detected in every n-th frame that is read,
+    and followed in between; None chooses so that detections are at most a sixth of a second apart. start, end: seconds
+    of the stream. smooth: width of the smoothing window in seconds, 0 for none; None is the default, 0 without tracks.
     track: follow persons through the frames. Raises UsageError.
     """
 
