@@ -1,6 +1,6 @@
 /* The list of faces: for each its name, its most probable expression and a bar for every probability. */
 
-export const percent = (p) => `${Math.round(p * 100)} %`;
+export const percent = (p) => (p < 0.005 ? "<1 %" : `${Math.round(p * 100)} %`);
 
 /** What a face is called: by its number in a picture, or by its track. */
 export const nameOf = (face, number) => (face.track === null ? `Face ${number + 1}` : `Person ${face.track}`);
