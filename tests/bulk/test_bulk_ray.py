@@ -40,6 +40,7 @@ def worker_below(scheduler_of: int) -> int | None:
     return None
 
 
+@pytest.mark.long
 @needs_ray
 @needs_proc
 def test_rows_are_those_of_a_plain_read_though_a_worker_is_killed(

@@ -37,6 +37,7 @@ RECIPE: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("can_compile")
 def test_compiled_training_is_the_same_training(
     train_tiny: TrainTiny,
@@ -68,6 +69,7 @@ def test_compiled_training_is_the_same_training(
     assert said == [True, False]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("can_compile", "tiny_networks")
 def test_teachers_are_compiled_too(train_tiny: TrainTiny, small_store: Path) -> None:
     teacher = train_tiny(tiny_recipe(epochs=2))

@@ -82,6 +82,7 @@ def folder(small_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", [report, audit, comparison, study, timeline], ids=lambda make: make.__name__)
 def test_pages_break_no_rule(
     page: Callable[[Path], str], folder: Path, browser: Any, rules: Callable[[Any], list[str]]

@@ -121,6 +121,7 @@ def test_a_video_has_a_person_a_timeline_and_a_table(tab: Tab, clip: Path) -> No
         assert smooth[i] == pytest.approx(np.exp(mean / weight), abs=0.03)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sets_back", [True, False])
 def test_a_machine_that_falters_loses_nothing_of_a_video(browser: Any, site: Site, clip: Path, sets_back: bool) -> None:
     """The page stands still for 0.3 s while the clip plays. Negative control: not set back, it has a gap."""
