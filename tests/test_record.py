@@ -41,6 +41,7 @@ def test_a_record_holds_what_a_figure_could_be_asked_about(
     np.testing.assert_allclose(np.sum([blind.column(name).to_numpy() for name in SEVEN], axis=0), 1, atol=1e-4)
 
 
+@pytest.mark.long
 def test_an_arm_leaves_out_what_nobody_will_score(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
     words = ("--data", small_store, "--to", tmp_path, "--device", "cpu", "--no-tta", "--no-blind", "--onnx")
     assert record(trained_run, "arm", *words)[0] == 0

@@ -31,6 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(measured, "PEERS", {"fer": peer})
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("quick")
 def test_it_measures_every_reader_and_the_peer(grace_hopper: Path) -> None:
     words = ["bench", str(grace_hopper), "--rounds", "1", "--peers", f"fer={sys.executable}", "--json"]

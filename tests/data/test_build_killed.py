@@ -88,6 +88,7 @@ def unbroken(folder, tmp_path) -> dict[str, bytes]:
     return tree(tmp_path / "unbroken")
 
 
+@pytest.mark.long
 def test_the_number_of_workers_does_not_show(folder, tmp_path, unbroken):
     done = run_build(folder, tmp_path / "two", 2)  # in a process of its own: the way that it is killed below
     assert done.returncode == 0, done.stderr

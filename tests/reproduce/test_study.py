@@ -179,6 +179,7 @@ def test_a_study_is_run_interrupted_and_gone_on_with(
     assert "no luck" in (home / "table.md").read_text()
 
 
+@pytest.mark.long
 def test_a_store_with_contempt_is_read_with_seven_classes_both_ways(small_store: Path, tmp_path: Path) -> None:
     path = with_contempt(small_store, tmp_path / "store")
     assert call(path, tmp_path / "study", arms=["swin_t"], seeds="0") == {}

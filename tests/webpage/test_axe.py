@@ -97,6 +97,7 @@ def test_pages_break_no_rule(
     context.close()
 
 
+@pytest.mark.long
 def test_the_browser_page_breaks_no_rule(
     browser: Any, site: Site, astronaut: Path, rules: Callable[[Any], list[str]]
 ) -> None:

@@ -42,6 +42,7 @@ def test_bits_survive_the_file() -> None:
     assert (corruptions._unpacked(np.packbits(bits).tobytes().hex(), 77) == bits).all()
 
 
+@pytest.mark.long
 def test_the_report_of_a_run_and_a_file(
     trained_run: Path, tiny_model: Path, small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ def mask_report() -> dict[str, Any]:
     return {"data": {"images": 50, "split": "public_test"}, "runs": runs}
 
 
+@pytest.mark.long
 def test_nothing_lies_over_anything(tmp_path: Path, drawn: list[Any]) -> None:
     corruptions.draw(corruption_report(), tmp_path / "corruptions")
     masks.draw(mask_report(), tmp_path / "masks")

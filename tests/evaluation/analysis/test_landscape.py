@@ -172,6 +172,7 @@ def test_attention_can_be_differentiated_twice() -> None:
     assert any(part.abs().max() > 0 for part in product)
 
 
+@pytest.mark.long
 def test_the_report_and_going_on(
     trained_run: Path, small_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
