@@ -32,9 +32,8 @@ class AtomicFile:
         self._sync = sync
         self._shown = os.fspath(path)
         self._direct = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
-        self.path = (
-            self._shown if self._direct else os.path.realpath(path)
-        )  # /dev/stdout's is no path where it is a pipe
+        # where /dev/stdout is a pipe, the link leads to a name that is no path
+        self.path = self._shown if self._direct else os.path.realpath(path)
         folder, name = os.path.split(self.path)
         self._temporary = os.path.join(folder, f".{name[:80]}.{secrets.token_hex(4)}.tmp")
         try:

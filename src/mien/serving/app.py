@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
@@ -68,13 +68,13 @@ def create_app(
 
     @app.post(
         "/v1/read",
+        dependencies=[Depends(_refuse_unknown)],
         summary="Read one picture",
         response_model=ReadingModel,
         responses=_problems(400, 404, 408, 413, 415, 422, 500, 503, keys=bool(settings.keys)),
         openapi_extra={"requestBody": _content({"image/*": _PICTURE, "application/octet-stream": _PICTURE}, one=True)},
     )
     async def read(request: Request, model: str | None = _MODEL, name: str | None = _NAME) -> Response:
-        _refuse_unknown(request, "model", "name")
         chosen = _choose(pool, model)
         with budget.hold() as take:
             picture = await one_picture(request, limits, take, name=name)
@@ -85,13 +85,13 @@ def create_app(
 
     @app.post(
         "/v1/read/batch",
+        dependencies=[Depends(_refuse_unknown)],
         summary="Read several pictures; one that cannot be read gets an error record",
         response_model=BatchModel,
         responses=_problems(400, 404, 408, 413, 415, 422, 500, 503, keys=bool(settings.keys)),
         openapi_extra={"requestBody": _content({}, one=False)},
     )
     async def read_batch(request: Request, model: str | None = _MODEL) -> Response:
-        _refuse_unknown(request, "model")
         chosen = _choose(pool, model)
         with budget.hold() as take:
             pictures = await many_pictures(request, limits, take)
@@ -135,8 +135,9 @@ def create_app(
     )
 
 
-def _refuse_unknown(request: Request, *known: str) -> None:
+async def _refuse_unknown(request: Request) -> None:
     """A misspelled ``?model=``, or an option of ``mien serve``: to ignore it would give another answer, silently."""
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
     for name in request.query_params:
         if name not in known:
             also = "; options of reading are given to mien serve"

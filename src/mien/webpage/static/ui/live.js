@@ -96,17 +96,16 @@ export async function readFrames(engine, video, { source, live, signal, onReadin
 
 /** over: resolves with null when the user stops or the stream breaks off. broken: how it broke off, a sentence, else null. */
 function watching(video, source, signal) {
-  const watch = { over: null, broken: null };
+  const watch = { broken: null };
   watch.over = new Promise((resolve) => {
-    const broke = (how) => {
+    watch.broke = (how) => {
       watch.broken = `${source}: ${how}`;
       resolve(null);
     };
     signal.addEventListener("abort", () => resolve(null), { once: true });
-    video.onerror = () => broke(`expected a whole video, got a fault at ${video.currentTime.toFixed(1)} s; what came before it was read`);
-    video.srcObject?.getVideoTracks()[0].addEventListener("ended", () => broke("expected a camera that stays connected, got its end; start again"));
-    watch.stuck = () => broke(`expected a video that plays on, got no frame after ${video.currentTime.toFixed(1)} s; what came before it was read`);
   });
+  video.onerror = () => watch.broke(`expected a whole video, got a fault at ${video.currentTime.toFixed(1)} s; what came before it was read`);
+  video.srcObject?.getVideoTracks()[0].addEventListener("ended", () => watch.broke("expected a camera that stays connected, got its end; start again"));
   return watch;
 }
 
@@ -137,7 +136,7 @@ async function readFile(video, watch, read) {
       const missed = await setBack(video, frame.timeS, from, watch);
       if (missed) next.bitmap?.close();
       else natural = gap;
-      next = missed ?? (next.bitmap ? next : null);
+      next = missed ?? next;
     }
     await reading;
     frame = next?.bitmap ? next : null;
@@ -155,7 +154,10 @@ async function playTo(video, from, watch, reads) {
     if (seen === "ended") return {};
     if (seen === undefined) {
       if (document.hidden) await hiddenNoMore(video, watch);
-      else if ((waited += LATE_S) >= PATIENCE_S) return watch.stuck() ?? null;
+      else if ((waited += LATE_S) >= PATIENCE_S) {
+        watch.broke(`expected a video that plays on, got no frame after ${video.currentTime.toFixed(1)} s; what came before it was read`);
+        return null;
+      }
     } else if (seen >= from) {
       const taken = picture(video);
       if (reads()) video.pause();
