@@ -71,6 +71,15 @@ def test_options_that_cannot_work(
     assert message in result.stderr
 
 
+def test_a_reader_is_not_replaced_by_its_int8_form(small_store: Path, tiny_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "own.onnx"
+    file.write_bytes(tiny_model.read_bytes())
+    result = runner.invoke(app, ["export", str(file), "--int8", "--data", str(small_store), "-o", str(file)])
+    assert result.exit_code == 2
+    assert "expected an output beside the input" in result.stderr
+    assert file.read_bytes() == tiny_model.read_bytes()
+
+
 def test_it_says_what_fitting_will_take_and_fits_on_everything(
     trained_run: Path, small_store: Path, tmp_path: Path
 ) -> None:

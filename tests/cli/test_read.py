@@ -192,6 +192,24 @@ def test_what_is_read_is_never_overwritten(
     assert Path("crops.parquet").read_bytes() != b"of months"
 
 
+@pytest.mark.parametrize("given", ["-", "in", "in/*.parquet"])
+def test_nor_is_what_a_list_a_folder_or_a_pattern_leads_to(
+    run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """The control: another file in the same folder is written, and written again."""
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    stream = io.BytesIO()
+    Image.new("L", (48, 48)).save(stream, "PNG")
+    pq.write_table(pa.table({"image": [{"bytes": stream.getvalue(), "path": "a.png"}]}), "in/crops.parquet")
+    before = Path("in/crops.parquet").read_bytes()
+    for output, status in (("in/crops.parquet", 2), ("in/faces.csv", 0), ("in/faces.csv", 0)):
+        run("read", given, "--detector", "none", "-o", output, input=b"in/crops.parquet\n" if given == "-" else None)
+        assert run.status == status
+        assert ("an output beside the input" in run.err) == (status == 2)
+    assert Path("in/crops.parquet").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

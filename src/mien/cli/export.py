@@ -55,10 +55,12 @@ def export(
     from mien.errors import require
 
     require("torch", "timm", "lightning", "onnxscript", "yaml", extra="train")
+    from mien.atomic import keep_input
     from mien.errors import UsageError
     from mien.export import check_target, export_run
 
     check_target(out)
+    keep_input(out, [run])
     if limit and data is None:
         raise UsageError("--limit: expected --data STORE with it, got none", hint="there is nothing to fit on")
     if reduce_range and not int8:

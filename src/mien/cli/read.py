@@ -243,14 +243,11 @@ def read(
     chosen = "parquet" if bulk else outputs.choose_format(format.value if format else None, output)
 
     from mien.allocator import keep_memory
-    from mien.atomic import keep_input
     from mien.errors import UsageError
     from mien.reading.reader import Reader
     from mien.video.addresses import is_live
     from mien.video.settings import VideoSettings
 
-    for written in filter(None, (output, timeline)):
-        keep_input(written, paths)
     settings = VideoSettings(fps=fps, every=every, start=start, end=end, smooth=smooth, track=track)
     if timeline is not None:
         from mien.timeline.draw import check_timeline
@@ -300,7 +297,8 @@ def read(
     from mien.cli.read_run import ReadRun, journal_folder, timeline_of
     from mien.reading.inputs import expand
 
-    items = expand(paths, stdin=sys.stdin.buffer, exclude=[annotate] if annotate else [])
+    written = [path for path in (output, timeline) if path]
+    items = expand(paths, stdin=sys.stdin.buffer, exclude=[annotate] if annotate else [], outputs=written)
     one_picture = len(paths) == 1 and os.path.isfile(paths[0]) and not paths[0].lower().endswith((".parquet", ".pq"))
     with Progress(paths, shown=not quiet, single=one_picture) as progress:
         with (

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
+from mien.atomic import keep_input
 from mien.imaging import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.imaging.data_url import is_data_url, is_url, refuse_url, short_name
 from mien.reading import stdin_lines, tables
@@ -26,16 +27,18 @@ def expand(
     *,
     stdin: IO[bytes] | None = None,
     exclude: Iterable[str] = (),
+    outputs: Iterable[str] = (),
     table: Open = tables.items,
     url: Open | None = None,
 ) -> Stream:
     """All items of all paths, in order.
 
     stdin: where ``-`` reads its paths, one a line. exclude: directories that a walk leaves out (where output goes).
+    outputs: files that the call writes. Raises UsageError, when it comes to it, where one of them is an input as well.
     table: the items of a table, by its path. url: the items of a URL, or None to refuse all.
     A path that exists is taken literally, even if it reads like a glob.
     """
-    expansion = _Expansion(frozenset(os.path.realpath(path) for path in exclude), table, url)
+    expansion = _Expansion(frozenset(os.path.realpath(path) for path in exclude), tuple(outputs), table, url)
     for path in paths:
         if path == "-" and stdin is not None:
             for line in stdin_lines.read(stdin):
@@ -66,10 +69,10 @@ def count(paths: Iterable[str], *, limit: int = 200_000) -> int | None:
 
 
 class _Expansion:
-    """The items of single paths. hidden: real paths that no walk enters."""
+    """The items of single paths. hidden: real paths that no walk enters. outputs: files that no input may be."""
 
-    def __init__(self, hidden: frozenset[str], table: Open, url: Open | None) -> None:
-        self._hidden, self._table, self._url = hidden, table, url
+    def __init__(self, hidden: frozenset[str], outputs: tuple[str, ...], table: Open, url: Open | None) -> None:
+        self._hidden, self._outputs, self._table, self._url = hidden, outputs, table, url
 
     def one(self, path: str) -> Iterator[Item]:
         if "\0" in path:  # from stdin; the system's calls refuse it
@@ -94,6 +97,8 @@ class _Expansion:
             yield _absent(path)
 
     def _file(self, path: str, relative: str) -> Iterator[Item]:
+        for output in self._outputs:
+            keep_input(output, [path])
         if _suffix(path) in TABLE_SUFFIXES and os.path.isfile(path):
             yield from self._table(path)
         else:
