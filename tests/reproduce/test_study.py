@@ -142,6 +142,8 @@ def test_a_study_is_run_interrupted_and_gone_on_with(
     for row in table["rows"]:
         ours = table["figures"]["as_trained"]["all"][row["arm"]]["accuracy"]
         assert f"| {row['title']} |" in text
+        assert "epochs was 200, is 1" in row["changed"]
+        assert f"- {row['title']}, changed from its recipe: {'; '.join(row['changed'])}." in text
         assert f"{100 * ours['value']:.2f} [{100 * ours['low']:.1f}" in text
         reports = [json.loads((home / "runs" / name / "evaluation/private_test/report.json").read_text())
                    for name in row["runs"]]  # fmt: skip

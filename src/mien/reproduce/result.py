@@ -31,7 +31,10 @@ class Scores(Section):
 
 
 class Row(Section):
-    """An arm. published: the paper's figures. tried_rates: learning rate → validated; one of ``seeds`` a run."""
+    """An arm. published: the paper's figures. tried_rates: learning rate → validated; one of ``seeds`` a run.
+
+    changed: what differs from the shipped recipe.
+    """
 
     arm: str
     title: str
@@ -42,6 +45,7 @@ class Row(Section):
     macs: int
     learning_rate: float
     tried_rates: dict[str, float]
+    changed: list[str]
     seeds: list[int]
     validated: list[float]
     runs: list[str]

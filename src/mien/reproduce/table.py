@@ -15,9 +15,10 @@ from mien.pages import format
 from mien.preprocess import Preprocess
 from mien.reproduce.execute import Outcome
 from mien.reproduce.papers import Study
-from mien.reproduce.plan import Preset, Splits
+from mien.reproduce.plan import Preset, Run, Splits
 from mien.reproduce.result import Table
 from mien.training.networks import recipe_preprocess
+from mien.training.recipe import differences, load_recipe
 
 #: The columns of Paper A's Table 2; Paper B prints the first alone.
 COLUMNS = {
@@ -60,6 +61,7 @@ def tabulate(study: Study, preset: Preset, name: str, store: Store, splits: Spli
                 "tried_rates": {
                     f"{d.run.recipe.optimizer.lr:.3g}": d.valid for d in outcome.first if d.run.arm.key == key
                 },
+                "changed": _changed(runs[0].run, preset.flavour),
                 "seeds": [done.run.seed for done in runs],
                 "validated": valid,
                 "runs": [done.run.directory.name for done in runs],
@@ -89,6 +91,13 @@ def tabulate(study: Study, preset: Preset, name: str, store: Store, splits: Spli
             if key not in outcome.kept
         ],
     }
+
+
+def _changed(run: Run, flavour: str) -> list[str]:
+    """What differs from the shipped recipe, but for what another column shows."""
+    shown = ("name ", "seed ", "optimizer.lr ", "data.train ", "data.validation ")
+    found = differences(load_recipe(f"{run.arm.recipes}/{flavour}"), run.recipe)
+    return [difference for difference in found if not difference.startswith(shown)]
 
 
 def _predictions(splits: Splits, outcome: Outcome) -> tuple[str, dict[str, list[Predictions]]]:
@@ -142,9 +151,14 @@ def markdown(table: Mapping[str, Any]) -> str:
 
 
 def notes(table: Mapping[str, Any]) -> list[str]:
-    """What a published figure is not, and what is missing here."""
+    """What a published figure is not, how the recipes were changed, and what is missing here."""
     return [
         *(f"{row['title']}: {row['caveat']}." for row in table["rows"] if row["caveat"]),
+        *(
+            f"{row['title']}, changed from its recipe: {'; '.join(row['changed'])}."
+            for row in table["rows"]
+            if row["changed"]
+        ),
         *(f"Not here: {what}." for what in table["not_run"]),
         *(f"Failed: {run}: {error}" for run, error in table["failed"].items()),
     ]
