@@ -98,6 +98,7 @@ FAILURES = [
     ),
     ("unknown_model", 404, {"content": png(1), "headers": PNG, "params": {"model": "resnet"}}),
     ("invalid", 422, {"content": png(1), "headers": PNG, "params": {"mdoel": "nano"}}),
+    ("invalid", 422, {"content": png(1), "headers": PNG, "params": {"name": ["a.png", "b.png"]}}),
     ("invalid", 422, {"content": png(1), "headers": PNG, "params": {"name": "a.png", "min_face": "40"}}),
 ]
 

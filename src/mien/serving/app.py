@@ -136,12 +136,14 @@ def create_app(
 
 
 async def _refuse_unknown(request: Request) -> None:
-    """A misspelled ``?model=``, or an option of ``mien serve``: to ignore it would give another answer, silently."""
+    """A misspelled ``?model=``, an option of ``mien serve``, or one twice: it must not be ignored silently."""
     known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
     for name in request.query_params:
         if name not in known:
             also = "; options of reading are given to mien serve"
             raise Problem("invalid", f"expected a parameter of {', '.join(known)}, got {name[:80]!r}{also}")
+        if (count := len(request.query_params.getlist(name))) > 1:
+            raise Problem("invalid", f"expected one {name}, got {count}")
 
 
 def _choose(pool: Pool, model: str | None) -> str:
