@@ -6,7 +6,8 @@
 Shipped readers have a folder each in results/fer2013 (scripts/measure makes them); of all other runs the figures and
 the predicted classes are kept (scripts/kept_runs.py). Every shipped recipe that was not run is listed with what it
 would take. results/questions.yaml asks what one run is worth beside another; the differences are paired, on the same
-images. results/throughput.json and smoke.json are what benchmarks/throughput.py and scripts/smoke.py wrote.
+images. results/paper_*.json are table.json of mien reproduce. results/throughput.json and smoke.json are what
+benchmarks/throughput.py and scripts/smoke.py wrote.
 """
 
 import json
@@ -122,7 +123,10 @@ def differences(home: Path, questions: Path) -> list[str]:
 
 def _difference(gain: NDArray[np.float64]) -> str:
     """gain: what each image adds, -1 to 1. Their mean in points, with its interval from resampling the images."""
-    figure = with_percentiles(float(gain.mean()), _draws(len(gain)) @ gain / len(gain))
+    return points(with_percentiles(float(gain.mean()), _draws(len(gain)) @ gain / len(gain)))
+
+
+def points(figure: Json) -> str:
     return f"{figure['value'] * 100:+.2f} [{figure['low'] * 100:+.1f}, {figure['high'] * 100:+.1f}]"
 
 
@@ -213,6 +217,33 @@ def _loop(row: Json, name: str) -> Json:
     return row.get("loops", {}).get(name) or {}
 
 
+def papers(results: Path) -> list[str]:
+    """The table of each results/paper_*.json, a table.json of ``mien reproduce``."""
+    lines = []
+    for file in sorted(results.glob("paper_*.json")):
+        table = json.loads(file.read_text("utf-8"))
+        all_images, leak_free = (table["figures"]["as_trained"].get(part) for part in ("all", "leak_free"))
+        lines += [
+            f"{table['table']} of {table['source']}, `--preset {table['preset']}`, on {table['scored_on']}, the epoch "
+            f"selected on {table['selected_on']} ([{file.name}]({file.name})):",
+            "",
+            f"| arm | seeds | parameters | MACs | accuracy | from {table['rows'][0]['title']}, points | leak-free "
+            "| macro F1 | published |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for row in table["rows"]:
+            scores, published = all_images[row["arm"]], row["published"].get("accuracy")
+            cells = [str(len(row["seeds"])), count(row["parameters"]), count(row["macs"]), percent(scores["accuracy"])]
+            cells += [points(scores["difference"]["accuracy"]) if "difference" in scores else "–"]
+            cells += [percent(leak_free[row["arm"]]["accuracy"]) if leak_free else "–", percent(scores["macro_f1"])]
+            lines.append(
+                f"| {row['title']} | {' | '.join(cells)} | {f'{published * 100:.2f} %' if published else '–'} |"
+            )
+        missing = [name.partition(",")[0] for name in table["not_run"]]
+        lines += ["", f"Not run: `{'`, `'.join(missing)}`." if missing else "Every arm was run.", ""]
+    return lines
+
+
 def scoreboard(results: Path) -> str:
     home = results / RECORDS
     smoke, by_recipe = smoked(results / "smoke.json")
@@ -274,13 +305,22 @@ def scoreboard(results: Path) -> str:
         "| [`orientation`](../src/mien/weights/orientation.md) | `orientation` | tells which way up a found face is, "
         "or that it is none; figures on its card, from `benchmarks/turned_faces.py` |",
         "",
+        "## The papers' tables, at a size for two cores",
+        "",
+        "`mien reproduce` with `--preset cpu`: every network narrower or on smaller pictures, for fewer epochs "
+        "([how](../docs/reproduce.md)); commands and what was learnt are in [LOG.md](LOG.md). Intervals are from "
+        "resampling images; differences are paired. Published figures are of the networks' own size, on other data or "
+        "by another protocol, so **they are not reproduced by these**.",
+        "",
+        *papers(results),
         *speed(rates),
         "## Not run",
         "",
         "No record of these recipes as they stand is kept. `compact-hybrid`, `compact-hints` and those of `nano` are "
         "stages of the readers; some others were trained with fewer epochs or pictures, also in fifteen minutes of a "
-        "GPU ([LOG.md](LOG.md)). So **no figure of either paper has been reproduced yet**, nor has the throughput on a "
-        "GPU been measured. `scripts/campaigns/` lists what to train first on one (`scripts/campaign.py` keeps to a "
+        "GPU ([LOG.md](LOG.md)). So **no figure of either paper has been reproduced at its own size**, nor has the "
+        "throughput on a GPU been measured. `scripts/campaigns/` lists what to train first on one "
+        "(`scripts/campaign.py` keeps to a "
         "time limit). The time is that of the measured step where the table above has one, else calculated: 3 × the "
         "MACs of all images and epochs (6 × with SAM) at the rate of the two cores "
         f"on which `{PACE}` was trained, {pace(runs) / 1e9:.0f} G multiply-accumulates a second. {seen}",
