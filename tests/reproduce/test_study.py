@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from eight_classes import with_contempt
@@ -131,8 +132,12 @@ def test_a_study_is_run_interrupted_and_gone_on_with(
     assert len(calls) == 3
     assert call(small_store, home) == {}
     assert len(calls) == len(set(calls)) == 8  # four arms, two seeds; nothing twice
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
     assert call(small_store, home) == {}
     assert len(calls) == 8
+    assert torch.get_num_threads() == 1  # as asked, for the analyses, though nothing is trained
+    torch.set_num_threads(before)
 
     table = json.loads((home / "table.json").read_text())
     assert Table.model_validate(table).model_dump(mode="json", exclude_unset=True) == table

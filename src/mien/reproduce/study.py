@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mien.atomic import remove_abandoned_in, write_text
 from mien.data.build.balance_figure import balance_figure
 from mien.data.store import Store
@@ -56,6 +58,8 @@ def reproduce(
     train, validation, test = parts
     splits = find_splits(store, train=train, validation=validation, test=test)
     choose_device(accelerator)
+    if threads:  # for the analyses too: with all runs finished nothing else sets it
+        torch.set_num_threads(threads)
     changes = {key: parse_value(key, text) for key, text in parse_overrides(list(sets)).items()}
     if home.exists() and not home.is_dir():
         raise UsageError(f"expected a directory, got the file {home}", hint="choose another with -o")
