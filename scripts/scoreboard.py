@@ -310,7 +310,9 @@ def scoreboard(results: Path) -> str:
         "`mien reproduce` with `--preset cpu`: every network narrower or on smaller pictures, for fewer epochs "
         "([how](../docs/reproduce.md)); commands and what was learnt are in [LOG.md](LOG.md). Intervals are from "
         "resampling images; differences are paired. Published figures are of the networks' own size, on other data or "
-        "by another protocol, so **they are not reproduced by these**.",
+        "by another protocol, so **they are not reproduced by these**. Each file lists what its arms changed in their "
+        "recipes; the preset may have changed since. Networks far below the published figures have hardly learnt: what "
+        "they say of SE, SAM or masks holds for them alone.",
         "",
         *papers(results),
         *speed(rates),
