@@ -240,7 +240,7 @@ def papers(results: Path) -> list[str]:
                 f"| {row['title']} | {' | '.join(cells)} | {f'{published * 100:.2f} %' if published else '–'} |"
             )
         missing = [name.partition(",")[0] for name in table["not_run"]]
-        lines += ["", f"Not run: `{'`, `'.join(missing)}`." if missing else "Every arm was run.", ""]
+        lines += ["", f"Not in this file: `{'`, `'.join(missing)}`." if missing else "All arms.", ""]
     return lines
 
 
@@ -311,8 +311,8 @@ def scoreboard(results: Path) -> str:
         "([how](../docs/reproduce.md)); commands and what was learnt are in [LOG.md](LOG.md). Intervals are from "
         "resampling images; differences are paired. Published figures are of the networks' own size, on other data or "
         "by another protocol, so **they are not reproduced by these**. Each file lists what its arms changed in their "
-        "recipes; the preset may have changed since. Networks far below the published figures have hardly learnt: what "
-        "they say of SE, SAM or masks holds for them alone.",
+        "recipes; the preset may have changed since. All stand far below the published figures: what they say of SE, "
+        "SAM or masks holds for networks as small and as briefly trained.",
         "",
         *papers(results),
         *speed(rates),
