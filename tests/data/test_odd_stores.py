@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from list_source import Listed
 from mien.data.build.normalise import Standard
 from mien.data.build.run import build_store
-from mien.data.sources import open_source
+from mien.data.sources import Sample, open_source
 from mien.data.store import Store
 from mien.errors import DataError
 from mien.preprocess import Preprocess
@@ -121,3 +122,14 @@ def test_a_missing_split_is_told_with_its_key(small_store: Path, tmp_path: Path)
         DataError, match=r"data\.validation: expected a split of .* got 'val'; --set data\.validation=pub"
     ):
         train(small_recipe(data={"validation": "val"}), Store.open(small_store), tmp_path / "r", accelerator="cpu")
+
+
+def test_subjects_of_two_sources_with_the_same_names_are_not_the_same(tmp_path: Path) -> None:
+    one, two = (
+        Listed(
+            [Sample(f"{i}.png", np.asarray(picture(seed + i)), "happy", split, group=f"p{i % 4}") for i in range(8)],
+            name=name,
+        )
+        for name, split, seed in (("one", "training", 0), ("two", "test", 100))
+    )
+    assert not any("groups (subjects)" in text for text in build_store([one, two], tmp_path / "s")["warnings"])

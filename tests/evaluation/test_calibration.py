@@ -5,7 +5,7 @@ import pytest
 
 from mien.errors import DataError
 from mien.evaluation import metrics
-from mien.evaluation.calibration import cross_fit, fit_temperature, halves, probabilities
+from mien.evaluation.calibration import FEW, RANGE, cross_fit, fit_temperature, halves, probabilities
 
 
 def drawn(n: int, *, temperature: float, views: int = 1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -21,6 +21,16 @@ def drawn(n: int, *, temperature: float, views: int = 1, seed: int = 0) -> tuple
 def test_the_known_temperature_is_found(temperature: float) -> None:
     logits, labels = drawn(40_000, temperature=temperature)
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.03)
+
+
+def test_a_handful_of_right_answers_does_not_make_every_answer_certain() -> None:
+    """Five of five right: the likelihood alone goes to the bound, where p = 0.66 becomes p = 0.99999."""
+    logits = np.tile(np.float32([0.65, 0]), (FEW, 1, 1))
+    right = np.zeros(FEW, np.int64)
+    assert 0.6 < fit_temperature(logits[:5], right[:5]) < 0.9
+    assert 1.1 < fit_temperature(logits[:5], 1 - right[:5]) < 1.7
+    assert fit_temperature(logits[: FEW - 1], right[1:]) > 0.08
+    assert fit_temperature(logits, right) == pytest.approx(RANGE[0], rel=0.01)  # the control: many say so themselves
 
 
 def test_equal_views_change_nothing() -> None:

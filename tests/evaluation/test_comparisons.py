@@ -99,7 +99,9 @@ def test_equal_models_differ_by_nothing() -> None:
     a = answers(70, 0.5, 1, y)
     found = compare(y, a, a, classes=7)
     assert found["mcnemar"]["p"] == 1
-    assert all(value == {"value": 0, "low": 0, "high": 0} for value in found["difference"].values())
+    assert all(value["value"] == 0 for value in found["difference"].values())
+    change, end = found["difference"]["accuracy"], 1.96**2 / (70 + 1.96**2)  # Tango's, in closed form
+    assert (change["low"], change["high"]) == pytest.approx((-end, end), abs=1e-4)
 
 
 def test_resampling_images_one_by_one_gives_the_same_interval() -> None:
@@ -122,11 +124,10 @@ def test_few_discordant_images_do_not_contradict_the_exact_test() -> None:
     assert change["low"] <= 0 < change["value"] < change["high"]
     for b in range(FEW):
         for c in range(FEW - b):
-            if b + c:
-                low, high = few_discordant(b, c, 1000)
-                assert low < (c - b) / 1000 < high
-                assert (low, high) == pytest.approx([-v for v in reversed(few_discordant(c, b, 1000))])
-                assert mcnemar_p(b, c)[0] < 0.05 or low <= 0 <= high
+            low, high = few_discordant(b, c, 1000)
+            assert low < (c - b) / 1000 < high
+            assert (low, high) == pytest.approx([-v for v in reversed(few_discordant(c, b, 1000))])
+            assert mcnemar_p(b, c)[0] < 0.05 or low <= 0 <= high
 
 
 def test_few_discordant_images_are_covered() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,13 @@ def test_a_picture_without_a_face_counts_as_wrong(exported: Path, small_store: P
 
 
 def test_temperatures_of_a_run(trained_run: Path, small_store: Path) -> None:
-    single, ten = fit_temperatures(RunPredictor(trained_run), Store.open(small_store).read("public_test"))
+    split = Store.open(small_store).read("public_test")
+    eighth = replace(split, labels=np.where(np.arange(70) == 3, 7, split.labels))
+    with pytest.raises(
+        DataError, match=r"expected images of angry, .* alone in public_test, got some of contempt; build"
+    ):
+        fit_temperatures(RunPredictor(trained_run), eighth)
+    single, ten = fit_temperatures(RunPredictor(trained_run), split)
     assert 0.05 <= single <= 20
     assert 0.05 <= ten <= 20
 

@@ -5,9 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval_store import picture
+from list_source import Listed
+from mien.data.build.run import build_store
+from mien.data.sources import Sample
 from mien.data.store import Store
 from mien.errors import DataError
-from mien.evaluation.groups import SMALL, UNKNOWN, by_group, load_groups, newcombe, proportion_gap
+from mien.evaluation.groups import SMALL, UNKNOWN, by_group, load_groups, newcombe, proportion_gap, store_column
 from mien.labels import SEVEN
 
 
@@ -146,3 +150,26 @@ def test_ages_want_bands(small_store: Path, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,age\n" + "\n".join(f"{path},{i}" for i, path in enumerate(paths)))
     with pytest.raises(DataError, match=r"at most 20 groups, got 70 .*bands"):
         load_groups(f"{tmp_path / 't.csv'}:age", store, "public_test", paths)
+
+
+def test_a_path_of_two_sources_needs_the_source(tmp_path: Path) -> None:
+    one, two = (
+        Listed([Sample(f"{i}.png", picture(seed + i), SEVEN[i % 7], "test") for i in range(4)], name=name)
+        for name, seed in (("one", 0), ("two", 100))
+    )
+    build_store([one, two], tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    paths, table = store.read("test").paths, tmp_path / "t.csv"
+    table.write_text("path,source,camera\n" + "".join(f"{i}.png,one,front\n" for i in range(4)) + "1.png,two,side\n")
+    sources = store_column(store, "test", "source")
+    expected = [
+        "front" if source == "one" else "side" if path == "1.png" else None
+        for source, path in zip(sources, paths, strict=True)
+    ]
+    assert load_groups(f"{table}:camera", store, "test", paths) == ("camera", expected)
+    rows = np.array([0, 5])
+    picked = load_groups(f"{table}:camera", store, "test", paths, rows=np.arange(8))[1]
+    assert [picked[row] for row in rows] == [expected[row] for row in rows]
+    table.write_text("path,camera\n1.png,front\n")
+    with pytest.raises(DataError, match=r"expected a column 'source' .*pictures of several sources"):
+        load_groups(f"{table}:camera", store, "test", paths)

@@ -143,3 +143,18 @@ def test_a_class_without_images_has_no_recall(store: Store, tmp_path: Path) -> N
     (line,) = (line for line in headline(Report.model_validate(report)) if line.startswith(f"recall {absent}"))
     assert line.split()[2] == "–"
     assert "<td>0.0 % [0.0, 100.0]" not in (tmp_path / "out/report.html").read_text()
+
+
+def test_an_own_class_may_have_a_name_that_elsewhere_means_no_answer(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("path,answer\na.png,none\nb.png,None\nc.png,\nd.png,smile\n")
+    found = read_predictions_file(file, label_set=("none", "smile"))
+    np.testing.assert_array_equal(found.probabilities, [[1, 0], [1, 0], [np.nan, np.nan], [0, 1]])
+    assert np.isnan(
+        read_predictions_file(_with(file, "smile", "sad")).probabilities[:3]
+    ).all()  # of expressions it is one
+
+
+def _with(file: Path, old: str, new: str) -> Path:
+    file.write_text(file.read_text().replace(old, new))
+    return file

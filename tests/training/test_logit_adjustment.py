@@ -11,7 +11,7 @@ from mien.data.store import Store
 from mien.errors import DataError, RecipeError
 from mien.models.registry import build
 from mien.training.logit_adjustment import adjust_logits, class_proportions
-from mien.training.networks import load_network
+from mien.training.networks import load_network, starting_network
 from mien.training.run import train
 from small_run import small_recipe
 
@@ -57,6 +57,9 @@ def test_a_run_without_training_shifts_every_logit_by_its_class(
     store = Store.open(small_store)
     train(small_recipe(model=model, epochs=0), store, tmp_path / "run", accelerator="cpu", threads=1)
     (before, *_), (after, *_) = load_network(trained_run), load_network(tmp_path / "run")
+    again = small_recipe(model=model | {"init": f"run:{tmp_path / 'run'}"}, epochs=0)
+    with pytest.raises(RecipeError, match=r"expected a run without data\.balance, .* and logit_adjustment, got .*run"):
+        starting_network(again)
     pictures = torch.rand(9, 1, 48, 48)
     labels = store.read("training").labels
     shares = np.bincount(labels, minlength=7) / len(labels)

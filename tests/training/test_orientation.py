@@ -88,6 +88,8 @@ def test_through_run_and_export(small_store: Path, tmp_path: Path) -> None:
         ({"data": {"limit": 40}}, "expected data.non_faces with task orientation"),
         ({"task": "expression"}, "expected data.non_faces with task orientation, and with no other task"),
         ({"augment": PLAIN | {"mixup": 0.2}}, "augment.mixup 0 with task orientation"),
+        ({"data": {"non_faces": "x", "balance": "online"}}, "data.balance and targets.class_weights none with task"),
+        ({"targets": {"class_weights": "inverse"}}, "data.balance and targets.class_weights none with task"),
         ({"distill": {"runs": ["x"]}}, "no distill section with task orientation"),
     ],
 )

@@ -184,6 +184,16 @@ def test_resume_with_other_data_or_a_torn_checkpoint_is_refused(
     (run / "meta.json").write_text(json.dumps(meta))
     with pytest.raises(UsageError, match="was started with store another"):
         train(small_recipe(), store, run, resume=True)
+    taught, teacher = tmp_path / "taught", tmp_path / "teacher"
+    shutil.copytree(trained_run, teacher)
+    recipe = small_recipe(distill={"runs": [str(teacher)]}, epochs=1)
+    train(recipe, store, taught, accelerator="cpu", threads=1)
+    train(recipe, store, taught, resume=True, accelerator="cpu", threads=1)  # the control: the same teacher
+    checkpoint = torch.load(teacher / "best.ckpt", weights_only=True)
+    checkpoint["state_dict"]["network.classifier.bias"] += 1
+    torch.save(checkpoint, teacher / "best.ckpt")
+    with pytest.raises(UsageError, match=r"taught was started with teachers \['[0-9a-f]{16}'\], got \['"):
+        train(recipe, store, taught, resume=True)
     (run / "meta.json").unlink()
     (run / "last.ckpt").write_bytes((run / "last.ckpt").read_bytes()[:5000])
     with pytest.raises(DataError, match="expected a complete checkpoint"):

@@ -155,6 +155,17 @@ def test_a_start_from_the_mean_of_runs(trained_run: Path, tmp_path: Path) -> Non
         begun(trained_run, tmp_path / "gone")
 
 
+def test_a_start_from_a_run_of_other_classes_is_refused(trained_run: Path) -> None:
+    """As many outputs are not the same outputs."""
+    start = small_recipe(model=small_recipe().model.model_dump() | {"init": f"run:{trained_run}"})
+    own = tuple(reversed(SEVEN))
+    with pytest.raises(
+        RecipeError, match=r"model\.init: expected a run of neutral, .* got .*, of angry, .*mien export"
+    ):
+        starting_network(start, labels=own)
+    starting_network(start, labels=SEVEN)
+
+
 def test_positions_of_another_side_do_not_fit(small_store: Path, tmp_path: Path) -> None:
     store, run = Store.open(small_store), tmp_path / "run"
     train(small_recipe(**VIT, data=RGB | {"limit": 20}, epochs=1), store, run, accelerator="cpu", threads=1)

@@ -149,6 +149,7 @@ def _fit(
     """
     from mien.cli.progress import Countdown, duration
     from mien.data.store import Store
+    from mien.evaluation.calibration import FEW
     from mien.evaluation.predict import fit_temperatures
     from mien.evaluation.predictors import seconds_a_view
 
@@ -158,6 +159,8 @@ def _fit(
     fitted_on = f"{predictor.validation}, {images:,} of {len(split):,} images"
     rows = 32 if predictor.device.type == "cuda" else 4
     expected = images * views * seconds_a_view(predictor, rows=rows)
+    if images < FEW:
+        print(f"note: {images} images are few to fit a temperature on: the calibration is rough", file=sys.stderr)
     print(
         f"fitting temperatures on {predictor.validation if whole else fitted_on}, "
         f"{views} view{'s' if tta else ''} of each, on the {predictor.device.type}: about {duration(expected)}",

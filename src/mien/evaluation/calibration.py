@@ -1,9 +1,11 @@
 """Temperature scaling (Guo et al. 2017, arXiv 1706.04599): one number that calibrates probabilities.
 
 Logits come as N×V×K: V views of each image (1, or 10 with test-time augmentation). Probabilities are
-``mean over views of softmax(logits / T)``. The temperature that ships is fitted on the whole validation split; what
-is *reported* comes from cross-fitting: each half is scored with the temperature of the other half, and images that
-are duplicates of each other always lie in the same half.
+``mean over views of softmax(logits / T)``. With fewer than ``FEW`` images, log T has a normal prior of mean 0 and
+standard deviation ``PRIOR``: the likelihood alone would make every answer certain where all of five images are right.
+The temperature that ships is fitted on the whole validation split; what is *reported* comes from cross-fitting: each
+half is scored with the temperature of the other half, and images that are duplicates of each other always lie in the
+same half.
 """
 
 import numpy as np
@@ -13,6 +15,9 @@ from mien.arrays import Float32, Int64
 from mien.errors import DataError
 
 RANGE = (0.05, 20.0)
+#: Images below which log T has a prior, and its standard deviation.
+FEW = 1000
+PRIOR = 0.5
 
 
 def probabilities(logits: Float32, temperature: float) -> Float32:
@@ -24,7 +29,10 @@ def probabilities(logits: Float32, temperature: float) -> Float32:
 
 
 def fit_temperature(logits: Float32, labels: Int64) -> float:
-    """The temperature in 0.05-20 with the least negative log-likelihood. Raises DataError without labelled rows."""
+    """The most probable temperature in 0.05-20; the prior is for fewer than ``FEW`` images.
+
+    Raises DataError without labelled rows.
+    """
     from scipy.optimize import minimize_scalar
 
     if not len(labels) or labels.min() < 0:
@@ -32,7 +40,9 @@ def fit_temperature(logits: Float32, labels: Int64) -> float:
 
     def loss(log_temperature: float) -> float:
         chosen = probabilities(logits, float(np.exp(log_temperature)))[np.arange(len(labels)), labels]
-        return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+        likelihood = np.log(np.maximum(chosen, 1e-12)).sum()
+        prior = -((log_temperature / PRIOR) ** 2) / 2 if len(labels) < FEW else 0.0
+        return -float(likelihood + prior) / len(labels)
 
     found = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded", options={"xatol": 1e-5})
     return float(np.exp(found.x))

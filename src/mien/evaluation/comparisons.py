@@ -98,7 +98,7 @@ def paired_differences(
     spread = _difference(drawn, used, classes)
     result = {name: with_percentiles(float(value[name][0]), spread[name]) for name in DIFFERENCES}
     only_first, only_second = int(((a == truth) & (b != truth)).sum()), int(((a != truth) & (b == truth)).sum())
-    if 0 < only_first + only_second < FEW:
+    if only_first + only_second < FEW:
         low, high = few_discordant(only_first, only_second, len(truth))
         result["accuracy"] |= {"low": low, "high": high}
     return result
@@ -118,9 +118,12 @@ def few_discordant(only_first: int, only_second: int, n: int) -> tuple[float, fl
     from scipy.stats import binomtest
 
     discordant = only_first + only_second
+    tango = -_tango_upper(only_second, only_first, n), _tango_upper(only_first, only_second, n)
+    if not discordant:  # the exact test has nothing to go by
+        return tango
     exact = binomtest(only_second, discordant).proportion_ci(0.95, "exact")
     low, high = ((2 * float(end) - 1) * discordant / n for end in (exact.low, exact.high))
-    return min(low, -_tango_upper(only_second, only_first, n)), max(high, _tango_upper(only_first, only_second, n))
+    return min(low, tango[0]), max(high, tango[1])
 
 
 def _tango_upper(minus: int, plus: int, n: int) -> float:

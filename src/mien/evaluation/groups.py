@@ -47,7 +47,8 @@ def load_groups(
 ) -> tuple[str, list[str | None]]:
     """The name of a grouping and the group of each image, None where it has none.
 
-    spec: a column of the store's Parquet (``source``), or ``FILE:COLUMN`` with a CSV or Parquet that has ``path``.
+    spec: a column of the store's Parquet (``source``), or ``FILE:COLUMN`` with a CSV or Parquet that has ``path``,
+    and ``source`` where the split has a path of several sources.
     paths: the N images wanted; rows: where they stand in the split, all of it where None. Raises DataError for what
     cannot be used.
     """
@@ -55,11 +56,10 @@ def load_groups(
     if colon and not (file and column.strip()):
         raise DataError(f"--group-by: expected COLUMN or FILE:COLUMN, got {spec!r}")
     if colon:
-        name, groups = column.strip(), _from_file(Path(file), column, paths)
+        sources = _chosen(store_column(store, split, "source"), rows) if len(set(paths)) < len(paths) else None
+        name, groups = column.strip(), _from_file(Path(file), column, paths, sources)
     else:
-        column_of_all = store_column(store, split, spec)
-        name = spec
-        groups = column_of_all if rows is None else [column_of_all[row] for row in rows.tolist()]
+        name, groups = spec, _chosen(store_column(store, split, spec), rows)
     found = sorted({group for group in groups if group is not None})
     if not found:
         raise DataError(f"--group-by {spec}: expected groups of the images in {split}, got none of them")
@@ -69,6 +69,10 @@ def load_groups(
             hint="put the values into bands first",
         )
     return name, groups
+
+
+def _chosen(column: list[str | None], rows: Int64 | None) -> list[str | None]:
+    return column if rows is None else [column[row] for row in rows.tolist()]
 
 
 def store_column(store: Store, split: str, column: str) -> list[str | None]:
@@ -185,16 +189,21 @@ def _f1_gap(y: Int64, p: NDArray[Any], member: NDArray[Any], names: list[str], *
     return {"highest": names[top], "lowest": names[bottom], **gap}
 
 
-def _from_file(file: Path, column: str, paths: Sequence[str]) -> list[str | None]:
+def _from_file(file: Path, column: str, paths: Sequence[str], sources: Sequence[str | None] | None) -> list[str | None]:
+    """The group of each path; sources: of each as well, where the same path stands in several."""
     table = read_table(file)
-    for name in ("path", key(column)):
+    wanted = ["path", key(column)] if sources is None else ["path", "source", key(column)]
+    for name in wanted:
         if name not in table.columns:
-            raise DataError(f"expected a column {name!r} in {file}, got {', '.join(table.columns)}")
-    group_of: dict[str, str | None] = {}
-    for row, (path, group) in enumerate(zip(table.columns["path"], table.columns[key(column)], strict=True)):
+            why = "; some paths name pictures of several sources" if name == "source" else ""
+            raise DataError(f"expected a column {name!r} in {file}, got {', '.join(table.columns)}{why}")
+    group_of: dict[tuple[str | None, str], str | None] = {}
+    theirs = [None] * len(table.columns["path"]) if sources is None else table.columns["source"]
+    for row, (source, path, group) in enumerate(
+        zip(theirs, table.columns["path"], table.columns[key(column)], strict=True)
+    ):
         if path is None:
             continue
-        if path in group_of and group_of[path] != group:
+        if group_of.setdefault((source, path), group) != group:
             raise DataError(f"{table.where(row)}: expected one group an image, got {path!r} in two")
-        group_of[path] = group
-    return [group_of.get(path) for path in paths]
+    return [group_of.get(image) for image in zip(sources or [None] * len(paths), paths, strict=True)]

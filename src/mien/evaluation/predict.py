@@ -55,18 +55,23 @@ def predict_pictures(
 
 
 def check_codes(labels: Sequence[str], split: Split) -> None:
-    """Raises DataError where a model's columns are not the codes of a split, one by one."""
+    """Raises DataError where a model's columns are not the codes of a split, one by one, or a label has no column."""
     if tuple(labels) != split.label_set[: len(labels)] or (
         is_own(split.label_set) and len(labels) != len(split.label_set)
     ):
         shown = split.label_set if is_own(split.label_set) else SEVEN
         raise DataError(f"expected a model with the labels {', '.join(shown)} in this order, got {', '.join(labels)}")
+    if int(split.labels.max(initial=-1)) >= len(labels):
+        raise DataError(
+            f"expected images of {', '.join(labels)} alone in {split.name}, got some of {split.label_set[len(labels)]}",
+            hint="build a store without them: mien data build … --labels seven",
+        )
 
 
 def fit_temperatures(
     predictor: Predictor, split: Split, *, tta: bool = True, limit: int | None = None, progress: Progress | None = None
 ) -> tuple[float, float | None]:
-    """The temperatures that an exported file carries: those with the least NLL on a split.
+    """The temperatures that an exported file carries, fitted on a split (``calibration.fit_temperature``).
 
     Temperature scaling (Guo et al. 2017, arXiv 1706.04599).
     Two, because a mean over ten crops is less confident than a single one. Images without a label are left out.

@@ -286,7 +286,7 @@ def _number(table: Table, row: int, cell: str | None) -> float:
 
 def _code(table: Table, row: int, cell: str | None, label_set: tuple[str, ...]) -> int:
     """The code of the label that a cell names; −1 for a failure."""
-    if cell is None or cell.lower() in _NOTHING:
+    if cell is None or (cell.lower() in _NOTHING and cell.casefold() not in map(str.casefold, label_set)):
         return -1
     try:
         return label_set.index(_named(cell, label_set))

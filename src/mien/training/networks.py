@@ -1,5 +1,6 @@
 """The networks of a run: built from its recipe, initialised, and loaded from its checkpoints."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -60,7 +61,7 @@ def starting_network(
     kind, runs = recipe.model.start
     network = build_network(recipe, classes=len(labels), pretrained=kind == "imagenet")
     if kind in ("run", "mean"):
-        states = [_weights_of_run(run, network, recipe) for run in runs]
+        states = [_weights_of_run(run, network, recipe, labels) for run in runs]
         shares = recipe.model.shares or [1.0]
         network.load_state_dict({name: _mean([state[name] for state in states], shares) for name in states[0]})
     elif kind == "ssl":
@@ -158,6 +159,14 @@ def _network_state(checkpoint: Path) -> dict[str, Tensor]:
         raise DataError(f"expected a complete checkpoint of mien, cannot read {checkpoint}") from error
 
 
+def weights_digest(run: Path) -> str:
+    """Of a finished run's best weights, 16 hexadecimal digits. Raises DataError."""
+    state, digest = _network_state(run / "best.ckpt"), hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def _misfit(network: nn.Module, state: dict[str, Tensor]) -> str:
     """The first thing in which weights differ from a network's own."""
     own = network.state_dict()
@@ -175,8 +184,11 @@ def _mean(tensors: list[Tensor], shares: list[float]) -> Tensor:
     return sum((share * tensor for share, tensor in zip(shares, tensors, strict=True)), torch.zeros_like(tensors[0]))
 
 
-def _weights_of_run(run: Path, network: nn.Module, recipe: Recipe) -> dict[str, Tensor]:
-    """A finished run's best weights, a masked one's decoder too. Raises RecipeError where they do not fit."""
+def _weights_of_run(run: Path, network: nn.Module, recipe: Recipe, labels: Sequence[str]) -> dict[str, Tensor]:
+    """A finished run's best weights, a masked one's decoder too. Raises RecipeError where they do not fit.
+
+    labels: of this recipe's data, which a run of expressions must share.
+    """
     its_recipe = _recipe_of(run)
     if its_recipe.task != recipe.task:
         hint = f"use model.init: ssl:{run}" if its_recipe.task == "masked_image" else None
@@ -185,6 +197,22 @@ def _weights_of_run(run: Path, network: nn.Module, recipe: Recipe) -> dict[str, 
         )
     if its_recipe.model.name != recipe.model.name:
         raise RecipeError(f"model.init: {run} holds a {its_recipe.model.name}, this recipe has {recipe.model.name}")
+    theirs = read_meta(run).get("labels", SEVEN)
+    if recipe.task == "expression" and list(theirs) != list(labels):
+        raise RecipeError(
+            f"model.init: expected a run of {', '.join(labels)}, got {run}, of {', '.join(theirs)}",
+            hint=f"export it, and start from the file with a new classifier: mien export {run} -o FILE.onnx, "
+            "model.init: reader:FILE.onnx",
+        )
+    if recipe.model.logit_adjustment and (
+        its_recipe.model.logit_adjustment
+        or its_recipe.data.balance != "none"
+        or its_recipe.targets.class_weights != "none"
+    ):
+        raise RecipeError(
+            f"model.logit_adjustment: expected a run without data.balance, targets.class_weights and logit_adjustment, "
+            f"got {run}: it does not predict rare classes less often, or no longer"
+        )
     state = _network_state(run / "best.ckpt")
     try:
         network.load_state_dict(state)

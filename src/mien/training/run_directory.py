@@ -20,7 +20,7 @@ from mien.errors import DataError, OutputError, RecipeError, UsageError
 from mien.locks import NAME as LOCK
 from mien.locks import DirectoryLock
 from mien.training.datasets import whole_batch
-from mien.training.networks import read_meta
+from mien.training.networks import read_meta, weights_digest
 from mien.training.recipe import Recipe, differences, load_recipe
 from mien.training.sam import climbs_locally
 
@@ -90,7 +90,7 @@ def check_same_run(run: Path, recipe: Recipe, store: Store, *, devices: int, syn
         )
     meta = read_meta(run)
     data, before_devices = meta.get("data", {}), meta.get("devices", devices)
-    for key, now in ({"store": store.fingerprint} | _other_store(recipe)).items():
+    for key, now in ({"store": store.fingerprint} | _other_inputs(recipe)).items():
         if data.get(key) not in (None, now):
             raise UsageError(f"--resume: {run} was started with {key} {data[key]}, got {now}")
     if last.is_file():
@@ -195,7 +195,7 @@ def run_meta(
         "parameters": sum(p.numel() for p in network.parameters()),
         "labels": list(labels),
         "data": {"store": store.fingerprint, "train": recipe.data.train, "images": images, "summary": store.summary}
-        | _other_store(recipe),
+        | _other_inputs(recipe),
         "mien": mien.__version__,
         "commit": checkout_commit(),
         "torch": torch.__version__,
@@ -206,6 +206,11 @@ def run_meta(
     }
 
 
-def _other_store(recipe: Recipe) -> dict[str, str]:
-    """The fingerprint of the store that the recipe names beside the run's own."""
-    return {} if recipe.data.non_faces is None else {"non_faces": Store.open(recipe.data.non_faces).fingerprint}
+def _other_inputs(recipe: Recipe) -> dict[str, Any]:
+    """Digests of what the recipe names beside the run's own store: another store, its teachers' weights."""
+    found: dict[str, Any] = {}
+    if recipe.data.non_faces is not None:
+        found["non_faces"] = Store.open(recipe.data.non_faces).fingerprint
+    if recipe.distill:
+        found["teachers"] = [weights_digest(Path(teacher)) for teacher in recipe.distill.runs]
+    return found

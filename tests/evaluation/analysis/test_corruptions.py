@@ -98,6 +98,24 @@ def test_shuffled_labels_are_chance(trained_run: Path, small_store: Path) -> Non
     assert corruptions.rightness(predictor, split, "clean", 0, 0).mean() < 0.3
 
 
+def test_a_file_with_its_classes_in_another_order_is_as_right(trained_run: Path, small_store: Path) -> None:
+    split = labelled(Store.open(small_store), "training", limit=None, labels=SEVEN)
+    predictor = load_predictor(str(trained_run))
+    order = np.argsort(SEVEN)
+
+    class Alphabetical:
+        labels = tuple(SEVEN[i] for i in order)
+        preprocess = predictor.preprocess
+
+        def run(self, batch: np.ndarray) -> np.ndarray:
+            return predictor.run(batch)[:, order]
+
+    other = Alphabetical()
+    assert other.labels != predictor.labels
+    expected = corruptions.rightness(predictor, split, "clean", 0, 0)
+    np.testing.assert_array_equal(corruptions.rightness(other, split, "clean", 0, 0), expected)  # type: ignore[arg-type]
+
+
 def test_errors_are_the_wrong_answers_by_confidence(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
     store = Store.open(small_store)
     report = errors.errors(Settings([str(trained_run)], store, "training", tmp_path, device="cpu"), examples=5)

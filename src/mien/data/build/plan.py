@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.build.balance import BalancePlan, BalanceSettings, plan_balance
+from mien.data.build.index import Index
 from mien.data.build.ingest import Wanted
 from mien.data.build.parts import Facts, PartInfo, read_digests
 from mien.data.build.splits import RowDrop, SplitSettings, plan_splits
@@ -35,7 +36,7 @@ class BuildPlan:
 def make_plan(facts: Facts, splits: SplitSettings | None, balance: BalanceSettings | None) -> BuildPlan:
     """Splits, then balance. Raises DataError or UsageError where the settings do not fit the images."""
     index = facts.index
-    told = crossing_groups(index.split, index.group) if splits is None or splits.crossing == "keep" else ()
+    told = crossing_groups(index) if splits is None or splits.crossing == "keep" else ()
     if splits in (None, SplitSettings()) and balance is None and all(index.split):
         return BuildPlan(index.split, warnings=told)
     index = replace(index, near=near_groups(facts.averages, facts.digest))
@@ -46,12 +47,12 @@ def make_plan(facts: Facts, splits: SplitSettings | None, balance: BalanceSettin
     return BuildPlan(plan.split, plan.drops, varied, (*told, *plan.warnings, *varied.warnings))
 
 
-def crossing_groups(split: Sequence[str], group: Sequence[str | None]) -> tuple[str, ...]:
+def crossing_groups(index: Index) -> tuple[str, ...]:
     """One sentence where subjects stand in several of the splits that their owner made; those are kept as they are."""
-    homes: dict[str, set[str]] = {}
-    for name, home in zip(group, split, strict=True):
+    homes: dict[tuple[str, str], set[str]] = {}
+    for source, name, home in zip(index.source, index.group, index.split, strict=True):
         if name and home:
-            homes.setdefault(name, set()).add(home)
+            homes.setdefault((source, name), set()).add(home)
     crossing = sum(len(splits) > 1 for splits in homes.values())
     if not crossing:
         return ()

@@ -21,6 +21,7 @@ from mien.evaluation.analysis import inputs, outputs
 from mien.evaluation.analysis.common_corruptions import KINDS, PARAMETERS, SEVERITIES, TITLES, corrupt
 from mien.evaluation.analysis.inputs import Advance, Settings
 from mien.evaluation.metrics import bootstrap, proportion, with_percentiles
+from mien.evaluation.predictions import label_order
 from mien.evaluation.predictors import Predictor, all_logits
 
 Bool = NDArray[np.bool_]
@@ -56,7 +57,8 @@ def rightness(predictor: Predictor, split: Split, kind: str, severity: int, seed
     """bool N: which images are predicted right; kind "clean" for the images themselves."""
     images = split.images if kind == "clean" else corrupt(split.images, kind, severity, seed=seed)
     logits = all_logits(predictor, predictor.preprocess.stack(images), tta=False)[:, 0]
-    right: Bool = logits.argmax(1) == split.labels
+    _, columns = label_order(predictor.labels, split.label_set)
+    right: Bool = logits[:, columns].argmax(1) == split.labels
     return right
 
 
@@ -89,7 +91,7 @@ def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
 
 def _question(predictor: Predictor, split: Split, seed: int) -> str:
     """A digest of the model's predictions on clean images, of images, labels, parameters and seed."""
-    digest = hashlib.sha256(f"1 {seed} {PARAMETERS} {predictor.preprocess.to_json()}".encode())
+    digest = hashlib.sha256(f"2 {seed} {PARAMETERS} {predictor.labels} {predictor.preprocess.to_json()}".encode())
     probe = predictor.preprocess.stack(split.images[:64])
     digest.update(np.round(all_logits(predictor, probe, tta=False), 4).tobytes())
     digest.update(split.images.tobytes() + split.labels.tobytes())
