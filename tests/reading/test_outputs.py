@@ -241,3 +241,11 @@ def test_a_full_disk_behind_stdout(chosen: str) -> None:
         open_writer(chosen, output=None, labels=SEVEN, stdout=full) as writer,
     ):
         writer.write(RESULTS[0])
+
+
+def test_a_carriage_return_in_a_name_is_quoted() -> None:
+    text = written("csv", [Reading("a\rb.jpg", 100, 50, (FACE,)), Reading("c.jpg", 100, 50, (FACE,))]).decode()
+    assert [row["source"] for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)] == [
+        "a\rb.jpg",
+        "c.jpg",
+    ]

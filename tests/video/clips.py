@@ -35,6 +35,7 @@ def write_clip(
     codec: str = "libx264",
     rotation: int | None = None,
     sound: str | None = None,
+    sound_rate: int = 48000,
     options: dict[str, str] | None = None,
     gop: int = 12,
     aspect: Fraction | None = None,
@@ -56,7 +57,7 @@ def write_clip(
             stream.codec_context.sample_aspect_ratio = aspect
         if rotation is not None:
             stream.set_display_rotation(rotation)
-        audio: Any = out.add_stream(sound, rate=48000) if sound else None
+        audio: Any = out.add_stream(sound, rate=sound_rate) if sound else None
         for number, rgb in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
             seconds = number / rate if times is None else times[number]
@@ -65,18 +66,18 @@ def write_clip(
         out.mux(stream.encode())
         if audio is not None:
             length = (len(pictures) / rate) if times is None else times[-1] + 1 / rate
-            _tone(out, audio, length)
+            _tone(out, audio, length, sound_rate)
     return path
 
 
-def _tone(out: Any, audio: Any, seconds: float) -> None:
+def _tone(out: Any, audio: Any, seconds: float, rate: int = 48000) -> None:
     import av
 
     layout = "stereo"
-    for start in range(0, round(48000 * seconds), 1024):
-        wave = np.sin(np.arange(start, start + 1024) * (440 * 2 * np.pi / 48000)).astype(np.float32) * 0.2
+    for start in range(0, round(rate * seconds), 1024):
+        wave = np.sin(np.arange(start, start + 1024) * (440 * 2 * np.pi / rate)).astype(np.float32) * 0.2
         frame = av.AudioFrame.from_ndarray(np.stack([wave, wave]), format="fltp", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
         out.mux(audio.encode(frame))
     out.mux(audio.encode())
 

@@ -12,6 +12,7 @@ from clips import Squares, picture, write_clip  # noqa: E402
 from called import Call  # noqa: E402
 from mien import Reader  # noqa: E402
 from mien.timeline.annotated import write_annotated  # noqa: E402
+from mien.video.frames import Frames  # noqa: E402
 from mien.video.settings import VideoSettings  # noqa: E402
 
 TIMES = [0.0, 0.03, 0.1, 0.16, 0.2, 0.5, 0.52, 0.9, 1.3, 1.31]
@@ -83,6 +84,48 @@ def test_sound_that_mp4_cannot_hold_is_encoded(reader: Reader, tmp_path: Path) -
     assert len(wave) / 48000 == pytest.approx(1, abs=0.1)
     peak = np.abs(np.fft.rfft(wave)).argmax() * 48000 / len(wave)
     assert peak == pytest.approx(440, abs=5)
+
+
+@pytest.mark.parametrize("rate", [6000, 192000])
+def test_sound_at_a_rate_that_aac_lacks(reader: Reader, tmp_path: Path, rate: int) -> None:
+    source = write_clip(tmp_path / "a.mkv", [picture([(40, 60)])] * 25, sound="pcm_s16le", sound_rate=rate)
+    annotate(reader, source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        (sound,) = container.streams.audio
+        seconds = sum(frame.samples for frame in container.decode(sound)) / sound.codec_context.sample_rate
+    assert seconds == pytest.approx(1, abs=0.1)
+
+
+def test_sound_of_joined_recordings_goes_on(reader: Reader, tmp_path: Path) -> None:
+    part = write_clip(tmp_path / "p.ts", [picture([(40, 60)])] * 25, sound="aac").read_bytes()
+    (tmp_path / "joined.ts").write_bytes(part + part)
+    annotate(reader, tmp_path / "joined.ts", tmp_path / "out.mp4")
+    assert [t for t, _ in decoded(tmp_path / "out.mp4")] == pytest.approx(
+        [frame.time_s for frame in Frames(tmp_path / "joined.ts")], abs=1e-3
+    )
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        times = [float(packet.pts * packet.time_base) for packet in container.demux(audio=0) if packet.size]
+    assert times == sorted(times)
+    assert times[-1] - times[0] == pytest.approx(2, abs=0.15)
+
+
+def test_sound_of_an_unknown_codec_is_left_out(reader: Reader, tmp_path: Path) -> None:
+    known = write_clip(tmp_path / "a.mp4", [picture([(40, 60)])] * 5, sound="aac").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(known.replace(b"mp4a", b"ac-4").replace(b"esds", b"dac4"))
+    notes: list[str] = []
+    readings = reader.video(tmp_path / "b.mp4")
+    target = tmp_path / "out.mp4"
+    assert list(
+        write_annotated(
+            str(tmp_path / "b.mp4"),
+            readings,
+            str(target),
+            settings=VideoSettings(),
+            on_note=notes.append,  # type: ignore[arg-type]
+        )
+    )
+    assert len(decoded(target)) == 5
+    assert notes == ["its annotated copy has no sound: FFmpeg does not know the codec"]
 
 
 def test_a_window_keeps_its_times(reader: Reader, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,39 @@ def test_the_record_of_damage_is_no_frame(tmp_path: Path) -> None:
     for suffix in ("csv", "parquet", "jsonl"):
         path = table(tmp_path / f"b.{suffix}", iter([*film(STORY, 6.4), failure]))  # type: ignore[arg-type]
         assert summarise(str(path)).rows == whole
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_faces_without_tracks_have_seconds_and_no_episodes(tmp_path: Path, suffix: str) -> None:
+    """Nothing says who of two is who: of two happy people in four seconds no episode lasts eight."""
+
+    def untracked(*labels: str) -> Iterator[Reading]:
+        faces = tuple(replace(face(label), track=None) for label in labels)
+        return (Reading("v", 9, 9, faces, n / 25) for n in range(100))
+
+    two = summarise(str(table(tmp_path / f"two.{suffix}", untracked("happy", "sad")))).rows
+    happy = next(row for row in two if row.expression == "happy")
+    assert (happy.seconds, happy.visible_s) == (pytest.approx(4), pytest.approx(8))
+    assert {(row.episodes, row.mean_episode_s, row.longest_episode_s) for row in two} == {(None, None, None)}
+    one = summarise(str(table(tmp_path / f"one.{suffix}", untracked("happy")))).rows  # the control
+    assert next(row.episodes for row in one if row.expression == "happy") == 1
+
+
+def test_a_video_that_a_table_holds_twice_is_refused(tmp_path: Path) -> None:
+    path = table(tmp_path / "t.csv", iter([*film(STORY, 6.4), *film(STORY, 6.4)]))
+    with pytest.raises(DataError, match=r"expected face 1 of .* once in each frame, got it twice; does the table hold"):
+        summarise(str(path))
+
+
+def test_each_video_has_the_labels_of_its_model(tmp_path: Path) -> None:
+    path = table(tmp_path / "t.jsonl", film(STORY, 6.4))
+    other = replace(face("happy"), expression="contempt", probabilities=dict.fromkeys(SEVEN, 0.0) | {"contempt": 1.0})
+    eighth = table(tmp_path / "e.jsonl", (Reading("w", 9, 9, (other,), n / 25) for n in range(100)))
+    path.write_text(path.read_text() + eighth.read_text())
+    result = summarise(str(path))
+    assert result.labels == (*SEVEN, "contempt")
+    assert {row.expression: row.seconds for row in result.rows if row.source == "w"}["contempt"] == pytest.approx(4)
+    assert "contempt" not in {row.expression for row in result.rows if row.source != "w"}
 
 
 def test_summary_agrees_with_pandas_on_noise(tmp_path: Path) -> None:

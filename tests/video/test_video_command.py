@@ -1,10 +1,12 @@
 """``mien read`` of videos: rows, options, errors, mixtures with photos."""
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,6 +19,7 @@ from called import Call
 from mien import Reader
 from mien.cli.app import app
 from mien.errors import ImageError
+from mien.reading import outputs
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +225,80 @@ def test_a_command_after_one_with_debug_shows_no_traceback(
     told = CliRunner().invoke(app, ["read", str(clip), "--detector", "none", "--debug"])
     assert told.exit_code == 1
     assert call("read", clip, "--detector", "none").status == 1  # asserts that there is no traceback
+
+
+def test_a_copy_that_cannot_be_made_costs_no_reading(
+    call: Call, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object, **options: object) -> None:
+        raise ValueError("no encoder")
+
+    monkeypatch.setattr("mien.timeline.annotated.write_annotated", broken)
+    call("read", clip, "--detector", "none", "--annotate", tmp_path / "seen", "-o", tmp_path / "a.csv")
+    assert call.status == 1
+    assert "clip.mp4: its annotated copy cannot be written: no encoder" in call.err
+    assert len(list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))) == 30
+
+
+def test_originals_stay_and_copies_are_replaced(call: Call, clip: Path, tmp_path: Path) -> None:
+    home, seen = tmp_path / "day1", tmp_path / "seen"
+    home.mkdir()
+    seen.mkdir()
+    shutil.copy(clip, home / "a.mp4")
+    shutil.copy(clip, seen / "a.mp4")
+    for name, shade in (("home", 40), ("seen", 90)):
+        where = home if name == "home" else seen
+        Image.fromarray(picture([(9, 9)], shade=shade)).save(where / "p.jpg")
+        Image.fromarray(picture([(9, 9)], shade=shade)).save(where / "q.png")
+    before = {path.name: path.read_bytes() for path in seen.iterdir()}
+    for _ in range(2):  # the second call replaces the copies of the first
+        assert call("read", home, "--detector", "none", "--annotate", seen, "--end", "0.1").status == 0
+        assert {name: (seen / name).read_bytes() for name in before} == before
+        assert {path.name for path in seen.iterdir()} - set(before) == {"a-2.mp4", "p-2.jpg", "q-2.png"}
+    assert call("read", tmp_path, "--detector", "none", "--annotate", seen).status == 2
+    assert "would be taken for an annotated copy and left out" in call.err
+
+
+def test_a_video_named_by_a_table_beside_it(call: Call, clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tab"
+    folder.mkdir()
+    shutil.copy(clip, folder / "inside.mp4")
+    pq.write_table(pa.table({"image": ["inside.mp4"]}), folder / "t.parquet")
+    call(
+        "read", folder / "t.parquet", "--detector", "none", "-o", tmp_path / "a.csv", "--timeline", tmp_path / "t.html"
+    )
+    assert call.status == 0
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert (len(rows), {row["source"] for row in rows}) == (30, {"inside.mp4"})
+    assert "data:image/jpeg" in (tmp_path / "t.html").read_text()
+
+
+def test_a_reader_who_goes_leaves_no_timeline_of_a_part(
+    call: Call, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t.svg").write_text("an earlier one")
+    written = outputs._Guarded.write
+
+    def gone(self: outputs._Guarded, result: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(outputs._Guarded, "write", gone)
+    call("read", clip, "--detector", "none", "--timeline", tmp_path / "t.svg")
+    assert call.status == 0
+    assert (tmp_path / "t.svg").read_text() == "an earlier one"
+    assert (tmp_path / ".t.svg.journal").is_dir()
+    monkeypatch.setattr(outputs._Guarded, "write", written)  # the control: the same command, read to its end
+    call("read", clip, "--detector", "none", "--timeline", tmp_path / "t.svg")
+    assert "<svg" in (tmp_path / "t.svg").read_text()
+    assert not (tmp_path / ".t.svg.journal").exists()
+
+
+def test_another_command_into_the_folder_leaves_kept_work(call: Call, clip: Path, tmp_path: Path) -> None:
+    journals = tmp_path / "seen" / ".mien-journal"
+    journals.mkdir(parents=True)
+    (journals / "of-another.jsonl").write_text("kept")
+    assert call("read", clip, "--detector", "none", "--annotate", tmp_path / "seen").status == 0
+    assert [path.name for path in journals.iterdir()] == ["of-another.jsonl"]
+    (journals / "of-another.jsonl").unlink()
+    call("read", clip, "--detector", "none", "--annotate", tmp_path / "seen")
+    assert not journals.exists()

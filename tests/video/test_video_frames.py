@@ -11,7 +11,8 @@ av = pytest.importorskip("av", exc_type=ImportError)
 from clips import picture, write_clip  # noqa: E402
 
 from mien.errors import ImageError, UsageError  # noqa: E402
-from mien.video.frames import Frames  # noqa: E402
+from mien.video.container import times_fall_back  # noqa: E402
+from mien.video.frames import Frames, clock  # noqa: E402
 
 
 def moving(count: int, **size: int) -> list[np.ndarray]:
@@ -220,3 +221,25 @@ def test_one_frame_of_ten_hours(tmp_path: Path) -> None:
     said = " ".join(notes) + ("" if failure is None else failure.message)
     assert "one frame" in said or "its only frame" in said
     assert "10:00:00" in said
+
+
+def test_a_window_of_joined_recordings(tmp_path: Path) -> None:
+    """The times of the second part fall back, so that a seek would lead into it for those of the first."""
+    part = write_clip(tmp_path / "p.ts", [picture([(10 + n % 80, 20)]) for n in range(60)], gop=12).read_bytes()
+    (tmp_path / "joined.ts").write_bytes(part + part)
+    whole = [frame.time_s for frame in Frames(tmp_path / "joined.ts")]
+    assert len(whole) == 120
+    for start in (0.5, 2.0, 2.3, 2.5, 4.0):
+        found = [frame.time_s for frame in Frames(tmp_path / "joined.ts", start=start)]
+        assert found == [time_s for time_s in whole if time_s >= start]
+    assert times_fall_back(str(tmp_path / "joined.ts"))
+    assert not times_fall_back(str(tmp_path / "p.ts"))  # the controls: one that may, and one that cannot
+    assert not times_fall_back(str(write_clip(tmp_path / "b.mp4", [picture([(10, 20)])] * 5)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(59.994, "59.99 s"), (59.996, "1:00.00"), (119.996, "2:00.00"), (3599.99, "59:59.99"), (3659.7, "1:01:00")],
+)
+def test_times_of_the_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

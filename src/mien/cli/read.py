@@ -315,7 +315,8 @@ def read(
                 journals=journal_folder(output, annotate, timeline),
                 quiet=quiet,
             )
-            run.read(items)
+            if not run.read(items):  # nobody reads on: what comes at the end would be of a part
+                raise typer.Exit(1 if progress.failed else 0)
         run.done(output)
     if progress.failed:
         raise typer.Exit(1)

@@ -8,18 +8,19 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mien.atomic import remove_abandoned
 from mien.cli.streams import silence_stdout
-from mien.errors import ImageError, MienError, MissingExtra, OutputError
+from mien.errors import ImageError, MienError, MissingExtra, OutputError, UsageError
 from mien.results import ReadFailure, Reading
 from mien.showable import one_line
 
 if TYPE_CHECKING:
     from mien.cli.progress import Progress
+    from mien.imaging import OnNote
     from mien.reading.items import Item, Pause, Stream
     from mien.reading.outputs import Writer
     from mien.reading.pictures import PictureFolder
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from mien.video.journal import Journal
     from mien.video.read import VideoReader
     from mien.video.settings import VideoSettings
+
+_SHARED = ".mien-journal"  # in the folder of --annotate
 
 
 @contextmanager
@@ -62,6 +65,7 @@ class ReadRun:
     ) -> None:
         self._reader, self._writer, self._settings, self._progress = reader, writer, settings, progress
         self._pictures, self._timeline, self._journals, self._quiet = pictures, timeline, journals, quiet
+        self._opened: set[str] = set()  # journals
 
     def read(self, items: "Stream") -> bool:
         """All of it. False where nobody reads the output any more."""
@@ -112,7 +116,7 @@ class ReadRun:
                 frames, faces = frames + 1, faces + len(result.faces)
                 self._progress.frame(result.time_s or 0.0, len(result.faces))
                 if self._timeline is not None:
-                    self._timeline.add(result)
+                    self._timeline.add(result, path=video.path)
         finally:
             if journal is not None:
                 journal.close()
@@ -138,10 +142,11 @@ class ReadRun:
         from mien.video.read import VideoReader
 
         assert isinstance(item.data, str)
-        note = None if self._quiet or not tell else (lambda text: self._progress.note(f"{item.source}: {text}"))
-        video = VideoReader(item.data, self._reader, self._settings, on_note=note)
-        video.source = item.source
-        return video
+        note = self._note_of(item) if tell else None
+        return VideoReader(item.data, self._reader, self._settings, source=item.source, on_note=note)
+
+    def _note_of(self, item: "Item") -> "OnNote | None":
+        return None if self._quiet else (lambda text: self._progress.note(f"{item.source}: {text}"))
 
     def _journal(self, video: "VideoReader", *, tell: bool) -> "Journal | None":
         if self._journals is None:
@@ -149,7 +154,9 @@ class ReadRun:
         from mien.video.journal import Journal, journal_name
 
         about = video.about()
-        journal = Journal(os.path.join(self._journals, journal_name(about)), about)
+        path = os.path.join(self._journals, journal_name(about))
+        self._opened.add(path)
+        journal = Journal(path, about)
         if journal.count and journal.last is not None and tell and not self._quiet:
             self._progress.note(f"{video.source}: {journal.count:,} frames were read before; going on behind them")
         return journal
@@ -163,10 +170,17 @@ class ReadRun:
         journal = self._journal(video, tell=False)
         path = self._pictures.reserve(item, ".mp4")
         readings = (result for result in video.read(journal) if isinstance(result, Reading))
+        note = self._note_of(item)
         self._progress.begin_video(f"annotating {item.source}", float(frames), unit="frames")
         try:
-            for number in write_annotated(item.data, readings, path, settings=self._settings):
+            for number in write_annotated(item.data, readings, path, settings=self._settings, on_note=note):
                 self._progress.annotated(number)
+        except (OutputError, UsageError):
+            raise
+        except Exception as error:  # its readings are written, and other videos go on
+            logging.getLogger("mien").debug("while annotating %s", item.source, exc_info=True)
+            why = f"its annotated copy cannot be written: {one_line(error, most=200)}"
+            self._progress.failure(ReadFailure(item.source, "internal", why), tell=not self._quiet)
         finally:
             self._progress.end_video()
             if journal is not None:
@@ -178,7 +192,13 @@ class ReadRun:
 
     def done(self, output: str | None) -> None:
         """The output is whole: what was kept to go on, and halves that killed runs left beside it, are not needed."""
-        if self._journals is not None:
+        if self._journals is not None and os.path.basename(self._journals) == _SHARED:  # with other calls
+            for path in self._opened:
+                with suppress(OSError):
+                    os.unlink(path)
+            with suppress(OSError):
+                os.rmdir(self._journals)
+        elif self._journals is not None:
             shutil.rmtree(self._journals, ignore_errors=True)
         if output is not None and os.path.isfile(output):
             remove_abandoned(output)
@@ -190,7 +210,7 @@ def journal_folder(output: str | None, annotate: str | None, timeline: str | Non
     if output is not None and (not os.path.exists(output) or os.path.isfile(output)):
         beside = output
     elif annotate is not None:
-        return os.path.join(annotate, ".mien-journal")
+        return os.path.join(annotate, _SHARED)
     elif timeline is not None:
         beside = timeline
     else:

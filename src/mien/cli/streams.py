@@ -25,8 +25,11 @@ def silence_stdout() -> None:
 def open_closed_streams() -> None:
     """A stream again for ``<&-``, ``>&-`` and ``2>&-``: Python has None there, and ``print(file=None)`` means stdout.
 
-    stdin becomes empty, stderr is lost, and writing to stdout fails, so that no data is lost in silence.
+    stdin becomes empty, stderr is lost, and writing to stdout fails, so that no data is lost in silence. What stdout's
+    encoding lacks (``→`` in cp1252) is escaped.
     """
+    with suppress(AttributeError, ValueError):  # a test's stdout is no text file
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is not None:
             continue

@@ -166,12 +166,15 @@ class _Csv:
 
         self._stream, self._flush = stream, flush
         self._text = StringIO(newline="")
-        self._rows = csv.DictWriter(self._text, table_columns(labels), restval="", lineterminator="\n")
+        columns = table_columns(labels)
+        self._rows = csv.DictWriter(self._text, columns, restval="", lineterminator="\n")
+        self._quoted = csv.DictWriter(self._text, columns, restval="", lineterminator="\n", quoting=csv.QUOTE_ALL)
         self._rows.writeheader()
         self._drain()
 
     def write(self, result: Result) -> None:
-        self._rows.writerows(result.to_rows())
+        returns = "\r" in result.source  # which csv quotes from Python 3.13 on only
+        (self._quoted if returns else self._rows).writerows(result.to_rows())
         self._drain()
 
     def finish(self) -> None:

@@ -8,29 +8,65 @@ from numpy.typing import NDArray
 
 from mien.atomic import write_bytes
 from mien.errors import OutputError, UsageError
+from mien.imaging import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.reading.annotate import annotate
 from mien.reading.items import Item
 from mien.results import Reading
 
+#: In the comment of every copy.
+MARK = "annotated by mien"
+
 
 def refuse_overwriting(path: str, folder: str) -> None:
-    """UsageError where annotated copies would land among the inputs: the originals must never be replaced.
+    """UsageError where annotated copies would land among the inputs, or inputs be taken for copies and left out.
 
     path: an input, a file or directory. folder: where copies go.
     """
-    home = path if os.path.isdir(path) else os.path.dirname(path) or os.curdir
-    if os.path.realpath(home) == os.path.realpath(folder):
+    home = os.path.realpath(path if os.path.isdir(path) else os.path.dirname(path) or os.curdir)
+    target = os.path.realpath(folder)
+    if home == target:
         raise UsageError(
             f"annotated copies in {folder!r} could overwrite the pictures there",
             hint="give --annotate another directory",
         )
+    if os.path.isdir(path) and target.startswith(os.path.join(home, "")):
+        files = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
+        pictures = (file for file in files if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+        if (original := next((file for file in pictures if not is_copy(file)), None)) is not None:
+            raise UsageError(
+                f"{original!r} would be taken for an annotated copy and left out: {folder!r} lies in {path!r}",
+                hint="give --annotate another directory",
+            )
+
+
+def is_copy(path: str) -> bool:
+    """Whether a file says that it is an annotated copy (``MARK``)."""
+    if path.lower().endswith(".mp4"):
+        from mien.errors import MissingExtra
+        from mien.video.container import import_av
+
+        try:
+            av = import_av()
+            with av.open(f"file:{os.path.abspath(path)}", metadata_errors="replace") as container:
+                return container.metadata.get("comment") == MARK
+        except (MissingExtra, OSError, ValueError):  # PyAV's errors are one of these
+            return False
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            said = image.info.get("comment") or image.info.get("Comment")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+    return said in (MARK, MARK.encode())
 
 
 class PictureFolder:
     """Saves annotated copies below ``folder``, which is made if absent. Raises OutputError, also on construction.
 
     A copy keeps its input's place below the directory that was read, and its stem; a PNG stays a PNG, all else
-    becomes a JPEG. Where two inputs would share a name the later gets ``-2``, ``-3``, …
+    becomes a JPEG. Where two inputs would share a name the later gets ``-2``, ``-3``, … So does a copy whose name
+    belongs to a file that is no copy. A copy says that it is one, and only copies are replaced.
     """
 
     def __init__(self, folder: str) -> None:
@@ -42,14 +78,18 @@ class PictureFolder:
 
     def save(self, picture: NDArray[np.uint8], reading: Reading, item: Item) -> str:
         """Write the annotated copy of a picture (uint8 H×W×3) and return its path."""
+        from PIL.PngImagePlugin import PngInfo
+
         suffix = ".png" if isinstance(item.data, str) and item.data.lower().endswith(".png") else ".jpg"
         path = self.reserve(item, suffix)
         buffer = BytesIO()
         image = annotate(picture, reading.faces)
         if suffix == ".png":
-            image.save(buffer, "PNG")
+            told = PngInfo()
+            told.add_text("Comment", MARK)
+            image.save(buffer, "PNG", pnginfo=told)
         else:
-            image.save(buffer, "JPEG", quality=92, subsampling=0)
+            image.save(buffer, "JPEG", quality=92, subsampling=0, comment=MARK)
         write_bytes(path, buffer.getvalue(), sync=False)
         return path
 
@@ -66,10 +106,13 @@ class PictureFolder:
         if os.path.isabs(inside) or inside.split(os.sep)[0] == os.pardir:
             inside = os.path.basename(inside)  # never outside the folder, whatever a pattern or a table says
         name, number = inside + suffix, 2
-        while name in self._taken:
+        while name in self._taken or self._is_original(os.path.join(self.folder, name)):
             name, number = f"{inside}-{number}{suffix}", number + 1
         self._taken.add(name)
         return os.path.join(self.folder, name)
+
+    def _is_original(self, path: str) -> bool:
+        return os.path.lexists(path) and not is_copy(path)
 
 
 def _make(folder: str) -> None:

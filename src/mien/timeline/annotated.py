@@ -14,28 +14,38 @@ import numpy as np
 
 from mien.arrays import Uint8
 from mien.errors import OutputError
+from mien.imaging import OnNote
 from mien.reading.annotate import annotate
+from mien.reading.pictures import MARK
 from mien.results import Reading
-from mien.video.container import import_av
+from mien.video.container import import_av, reason_of, times_fall_back
 from mien.video.frames import Frames
 from mien.video.settings import VideoSettings
 
 BASE = Fraction(1, 90_000)  # of the copy's clock: 24, 25, 30 and 29.97 frames a second are whole numbers of it
 COPIED = frozenset(("aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "flac"))
+AAC_RATES = frozenset((7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000))
 _BT709 = 1
 
 
 def write_annotated(
-    source: str, readings: Iterable[Reading], path: str, *, settings: VideoSettings, crf: int = 20
+    source: str,
+    readings: Iterable[Reading],
+    path: str,
+    *,
+    settings: VideoSettings,
+    crf: int = 20,
+    on_note: OnNote | None = None,
 ) -> Iterator[int]:
     """Write the copy to ``path``; yields the number of frames written so far, and has the file in place at the end.
 
     source: the video. readings: of the frames to be written, in order, each with its time. crf: quality of x264, lower
-    is better. Raises OutputError where the copy cannot be written.
+    is better. on_note: called with a line where the sound is lost. Raises OutputError where the copy cannot be written,
+    and what PyAV raises where it cannot be encoded.
     """
     part = f"{path}.part"  # one name, so that what a killed run left is overwritten
     try:
-        yield from _write(source, iter(readings), part, settings, crf)
+        yield from _write(source, iter(readings), part, settings, crf, on_note or (lambda text: None))
         os.replace(part, path)
     except OSError as error:
         raise OutputError(f"cannot write {path!r}: {error.strerror or error}") from error
@@ -44,10 +54,13 @@ def write_annotated(
             os.unlink(part)
 
 
-def _write(source: str, readings: Iterator[Reading], part: str, settings: VideoSettings, crf: int) -> Iterator[int]:
+def _write(
+    source: str, readings: Iterator[Reading], part: str, settings: VideoSettings, crf: int, note: OnNote
+) -> Iterator[int]:
     av = import_av()
     frames = Frames(source, start=settings.start, end=settings.end)
     with av.open(part, "w", format="mp4") as out:
+        out.metadata["comment"] = MARK
         video: Any = None
         sound: _Sound | None = None
         count = 0
@@ -61,7 +74,7 @@ def _write(source: str, readings: Iterator[Reading], part: str, settings: VideoS
             drawn = np.asarray(annotate(frame.rgb, reading.faces, in_place=True))
             if video is None:
                 video = _video_stream(out, drawn, frames.info.rate, crf)
-                sound = _Sound(out, source, settings)
+                sound = _Sound(out, source, settings, note)
             out.mux(video.encode(_encodable(drawn, video, frame.time_s)))
             assert sound is not None
             sound.up_to(frame.time_s)
@@ -114,9 +127,9 @@ def _fitted(drawn: Uint8, width: int, height: int) -> Uint8:
 class _Sound:
     """The first sound of the source, muxed beside the frames."""
 
-    def __init__(self, out: Any, source: str, settings: VideoSettings) -> None:
+    def __init__(self, out: Any, source: str, settings: VideoSettings, note: OnNote) -> None:
         av = import_av()
-        self._out, self._settings = out, settings
+        self._out, self._settings, self._note = out, settings, note
         self._container = av.open(f"file:{os.path.abspath(source)}", metadata_errors="replace")
         self._audio = next(iter(self._container.streams.audio), None)
         self._packets: Iterator[Any] = iter(())
@@ -125,13 +138,17 @@ class _Sound:
         self._copied = False
         if self._audio is None:
             return
+        if self._audio.codec_context is None:
+            self._note("its annotated copy has no sound: FFmpeg does not know the codec")
+            return
         name = self._audio.codec_context.name
         self._copied = name in COPIED
         if self._copied:
             self._target = out.add_stream_from_template(self._audio)
         else:
-            self._target = out.add_stream("aac", rate=self._audio.codec_context.sample_rate)
-        if settings.start:
+            rate = self._audio.codec_context.sample_rate
+            self._target = out.add_stream("aac", rate=rate if rate in AAC_RATES else 48000)
+        if settings.start and not times_fall_back(source):
             with suppress(av.error.FFmpegError):
                 self._container.seek(int(settings.start * 1_000_000), backward=True)
         self._packets = self._read()
@@ -140,6 +157,7 @@ class _Sound:
         """Packets within the wanted time; a damaged sound ends early."""
         av = import_av()
         start, end = self._settings.start or 0.0, self._settings.end
+        last, shift = None, 0
         packets = self._container.demux(self._audio)
         while True:
             try:
@@ -148,6 +166,11 @@ class _Sound:
                 return
             if packet.dts is None:
                 continue
+            if last is not None and packet.dts + shift <= last:  # joined recordings: as the frames' times, continued
+                shift = last + (packet.duration or 1) - packet.dts
+            packet.dts += shift
+            packet.pts = packet.pts if packet.pts is None else packet.pts + shift
+            last = packet.dts
             time_s = float((packet.pts if packet.pts is not None else packet.dts) * packet.time_base)
             if start > 0 and time_s < start:
                 continue
@@ -166,16 +189,22 @@ class _Sound:
 
     def _mux(self, packet: Any) -> None:
         av = import_av()
-        if self._copied:
-            packet.stream = self._target
-            self._out.mux(packet)
-            return
         try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            return
-        for frame in frames:
-            self._out.mux(self._target.encode(frame))
+            if self._copied:
+                packet.stream = self._target
+                self._out.mux(packet)
+                return
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                return
+            for frame in frames:
+                self._out.mux(self._target.encode(frame))
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError):  # of the disk
+                raise
+            self._note(f"the sound of its annotated copy ends early: {reason_of(error)}")
+            self._packets = iter(())
 
     def finish(self) -> None:
         self.up_to(float("inf"))

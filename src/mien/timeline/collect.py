@@ -56,9 +56,11 @@ class TrackLine:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One video. start_s, end_s: of what was read. left_out: persons that are not drawn, and their seconds."""
+    """One video. path: where it is. start_s, end_s: of what was read. left_out: persons that are not drawn, and their
+    seconds."""
 
     source: str
+    path: str
     start_s: float
     end_s: float
     labels: tuple[str, ...]
@@ -107,14 +109,14 @@ class Collector:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
-        self._videos: dict[str, _Video] = {}
+        self._videos: dict[tuple[str, str], _Video] = {}
 
-    def add(self, reading: Reading) -> None:
-        """The next frame of a video, in order."""
+    def add(self, reading: Reading, *, path: str | None = None) -> None:
+        """The next frame of a video, in order. path: where the video is, the reading's source where None."""
         now = reading.time_s
         if now is None:
             return
-        video = self._videos.setdefault(reading.source, _Video(now, now))
+        video = self._videos.setdefault((reading.source, path or reading.source), _Video(now, now))
         video.lasted(max(0.0, now - video.last_s))
         video.last_s, video.frames = max(video.last_s, now), video.frames + 1
         while (video.last_s - video.first_s) / video.width > MAX_BINS:
@@ -132,9 +134,9 @@ class Collector:
 
     def timelines(self, *, most: int = 12) -> list[Timeline]:
         """One a video, in the order in which they came. most: persons drawn, those that are visible longest."""
-        return [self._timeline(source, video, most) for source, video in self._videos.items()]
+        return [self._timeline(source, path, video, most) for (source, path), video in self._videos.items()]
 
-    def _timeline(self, source: str, video: _Video, most: int) -> Timeline:
+    def _timeline(self, source: str, path: str, video: _Video, most: int) -> Timeline:
         step = video.step
         video.lasted(step)
         factor = max(1, ceil(step / video.width * 1.01), ceil((video.last_s - video.first_s) / video.width / POINTS))
@@ -147,7 +149,7 @@ class Collector:
         kept = sorted(longest[:most], key=lambda line: line.segments[0].times[0])
         rest = longest[most:]
         left_out = (len(rest), sum(line.seconds for line in rest))
-        return Timeline(source, video.first_s, video.last_s + step, self.labels, tuple(kept), left_out)
+        return Timeline(source, path, video.first_s, video.last_s + step, self.labels, tuple(kept), left_out)
 
 
 def _merged(cells: dict[int, Float64], factor: int) -> dict[int, Float64]:

@@ -45,6 +45,6 @@ def moment_pictures(timelines: list[Timeline]) -> dict[tuple[str, Moment], bytes
     found: dict[tuple[str, Moment], bytes | None] = {}
     for timeline in timelines:
         moments = [moment for track in timeline.tracks for moment in track.moments]
-        for moment, data in zip(moments, face_pictures(timeline.source, moments), strict=True):
+        for moment, data in zip(moments, face_pictures(timeline.path, moments), strict=True):
             found[timeline.source, moment] = data
     return found

@@ -2,7 +2,8 @@
 
 A frame counts until the next frame of its video (the last one as long as the median), so that varying frame rates and
 ``--fps`` are right. An *episode* is a time in which one expression stays the most probable; it ends where another one
-is, or where the face is away for longer than ``AWAY_S``.
+is, or where the face is away for longer than ``AWAY_S``. Several faces that were not tracked have seconds, which are
+added up, but no episodes: nothing says who is who.
 """
 
 import csv
@@ -27,14 +28,14 @@ _HEAD, _TAIL = table_columns(())[:10], "track"
 class Row:
     """One expression of one person. track: None where faces were not tracked. proportion: of the person's visible
     seconds, 0-1. episodes: how many; their mean and longest length in seconds, None without any. first_s, last_s: when
-    the expression was seen first and last, seconds of the video."""
+    the expression was seen first and last, seconds of the video. episodes is None for several faces without tracks."""
 
     source: str
     track: int | None
     expression: str
     seconds: float
     proportion: float
-    episodes: int
+    episodes: int | None
     mean_episode_s: float | None
     longest_episode_s: float | None
     first_s: float | None
@@ -44,7 +45,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """rows: by source, track and label. labels: of the model. left_out: rows of pictures, which have no time."""
+    """rows: by source, track and label. labels: of the model, or of all models. left_out: rows of pictures, which have
+    no time."""
 
     rows: tuple[Row, ...]
     labels: tuple[str, ...]
@@ -56,14 +58,14 @@ class Summary:
 
 @dataclass(slots=True)
 class _Table:
-    """Columns of the rows with a time, and what else is needed."""
+    """Columns of the rows with a time, and what else is needed. labels: of each source's model."""
 
     source: list[str]
     time_s: list[float]
     track: list[int | None]
     expression: list[str | None]
     is_face: list[bool]
-    labels: tuple[str, ...]
+    labels: dict[str, tuple[str, ...]]
     left_out: int
 
 
@@ -84,7 +86,8 @@ def summarise(path: str, *, min_episode: float = 0.0) -> Summary:
     sources = np.array(table.source, object)
     for source in dict.fromkeys(table.source):
         rows += _video(source, table, np.flatnonzero(sources == source), min_episode)
-    return Summary(tuple(rows), table.labels, table.left_out)
+    every = dict.fromkeys(label for labels in table.labels.values() for label in labels)
+    return Summary(tuple(rows), tuple(every), table.left_out)
 
 
 def _video(source: str, table: _Table, indices: Any, min_episode: float) -> Iterator[Row]:
@@ -98,6 +101,12 @@ def _video(source: str, table: _Table, indices: Any, min_episode: float) -> Iter
     for track in tracks:
         seen = sorted((p, table.expression[i] or UNSURE) for p, i in faces if table.track[i] == track)
         visible = float(sum(lasts[p] for p, _ in seen))
+        several = len({p for p, _ in seen}) < len(seen)  # faces in one frame
+        if several and track is not None:
+            raise DataError(
+                f"expected face {track} of {source!r} once in each frame, got it twice",
+                hint="does the table hold the video twice? Read it once",
+            )
         episodes: dict[str, list[float]] = {}
         spans: dict[str, tuple[float, float]] = {}
         seconds: dict[str, float] = {}
@@ -113,8 +122,8 @@ def _video(source: str, table: _Table, indices: Any, min_episode: float) -> Iter
                 lengths.append(float(lasts[p]))
             spans[label] = (spans.get(label, (float(frames[p]), 0.0))[0], float(frames[p] + lasts[p]))
             last_place, last_label = p, label
-        for label in (*table.labels, *([UNSURE] if UNSURE in seconds else [])):
-            counted = [length for length in episodes.get(label, []) if length >= min_episode]
+        for label in (*table.labels.get(source, ()), *([UNSURE] if UNSURE in seconds else [])):
+            counted = [] if several else [length for length in episodes.get(label, []) if length >= min_episode]
             first, last = spans.get(label, (None, None))
             yield Row(
                 source,
@@ -122,7 +131,7 @@ def _video(source: str, table: _Table, indices: Any, min_episode: float) -> Iter
                 label,
                 round(seconds.get(label, 0.0), 3),
                 round(seconds.get(label, 0.0) / visible, 4) if visible else 0.0,
-                len(counted),
+                None if several else len(counted),
                 round(float(np.mean(counted)), 3) if counted else None,
                 round(max(counted), 3) if counted else None,
                 None if first is None else round(first, 3),
@@ -160,7 +169,7 @@ def _columns(path: str) -> _Table:
         [values["track"][i] for i in kept],
         [values["expression"][i] for i in kept],
         [values["face"][i] is not None for i in kept],
-        labels,
+        dict.fromkeys((values["source"][i] for i in kept), labels),
         len(rows) - len(kept),
     )
 
@@ -217,7 +226,7 @@ def _not_ours(path: str, error: Exception) -> DataError:
 
 
 def _json_lines(path: str) -> _Table:
-    table = _Table([], [], [], [], [], (), 0)
+    table = _Table([], [], [], [], [], {}, 0)
     try:
         with open(path, encoding="utf-8") as lines:
             for line in lines:
@@ -231,8 +240,10 @@ def _json_lines(path: str) -> _Table:
                     table.track.append(face and face["track"])
                     table.expression.append(face and face["expression"])
                     table.is_face.append(face is not None)
-                    if face and not table.labels:
-                        table.labels = tuple(face["probabilities"])
+                    if face:
+                        known = table.labels.setdefault(reading["source"], tuple(face["probabilities"]))
+                        new = tuple(label for label in face["probabilities"] if label not in known)
+                        table.labels[reading["source"]] = known + new  # of another model
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise DataError(f"expected JSON Lines that mien read wrote, got {path!r}: {error}") from error
     return table

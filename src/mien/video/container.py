@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from mien.errors import ImageError, MissingExtra
@@ -11,6 +12,7 @@ from mien.showable import one_line
 #: FFmpeg's names for containers that hold a single picture, or a loop of pictures, and no video.
 _PICTURES = {"image2", "gif", "apng", "webp_anim", "ico", "svg_pipe", "image2pipe"}
 _PIPES = "_pipe"
+_MAY_FALL_BACK = 0x0200  # AVFMT_TS_DISCONT
 #: Playlists and scripts: they name further files and addresses. A video file holds its own frames.
 _SCRIPTS = {"hls", "concat", "concatf", "dash", "ffmetadata", "lavfi", "sdp", "tty", "rtsp", "imf", "s337m"}
 
@@ -63,6 +65,36 @@ def open_video(path: str) -> tuple[Any, Any]:
     except BaseException:
         container.close()
         raise
+
+
+def times_fall_back(path: str) -> bool:
+    """Whether the times of the video's packets fall back somewhere, as where recordings were joined.
+
+    Only of formats that allow it (MPEG-TS): those are read to the end once, without decoding.
+    """
+    status = os.stat(path)
+    return _times_fall_back(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(64)
+def _times_fall_back(path: str, size: int, modified_ns: int) -> bool:  # the same file, as far as one can see
+    av = import_av()
+    container, stream = open_video(path)
+    with container:
+        if not container.format.flags & _MAY_FALL_BACK:
+            return False
+        last = None
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.error.FFmpegError):
+                return False
+            if packet.dts is None:
+                continue
+            if last is not None and packet.dts < last:
+                return True
+            last = packet.dts
 
 
 def _video_stream(container: Any, path: str) -> Any:

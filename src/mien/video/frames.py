@@ -1,7 +1,8 @@
 """A video file → upright RGB frames with the stream's own times, decoded packet by packet with PyAV (extra ``video``).
 
 - Times are presentation times, ``pts × time_base``: right where the frame rate varies. A time that falls back (joined
-  recordings) continues from the last one.
+  recordings) continues from the last one. Such a file is decoded from its beginning, since its times do not say where
+  a frame is.
 - Rotation flags are applied, and pixels that are not square are made so: width and height are as a player shows them.
 - A packet that cannot be decoded costs that packet and no more. What was lost, and a file that ends before the length
   that it declares, is told at the end by :meth:`Frames.failure`.
@@ -19,7 +20,7 @@ from mien.arrays import Uint8
 from mien.errors import UsageError
 from mien.imaging import OnNote
 from mien.results import ReadFailure
-from mien.video.container import declared_end, open_video, reason_of, square_size, video_info
+from mien.video.container import declared_end, open_video, reason_of, square_size, times_fall_back, video_info
 
 _MARGINS_S = (0.0, 2.0, 15.0, 90.0)  # how far before the wanted time a seek aims, until it lands before it
 _RETRIES = 32  # read errors in a row after which a file counts as at its end
@@ -121,7 +122,7 @@ class Frames:
             self.close()
 
     def _from(self, start: float | None) -> Generator[Frame, None, None]:
-        if start is not None and start > 0:
+        if start is not None and start > 0 and not times_fall_back(self.path):
             for margin in _MARGINS_S:
                 if start - margin <= 0:
                     break
@@ -315,11 +316,13 @@ def _turned(rgb: Uint8, degrees: int) -> Uint8:
 
 def clock(seconds: float) -> str:
     """``"12.30 s"``, ``"2:05.30"``, ``"10:00:00"``."""
-    if seconds < 60:
+    if round(seconds, 2) < 60:
         return f"{seconds:.2f} s"
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:02.0f}" if hours else f"{minutes}:{rest:05.2f}"
+    if round(seconds, 2) < 3600:
+        minutes, rest = divmod(round(seconds, 2), 60)
+        return f"{int(minutes)}:{rest:05.2f}"
+    minutes, whole = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{whole:02d}"
 
 
 def _end_of(packet: Any) -> float | None:

@@ -51,8 +51,8 @@ class VideoReader:
     """One video, opened: ``info`` says what it is. Iterate it once, for a Reading a frame, in order, and a ReadFailure
     at the end where something could not be read.
 
-    path: of a video file. on_note: called with a line about what is unusual. Raises ImageError where the file cannot
-    be read as a video, MissingExtra without PyAV or SciPy.
+    path: of a video file. source: its name in the readings, the path where None. on_note: called with a line about what
+    is unusual. Raises ImageError where the file cannot be read as a video, MissingExtra without PyAV or SciPy.
     """
 
     def __init__(
@@ -61,13 +61,15 @@ class VideoReader:
         reader: FaceReader,
         settings: VideoSettings,
         *,
+        source: str | None = None,
         on_note: OnNote | None = None,
     ) -> None:
-        self.source = os.fspath(path)
+        self.path = os.fspath(path)
+        self.source = self.path if source is None else source
         self._reader, self.settings = reader, settings
         self._tracker = Tracker() if settings.track else None
         self._frames = Frames(
-            self.source, start=settings.start, end=settings.end, threads=reader.threads, on_note=on_note
+            self.path, start=settings.start, end=settings.end, threads=reader.threads, on_note=on_note
         )
         self.info: VideoInfo = self._frames.info
         if self.info.width * self.info.height > reader.max_pixels:
@@ -79,10 +81,10 @@ class VideoReader:
 
     def about(self) -> dict[str, Any]:
         """What must be the same for a journal to be used."""
-        status = os.stat(self.source)
+        status = os.stat(self.path)
         return {
             "mien": __version__,
-            "source": os.path.realpath(self.source),
+            "source": os.path.realpath(self.path),
             "bytes": status.st_size,
             "modified_ns": status.st_mtime_ns,
             "labels": list(self._reader.labels),
@@ -103,7 +105,7 @@ class VideoReader:
             yield reading if smooth else replace(reading, faces=tuple(_with_raw(face) for face in reading.faces))
         failure = self._frames.failure()
         if failure is not None:
-            yield failure
+            yield replace(failure, source=self.source)
 
     def _tracked(self, records: Iterator[Record]) -> Iterator[Reading]:
         for record in records:
@@ -148,6 +150,7 @@ class VideoReader:
             frame = seen.shot.frame
             height, width, _ = frame.rgb.shape
             key = seen.faces if number == len(block) - 1 else None
+            read = tuple(sorted(read, key=lambda face: face.box.w * face.box.h, reverse=True))  # as cut by the border
             records.append(
                 Record(frame.time_s, frame.number, width, height, seen.shot.cut, read, key, self._frames.is_irregular)
             )
