@@ -175,5 +175,6 @@ def test_figures_are_the_same_bytes_each_time(whole, tmp_path: Path) -> None:  #
     figure = page_figures.votes_figure(report["votes"], title="tiny on test, ten crops")
     assert drawing.save(figure, tmp_path / "votes") == (out / "votes.svg").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["votes.png", "votes.svg"]
-    assert page_figures.slug(" Age band / Ünit ") == "age-band-nit"
-    assert page_figures.slug("…") == "groups"
+    stems = page_figures.group_stems([" Age band / Ünit ", "age band nit", "年齢", "性別"])
+    assert list(stems.values()) == ["groups-age-band-nit", "groups-age-band-nit-2", "groups-groups", "groups-groups-2"]
+    assert all(page_figures.is_ours(f"{stem}.png") for stem in stems.values())

@@ -9,6 +9,7 @@ import sys
 import zlib
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -177,6 +178,12 @@ def test_a_name_comes_back_clean(crops: Service) -> None:
     told = httpx.post(f"{crops.url}/v1/read", params={"name": name}, content=png(1), headers=PNG)
     assert told.json()["source"] == ("ab" + "x" * 500)[:197] or told.json()["source"].startswith("ab")
     assert len(told.json()["source"]) <= 200
+    bodies: tuple[dict[str, Any], ...] = (
+        {"files": {"image": ("a.png", png(1), "image/png")}},
+        {"json": {"image": base64.b64encode(png(1)).decode(), "name": "of the body"}},
+    )
+    for body in bodies:
+        assert httpx.post(f"{crops.url}/v1/read", params={"name": "asked"}, **body).json()["source"] == "asked"
 
 
 def test_health_ready_metrics_and_no_cross_origin(crops: Service) -> None:

@@ -19,7 +19,10 @@ from called import Call
 from mien.errors import UsageError
 from mien.reading.reader import Reader
 from mien.serving import server
-from mien.serving.settings import Limits, check_access, is_loopback, read_keys
+from mien.serving.metrics import Metrics
+from mien.serving.pool import Pool
+from mien.serving.problems import Problem
+from mien.serving.settings import Limits, ReaderSettings, check_access, is_loopback, read_keys
 
 KEY = "0123456789abcdef"
 HEAD = b"POST /v1/read HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
@@ -249,6 +252,21 @@ def test_a_full_queue_answers_at_once(tiny_model: Path, slowed: dict[str, str], 
         reader = Reader(tiny_model, detector="none")
         assert [one.result().json() for one in held] == [reader.read(png(i)).to_dict() for i in range(3)]
         assert httpx.post(f"{service.url}/v1/read", content=png(9)).status_code == 200  # the control: room again
+
+
+def test_a_batch_that_cannot_be_read_in_time_is_refused_for_good(tiny_model: Path) -> None:
+    """At 2 s a picture and 30 s for a request eight pictures fit into half of the time, and nine do not."""
+    pool = Pool(ReaderSettings(models=(str(tiny_model),)), Metrics(), workers=1, queue=64, timeout=30)
+    pool._seconds = 2.0
+    pool.check_room(8)
+    with pytest.raises(Problem, match="expected at most 8 pictures at once, got 9") as refused:
+        pool.check_room(9)
+    assert refused.value.type == "too_many_pictures"
+    pool._waiting.extend([None] * 4)  # type: ignore[list-item]
+    pool.check_room(4)
+    with pytest.raises(Problem) as busy:  # with four before them: later they would fit
+        pool.check_room(5)
+    assert busy.value.type == "busy"
 
 
 def test_open_requests_are_limited(tiny_model: Path) -> None:

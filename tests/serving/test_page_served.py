@@ -66,6 +66,14 @@ def test_the_same_files_with_headers_and_without_a_key(make_model: Callable[...,
         assert "/runtime" not in client.get("/openapi.json", headers={"X-API-Key": "a-long-key"}).text
 
 
+def test_no_page_gives_no_model(make_model: Callable[..., Path]) -> None:
+    """With keys a model of one's own can be kept behind them; with the page it cannot, and a note says so."""
+    words = ("--model", make_model(("asleep", "awake")), "--threads", "1", "--api-key", "a-long-key")
+    with running(*map(str, words), "--no-page") as service:
+        assert problem_of(httpx.get(f"{service.url}/")) == "no_page"
+        assert httpx.get(f"{service.url}/models/tiny.onnx").status_code == 401
+
+
 def test_without_the_runtime_it_says_which_command_gets_it(tiny_model: Path, tmp_path: Path) -> None:
     """Nothing is fetched: the cache is as empty afterwards."""
     for file in cache_dir().glob("yunet-*.onnx"):

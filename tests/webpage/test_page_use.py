@@ -203,6 +203,36 @@ def test_the_camera_asks_first_and_sends_nothing(browser: Any, site: Site, page:
         assert other.asked == ["index.html", "index.html"]
 
 
+def test_a_second_camera_session_keeps_the_first(browser: Any, site: Site) -> None:
+    with Tab.opened(browser, site) as tab:
+        tab.ready()
+        for _ in range(2):
+            start_camera(tab)
+            tab.page.wait_for_selector(".face")
+            tab.page.click("#stop")
+            tab.page.wait_for_selector("#stop", state="hidden")
+        sources = [row["source"] for row in csv.DictReader(StringIO(tab.download("csv")))]
+        assert list(dict.fromkeys(sources)) == ["camera:0", "camera:0 (2)"]
+
+
+@pytest.mark.parametrize("button", ["clear", "stop"])
+def test_stop_and_clear_reach_what_waits(browser: Any, site: Site, clip: Path, tmp_path: Path, button: str) -> None:
+    """Three videos are chosen; while the first plays the button is pressed, and no other begins."""
+    videos = [tmp_path / f"v{n}.webm" for n in range(3)]
+    for video in videos:
+        shutil.copy(clip, video)
+    with Tab.opened(browser, site) as tab:
+        tab.ready()
+        tab.page.set_input_files("#files", [str(video) for video in videos])
+        tab.page.wait_for_selector("#stop", state="visible")
+        tab.page.click(f"#{button}")
+        tab.page.wait_for_selector("#stop", state="hidden")
+        tab.page.wait_for_timeout(1500)
+        assert tab.count() == (0 if button == "clear" else 1)
+        tab.choose(videos[2])  # the control: what is chosen afterwards is read
+        assert tab.text("#caption").startswith("v2.webm")
+
+
 def test_a_refused_camera_and_none_at_all(browser: Any, site: Site) -> None:
     with Tab.opened(browser, site, permissions=[]) as tab:
         tab.ready()

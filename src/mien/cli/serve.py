@@ -38,6 +38,11 @@ def serve(
         None, "--api-key-file", metavar="FILE", help="A file with one key per line; any of them is accepted."
     ),
     no_auth: bool = _access(False, "--no-auth", help="Require no key although others can reach the address."),
+    page: bool = _access(
+        True,
+        "--page/--no-page",
+        help="Whether / is the page that reads in the browser. It needs no key; whoever reaches it can get its models.",
+    ),
     model: list[str] = _faces(
         ["compact"],
         "--model",
@@ -137,4 +142,4 @@ def serve(
         client_timeout=client_timeout,
     )
     count = default_workers() if workers is None else workers
-    run(Settings(host=host, port=port, workers=count, keys=keys, reader=reader, limits=limits))
+    run(Settings(host=host, port=port, workers=count, keys=keys, page=page, reader=reader, limits=limits))

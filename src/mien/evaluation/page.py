@@ -3,7 +3,7 @@
 from typing import Any
 
 from mien.evaluation.groups import SMALL
-from mien.evaluation.page_figures import PARTS, slug
+from mien.evaluation.page_figures import PARTS, group_stems
 from mien.labels import EIGHT, noun
 from mien.pages.environment import render as fill
 
@@ -22,7 +22,7 @@ def render(report: dict[str, Any], figures: dict[str, bytes]) -> str:
         report=report,
         figures=figures,
         columns=columns,
-        slug=slug,
+        group_stems=group_stems(report.get("groups", {})),
         small=SMALL,
         all_labels=EIGHT,
         what=noun(report["figures"]["all"]["labels"] if report["figures"] else EIGHT),

@@ -5,7 +5,7 @@ and one figure a grouping. The same style: class order is the label order, Okabe
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,8 @@ def draw(report: dict[str, Any], case: Predictions, *, title: str) -> dict[str, 
         drawn["reliability"] = figures.reliability_figure(case.y, case.probabilities, title=title)
     if "votes" in report:
         drawn["votes"] = votes_figure(report["votes"], title=title)
-    for name, parts in report.get("groups", {}).items():
-        drawn[f"groups-{slug(name)}"] = groups_figure(parts["all"], title=f"{title}, by {name}")
+    for name, stem in group_stems(report.get("groups", {})).items():
+        drawn[stem] = groups_figure(report["groups"][name]["all"], title=f"{title}, by {name}")
     return drawn
 
 
@@ -114,9 +114,17 @@ def groups_figure(part: dict[str, Any], *, title: str) -> Any:
     return figure
 
 
-def slug(name: str) -> str:
-    """A file name's worth of a group's name."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "groups"
+def group_stems(names: Iterable[str]) -> dict[str, str]:
+    """Grouping → the file name of its figure without ending, one of its own for each."""
+    found: dict[str, str] = {}
+    for name in names:
+        stem = plain = "groups-" + (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "groups")
+        number = 1
+        while stem in found.values():
+            number += 1
+            stem = f"{plain}-{number}"
+        found[name] = stem
+    return found
 
 
 def whiskers(

@@ -43,7 +43,9 @@ _FILES = {
     "additionalProperties": False,
 }
 _MODEL = Query(None, description="One of /v1/models; by default the first.", examples=["compact"])
-_NAME = Query(None, description="Comes back as source, for a raw body.", examples=["photo.jpg"])
+_NAME = Query(
+    None, description="Comes back as source, instead of the name that a form or JSON gives.", examples=["photo.jpg"]
+)
 
 
 def create_app(

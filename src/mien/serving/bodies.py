@@ -7,7 +7,7 @@ frameworks write large files to disk, and nothing of a picture is stored here. N
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message
 from typing import Any, TypeVar
 
@@ -69,7 +69,12 @@ class Picture:
 
 
 async def one_picture(request: Request, limits: Limits, take: Take, *, name: str | None) -> Picture:
-    """The picture of a request to ``/v1/read``. take: counts held bytes; name: for a raw body. Raises Problem."""
+    """The picture of a request to ``/v1/read``. name: in place of the body's. Raises Problem."""
+    picture = await _one(request, limits, take)
+    return picture if name is None else replace(picture, name=clean_name(name))
+
+
+async def _one(request: Request, limits: Limits, take: Take) -> Picture:
     kind, options = _content_type(request)
     if kind == "multipart/form-data":
         parts = await _parts(request, limits, take, options)
@@ -83,7 +88,7 @@ async def one_picture(request: Request, limits: Limits, take: Take, *, name: str
         data = await _body(request, limits, take)
         if not data:
             raise Problem("empty", "expected the bytes of a picture, got an empty body")
-        return Picture(clean_name(name), data)
+        return Picture(clean_name(None), data)
     raise _wrong_type(kind)
 
 

@@ -48,7 +48,7 @@ def add_page(app: FastAPI, page: Mapping[str, PageFile]) -> frozenset[str]:
     async def missing() -> Response:
         raise Problem(
             "no_page",
-            "expected ONNX Runtime Web in mien's cache for this page, got none",
+            "expected ONNX Runtime Web in mien's cache for this page, and no --no-page",
             hint="run on the service's machine: mien page DIR; then start the service again",
         )
 

@@ -127,8 +127,16 @@ class Pool:
         return self.load * self._seconds / max(self.ready, 1)
 
     def check_room(self, count: int = 1) -> None:
-        """Raises Problem (busy) where ``count`` more pictures would not be read in time."""
-        wait = self.expected_wait()
+        """Raises Problem: busy where ``count`` more pictures would not be read in time, too_many_pictures where they
+        would not be with nobody before them either."""
+        each = self._seconds / max(self.ready, 1)
+        if (count - 1) * each > self._timeout / 2:
+            raise Problem(
+                "too_many_pictures",
+                f"expected at most {1 + int(self._timeout / 2 / each)} pictures at once, got {count}",
+                hint="more cannot be read within the time limit",
+            )
+        wait = self.expected_wait() + (count - 1) * each
         if self.load + count > self._limit or wait > self._timeout / 2:
             raise Problem(
                 "busy",

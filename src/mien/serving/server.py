@@ -12,6 +12,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mien.errors import UsageError
+from mien.reading.classifier import SHIPPED
 from mien.serving.app import create_app
 from mien.serving.metrics import Metrics
 from mien.serving.page import load_page
@@ -38,7 +39,7 @@ async def _run(settings: Settings) -> None:
     try:
         await pool.start()
         server: _Server
-        page = load_page(settings.reader.models)
+        page = load_page(settings.reader.models) if settings.page else {}
         app = create_app(settings, pool, metrics, page=page, stopping=lambda: server.should_exit)
         config = uvicorn.Config(
             app,
@@ -58,6 +59,9 @@ async def _run(settings: Settings) -> None:
         server = _Server(config)
         names = ", ".join(entry["name"] for entry in pool.models)
         print(f"{_url(listener)} ({names}; workers: {settings.workers})", file=sys.stderr, flush=True)
+        if page and settings.keys and not set(settings.reader.models) <= SHIPPED.keys():
+            told = "the page at / needs no key, and gives its models to whoever reaches it; --no-page leaves it out"
+            print(f"note: {told}", file=sys.stderr, flush=True)
         await server.serve(sockets=[listener])
     finally:
         await pool.stop()

@@ -64,7 +64,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A service: where it listens, how it reads, what it allows. keys: any of them opens it; none: no key is asked."""
+    """A service: where it listens, how it reads, what it allows. keys: any of them opens it; none: no key is asked.
+    page: whether ``/`` is the page."""
 
     reader: ReaderSettings
     limits: Limits
@@ -72,6 +73,7 @@ class Settings:
     port: int = 8000
     workers: int = 1
     keys: tuple[str, ...] = ()
+    page: bool = True
 
     def __post_init__(self) -> None:
         if self.workers < 1:

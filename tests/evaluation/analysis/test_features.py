@@ -136,3 +136,6 @@ def test_what_cannot_be_looked_into(tmp_path: Path, trained_run: Path, small_sto
     with pytest.raises(DataError, match="split"):
         features(Settings([str(trained_run)], store, "nowhere", tmp_path))
     assert unique_names(["a", "b", "a"]) == ["a", "b", "a-2"]
+    assert unique_names(["a", "a", "a-2"]) == ["a", "a-3", "a-2"]
+    assert unique_names(["a", "a-pairs"]) == ["a", "a-pairs-2"]  # errors-a-pairs.png is one of a's files
+    assert unique_names(["a-masks", "a"]) == ["a-masks", "a-2"]

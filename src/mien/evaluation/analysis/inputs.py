@@ -144,13 +144,20 @@ def open_predictors(settings: Settings) -> dict[str, Predictor]:
     return dict(zip(names, loaded, strict=True))
 
 
+#: What analyses append to a model's name for further files.
+PARTS = ("", "-pairs", "-average", "-masks")
+
+
 def unique_names(names: Sequence[str]) -> list[str]:
-    """The same names, repeated ones numbered: a, a → a, a-2."""
-    seen: dict[str, int] = {}
-    result = []
+    """The same names, repeated ones numbered: a, a → a, a-2; so are those whose files would have the same names."""
+    taken, result = set[str](), []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+        chosen, number = name, 1
+        while taken & {chosen + part for part in PARTS} or (number > 1 and chosen in names):
+            number += 1
+            chosen = f"{name}-{number}"
+        taken |= {chosen + part for part in PARTS}
+        result.append(chosen)
     return result
 
 

@@ -22,6 +22,7 @@ let items = [];
 let shown = null; // the item on the stage
 let running = null; // {item, abort} of a video or camera
 let work = Promise.resolve(); // what was chosen is read in turn
+let round = 0; // what was chosen before Stop or Clear, and has not begun, is not read
 
 // ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -70,8 +71,9 @@ function take(files) {
   if (!chosen.length) return;
   $("alert").hidden = true;
   stop();
+  const mine = round;
   for (const file of chosen) {
-    work = work.then(() => (file.type.startsWith("video/") || VIDEO.test(file.name) ? takeVideo(file) : takePhoto(file))).catch(broken);
+    work = work.then(() => mine === round && (file.type.startsWith("video/") || VIDEO.test(file.name) ? takeVideo(file) : takePhoto(file))).catch(broken);
   }
 }
 
@@ -95,6 +97,7 @@ async function takePhoto(file, replaced = null) {
 }
 
 async function takeVideo(file) {
+  const mine = round;
   const item = newStream("video", file.name, file);
   stage.showVideo({ width: 16, height: 9 }, false);
   try {
@@ -104,6 +107,7 @@ async function takeVideo(file) {
     items.push({ ...item, stream: null, caption: `${file.name}: could not be read`, message: error.message, readings });
     return show(items[items.length - 1]);
   }
+  if (mine !== round) return closeVideo(stage.video); // while it was opened
   if (Number.isFinite(stage.video.duration)) item.stream.durationS = stage.video.duration;
   await run(item, { live: false });
 }
@@ -119,7 +123,6 @@ async function takeCamera() {
   let stream;
   try {
     stream = await openCamera();
-    items = items.filter((item) => item.kind !== "camera"); // one session at a time
     await showCamera(stage.video, stream);
   } catch (error) {
     for (const track of stream?.getTracks() ?? []) track.stop();
@@ -127,7 +130,8 @@ async function takeCamera() {
     show(items[items.length - 1] ?? null);
     throw error;
   }
-  await run(newStream("camera", "camera:0"), { live: true });
+  const session = items.filter((item) => item.kind === "camera").length + 1;
+  await run(newStream("camera", session > 1 ? `camera:0 (${session})` : "camera:0"), { live: true });
 }
 
 /** Read what stands ready in the video element until it ends or is stopped. */
@@ -231,8 +235,14 @@ async function changeModel(event) {
   if (items.some((item) => item.kind === "photo")) say(`Read again with ${chosen}`);
 }
 
-function clear() {
+/** Stop, and what was chosen behind it. */
+function stopAll() {
+  round += 1;
   stop();
+}
+
+function clear() {
+  stopAll();
   work = work.then(() => {
     items = [];
     $("alert").hidden = true;
@@ -255,9 +265,10 @@ function wire() {
     $("consent").close();
     $("alert").hidden = true;
     stop();
-    work = work.then(takeCamera).catch(broken);
+    const mine = round;
+    work = work.then(() => mine === round && takeCamera()).catch(broken);
   };
-  $("stop").onclick = stop;
+  $("stop").onclick = stopAll;
   $("clear").onclick = clear;
   for (const kind of ["csv", "jsonl"]) {
     $(kind).onclick = () => download(kind, items.flatMap((item) => item.readings), settings.models[model()].columns);
