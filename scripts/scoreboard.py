@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from mien.evaluation.costs import cost_of_recipe
 from mien.evaluation.metrics import with_percentiles
 from mien.models.packaged.packages import backbone
+from mien.reproduce.papers import STUDIES
 from mien.training.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
 
 RECORDS, BLIND = "fer2013", "private_test"
@@ -136,8 +137,19 @@ def _draws(n: int) -> NDArray[np.int64]:
     return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
 
 
+#: Readers that were shipped under the names compact and nano: the files in git's history.
+FORMER = {
+    name: f"git show ad673ec:src/mien/weights/{name.partition('-')[0]}.onnx"
+    for name in ("compact-fer2013", "nano-fer2013")
+}
+
+
 def commands(runs: list[Json]) -> list[str]:
-    return [f"- `{run['name']}`: `{run['command']}`" for run in runs]
+    lines = []
+    for run in runs:
+        of = "" if run["name"] not in FORMER else f" with the reader of then (`{FORMER[run['name']]}`)"
+        lines.append(f"- `{run['name']}`: `{run['command']}`{of}")
+    return lines
 
 
 def pace(runs: list[Json]) -> float:
@@ -239,7 +251,8 @@ def papers(results: Path) -> list[str]:
             lines.append(
                 f"| {row['title']} | {' | '.join(cells)} | {f'{published * 100:.2f} %' if published else '–'} |"
             )
-        missing = [name.partition(",")[0] for name in table["not_run"]]
+        arms = {arm.key for arm in STUDIES[table["study"]].arms}
+        missing = [name for note in table["not_run"] if (name := note.partition(",")[0]) in arms]
         lines += ["", f"Not in this file: `{'`, `'.join(missing)}`." if missing else "All arms.", ""]
     return lines
 
@@ -284,7 +297,7 @@ def scoreboard(results: Path) -> str:
         "",
         *commands(runs),
         "",
-        "## What was asked",
+        "## Paired comparisons",
         "",
         "Paired differences of accuracy on the same images, with 95 % intervals from 2,000 resamples of them. A side "
         "of several seeds is their mean; how seeds differ from one another is seen in the table above, not in these "
@@ -307,7 +320,8 @@ def scoreboard(results: Path) -> str:
         "",
         "## The papers' tables, at a size for two cores",
         "",
-        "`mien reproduce` with `--preset cpu`: every network narrower or on smaller pictures, for fewer epochs "
+        "`mien reproduce` with `--preset cpu`, and by `--set` pretraining (paper A) or distillation (paper B): every "
+        "network narrower or on smaller pictures, for fewer epochs "
         "([how](../docs/reproduce.md)); commands and what was learnt are in [LOG.md](LOG.md). Intervals are from "
         "resampling images; differences are paired. Published figures are of the networks' own size, on other data or "
         "by another protocol, so **they are not reproduced by these**. Each file lists what its arms changed in their "
@@ -316,7 +330,7 @@ def scoreboard(results: Path) -> str:
         "",
         *papers(results),
         *speed(rates),
-        "## Not run",
+        "## Recipes without a kept record",
         "",
         "No record of these recipes as they stand is kept. `compact-hybrid`, `compact-hints` and those of `nano` are "
         "stages of the readers; some others were trained with fewer epochs or pictures, also in fifteen minutes of a "

@@ -30,10 +30,10 @@ def results(tmp_path: Path) -> Path:
 def test_it_is_up_to_date_and_every_recipe_is_in_it_once(script: ModuleType) -> None:
     text = (ROOT / "results" / "README.md").read_text("utf-8")
     assert text == script.scoreboard(ROOT / "results"), "run python scripts/scoreboard.py"
-    measured, _, missing = text.partition("## Not run")
+    measured, _, missing = text.partition("## Recipes without a kept record")
     for name in shipped_recipes():
         shown = load_recipe(name).name
-        recorded = f"| [`{shown}`]" in measured or f"| `{shown}` | " in measured.partition("## What was asked")[0]
+        recorded = f"| [`{shown}`]" in measured or f"| `{shown}` | " in measured.partition("## Paired comparisons")[0]
         assert name == "orientation" or recorded != (f"| `{name}` |" in missing), name
     for run in json.loads((ROOT / "results" / "fer2013" / "runs.json").read_text("utf-8")):
         assert f"| `{run['name']}` |" in measured
@@ -62,7 +62,7 @@ def test_another_figure_or_a_lost_record_is_another_board(script: ModuleType, re
     shutil.rmtree(results / "fer2013" / "nano")
     lost = script.scoreboard(results)
     assert "[`nano`](fer2013/nano)" not in lost
-    assert "| `nano` |" in lost.partition("## Not run")[2]
+    assert "| `nano` |" in lost.partition("## Recipes without a kept record")[2]
 
 
 def test_a_record_that_is_taken_in_stands_as_its_folder_did(script: ModuleType, results: Path) -> None:
