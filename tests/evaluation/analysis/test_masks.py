@@ -59,7 +59,8 @@ def test_the_comparison_in_closed_form() -> None:
     assert got["mcnemar"] == test
     same = masks.compare(with_, with_)
     assert same["mcnemar"]["p"] == 1
-    assert same["difference"] == {"value": 0, "low": 0, "high": 0}
+    end = 1.96**2 / (100 + 1.96**2)  # Tango's interval without discordant images
+    assert same["difference"] == pytest.approx({"value": 0, "low": -end, "high": end}, abs=1e-4)
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(5, 0), (9, 1), (60, 25), (900, 700)])
