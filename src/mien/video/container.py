@@ -72,8 +72,11 @@ def times_fall_back(path: str) -> bool:
 
     Only of formats that allow it (MPEG-TS): those are read to the end once, without decoding.
     """
-    status = os.stat(path)
-    return _times_fall_back(path, status.st_size, status.st_mtime_ns)
+    try:
+        status = os.stat(path)
+        return _times_fall_back(path, status.st_size, status.st_mtime_ns)
+    except (OSError, ImageError):  # it was open a moment ago: whoever reads on is told
+        return False
 
 
 @lru_cache(64)
