@@ -109,6 +109,16 @@ def test_sound_of_joined_recordings_goes_on(reader: Reader, tmp_path: Path) -> N
     assert times[-1] - times[0] == pytest.approx(2, abs=0.15)
 
 
+def test_sound_that_changes_its_rate_ends_early(reader: Reader, tmp_path: Path) -> None:
+    parts = [
+        write_clip(tmp_path / f"{rate}.ts", [picture([(40, 60)])] * 25, sound="mp2", sound_rate=rate).read_bytes()
+        for rate in (48000, 44100)
+    ]
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    annotate(reader, tmp_path / "joined.ts", tmp_path / "out.mp4")
+    assert len(decoded(tmp_path / "out.mp4")) == 50
+
+
 def test_sound_of_an_unknown_codec_is_left_out(reader: Reader, tmp_path: Path) -> None:
     known = write_clip(tmp_path / "a.mp4", [picture([(40, 60)])] * 5, sound="aac").read_bytes()
     (tmp_path / "b.mp4").write_bytes(known.replace(b"mp4a", b"ac-4").replace(b"esds", b"dac4"))

@@ -257,6 +257,10 @@ def test_originals_stay_and_copies_are_replaced(call: Call, clip: Path, tmp_path
         assert {path.name for path in seen.iterdir()} - set(before) == {"a-2.mp4", "p-2.jpg", "q-2.png"}
     assert call("read", tmp_path, "--detector", "none", "--annotate", seen).status == 2
     assert "would be taken for an annotated copy and left out" in call.err
+    (home / "out").mkdir()
+    below = ("read", home, "--detector", "none", "--end", "0.1", "--annotate", home / "out")
+    for _ in range(2):  # the call's own timeline is no original
+        assert call(*below, "--timeline", home / "out" / "t.png").status == 0
 
 
 def test_a_video_named_by_a_table_beside_it(call: Call, clip: Path, tmp_path: Path) -> None:

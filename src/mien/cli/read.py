@@ -290,7 +290,7 @@ def read(
 
         for path in paths:
             if os.path.exists(path):
-                refuse_overwriting(path, annotate)
+                refuse_overwriting(path, annotate, written=[name for name in (output, timeline) if name])
         pictures = PictureFolder(annotate)
 
     from mien.cli.progress import Progress

@@ -1,6 +1,8 @@
 """Annotated pictures on disk: in one folder, written atomically, none overwriting another."""
 
 import os
+import warnings
+from collections.abc import Collection
 from io import BytesIO
 
 import numpy as np
@@ -17,10 +19,10 @@ from mien.results import Reading
 MARK = "annotated by mien"
 
 
-def refuse_overwriting(path: str, folder: str) -> None:
+def refuse_overwriting(path: str, folder: str, *, written: Collection[str] = ()) -> None:
     """UsageError where annotated copies would land among the inputs, or inputs be taken for copies and left out.
 
-    path: an input, a file or directory. folder: where copies go.
+    path: an input, a file or directory. folder: where copies go. written: further files that the call writes.
     """
     home = os.path.realpath(path if os.path.isdir(path) else os.path.dirname(path) or os.curdir)
     target = os.path.realpath(folder)
@@ -32,7 +34,9 @@ def refuse_overwriting(path: str, folder: str) -> None:
     if os.path.isdir(path) and target.startswith(os.path.join(home, "")):
         files = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
         pictures = (file for file in files if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
-        if (original := next((file for file in pictures if not is_copy(file)), None)) is not None:
+        own = {os.path.realpath(file) for file in written}
+        foreign = (file for file in pictures if os.path.realpath(file) not in own and not is_copy(file))
+        if (original := next(foreign, None)) is not None:
             raise UsageError(
                 f"{original!r} would be taken for an annotated copy and left out: {folder!r} lies in {path!r}",
                 hint="give --annotate another directory",
@@ -54,7 +58,7 @@ def is_copy(path: str) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # of many pixels: none is decoded
             said = image.info.get("comment") or image.info.get("Comment")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False

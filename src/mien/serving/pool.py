@@ -130,14 +130,16 @@ class Pool:
         """Raises Problem: busy where ``count`` more pictures would not be read in time, too_many_pictures where they
         would not be with nobody before them either."""
         each = self._seconds / max(self.ready, 1)
-        if (count - 1) * each > self._timeout / 2:
+        if (count - 1) * each > self._timeout:
+            self._seconds *= 0.9  # an estimate from a few large pictures does not refuse for ever
             raise Problem(
                 "too_many_pictures",
-                f"expected at most {1 + int(self._timeout / 2 / each)} pictures at once, got {count}",
+                f"expected at most {1 + int(self._timeout / each)} pictures at once, got {count}",
                 hint="more cannot be read within the time limit",
             )
-        wait = self.expected_wait() + (count - 1) * each
-        if self.load + count > self._limit or wait > self._timeout / 2:
+        wait = self.expected_wait()
+        late = wait > self._timeout / 2 or wait + (count - 1) * each > self._timeout
+        if self.load + count > self._limit or late:
             raise Problem(
                 "busy",
                 f"expected a queue with room for {count} more of {self._limit}, got one with {self.load} pictures",

@@ -200,7 +200,7 @@ class _Sound:
                 return
             for frame in frames:
                 self._out.mux(self._target.encode(frame))
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, ValueError) as error:  # ValueError: a sound that changes its rate or channels
             if isinstance(error, OSError):  # of the disk
                 raise
             self._note(f"the sound of its annotated copy ends early: {reason_of(error)}")

@@ -292,8 +292,8 @@ class Recipe(Section):
             raise ValueError("expected data.balance or targets.class_weights, got both: they even out the same thing")
         if self.task != "expression" and self.distill:
             raise ValueError(f"expected no distill section with task {self.task}: teachers read expressions")
-        if self.task != "expression" and (self.data.balance != "none" or self.targets.class_weights != "none"):
-            raise ValueError(f"expected data.balance and targets.class_weights none with task {self.task}")
+        if self.task == "orientation" and (self.data.balance != "none" or self.targets.class_weights != "none"):
+            raise ValueError("expected data.balance and targets.class_weights none with task orientation")
         if self.task == "orientation" and self.data.stream == "always":
             raise ValueError("expected data.stream auto or never with task orientation, whose pictures are few")
         if (self.task == "orientation") != (self.data.non_faces is not None):

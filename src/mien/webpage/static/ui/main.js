@@ -120,10 +120,15 @@ function newStream(kind, name, file = null) {
 // ── video and camera ────────────────────────────────────────────────────────────────────────────────────────────
 
 async function takeCamera() {
+  const mine = round;
   let stream;
   try {
     stream = await openCamera();
     await showCamera(stage.video, stream);
+    if (mine !== round) {
+      for (const track of stream.getTracks()) track.stop(); // cleared while the browser asked
+      return closeVideo(stage.video);
+    }
   } catch (error) {
     for (const track of stream?.getTracks() ?? []) track.stop();
     closeVideo(stage.video);
