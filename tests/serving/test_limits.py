@@ -164,7 +164,8 @@ def test_an_upload_cut_off_is_told_to_who_still_listens(crops: Service, framing:
 
 def test_keys(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"# ours\n{KEY}\nanother-key-of-ours\n")
-    with running("--model", tiny_model, "--detector", "none", "--api-key-file", tmp_path / "keys") as service:
+    words = ("--model", tiny_model, "--detector", "none", "--no-page", "--api-key-file", tmp_path / "keys")
+    with running(*words) as service:
         for headers in ({}, {"x-api-key": KEY[:-1]}, {"authorization": "Bearer"}, {"authorization": f"Basic {KEY}"}):
             for path in ("/v1/models", "/metrics", "/openapi.json", "/nowhere"):
                 refused = httpx.get(service.url + path, headers=headers)

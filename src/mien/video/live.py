@@ -168,8 +168,7 @@ class LiveReader:
                 yield self._read(frame, search)
         finally:
             self._stopped = True
-            self._source.close()
-            thread.join(timeout=2)
+            thread.join(timeout=2)  # it closes the source itself: to close what FFmpeg is reading would crash
 
     def _take(self) -> None:
         """In a thread of its own: every frame from the source, of which the last one is kept."""
@@ -184,6 +183,8 @@ class LiveReader:
         except BaseException as error:
             self._error = error
         finally:
+            with suppress(Exception):
+                self._source.close()
             with self._change:
                 self._ended = True
                 self._change.notify()
