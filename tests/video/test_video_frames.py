@@ -233,6 +233,13 @@ def test_a_window_of_joined_recordings(tmp_path: Path) -> None:
         found = [frame.time_s for frame in Frames(tmp_path / "joined.ts", start=start)]
         assert found == [time_s for time_s in whole if time_s >= start]
     assert times_fall_back(str(tmp_path / "joined.ts"))
+    later = [1.9 + n / 25 for n in range(60)]  # the second part overlaps the first by half of a second
+    overlap = write_clip(tmp_path / "q.ts", [picture([(10 + n, 20)]) for n in range(60)], times=later).read_bytes()
+    (tmp_path / "overlap.ts").write_bytes(part + overlap)
+    whole = [frame.time_s for frame in Frames(tmp_path / "overlap.ts")]
+    for start in (2.4, 4.0, 4.5):
+        found = [frame.time_s for frame in Frames(tmp_path / "overlap.ts", start=start)]
+        assert found == [time_s for time_s in whole if time_s >= start]
     assert not times_fall_back(str(tmp_path / "p.ts"))  # the controls: one that may, and one that cannot
     assert not times_fall_back(str(write_clip(tmp_path / "b.mp4", [picture([(10, 20)])] * 5)))
 

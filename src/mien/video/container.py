@@ -13,7 +13,7 @@ from mien.showable import one_line
 _PICTURES = {"image2", "gif", "apng", "webp_anim", "ico", "svg_pipe", "image2pipe"}
 _PIPES = "_pipe"
 _MAY_FALL_BACK = 0x0200  # AVFMT_TS_DISCONT
-_JOINED_S = 1.0  # program streams fall back by a frame here and there
+_JOINED_S = 0.2  # program streams fall back by a frame here and there
 #: Playlists and scripts: they name further files and addresses. A video file holds its own frames.
 _SCRIPTS = {"hls", "concat", "concatf", "dash", "ffmetadata", "lavfi", "sdp", "tty", "rtsp", "imf", "s337m"}
 
