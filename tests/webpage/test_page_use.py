@@ -204,8 +204,17 @@ def test_the_camera_asks_first_and_sends_nothing(browser: Any, site: Site, page:
 
 
 def test_a_second_camera_session_keeps_the_first(browser: Any, site: Site) -> None:
+    """And it begins without the faces of the first, which stand beside what the camera sees until it is read."""
+    watch = """() => {
+      window.begun = [];
+      const stop = document.querySelector("#stop");
+      const shown = () => [document.querySelectorAll(".face").length, document.querySelector("#caption").textContent];
+      const note = () => stop.hidden || window.begun.push(shown());
+      new MutationObserver(note).observe(stop, { attributeFilter: ["hidden"] });
+    }"""
     with Tab.opened(browser, site) as tab:
         tab.ready()
+        tab.page.evaluate(watch)
         for _ in range(2):
             start_camera(tab)
             tab.page.wait_for_selector(".face")
@@ -213,6 +222,7 @@ def test_a_second_camera_session_keeps_the_first(browser: Any, site: Site) -> No
             tab.page.wait_for_selector("#stop", state="hidden")
         sources = [row["source"] for row in csv.DictReader(StringIO(tab.download("csv")))]
         assert list(dict.fromkeys(sources)) == ["camera:0", "camera:0 (2)"]
+        assert tab.page.evaluate("window.begun") == [[0, "camera:0"], [0, "camera:0 (2)"]]
 
 
 @pytest.mark.parametrize("button", ["clear", "stop"])

@@ -53,11 +53,11 @@ function show(item) {
     return faces.show(null);
   }
   const reading = item.readings[item.readings.length - 1];
+  faces.show(reading && !reading.error ? reading : null); // a stream that begins has none: not those of the item before
+  $("caption").textContent = item.caption;
   if (item.stream && running?.item === item) return;
   if (item.preview) stage.showPicture(item.preview, reading.error ? sized(item.preview) : reading, spokenOr(item, reading), item.kind === "camera");
   else stage.clear();
-  faces.show(reading && !reading.error ? reading : null);
-  $("caption").textContent = item.caption;
   if (item.message) complain(item.message);
 }
 
