@@ -74,7 +74,7 @@ def go_through(recipe: Recipe, store: Store, run: Path) -> None:
         return
     evaluate(RunPredictor(run), store, recipe.data.validation, run / "evaluation", limit=SHOWN)
     file = run / "exported.onnx"
-    export_run(run, file, name=None, temperature=1.0, temperature_tta=None, half=False, calibrated=False)
+    export_run(run, file, name=None)
     exported, own = OnnxPredictor(str(file)), RunPredictor(run)
     images = own.preprocess.stack(store.read(recipe.data.validation).limited(SHOWN).images)
     apart = np.abs(softmax(all_logits(exported, images, tta=False)) - softmax(all_logits(own, images, tta=False))).max()

@@ -11,7 +11,8 @@ from onnx import TensorProto, numpy_helper
 
 from mien import Reader, weights
 from mien.errors import ModelError, UsageError
-from mien.evaluation.analysis.int8 import Measured, set_metadata
+from mien.evaluation.analysis.int8 import Measured, ece_of_perfect, set_metadata
+from mien.evaluation.metrics import ece
 from mien.preprocess import Preprocess
 from mien.quantise import fold_casts, quantised
 from mien.reading import classifier
@@ -37,7 +38,7 @@ def test_shipped_int8_reads_as_fp32_does_and_says_what_it_is(
     assert (plain.meta.precision, small.meta.precision) == ("fp32", "int8")
     assert plain.labels == small.labels
     assert plain.preprocess == small.preprocess
-    assert small.meta.temperature != plain.meta.temperature  # fitted anew
+    assert small.meta.calibration != plain.meta.calibration  # fitted anew
     distance = np.abs(plain.probabilities(crops) - small.probabilities(crops)).sum(1).mean() / 2
     assert 0 < distance < 0.1
     shuffled = np.abs(plain.probabilities(crops) - small.probabilities(crops[::-1])).sum(1).mean() / 2
@@ -135,18 +136,40 @@ def test_the_gate_names_each_rule_that_fails() -> None:
         "ece_fp32": 0.03,
         "ece_int8": 0.03,
         "ece_higher_by": (-0.002, 0.004),
+        "ece_of_perfect": 0.026,
+        "nll_fp32": 0.81,
+        "nll_int8": 0.811,
         "corrupted_images": 50,
         "corrupted_fp32": 0.6,
         "corrupted_int8": 0.604,
     }
     assert Measured(**good).failures() == []
+    assert Measured(**(good | {"ece_fp32": 0.016, "ece_int8": 0.0196})).failures() == []  # below what chance makes
     for change, message in (
         ({"accuracy_int8": 0.696}, "accuracy within 0.3"),
         ({"accuracy_int8": 0.704}, "accuracy within 0.3"),  # by rule, not by score: a better one fails as well
         ({"agreement": 0.979}, "agreement of 98%"),
         ({"ece_int8": 0.0301}, "ECE not higher"),
+        ({"ece_fp32": 0.016, "ece_int8": 0.0261}, "ECE not higher, or at most 0.0260"),
+        ({"nll_int8": 0.8151}, "NLL at most 0.005 nats higher"),
         ({"corrupted_int8": 0.594}, "corrupted within 0.5"),
     ):
         (failure,) = Measured(**(good | change)).failures()
         assert message in failure
     json.dumps(good)
+
+
+def test_the_ece_of_perfect_probabilities_falls_with_the_root_of_the_images() -> None:
+    """Labels drawn from the probabilities exceed it one time in twenty, overconfident ones nearly always."""
+    random = np.random.default_rng(1)
+    p = random.dirichlet(np.full(7, 0.3), 4000).astype(np.float32)
+    bound = ece_of_perfect(p, draws=200)
+    assert ece_of_perfect(p[:250], draws=200) == pytest.approx(4 * bound, rel=0.3)
+
+    def above(truth: np.ndarray) -> float:
+        sums = truth.cumsum(1) / truth.sum(1, keepdims=True)
+        drawn = [(sums < random.random((len(p), 1))).sum(1) for _ in range(100)]
+        return float(np.mean([ece(labels, p) > bound for labels in drawn]))
+
+    assert above(p) < 0.15
+    assert above(p**0.7) > 0.9

@@ -47,7 +47,7 @@ def test_what_was_changed_since_it_was_shipped_is_not_loaded(tmp_path: Path, mon
 def test_provenance_and_card(name: str) -> None:
     meta = Classifier.load(name, threads=1).meta
     assert meta.labels == SEVEN
-    assert meta.temperature != 1
+    assert meta.calibration.temperature != 1
     assert meta.provenance["temperature_fitted_on"] == "public_test"
     assert meta.provenance["data"]["images"] == 44_214  # FER2013's Training, and LFW and GENKI with hints
     card = (WEIGHTS / f"{name}.md").read_text("utf-8")

@@ -15,7 +15,7 @@ from mien.data.sources import Sample
 from mien.data.store import Store
 from mien.errors import DataError
 from mien.evaluation.compare import compare_models, read_evaluation
-from mien.evaluation.predict import fit_temperatures
+from mien.evaluation.predict import fit_calibrations
 from mien.evaluation.predictions_file import read_predictions_file
 from mien.evaluation.predictors import RunPredictor
 from mien.evaluation.report import Report
@@ -62,10 +62,10 @@ def test_training_leaves_them_out_and_equals_a_store_without_them(
     with pytest.raises(DataError, match="expected labels 0-6 in split 'test'"):  # held back is no gap
         train(recipe, blind, tmp_path / "blind", accelerator="cpu", threads=1)
     predictor = RunPredictor(tmp_path / "gaps", device="cpu")
-    fitted = [fit_temperatures(predictor, store.read("test"), tta=False)[0] for store in (gaps, without)]
+    fitted = [fit_calibrations(predictor, store.read("test"), tta=False)[0] for store in (gaps, without)]
     assert fitted[0] == fitted[1]
     with pytest.raises(DataError, match="expected labelled rows"):
-        fit_temperatures(predictor, blind.read("test"), tta=False)
+        fit_calibrations(predictor, blind.read("test"), tta=False)
 
 
 def test_evaluation_and_comparison_leave_them_out_and_score_the_others(

@@ -1,15 +1,16 @@
-"""Export of a run directory to ONNX, with labels, preprocessing, temperatures and provenance in the metadata.
+"""Export of a run directory to ONNX, with labels, preprocessing, calibration and provenance in the metadata.
 
 The parity gate compares torch and ONNX Runtime on several batch sizes; a network that fails it is not written.
 
     input  crops   float32 [N, C, S, S]   normalised by the preprocess inside
-    output logits  float32 [N, K]         probabilities = softmax(logits / temperature)
+    output logits  float32 [N, K]         to probabilities: ``mien.reading.probabilities``
 """
 
 import json
 import logging
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,10 @@ from mien.atomic import AtomicFile, write_bytes
 from mien.errors import ExportError, UsageError
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
-from mien.reading.classifier import softmax
+from mien.reading.probabilities import Calibration, probabilities
 
 log = logging.getLogger(__name__)
 
-FORMAT = "1"
 #: Largest difference of a probability between torch and the file, by how the weights are stored.
 TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3}
 
@@ -41,17 +41,17 @@ def export_onnx(
     name: str,
     labels: tuple[str, ...],
     preprocess: Preprocess,
-    temperature: float = 1.0,
-    temperature_tta: float | None = None,
+    calibration: Calibration | None = None,
+    calibration_tta: Calibration | None = None,
     provenance: Mapping[str, Any] | None = None,
     weights: str = "fp32",
     task: str = "expression",
 ) -> dict[str, float]:
     """Write ``path`` and return what the gate measured.
 
-    temperature_tta: for ten crops; the same as for one where None. weights: "fp32", or "fp16": weights are *stored* in
-    half precision (half the file) and computed with in single. Raises ExportError where the gate fails, UsageError and
-    OutputError as :func:`check_target`.
+    calibration: of one crop; None: none. calibration_tta: of ten; None: that of one. weights: "fp32", or "fp16":
+    weights are *stored* in half precision (half the file) and computed with in single. Raises ExportError where the
+    gate fails, UsageError and OutputError as :func:`check_target`.
     """
     check_target(path)
     network = network.eval()
@@ -60,16 +60,13 @@ def export_onnx(
     if weights == "fp16":
         store_weights_as_half(model)
     metadata = {
-        "mien.format": FORMAT,
         "mien.task": task,
         "mien.name": name,
         "mien.labels": json.dumps(list(labels)),
         "mien.preprocess": preprocess.to_json(),
-        "mien.temperature": repr(float(temperature)),
         "mien.provenance": json.dumps(dict(provenance or {}), ensure_ascii=False, sort_keys=True),
     }
-    if temperature_tta is not None:
-        metadata["mien.temperature_tta"] = repr(float(temperature_tta))
+    metadata |= calibration_metadata(calibration or Calibration(), calibration_tta)
     del model.metadata_props[:]
     helper.set_model_props(model, metadata)
     model.producer_name, model.producer_version = "mien", mien.__version__
@@ -79,6 +76,16 @@ def export_onnx(
     measured = parity(network, content, preprocess, tolerance=TOLERANCE[weights])
     write_bytes(path, content)
     return measured | {"bytes": float(len(content))}
+
+
+def calibration_metadata(one: Calibration, ten: Calibration | None) -> dict[str, str]:
+    """The entries of a file's metadata; ten: None where it is that of one crop.
+
+    A file with a floor has format 2: an older mien refuses it, where it would give other probabilities.
+    """
+    told = asdict(one) | {f"{key}_tta": value for key, value in asdict(ten or one).items()}
+    written = {f"mien.{key}": repr(float(value)) for key, value in told.items()}
+    return {"mien.format": "2" if told["floor"] or told["floor_tta"] else "1"} | written
 
 
 def check_target(path: Path) -> None:
@@ -97,10 +104,9 @@ def export_run(
     path: Path,
     *,
     name: str | None,
-    temperature: float,
-    temperature_tta: float | None,
-    half: bool,
-    calibrated: bool,
+    calibration: Calibration | None = None,
+    calibration_tta: Calibration | None = None,
+    half: bool = False,
     fitted_on: str | None = None,
 ) -> dict[str, float]:
     """Export the best weights of a run directory to ONNX, with recipe, data, commit and origins as provenance.
@@ -109,10 +115,9 @@ def export_run(
         run: the run directory.
         path: the file to write; ends in .onnx.
         name: the reader's name in the file; None: the recipe's.
-        temperature: what logits of one crop are divided by, above 0; 1 for none.
-        temperature_tta: the same for the mean of ten crops; None: ``temperature``.
+        calibration: of one crop, from :func:`mien.evaluation.predict.fit_calibrations`; None: none.
+        calibration_tta: of the mean over ten crops; None: that of one.
         half: store the weights as float16 (half the file; computed in float32).
-        calibrated: the temperatures were fitted, which the provenance then says.
         fitted_on: what they were fitted on, where it was not the recipe's whole validation split.
 
     Returns:
@@ -128,8 +133,7 @@ def export_run(
         >>> from pathlib import Path
         >>> from mien import Reader
         >>> from mien.export import export_run
-        >>> options = dict(temperature=1.0, temperature_tta=None, half=True, calibrated=False)
-        >>> measured = export_run(Path("run"), Path("own.onnx"), name="own", **options)
+        >>> measured = export_run(Path("run"), Path("own.onnx"), name="own", half=True)
         >>> measured["max_probability_difference"] < 0.005
         True
         >>> Reader("own.onnx").labels
@@ -151,7 +155,7 @@ def export_run(
         "origins": meta.get("origins", []),
         "mien": mien.__version__,
         "weights_stored_as": "fp16" if half else "fp32",
-        "temperature_fitted_on": (fitted_on or recipe.data.validation) if calibrated else None,
+        "temperature_fitted_on": (fitted_on or recipe.data.validation) if calibration else None,
     }
     return export_onnx(
         network,
@@ -159,8 +163,8 @@ def export_run(
         name=name or recipe.name,
         labels=tuple(meta.get("labels", SEVEN)),
         preprocess=preprocess,
-        temperature=temperature,
-        temperature_tta=temperature_tta,
+        calibration=calibration,
+        calibration_tta=calibration_tta,
         provenance=provenance,
         weights="fp16" if half else "fp32",
         task=recipe.task,
@@ -191,8 +195,9 @@ def parity(network: nn.Module, content: bytes, preprocess: Preprocess, *, tolera
         for n in (1, 3, 16)
     }
     logit = max(float(np.abs(g - expected).max()) for g in got.values())
+    plain = Calibration()
     probability = max(
-        float(np.abs(softmax(g, temperature=1) - softmax(expected, temperature=1)).max()) for g in got.values()
+        float(np.abs(probabilities(g, plain) - probabilities(expected, plain)).max()) for g in got.values()
     )
     batch = float(np.abs(got[1] - got[16]).max())
     # Probabilities of 0 and 1 hide any difference: logits are held to their own scale as well.

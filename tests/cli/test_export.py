@@ -12,9 +12,10 @@ from mien.cli.app import app
 from mien.data.store import Store
 from mien.evaluation import predictors
 from mien.evaluation.calibration import fit_temperature
-from mien.evaluation.predict import fit_temperatures
+from mien.evaluation.predict import fit_calibrations
 from mien.evaluation.predictors import RunPredictor, all_logits
 from mien.reading.classifier import Classifier
+from mien.reading.probabilities import Calibration
 
 runner = CliRunner()
 CPU = ["--device", "cpu"]
@@ -87,14 +88,14 @@ def test_it_says_what_fitting_will_take_and_fits_on_everything(
     result = runner.invoke(app, ["export", str(trained_run), "--data", str(small_store), "-o", str(file), *CPU])
     assert result.exit_code == 0, result.stderr
     assert re.search(
-        r"^fitting temperatures on public_test, 11 views of each, on the cpu: about \d+ s$", result.stderr, re.M
+        r"^fitting the calibration on public_test, 11 views of each, on the cpu: about \d+ s$", result.stderr, re.M
     )
     meta = Classifier.load(str(file), threads=1).meta
     assert meta.provenance["temperature_fitted_on"] == "public_test"
     predictor, split = RunPredictor(trained_run), Store.open(small_store).read("public_test")
     pixels = predictor.preprocess.stack(split.images)
     expected = [fit_temperature(all_logits(predictor, pixels, tta=tta), split.labels) for tta in (False, True)]
-    assert [meta.temperature, meta.temperature_tta] == expected
+    assert [meta.calibration.temperature, meta.calibration_tta.temperature] == expected
 
 
 def test_fewer_images_are_named_in_the_file(trained_run: Path, small_store: Path, tmp_path: Path) -> None:
@@ -102,25 +103,25 @@ def test_fewer_images_are_named_in_the_file(trained_run: Path, small_store: Path
     words = ["export", str(trained_run), "--data", str(small_store), "-o", str(file), "--limit", "21", "--no-tta", *CPU]
     result = runner.invoke(app, words)
     assert result.exit_code == 0, result.stderr
-    assert "fitting temperatures on public_test, 21 of 70 images, 1 view of each" in result.stderr
-    assert "(ten crops the same)" in result.stderr
+    assert "fitting the calibration on public_test, 21 of 70 images, 1 view of each" in result.stderr
+    assert re.search(r"temperature (\S+), floor 0.0000 \(ten crops temperature \1, floor 0.0000\)", result.stderr)
     meta = Classifier.load(str(file), threads=1).meta
     assert meta.provenance["temperature_fitted_on"] == "public_test, 21 of 70 images"
-    assert meta.temperature_tta == meta.temperature
+    assert meta.calibration_tta == meta.calibration
     predictor, split = RunPredictor(trained_run), Store.open(small_store).read("public_test")
     rows = np.linspace(0, 69, 21).round().astype(int)
     logits = all_logits(predictor, predictor.preprocess.stack(split.images[rows]), tta=False)
-    assert meta.temperature == fit_temperature(logits, split.labels[rows])
-    assert meta.temperature != fit_temperatures(predictor, split, tta=False)[0]
+    assert meta.calibration == Calibration(fit_temperature(logits, split.labels[rows]))
+    assert meta.calibration != fit_calibrations(predictor, split, tta=False)[0]
 
 
 def test_a_limit_above_the_split_is_the_split(trained_run: Path, small_store: Path) -> None:
     predictor, split = RunPredictor(trained_run), Store.open(small_store).read("public_test")
-    assert fit_temperatures(predictor, split, limit=1000) == fit_temperatures(predictor, split)
+    assert fit_calibrations(predictor, split, limit=1000) == fit_calibrations(predictor, split)
 
 
 def test_progress_counts_every_view_once(trained_run: Path, small_store: Path) -> None:
     told: list[tuple[int, int]] = []
     predictor, split = RunPredictor(trained_run), Store.open(small_store).read("public_test")
-    fit_temperatures(predictor, split, progress=lambda done, total: told.append((done, total)))
+    fit_calibrations(predictor, split, progress=lambda done, total: told.append((done, total)))
     assert told == [(70, 770), (390, 770), (710, 770), (770, 770)]

@@ -1,18 +1,19 @@
-"""Temperature scaling: a temperature that is known, and a cross-fit that does not look at its own half."""
+"""A temperature and a floor that are known, and a cross-fit that does not look at its own half."""
 
 import numpy as np
 import pytest
 
 from mien.errors import DataError
 from mien.evaluation import metrics
-from mien.evaluation.calibration import FEW, RANGE, cross_fit, fit_temperature, halves, probabilities
+from mien.evaluation.calibration import FEW, RANGE, cross_fit, fit, fit_temperature, halves, probabilities
+from mien.reading.probabilities import Calibration
 
 
 def drawn(n: int, *, temperature: float, views: int = 1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Labels drawn from softmax(z), and logits that are z × temperature: the right answer is ``temperature``."""
     random = np.random.default_rng(seed)
     z = random.normal(0, 2, (n, 1, 7))
-    p = probabilities(z, 1.0)
+    p = probabilities(z, Calibration())
     labels = (p.cumsum(1) < random.random((n, 1))).sum(1)
     return np.repeat(z * temperature, views, axis=1).astype(np.float32), labels.astype(np.int64)
 
@@ -33,21 +34,42 @@ def test_a_handful_of_right_answers_does_not_make_every_answer_certain() -> None
     assert fit_temperature(logits, right) == pytest.approx(RANGE[0], rel=0.01)  # the control: many say so themselves
 
 
+def test_the_known_floor_is_found() -> None:
+    """A network that says (1 - 7 f) p + f where p is true, as one that learnt from smoothed labels does."""
+    logits, labels = drawn(20_000, temperature=1)
+    said = 0.86 * probabilities(logits, Calibration()) + 0.02
+    found = fit(np.log(said)[:, None].astype(np.float32), labels)
+    assert found.floor == pytest.approx(0.02, abs=0.003)
+    assert found.temperature == pytest.approx(1, rel=0.05)
+    assert metrics.ece(labels, probabilities(np.log(said)[:, None], found)) < 0.01
+    scaled = fit_temperature(np.log(said)[:, None], labels)  # the control: a temperature alone
+    assert metrics.ece(labels, probabilities(np.log(said)[:, None], Calibration(scaled))) > 0.015
+
+
+def test_no_floor_where_there_is_none_and_where_images_are_few() -> None:
+    logits, labels = drawn(20_000, temperature=1.5)
+    found = fit(logits, labels)
+    assert found.floor < 0.003
+    assert found.temperature == pytest.approx(1.5, rel=0.03)
+    few = fit(logits[: FEW - 1], labels[: FEW - 1])
+    assert few == Calibration(fit_temperature(logits[: FEW - 1], labels[: FEW - 1]))
+
+
 def test_equal_views_change_nothing() -> None:
     single, labels = drawn(500, temperature=2)
     ten, _ = drawn(500, temperature=2, views=10)
-    np.testing.assert_allclose(probabilities(ten, 1.3), probabilities(single, 1.3), atol=1e-6)
+    np.testing.assert_allclose(probabilities(ten, Calibration(1.3)), probabilities(single, Calibration(1.3)), atol=1e-6)
     assert fit_temperature(ten, labels) == pytest.approx(fit_temperature(single, labels), rel=1e-3)
 
 
 def test_scaling_lowers_the_ece_and_keeps_the_answers() -> None:
     logits, labels = drawn(4000, temperature=3)
-    before = probabilities(logits, 1.0)
-    after, temperatures = cross_fit(logits, labels, np.arange(4000))
+    before = probabilities(logits, Calibration())
+    after, fitted = cross_fit(logits, labels, np.arange(4000))
     assert (before.argmax(1) == after.argmax(1)).all()
     assert metrics.ece(labels, before) > 0.1  # the negative control: it was wrong before
     assert metrics.ece(labels, after) < 0.03
-    assert temperatures[0] != temperatures[1]
+    assert fitted[0] != fitted[1]
 
 
 def test_groups_are_never_split() -> None:
@@ -62,9 +84,9 @@ def test_each_half_is_scored_with_the_others_temperature() -> None:
     logits, labels = drawn(2000, temperature=1)
     first = halves(np.arange(2000), seed=0)
     logits[first] *= 4  # this half needs T = 4, the other T = 1
-    scored, (t_first, t_second) = cross_fit(logits, labels, np.arange(2000), seed=0)
-    assert (t_first, t_second) == (pytest.approx(1, rel=0.2), pytest.approx(4, rel=0.2))
-    np.testing.assert_allclose(scored[first], probabilities(logits[first], t_first), atol=1e-6)
+    scored, (one, two) = cross_fit(logits, labels, np.arange(2000), seed=0)
+    assert (one.temperature, two.temperature) == (pytest.approx(1, rel=0.2), pytest.approx(4, rel=0.2))
+    np.testing.assert_allclose(scored[first], probabilities(logits[first], one), atol=1e-6)
 
 
 def test_unlabelled_rows_are_refused() -> None:

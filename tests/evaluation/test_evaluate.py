@@ -13,16 +13,17 @@ import pytest
 from eval_store import model_report
 from mien.data.store import Store
 from mien.errors import DataError, ModelError, UsageError
-from mien.evaluation.predict import fit_temperatures, predict_crops
+from mien.evaluation.predict import fit_calibrations, predict_crops
 from mien.evaluation.predictors import RunPredictor, all_logits, load_predictor
 from mien.export import export_run
 from mien.reading.classifier import Classifier
+from mien.reading.probabilities import Calibration
 
 
 @pytest.fixture(scope="module")
 def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("exported") / "small.onnx"
-    export_run(trained_run, file, name=None, temperature=0.7, temperature_tta=0.6, half=False, calibrated=True)
+    export_run(trained_run, file, name=None, calibration=Calibration(0.7, 0.01), calibration_tta=Calibration(0.6))
     return file
 
 
@@ -30,7 +31,7 @@ def test_the_file_carries_its_meaning(exported: Path, trained_run: Path) -> None
     meta = Classifier.load(exported).meta
     run = RunPredictor(trained_run)
     assert (meta.labels, meta.preprocess, meta.name) == (run.labels, run.preprocess, "small")
-    assert (meta.temperature, meta.temperature_tta) == (0.7, 0.6)
+    assert (meta.calibration, meta.calibration_tta) == (Calibration(0.7, 0.01), Calibration(0.6))
     assert meta.provenance["recipe"]["model"]["name"] == "nano"
     assert meta.provenance["valid_accuracy"] > 0.5
     assert onnx.load(exported).graph.input[0].type.tensor_type.shape.dim[0].dim_param
@@ -117,16 +118,18 @@ def test_a_picture_without_a_face_counts_as_wrong(exported: Path, small_store: P
     assert figures["accuracy"]["value"] == 0
 
 
-def test_temperatures_of_a_run(trained_run: Path, small_store: Path) -> None:
+def test_calibrations_of_a_run(trained_run: Path, small_store: Path) -> None:
     split = Store.open(small_store).read("public_test")
     eighth = replace(split, labels=np.where(np.arange(70) == 3, 7, split.labels))
     with pytest.raises(
         DataError, match=r"expected images of angry, .* alone in public_test, got some of contempt; build"
     ):
-        fit_temperatures(RunPredictor(trained_run), eighth)
-    single, ten = fit_temperatures(RunPredictor(trained_run), split)
-    assert 0.05 <= single <= 20
-    assert 0.05 <= ten <= 20
+        fit_calibrations(RunPredictor(trained_run), eighth)
+    single, ten = fit_calibrations(RunPredictor(trained_run), split)
+    assert ten is not None
+    assert 0.05 <= single.temperature <= 20
+    assert 0.05 <= ten.temperature <= 20
+    assert single.floor == ten.floor == 0  # 70 images are too few for one
 
 
 def test_what_cannot_be_evaluated(tmp_path: Path, trained_run: Path, small_store: Path) -> None:

@@ -77,6 +77,8 @@ ONNXES = [
     ("deep-provenance", lambda: tiny_onnx(**{"mien.provenance": "[" * 100_000})),
     ("provenance-of-a-number", lambda: tiny_onnx(**{"mien.provenance": "5"})),
     ("huge-temperature", lambda: tiny_onnx(**{"mien.temperature": "1e-300"}), None),
+    ("floor-of-all", lambda: tiny_onnx(**{"mien.floor": "0.99"})),
+    ("tiny-floor", lambda: tiny_onnx(**{"mien.floor": "1e-308"}), None),
     ("huge-input", lambda: tiny_onnx(**{"mien.preprocess": '{"size": 1000000000}'})),
     ("labels-with-escapes", lambda: tiny_onnx(**{"mien.labels": json.dumps(["\x1b[2J", *"abcdef"])})),
     ("name-with-escapes", lambda: tiny_onnx(**{"mien.name": "\x1b]0;x\x07"}), None),

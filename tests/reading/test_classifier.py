@@ -12,7 +12,8 @@ from onnx import TensorProto, helper
 from mien.errors import MienError, ModelError, UsageError
 from mien.labels import EIGHT, SEVEN
 from mien.preprocess import Preprocess
-from mien.reading.classifier import SHIPPED, Classifier, softmax
+from mien.reading.classifier import SHIPPED, Classifier
+from mien.reading.probabilities import Calibration, probabilities
 
 MakeModel = Callable[..., Path]
 Answer = Callable[..., np.ndarray]
@@ -49,9 +50,36 @@ def test_tta_is_the_mean_over_ten_crops_by_hand(make_model: MakeModel, tiny_answ
     assert np.abs(classifier.probabilities(PIXELS) - expected).max() > 1e-4  # it is not the single crop
 
 
-def test_softmax_survives_large_logits() -> None:
-    row = softmax(np.array([[1e4, 0.0, -1e4]], np.float32), temperature=1.0)
-    assert row.tolist() == [[1.0, 0.0, 0.0]]
+@pytest.mark.parametrize("floor", [0.0, 0.02, 1e-200])
+def test_large_logits(floor: float) -> None:
+    row = probabilities(np.array([[1e4, 0.0, -1e4]], np.float32), Calibration(1.0, floor))
+    np.testing.assert_allclose(row, [[1, 0, 0]], atol=1e-3)
+
+
+def test_a_floor_is_what_label_smoothing_added() -> None:
+    """(1 - 7 f) p + f, with the floor f: what comes back is p, where p is well above the bend; a temperature cannot."""
+    p = np.array([[0.7, 0.24, 0.02, 0.01, 0.01, 0.01, 0.01], [0.05, 0.9, 0.01, 0.01, 0.01, 0.01, 0.01]])
+    smoothed = np.log((1 - 7 * 0.025) * p + 0.025).astype(np.float32)
+    got = probabilities(smoothed, Calibration(1.0, 0.025))
+    np.testing.assert_allclose(got.sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose(got, p, atol=0.012)
+    assert (got.argsort(1)[:, -2:] == p.argsort(1)[:, -2:]).all()
+    controls = [probabilities(smoothed, Calibration(t)) for t in np.geomspace(0.3, 3, 200)]
+    assert min(np.abs(one - p).max() for one in controls) > 0.025
+
+
+def test_a_floor_in_the_file(make_model: MakeModel, tiny_answer: Answer) -> None:
+    plain = tiny_answer(PIXELS, temperature=1.0)
+    above = plain - 0.05
+    powers = ((above + np.sqrt(above**2 + 0.0125**2)) / 2) ** 0.5
+    expected = powers / powers.sum(1, keepdims=True)
+    own = {"mien__format": "2", "mien__floor": "0.05"}
+    got = Classifier.load(make_model(**own), threads=1).probabilities(PIXELS)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert (got.argmax(1) == plain.argmax(1)).all()
+    assert np.abs(got - tiny_answer(PIXELS)).max() > 1e-3  # the control: without it
+    ten = Classifier.load(make_model(**own, mien__floor_tta="0.0"), threads=1).meta
+    assert (ten.calibration, ten.calibration_tta) == (Calibration(2.0, 0.05), Calibration(2.0, 0.0))
 
 
 def test_no_crops(tiny_model: Path) -> None:
@@ -63,7 +91,7 @@ def test_what_it_says_about_itself(make_model: MakeModel) -> None:
     assert classifier.labels == EIGHT
     assert classifier.preprocess == Preprocess()
     assert classifier.meta.provenance == {"made": "by a test"}
-    assert classifier.meta.temperature_tta == classifier.meta.temperature == 2.0
+    assert classifier.meta.calibration_tta == classifier.meta.calibration == Calibration(2.0)
 
 
 def refusal(path: Path | str) -> MienError:
@@ -108,7 +136,10 @@ def test_foreign_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"mien__format": "2"}, "format 1, got '2'"),
+        ({"mien__format": "3"}, "format 1 or 2, got '3'"),
+        ({"mien__floor": "0.2"}, "a floor from 0 to below 1/7, got 0.2"),
+        ({"mien__floor": "nan"}, "a floor from 0"),
+        ({"mien__floor_tta": "-0.1"}, "a floor from 0"),
         ({"mien__temperature": None}, "mien.temperature"),
         ({"mien__temperature": "0"}, "positive temperature"),
         ({"mien__temperature": "nan"}, "positive temperature"),

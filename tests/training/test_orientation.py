@@ -73,7 +73,7 @@ def test_through_run_and_export(small_store: Path, tmp_path: Path) -> None:
     assert meta["labels"] == list(ORIENTATIONS)
     assert meta["data"]["non_faces"] == Store.open(small_store).fingerprint
     train(recipe, Store.open(small_store), run, accelerator="cpu", threads=1, resume=True)
-    export_run(run, file, name=None, temperature=1.0, temperature_tta=None, half=True, calibrated=False)
+    export_run(run, file, name=None, half=True)
     told = ort.InferenceSession(file).get_modelmeta().custom_metadata_map
     assert told["mien.task"] == "orientation"
     with pytest.raises(ModelError, match="expected a model that reads expressions, got one of task 'orientation'"):

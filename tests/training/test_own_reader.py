@@ -99,7 +99,7 @@ def test_run_store_and_file_have_the_names(run: Path, reader: Path) -> None:
     assert len(meta["started_from"]["sha256"]) == 64
     assert Classifier.load(str(reader)).labels == LABELS
     assert Exported(str(reader)).labels == list(LABELS)  # and can be trained further
-    assert Classifier.load(str(reader)).meta.temperature != 1
+    assert Classifier.load(str(reader)).meta.calibration.temperature != 1
     assert load_network(run)[3]["labels"] == list(LABELS)
 
 

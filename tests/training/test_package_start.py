@@ -118,8 +118,7 @@ def test_where_weights_come_from_travels_on(
     assert origins_of(train_tiny(tiny_recipe()).path) == []  # the control
 
     file = tmp_path / "pupil.onnx"
-    options: dict[str, Any] = {"name": None, "temperature": 1.0, "temperature_tta": None}
-    export_run(pupil.path, file, **options, half=False, calibrated=False)
+    export_run(pupil.path, file, name=None)
     assert Classifier.load(str(file), threads=1).meta.provenance["origins"] == [start, teacher]
     lines = render("origins.md.j2", origins=origins_of(pupil.path)).splitlines()
     for line, words in zip(

@@ -215,3 +215,29 @@ def test_no_epoch_keeps_the_start(trained_run: Path, small_store: Path, tmp_path
     told = json.loads((trained_run / "meta.json").read_text())["result"]["best_valid_accuracy"]
     assert meta["result"]["best_valid_accuracy"] == pytest.approx(told, abs=1e-5)
     assert (meta["result"]["epochs"], meta["result"]["stopped_early"]) == (0, False)
+
+
+def test_a_wider_network_begins_as_what_a_run_computes(trained_run: Path, small_store: Path) -> None:
+    wide = {
+        "name": "nano",
+        "args": {"stem": [8], "widths": [20, 40], "depths": [2, 1]},
+        "init": f"widened:{trained_run}",
+    }
+    recipe = small_recipe(model=wide)
+    pixels = torch.randn(8, 1, 48, 48)
+    with torch.no_grad():
+        expected = load_network(trained_run)[0](pixels)
+        torch.testing.assert_close(starting_network(recipe).eval()(pixels), expected, atol=1e-4, rtol=1e-3)
+        fresh = starting_network(small_recipe(model=wide | {"init": "scratch"})).eval()(pixels)
+    assert (fresh - expected).abs().max() > 0.1  # the control
+    for change, message in (
+        (
+            {"args": {"stem": [8], "widths": [12, 40]}},
+            r"cannot be widened .* at least 16 channels, got 12; its own are",
+        ),
+        ({"name": "compact", "args": {}}, "holds a nano, this recipe has compact"),
+        ({"name": "pico", "args": {}}, "holds a nano, this recipe has pico"),
+        ({"name": "vggnet", "args": {}}, "expected model.name compact, nano or pico, got vggnet"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            starting_network(small_recipe(model=wide | change))

@@ -276,6 +276,18 @@ def test_read_draws_a_timeline(call: Call, tmp_path: Path, suffix: str) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.mp4", "a.csv", f"t.{suffix}"])
 
 
+def test_a_video_that_is_given_twice_is_drawn_once(call: Call, tmp_path: Path) -> None:
+    clips = [write_clip(tmp_path / f"{name}.mp4", [picture([(10 + n, 30)]) for n in range(9)]) for name in "ab"]
+    drawn = []
+    for number, given in enumerate([clips[:1], clips[:1] * 2, clips]):
+        call("read", *given, "--detector", "none", "-o", tmp_path / f"{number}.csv", "--timeline", tmp_path / "t.html")
+        assert call.status == 0
+        drawn.append((tmp_path / "t.html").read_text())
+    assert drawn[1] == drawn[0]
+    assert drawn[2] != drawn[0]  # the control
+    assert len((tmp_path / "1.csv").read_text().splitlines()) == 1 + 2 * 9  # the table has what was asked for
+
+
 def test_a_csv_needs_no_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra video does not bring it."""
     path, whole = table(tmp_path / "a.csv", film(STORY, 6.4)), table(tmp_path / "a.parquet", film(STORY, 6.4))

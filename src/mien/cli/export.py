@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from mien.evaluation.predictors import RunPredictor
+    from mien.reading.probabilities import Calibration
 
 
 def export(
@@ -21,7 +22,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.onnx", help="The file to write.")],
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="STORE", help="Fit the temperatures on the recipe's validation split of STORE."),
+        typer.Option("--data", metavar="STORE", help="Fit the calibration on the recipe's validation split of STORE."),
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store weights in 16 bits, which halves the file.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="The model's name; the recipe's by default.")] = None,
@@ -38,14 +39,14 @@ def export(
     ] = False,
     tta: Annotated[
         bool,
-        typer.Option("--tta/--no-tta", help="Also fit the temperature for ten crops: takes ten times as long."),
+        typer.Option("--tta/--no-tta", help="Also fit the calibration for ten crops: takes ten times as long."),
     ] = True,
 ) -> None:
-    """Export a trained network to ONNX, with labels, preprocessing, temperatures and provenance in the file.
+    """Export a trained network to ONNX, with labels, preprocessing, calibration and provenance in the file.
 
     No file is written unless torch and ONNX Runtime agree.
-    Without --data, probabilities are not calibrated. With it, temperatures are fitted on the validation split:
-    one for a single crop, and one for the ten crops of mien read --tta. With --no-tta both use the first.
+    Without --data, probabilities are not calibrated. With it, a temperature and a floor are fitted on the
+    validation split: for a single crop, and for the ten crops of mien read --tta. With --no-tta both use the first.
 
     --int8 calibrates activation ranges on Training; the file is written only if accuracy, agreement, calibration and
     accuracy under corruption stay near those of fp32 (docs/speed.md).
@@ -67,30 +68,28 @@ def export(
         raise UsageError("--reduce-range: expected --int8 with it")
     if int8:
         if data is None:
-            raise UsageError("--int8: expected --data STORE with it, got none", hint="ranges and temperatures need it")
+            raise UsageError("--int8: expected --data STORE with it, got none", hint="ranges and calibration need it")
         _int8(run, out, data, name=name, device=device, reduce_range=reduce_range, tta=tta, limit=limit)
         return
-    temperature, temperature_tta, fitted_on = 1.0, None if data and not tta else 1.0, None
+    one, ten, fitted_on = None, None, None
     if data is not None:
         from mien.evaluation.predictors import RunPredictor
 
-        temperature, temperature_tta, fitted_on = _fit(RunPredictor(run, device=device), data, tta=tta, limit=limit)
+        one, ten, fitted_on = _fit(RunPredictor(run, device=device), data, tta=tta, limit=limit)
     else:
-        print("note: no --data, so the temperature is 1: probabilities are not calibrated", file=sys.stderr)
+        print("note: no --data, so probabilities are not calibrated", file=sys.stderr)
     measured = export_run(
         run,
         out,
         name=name,
-        temperature=temperature,
-        temperature_tta=temperature_tta,
+        calibration=one,
+        calibration_tta=ten,
         half=half,
-        calibrated=data is not None,
         fitted_on=fitted_on,
     )
-    ten = "the same" if temperature_tta is None else f"{temperature_tta:.3f}"
+    told = "not calibrated" if one is None else f"{_told(one)} (ten crops {_told(ten or one)})"
     print(
-        f"{out}: {measured['bytes'] / 1e6:.2f} MB, temperature {temperature:.3f} (ten crops {ten}), "
-        f"parity {measured['max_probability_difference']:.1e}",
+        f"{out}: {measured['bytes'] / 1e6:.2f} MB, {told}, parity {measured['max_probability_difference']:.1e}",
         file=sys.stderr,
     )
 
@@ -118,7 +117,7 @@ def _int8(
         split = RunPredictor(run, device=device).validation
         with tempfile.TemporaryDirectory() as folder:
             fp32 = Path(folder) / "fp32.onnx"
-            export_run(run, fp32, name=name, temperature=1.0, temperature_tta=None, half=False, calibrated=False)
+            export_run(run, fp32, name=name)
             source = fp32.read_bytes()
     with Countdown("fitting", noun="views") as progress:
         measured = export_int8(
@@ -142,15 +141,15 @@ def _int8(
 
 def _fit(
     predictor: "RunPredictor", data: Path, *, tta: bool, limit: int | None
-) -> tuple[float, float | None, str | None]:
-    """The temperatures for one crop and for ten, and what they were fitted on where that is not the whole split.
+) -> tuple["Calibration", "Calibration | None", str | None]:
+    """The calibrations for one crop and for ten, and what they were fitted on where that is not the whole split.
 
     An estimate of the time is printed first.
     """
     from mien.cli.progress import Countdown, duration
     from mien.data.store import Store
     from mien.evaluation.calibration import FEW
-    from mien.evaluation.predict import fit_temperatures
+    from mien.evaluation.predict import fit_calibrations
     from mien.evaluation.predictors import seconds_a_view
 
     split = Store.open(data).read(predictor.validation).labelled()
@@ -160,9 +159,9 @@ def _fit(
     rows = 32 if predictor.device.type == "cuda" else 4
     expected = images * views * seconds_a_view(predictor, rows=rows)
     if images < FEW:
-        print(f"note: {images} images are few to fit a temperature on: the calibration is rough", file=sys.stderr)
+        print(f"note: {images} images are few to fit a calibration on: it is rough", file=sys.stderr)
     print(
-        f"fitting temperatures on {predictor.validation if whole else fitted_on}, "
+        f"fitting the calibration on {predictor.validation if whole else fitted_on}, "
         f"{views} view{'s' if tta else ''} of each, on the {predictor.device.type}: about {duration(expected)}",
         file=sys.stderr,
         flush=True,
@@ -170,5 +169,9 @@ def _fit(
     if expected > 600:
         print("note: --device gpu, --no-tta and --limit N make it shorter", file=sys.stderr, flush=True)
     with Countdown("fitting", noun="views") as progress:
-        temperature, temperature_tta = fit_temperatures(predictor, split, tta=tta, limit=limit, progress=progress)
-    return temperature, temperature_tta, None if whole else fitted_on
+        one, ten = fit_calibrations(predictor, split, tta=tta, limit=limit, progress=progress)
+    return one, ten, None if whole else fitted_on
+
+
+def _told(calibration: "Calibration") -> str:
+    return f"temperature {calibration.temperature:.3f}, floor {calibration.floor:.4f}"

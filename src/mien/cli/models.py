@@ -76,7 +76,7 @@ def _network_table(networks: list[dict[str, Any]], *, wide: bool) -> "Table":
 
 
 def shipped_readers() -> list[dict[str, Any]]:
-    """name, summary, labels, input, temperature and, where the file has them, parameters and accuracy."""
+    """name, summary, labels, input, temperature, floor and, where the file has them, parameters and accuracy."""
     from mien.reading.classifier import SHIPPED, Classifier
 
     readers = []
@@ -88,7 +88,8 @@ def shipped_readers() -> list[dict[str, Any]]:
                 "summary": summary,
                 "labels": list(meta.labels),
                 "input": f"{meta.preprocess.input_size}×{meta.preprocess.input_size} {meta.preprocess.color}",
-                "temperature": round(meta.temperature, 4),
+                "temperature": round(meta.calibration.temperature, 4),
+                "floor": round(meta.calibration.floor, 4),
             }
             | {key: meta.provenance[key] for key in ("parameters", "valid_accuracy") if key in meta.provenance}
         )

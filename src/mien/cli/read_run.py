@@ -66,6 +66,7 @@ class ReadRun:
         self._reader, self._writer, self._settings, self._progress = reader, writer, settings, progress
         self._pictures, self._timeline, self._journals, self._quiet = pictures, timeline, journals, quiet
         self._opened: set[str] = set()  # journals
+        self._drawn: set[tuple[str, str]] = set()  # videos of the timeline, each once though it is given twice
 
     def read(self, items: "Stream") -> bool:
         """All of it. False where nobody reads the output any more."""
@@ -104,6 +105,9 @@ class ReadRun:
             self._fail(ReadFailure(item.source, error.type, str(error)))
             return
         frames = faces = 0
+        named = (item.source, video.path)
+        timeline = None if named in self._drawn else self._timeline
+        self._drawn.add(named)
         self._progress.begin_video(
             item.source, video.info.duration_s if video.settings.end is None else video.settings.end
         )
@@ -115,8 +119,8 @@ class ReadRun:
                     continue
                 frames, faces = frames + 1, faces + len(result.faces)
                 self._progress.frame(result.time_s or 0.0, len(result.faces))
-                if self._timeline is not None:
-                    self._timeline.add(result, path=video.path)
+                if timeline is not None:
+                    timeline.add(result, path=video.path)
         finally:
             if journal is not None:
                 journal.close()

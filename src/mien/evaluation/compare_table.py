@@ -102,7 +102,7 @@ def notes(table: Table) -> list[str]:
         "the variation between training runs. A missing prediction counts as wrong.",
         "Difference: this model minus the first, in points, paired by image. p: McNemar's test against the first, "
         "Holm-corrected over the rows; discordant images in brackets.",
-        "ECE: of the model's own probabilities; cross-fitted: after temperature scaling on the other half. "
+        "ECE: of the model's own probabilities; cross-fitted: with the calibration of the other half. "
         "ms an image: measured during the evaluation, in batches; not a benchmark.",
     ]
 

@@ -38,6 +38,7 @@ from mien.evaluation.predictions_file import match, mean_of
 from mien.evaluation.predictors import Predictor, Progress
 from mien.evaluation.report import FILE, REPORT_FORMAT, Report
 from mien.evaluation.unmeasured import not_measured
+from mien.reading.probabilities import Calibration
 
 #: Why an image is not scored, in ``left_out`` beside the labels that a model lacks.
 NO_LABEL = "without a label"
@@ -149,7 +150,7 @@ def evaluate(
         "data": images.described(),
         "views": 10 if tta else 1,
         "detector": detector,
-        "temperature": found.temperature,
+        **_told(found.calibration),
         "seconds": round(seconds, 2),
         "images_per_second": round(len(split) / seconds, 1),
     }
@@ -195,7 +196,7 @@ def evaluate_file(
         "predictions": file | facts,
         "views": None,
         "detector": None,
-        "temperature": None,
+        **_told(None),
     }
     return _score_and_write(head, found, images.split, out, command, seed, None)
 
@@ -262,23 +263,28 @@ def _clear(out: Path) -> None:
 def _single_crop(ten: Predictions, single: Predictions, *, seed: int) -> dict[str, Any]:
     """The single crop beside ten: its figures, and what the ten change (ten minus one)."""
     return {
-        "temperature": single.temperature,
+        **_told(single.calibration),
         "figures": protocol.figures(single, seed=seed),
         "ten_minus_single": protocol.difference(single, ten, seed=seed),
     }
 
 
 def _calibration(found: Predictions, groups: NDArray[np.int64], *, seed: int) -> dict[str, Any]:
-    """Calibration on images that the temperature was not fitted on."""
+    """Calibration on images that it was not fitted on."""
     assert found.logits is not None
-    held_out, temperatures = calibration.cross_fit(found.logits, found.y, groups, seed=seed)
+    held_out, fitted = calibration.cross_fit(found.logits, found.y, groups, seed=seed)
     scored = protocol.figures(replace(found, probabilities=held_out), seed=seed)
     return {
-        "method": "temperature scaling, cross-fitted on two halves, duplicates kept together",
-        "temperatures": list(temperatures),
+        "method": "temperature and floor, cross-fitted on two halves, duplicates kept together",
+        "temperatures": [one.temperature for one in fitted],
+        "floors": [one.floor for one in fitted],
         "held_out": {part: {key: all_[key] for key in ("n", "ece", "nll", "brier")} for part, all_ in scored.items()},
-        "uncalibrated_ece": metrics.ece(found.y, calibration.probabilities(found.logits, 1.0)),
+        "uncalibrated_ece": metrics.ece(found.y, calibration.probabilities(found.logits, Calibration())),
     }
+
+
+def _told(fitted: Calibration | None) -> dict[str, float | None]:
+    return {"temperature": fitted.temperature if fitted else None, "floor": fitted.floor if fitted else None}
 
 
 def _title(report: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from mien.evaluation import calibration
 from mien.evaluation.predictions import Predictions
 from mien.evaluation.predictors import OnnxPredictor, Predictor, Progress, all_logits
 from mien.labels import SEVEN, is_own
+from mien.reading.probabilities import Calibration
 
 
 def predict_crops(
@@ -17,9 +18,9 @@ def predict_crops(
 ) -> Predictions:
     """Each image of the split is one face crop. tta: ten crops of it. Classes come in label order."""
     logits = all_logits(predictor, predictor.preprocess.stack(split.images), tta=tta, progress=progress)
-    temperature = predictor.temperature_tta if tta else predictor.temperature
-    p = calibration.probabilities(logits, temperature)
-    return Predictions.of_split(split, predictor.labels, p, logits=logits, temperature=temperature).in_label_order()
+    fitted = predictor.calibration_tta if tta else predictor.calibration
+    p = calibration.probabilities(logits, fitted)
+    return Predictions.of_split(split, predictor.labels, p, logits=logits, calibration=fitted).in_label_order()
 
 
 def predict_pictures(
@@ -50,8 +51,8 @@ def predict_pictures(
             result[row] = [reading.faces[0].probabilities[name] for name in predictor.labels]
         if progress:
             progress(row + 1, len(split))
-    temperature = predictor.temperature_tta if tta else predictor.temperature
-    return Predictions.of_split(split, predictor.labels, result, temperature=temperature).in_label_order()
+    fitted = predictor.calibration_tta if tta else predictor.calibration
+    return Predictions.of_split(split, predictor.labels, result, calibration=fitted).in_label_order()
 
 
 def check_codes(labels: Sequence[str], split: Split) -> None:
@@ -68,12 +69,12 @@ def check_codes(labels: Sequence[str], split: Split) -> None:
         )
 
 
-def fit_temperatures(
+def fit_calibrations(
     predictor: Predictor, split: Split, *, tta: bool = True, limit: int | None = None, progress: Progress | None = None
-) -> tuple[float, float | None]:
-    """The temperatures that an exported file carries, fitted on a split (``calibration.fit_temperature``).
+) -> tuple[Calibration, Calibration | None]:
+    """The calibrations that an exported file carries, fitted on a split (``calibration.fit``).
 
-    Temperature scaling (Guo et al. 2017, arXiv 1706.04599).
+    A temperature (Guo et al. 2017, arXiv 1706.04599) and a floor (``mien.reading.probabilities``).
     Two, because a mean over ten crops is less confident than a single one. Images without a label are left out.
 
     Args:
@@ -84,18 +85,18 @@ def fit_temperatures(
         progress: called with (views done, views).
 
     Returns:
-        What logits are divided by, above 0: for one crop, and for ten (None without ``tta``).
+        For one crop, and for ten (None without ``tta``).
 
     Raises:
         DataError: a model whose labels are not those of the split.
 
     Examples:
         >>> from mien.data.store import Store
-        >>> from mien.evaluation.predict import fit_temperatures
+        >>> from mien.evaluation.predict import fit_calibrations
         >>> from mien.evaluation.predictors import load_predictor
-        >>> one, ten = fit_temperatures(load_predictor("run"), Store.open("store").read("validation"), tta=False)
-        >>> one > 0, ten
-        (True, None)
+        >>> one, ten = fit_calibrations(load_predictor("run"), Store.open("store").read("validation"), tta=False)
+        >>> one.temperature > 0, one.floor, ten  # a floor is fitted on a thousand images or more
+        (True, 0.0, None)
     """
     check_codes(predictor.labels, split)
     chosen = split.labelled().limited(limit)
@@ -106,8 +107,8 @@ def fit_temperatures(
         return progress and (lambda done, _: progress(before + done * views, total))
 
     single = all_logits(predictor, pixels, tta=False, progress=told(1, 0))
-    temperature = calibration.fit_temperature(single, labels)
+    one = calibration.fit(single, labels)
     if not tta:
-        return temperature, None
+        return one, None
     ten = all_logits(predictor, pixels, tta=True, progress=told(10, len(chosen)))
-    return temperature, calibration.fit_temperature(ten, labels)
+    return one, calibration.fit(ten, labels)

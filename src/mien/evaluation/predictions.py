@@ -27,6 +27,7 @@ from mien.data.store import Split
 from mien.errors import DataError
 from mien.evaluation.metrics import predicted, proportion
 from mien.labels import EIGHT, SEVEN, canonical, is_own
+from mien.reading.probabilities import Calibration
 
 Float = NDArray[np.floating[Any]]
 
@@ -50,7 +51,7 @@ class Predictions:
         votes: float32 N×10 FER+ counts, rows of NaN where there are none.
         groups: name of a grouping → N groups.
         logits: float32 N×V×K over V views; None where there are none.
-        temperature: what the logits were divided by.
+        calibration: what made probabilities of the logits.
         answers_only: probabilities are one-hot; figures that need probabilities are undefined.
         file: of another tool, the file.
         sources: of another tool's file, N names of data sets.
@@ -84,7 +85,7 @@ class Predictions:
     votes: Float32 | None = None
     groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     logits: Float32 | None = None
-    temperature: float | None = None
+    calibration: Calibration | None = None
     answers_only: bool = False
     file: Path | None = None
     sources: list[str] | None = None

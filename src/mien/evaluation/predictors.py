@@ -16,6 +16,7 @@ from mien.errors import DataError, UsageError
 from mien.evaluation.costs import cost_of_recipe, sha256
 from mien.labels import SEVEN
 from mien.preprocess import Preprocess
+from mien.reading.probabilities import Calibration
 
 #: Called with what is done and all that there is: images, views or steps.
 Progress = Callable[[int, int], None]
@@ -23,13 +24,13 @@ BATCH = 128
 
 
 class Predictor(Protocol):
-    """``describe`` goes into the report. temperature, temperature_tta: what the model would use when it reads."""
+    """``describe`` goes into the report. calibration, calibration_tta: what the model would use when it reads."""
 
     name: str
     labels: tuple[str, ...]
     preprocess: Preprocess
-    temperature: float
-    temperature_tta: float
+    calibration: Calibration
+    calibration_tta: Calibration
 
     def run(self, batch: Float32) -> Float32:
         """Normalised crops float32 N×C×S×S → logits float32 N×K."""
@@ -49,7 +50,7 @@ class OnnxPredictor:
         meta = self._classifier.meta
         self.precision = meta.precision
         self.name, self.labels, self.preprocess = meta.name, meta.labels, meta.preprocess
-        self.temperature, self.temperature_tta = meta.temperature, meta.temperature_tta
+        self.calibration, self.calibration_tta = meta.calibration, meta.calibration_tta
         self.provenance = dict(meta.provenance)
 
     def run(self, batch: Float32) -> Float32:
@@ -76,7 +77,7 @@ class RunPredictor:
         self._recipe = recipe.model_dump(mode="json")
         self.name, self.validation = recipe.name, recipe.data.validation
         self.labels = tuple(self._meta["labels"]) if "labels" in self._meta else SEVEN
-        self.temperature = self.temperature_tta = 1.0  # fitted on export
+        self.calibration = self.calibration_tta = Calibration()  # fitted on export
 
     def run(self, batch: Float32) -> Float32:
         import torch

@@ -161,12 +161,13 @@ class SingleCrop(Section):
     """The single crop beside ten."""
 
     temperature: float
+    floor: float = 0.0
     figures: dict[Part, Figures]
     ten_minus_single: dict[Part, Comparison]
 
 
 class HeldOut(Section):
-    """Figures on images that the temperature was not fitted on."""
+    """Figures on images that the calibration was not fitted on."""
 
     n: int
     ece: Figure
@@ -175,10 +176,11 @@ class HeldOut(Section):
 
 
 class Calibration(Section):
-    """Temperature scaling, cross-fitted on two halves."""
+    """Temperature and floor, cross-fitted on two halves."""
 
     method: str
     temperatures: tuple[float, float]
+    floors: tuple[float, float] = (0.0, 0.0)
     held_out: dict[Part, HeldOut]
     uncalibrated_ece: float
 
@@ -252,6 +254,7 @@ class Report(Section):
     views: Literal[1, 10] | None
     detector: str | None
     temperature: float | None
+    floor: float | None = None
     command: str
     seed: int
     seconds: float | None = None

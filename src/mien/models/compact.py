@@ -76,6 +76,7 @@ class CompactNet(nn.Module):
                 blocks.append(ResidualBlock(width, outputs, stride=halve if position == 0 else 1))
                 width = outputs
         self.stages = nn.Sequential(*blocks)
+        self.depths = tuple(depths)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(width, num_classes)

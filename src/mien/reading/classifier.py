@@ -1,6 +1,6 @@
 """A face reader in an ONNX file: pixels of crops → calibrated probabilities.
 
-Labels, preprocessing, temperature and provenance are in the file's metadata; whatever is missing or does not fit is
+Labels, preprocessing, calibration and provenance are in the file's metadata; whatever is missing or does not fit is
 refused on loading.
 """
 
@@ -22,6 +22,7 @@ from mien.arrays import Float32, Uint8
 from mien.errors import MienError, ModelError, UsageError
 from mien.onnx_runtime import default_threads, int8_is_exact, make_session
 from mien.preprocess import Preprocess
+from mien.reading.probabilities import Calibration, probabilities
 from mien.results import table_columns
 from mien.showable import short, showable
 
@@ -30,7 +31,7 @@ SHIPPED: dict[str, str] = {
     "nano": "the fastest",
 }
 DEFAULT_MODEL = "compact"
-FORMAT = "1"
+FORMATS = ("1", "2")  # of a file: 2 has a floor, and must not be read by who does not know it
 Model = str | os.PathLike[str] | bytes  # a shipped model's name, a path, or the bytes of a file
 PRECISIONS = ("auto", "fp32", "int8")
 _REQUIRED = ("mien.format", "mien.labels", "mien.preprocess", "mien.temperature")
@@ -38,7 +39,7 @@ _REQUIRED = ("mien.format", "mien.labels", "mien.preprocess", "mien.temperature"
 
 @dataclass(frozen=True, slots=True)
 class ModelMeta:
-    """What a model file says about itself. temperature, temperature_tta: divide the logits, > 0.
+    """What a model file says about itself. calibration: of one crop; calibration_tta: of ten.
 
     precision: "fp32", "int8", or "int8-reduced", whose weights of seven bits suit every processor.
     """
@@ -46,8 +47,8 @@ class ModelMeta:
     name: str
     labels: tuple[str, ...]
     preprocess: Preprocess
-    temperature: float
-    temperature_tta: float
+    calibration: Calibration
+    calibration_tta: Calibration
     provenance: Mapping[str, Any]
     precision: str = "fp32"
 
@@ -61,9 +62,9 @@ class ModelMeta:
                 f"{where}: expected a model exported by mien with metadata {', '.join(_REQUIRED)}; got {came}",
                 hint="make one with: mien export RUN -o FILE.onnx",
             )
-        if raw["mien.format"] != FORMAT:
+        if raw["mien.format"] not in FORMATS:
             raise ModelError(
-                f"{where}: expected model format {FORMAT}, got {raw['mien.format']!r}",
+                f"{where}: expected model format {' or '.join(FORMATS)}, got {raw['mien.format']!r}",
                 hint="it was written by another version of mien; export it again",
             )
         if (task := raw.get("mien.task", "expression")) != "expression":
@@ -74,6 +75,8 @@ class ModelMeta:
             provenance = json.loads(raw.get("mien.provenance", "{}"))
             temperature = float(raw["mien.temperature"])
             temperature_tta = float(raw.get("mien.temperature_tta", temperature))
+            floor = float(raw.get("mien.floor", 0))
+            floor_tta = float(raw.get("mien.floor_tta", floor))
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ModelError(f"{where}: expected readable metadata, got {error}") from error
         if not isinstance(provenance, dict):
@@ -88,13 +91,17 @@ class ModelMeta:
         for value in (temperature, temperature_tta):
             if not (math.isfinite(value) and value > 0):
                 raise ModelError(f"{where}: expected a positive temperature, got {value}")
+        for value in (floor, floor_tta):
+            if not 0 <= value < 1 / len(labels):
+                raise ModelError(f"{where}: expected a floor from 0 to below 1/{len(labels)}, got {value}")
         try:
             preprocess = Preprocess.from_json(raw["mien.preprocess"])
         except ModelError as error:
             raise ModelError(f"{where}: {error.message}", hint=error.hint) from error
         name = raw.get("mien.name", where)
         precision = raw.get("mien.precision", "fp32")
-        return cls(name, labels, preprocess, temperature, temperature_tta, provenance, precision)
+        one, ten = Calibration(temperature, floor), Calibration(temperature_tta, floor_tta)
+        return cls(name, labels, preprocess, one, ten, provenance, precision)
 
 
 class Classifier:
@@ -187,23 +194,16 @@ class Classifier:
     def probabilities(self, pixels: Uint8, *, tta: bool = False) -> Float32:
         """Crops uint8 N×C×S×S (as ``Preprocess.pixels`` gives them) → calibrated probabilities float32 N×K.
 
-        tta: the mean over ten crops of each, at the temperature that was fitted for it.
+        tta: the mean over ten crops of each, with the calibration that was fitted for it.
         """
         if len(pixels) == 0:
             return np.zeros((0, len(self.labels)), np.float32)
         batch = self.preprocess.normalise(pixels)
         if not tta:
-            return softmax(self.logits(self.preprocess.views(batch, tta=False)), temperature=self.meta.temperature)
+            return probabilities(self.logits(self.preprocess.views(batch, tta=False)), self.meta.calibration)
         views = self.preprocess.views(batch, tta=True)
-        ten = softmax(self.logits(views), temperature=self.meta.temperature_tta)
+        ten = probabilities(self.logits(views), self.meta.calibration_tta)
         return ten.reshape(len(pixels), 10, -1).mean(axis=1)  # N×10×K → N×K
-
-
-def softmax(logits: Float32, *, temperature: float) -> Float32:
-    """float32 N×K → probabilities N×K that sum to 1 along K; computed in float64, so that rows sum exactly enough."""
-    scaled = logits.astype(np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def model_name(model: str) -> str:

@@ -122,6 +122,7 @@ class ServedModel(BaseModel):
     labels: list[str]
     input: str
     temperature: float
+    floor: float
     sha256: str
     parameters: int | None = None
     valid_accuracy: float | None = None

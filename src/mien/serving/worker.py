@@ -75,7 +75,8 @@ def describe(settings: ReaderSettings) -> list[dict[str, Any]]:
             "summary": SHIPPED.get(model, meta.name),
             "labels": list(meta.labels),
             "input": f"{size}×{size} {meta.preprocess.color}",
-            "temperature": round(meta.temperature, 4),
+            "temperature": round(meta.calibration.temperature, 4),
+            "floor": round(meta.calibration.floor, 4),
             "sha256": classifier.digest,
         }
         kept = ("parameters", "valid_accuracy")

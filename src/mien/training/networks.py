@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from mien.errors import DataError, MienError, RecipeError
 from mien.labels import SEVEN
 from mien.models import registry
+from mien.models.compact import CompactNet
 from mien.models.masked_image import MaskedImageModel, load_encoder
 from mien.models.packaged.packages import backbone, start_from_package
+from mien.models.widening import widen
 from mien.preprocess import Preprocess
 from mien.showable import one_line, short
 from mien.training.exported import start_from_reader
@@ -64,6 +66,8 @@ def starting_network(
         states = [_weights_of_run(run, network, recipe, labels) for run in runs]
         shares = recipe.model.shares or [1.0]
         network.load_state_dict({name: _mean([state[name] for state in states], shares) for name in states[0]})
+    elif kind == "widened":
+        _start_from_narrower(runs[0], network, recipe, labels)
     elif kind == "ssl":
         _start_from_pretraining(runs[0], network, recipe)
     elif recipe.model.package:
@@ -222,6 +226,25 @@ def _weights_of_run(run: Path, network: nn.Module, recipe: Recipe, labels: Seque
             hint="give both recipes the same model.args, data.size and masking",
         ) from error
     return state
+
+
+def _start_from_narrower(run: Path, network: nn.Module, recipe: Recipe, labels: Sequence[str]) -> None:
+    """Give a wider and deeper network what a run's computes. Raises RecipeError where it is not one."""
+    if not isinstance(network, CompactNet):
+        raise RecipeError(f"model.init: widened: expected model.name compact, nano or pico, got {recipe.model.name}")
+    its_args = _recipe_of(run).model.args
+    small = build_network(
+        recipe.model_copy(update={"model": recipe.model.model_copy(update={"args": its_args})}), classes=len(labels)
+    )
+    _weights_of_run(run, small, recipe, labels)
+    assert isinstance(small, CompactNet)
+    try:
+        widen(small, network)
+    except ValueError as error:
+        raise RecipeError(
+            f"model.init: {run} cannot be widened to this recipe's model.args: {error}",
+            hint=f"its own are {its_args or 'the defaults'}",
+        ) from error
 
 
 def _recipe_of(run: Path) -> Recipe:

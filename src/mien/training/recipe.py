@@ -37,7 +37,8 @@ class ModelSection(Section):
 
     init: "scratch"; "imagenet": timm's weights of the backbone, where the machine can reach them; "run:DIR": the best
     weights of a finished run of the same network; "mean:DIR,DIR,…": the mean of several runs' weights (a run and one
-    fine-tuned from it: Wortsman et al. 2022, arXiv 2109.01903), "mean:0.7*DIR,0.3*DIR": a weighted one; "ssl:DIR": the
+    fine-tuned from it: Wortsman et al. 2022, arXiv 2109.01903), "mean:0.7*DIR,0.3*DIR": a weighted one; "widened:DIR":
+    a wider and deeper compact, nano or pico that computes what the run's does (``models/widening.py``); "ssl:DIR": the
     encoder of a finished masked-image run; "package:NAME": a backbone that comes inside a package
     (``models/packaged/``), the classifier fresh; "reader:NAME": a shipped reader or an exported ONNX file of the same
     network, the classifier fresh where the labels are others.
@@ -49,7 +50,8 @@ class ModelSection(Section):
     args: dict[str, Any] = Field(default_factory=dict)
     logit_adjustment: float = Field(default=0.0, ge=0, le=1)
     init: str = Field(
-        default="scratch", pattern=r"^(scratch|imagenet|run:.+|mean:[^,]+(,[^,]+)+|ssl:.+|package:.+|reader:.+)$"
+        default="scratch",
+        pattern=r"^(scratch|imagenet|run:.+|mean:[^,]+(,[^,]+)+|(widened|ssl|package|reader):.+)$",
     )
 
     @property

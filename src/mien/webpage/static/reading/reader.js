@@ -3,7 +3,7 @@
 import { alignCrop, networkInput } from "./align.js";
 import { area } from "./geometry.js";
 import { headPose } from "./pose.js";
-import { softmax } from "./probabilities.js";
+import { toProbabilities } from "./probabilities.js";
 
 const MOST_AT_ONCE = 16; // crops of one run of the network
 
@@ -25,7 +25,7 @@ export class Reader {
 
   /** Detections → faces in the same order; boxes end at the picture's border. */
   async readFaces(picture, found) {
-    const { preprocess, temperature, labels } = this.model;
+    const { preprocess, calibration, labels } = this.model;
     const kept = found.map((one) => [one, inside(one.box, picture)]).filter(([, box]) => box);
     const rows = [];
     for (let start = 0; start < kept.length; start += MOST_AT_ONCE) {
@@ -37,7 +37,7 @@ export class Reader {
       if (!logits.data.every(Number.isFinite)) {
         throw Object.assign(new Error("expected finite numbers from the network, got others; reload the page"), { kind: "model" });
       }
-      rows.push(...softmax(logits.data, labels.length, temperature));
+      rows.push(...toProbabilities(logits.data, labels.length, calibration));
     }
     return kept.map(([one, box], i) => this.face(one, box, rows[i]));
   }

@@ -2,7 +2,7 @@
 
 import { alignCrop, networkInput } from "./align.js";
 import { largestFirst, overlap, squareBox, turnedDetection } from "./geometry.js";
-import { softmax } from "./probabilities.js";
+import { toProbabilities } from "./probabilities.js";
 import { turn } from "./pillow.js";
 
 export class UprightDetector {
@@ -70,14 +70,14 @@ export class UprightDetector {
   /** For each face the probability of each orientation. The square is around the box and is never turned. */
   async probabilities(picture, found) {
     if (!found.length) return [];
-    const { preprocess, temperature, labels } = this.settings;
+    const { preprocess, calibration, labels } = this.settings;
     const crops = found.map(({ box }) => {
       const square = { box: squareBox(box), score: 1, landmarks: null, turns: 0 };
       return alignCrop(picture, square, preprocess.size, this.geometry, this.align);
     });
     const { input, dims } = networkInput(crops, preprocess);
     const { logits } = await this.session.run({ crops: new this.Tensor("float32", input, dims) });
-    return softmax(logits.data, labels.length, temperature);
+    return toProbabilities(logits.data, labels.length, calibration);
   }
 
   /** Index of an orientation; turned only where that is likelier than all else that a face can be. */
