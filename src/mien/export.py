@@ -54,6 +54,11 @@ def export_onnx(
     gate fails, UsageError and OutputError as :func:`check_target`.
     """
     check_target(path)
+    for one in (calibration, calibration_tta):
+        if one is not None and one.floor >= 1 / len(labels):
+            raise UsageError(f"expected a floor below 1/{len(labels)} for {len(labels)} classes, got {one.floor}")
+        if one is not None and one.floor and task != "expression":
+            raise UsageError(f"expected no floor for task {task}, got {one.floor}")
     network = network.eval()
     # A batch of two is the smallest that does not make the exporter fix the dimension.
     model = _to_onnx(network, torch.zeros(2, preprocess.channels, preprocess.input_size, preprocess.input_size))

@@ -4,7 +4,7 @@ Activations become uint8 with one scale a tensor, weights int8 with one scale a 
 1712.05877). The first and the last layer stay in float32: they are small, and much is lost there. Ranges come from
 pictures of Training: a percentile of what each tensor holds, which a few outliers do not stretch, or all of it. Which
 one is a rule (:func:`nearest`): that whose probabilities on other pictures of Training are nearest to the original's.
-Labels, preprocess and provenance stay in the file; the temperatures are to be fitted again.
+Labels, preprocess and provenance stay in the file; the calibration is to be fitted again.
 """
 
 import tempfile

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mien.errors import DataError
+from mien.errors import DataError, UsageError
 from mien.evaluation import metrics
 from mien.evaluation.calibration import FEW, RANGE, cross_fit, fit, fit_temperature, halves, probabilities
 from mien.reading.probabilities import Calibration
@@ -44,6 +44,35 @@ def test_the_known_floor_is_found() -> None:
     assert metrics.ece(labels, probabilities(np.log(said)[:, None], found)) < 0.01
     scaled = fit_temperature(np.log(said)[:, None], labels)  # the control: a temperature alone
     assert metrics.ece(labels, probabilities(np.log(said)[:, None], Calibration(scaled))) > 0.015
+
+
+@pytest.mark.parametrize("sharp", [2.0, 3.0, 50.0])
+def test_a_floor_is_found_where_logits_are_too_large(sharp: float) -> None:
+    """As of a network that learnt from hard labels: its floor is small, since softmax of such logits is small."""
+    logits, labels = drawn(8000, temperature=1)
+    said = np.log(0.86 * probabilities(logits, Calibration()) + 0.02)[:, None] * sharp
+    found = fit(said, labels)
+    grid = [Calibration(sharp * t, f / 7) for t in (0.7, 0.8, 0.9, 1.0, 1.1) for f in np.geomspace(1e-4, 0.4, 25)]
+    losses = [float(-np.log(probabilities(said, one)[np.arange(8000), labels]).mean()) for one in (found, *grid)]
+    assert losses[0] <= min(losses[1:]) + 1e-4
+
+
+def test_both_halves_have_a_floor_where_the_whole_has_one() -> None:
+    """1,500 images: the file gets a floor; half of them alone would not."""
+    logits, labels = drawn(2 * FEW, temperature=1)
+    said = np.log(0.86 * probabilities(logits, Calibration()) + 0.02)[:, None]
+    for size, floors in ((FEW * 3 // 2, True), (FEW - 1, False)):
+        _, halved = cross_fit(said[:size], labels[:size], np.arange(size))
+        assert [one.floor > 0.005 for one in halved] == [floors] * 2
+        assert (fit(said[:size], labels[:size]).floor > 0.005) is floors
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": 0.0}, {"temperature": float("nan")}, {"floor": -0.1}, {"floor": 0.5}]
+)
+def test_a_calibration_out_of_its_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="expected a"):
+        Calibration(**wrong)
 
 
 def test_no_floor_where_there_is_none_and_where_images_are_few() -> None:

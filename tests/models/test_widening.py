@@ -53,6 +53,15 @@ def test_compact_whose_first_stage_passes_the_stem_on(widths: tuple[int, ...]) -
         torch.testing.assert_close(wide.eval()(x), small(x), atol=1e-4, rtol=1e-3)
 
 
+def test_what_cannot_be_computed_is_refused() -> None:
+    stem = {"stem": (4, 8)}
+    small, wide = network("compact", **stem, widths=(6, 12)), network("compact", **stem, widths=(8, 12))
+    with pytest.raises(ValueError, match="a first stage wider than the stem"):
+        widen(small, wide)  # the narrow one projects where the wide one passes on
+    with pytest.raises(ValueError, match="none where it has none"):
+        widen(network(depths=(1, 0)), network(depths=(1, 1)))  # the block would be the first of its stage
+
+
 def test_what_is_new_learns() -> None:
     """New channels differ from the old ones, are read after a step, and are changed by the next."""
     small, wide = trained(), network(widths=(16, 24), depths=(2, 2))
@@ -79,6 +88,7 @@ def test_what_is_new_learns() -> None:
         ({"widths": (7, 12)}, "at least 8 channels, got 7"),
         ({"widths": (8, 12, 20), "depths": (1, 1, 1)}, "2 stages of at least 1, 1 blocks"),
         ({"stem": (9,)}, "a stem of the same channels"),
+        ({"widths": (8, 12), "depths": (1, 0)}, "at least 1, 1 blocks"),
     ],
 )
 def test_a_network_that_is_not_wider_is_refused(changes: dict[str, tuple[int, ...]], message: str) -> None:

@@ -137,6 +137,7 @@ def test_foreign_file(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"mien__format": "3"}, "format 1 or 2, got '3'"),
+        ({"mien__format": "2"}, "mien.temperature, mien.floor; got"),
         ({"mien__floor": "0.2"}, "a floor from 0 to below 1/7, got 0.2"),
         ({"mien__floor": "nan"}, "a floor from 0"),
         ({"mien__floor_tta": "-0.1"}, "a floor from 0"),

@@ -237,6 +237,7 @@ def test_a_wider_network_begins_as_what_a_run_computes(trained_run: Path, small_
         ),
         ({"name": "compact", "args": {}}, "holds a nano, this recipe has compact"),
         ({"name": "pico", "args": {}}, "holds a nano, this recipe has pico"),
+        ({"name": "compact", "args": {"stem": [8, 8]}}, "holds a nano, this recipe has compact"),
         ({"name": "vggnet", "args": {}}, "expected model.name compact, nano or pico, got vggnet"),
     ):
         with pytest.raises(RecipeError, match=message):

@@ -279,7 +279,7 @@ def test_read_draws_a_timeline(call: Call, tmp_path: Path, suffix: str) -> None:
 def test_a_video_that_is_given_twice_is_drawn_once(call: Call, tmp_path: Path) -> None:
     clips = [write_clip(tmp_path / f"{name}.mp4", [picture([(10 + n, 30)]) for n in range(9)]) for name in "ab"]
     drawn = []
-    for number, given in enumerate([clips[:1], clips[:1] * 2, clips]):
+    for number, given in enumerate([clips[:1], [clips[0], f"{tmp_path}/./a.mp4"], clips]):
         call("read", *given, "--detector", "none", "-o", tmp_path / f"{number}.csv", "--timeline", tmp_path / "t.html")
         assert call.status == 0
         drawn.append((tmp_path / "t.html").read_text())

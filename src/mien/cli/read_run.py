@@ -66,7 +66,7 @@ class ReadRun:
         self._reader, self._writer, self._settings, self._progress = reader, writer, settings, progress
         self._pictures, self._timeline, self._journals, self._quiet = pictures, timeline, journals, quiet
         self._opened: set[str] = set()  # journals
-        self._drawn: set[tuple[str, str]] = set()  # videos of the timeline, each once though it is given twice
+        self._drawn: set[str] = set()  # videos of the timeline, each once though it is given twice
 
     def read(self, items: "Stream") -> bool:
         """All of it. False where nobody reads the output any more."""
@@ -105,7 +105,7 @@ class ReadRun:
             self._fail(ReadFailure(item.source, error.type, str(error)))
             return
         frames = faces = 0
-        named = (item.source, video.path)
+        named = os.path.realpath(video.path)
         timeline = None if named in self._drawn else self._timeline
         self._drawn.add(named)
         self._progress.begin_video(

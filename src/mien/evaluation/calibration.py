@@ -20,8 +20,8 @@ RANGE = (0.05, 20.0)
 #: Images below which there is no floor and log T has a prior, and its standard deviation.
 FEW = 1000
 PRIOR = 0.5
-#: A floor is searched up to this part of 1/K.
-MOST_FLOOR = 0.5
+#: Floors from which the search starts, as parts of 1/K; the last one is the largest that is searched.
+STARTS = (1e-4, 1e-3, 0.01, 0.05, 0.15, 0.3, 0.5)
 
 
 def probabilities(logits: Float32, calibration: Calibration) -> Float32:
@@ -30,28 +30,30 @@ def probabilities(logits: Float32, calibration: Calibration) -> Float32:
     return views
 
 
-def fit(logits: Float32, labels: Int64) -> Calibration:
-    """The most likely temperature and floor; below ``FEW`` images the most probable temperature, and no floor.
+def fit(logits: Float32, labels: Int64, *, few: bool | None = None) -> Calibration:
+    """The most likely temperature and floor; of few images the most probable temperature, and no floor.
 
-    Raises DataError without labelled rows.
+    few: whether they are few; None: where there are fewer than ``FEW``. Raises DataError without labelled rows.
     """
     from scipy.optimize import minimize
 
-    temperature = fit_temperature(logits, labels)
-    if len(labels) < FEW:
-        return Calibration(temperature)
-    most = MOST_FLOOR / logits.shape[-1]
+    few = len(labels) < FEW if few is None else few
+    best = Calibration(_temperature(logits, labels, prior=few))
+    if few:
+        return best
+    floors = np.array(STARTS) / logits.shape[-1]
+    started = [Calibration(_temperature(logits, labels, floor=floor, tolerance=1e-2), floor) for floor in floors]
+    losses = [_loss(logits, labels, one) for one in started]
+    start = started[int(np.argmin(losses))]
 
     def loss(point: NDArray[np.float64]) -> float:
-        return _loss(logits, labels, Calibration(float(np.exp(point[0])), float(point[1]) * most))
+        return _loss(logits, labels, Calibration(*np.exp(point).tolist()))
 
-    start, bounds = [np.log(temperature), 0.0], [tuple(np.log(RANGE)), (0.0, 1.0)]
-    simplex = [start, [start[0] + 0.3, 0.4], [start[0], 0.2]]
-    options = {"initial_simplex": np.clip(simplex, *np.transpose(bounds)), "xatol": 1e-4, "fatol": 1e-8}
-    found = minimize(loss, start, method="Nelder-Mead", bounds=bounds, options=options)
-    if found.fun >= loss(np.array(start)):
-        return Calibration(temperature)
-    return Calibration(float(np.exp(found.x[0])), float(found.x[1]) * most)
+    point = np.log([start.temperature, start.floor])
+    bounds = [tuple(np.log(RANGE)), (np.log(floors[0] / 10), np.log(floors[-1]))]
+    options = {"initial_simplex": [point, point - [0.05, 0.1], point - [0, 0.5]], "xatol": 1e-4, "fatol": 1e-8}
+    found = minimize(loss, point, method="Nelder-Mead", bounds=bounds, options=options)
+    return Calibration(*np.exp(found.x).tolist()) if found.fun < _loss(logits, labels, best) else best
 
 
 def fit_temperature(logits: Float32, labels: Int64) -> float:
@@ -59,16 +61,22 @@ def fit_temperature(logits: Float32, labels: Int64) -> float:
 
     Raises DataError without labelled rows.
     """
+    return _temperature(logits, labels, prior=len(labels) < FEW)
+
+
+def _temperature(
+    logits: Float32, labels: Int64, *, floor: float = 0.0, prior: bool = False, tolerance: float = 1e-5
+) -> float:
     from scipy.optimize import minimize_scalar
 
     if not len(labels) or labels.min() < 0:
         raise DataError(f"expected labelled rows to fit a temperature on, got {len(labels)}")
 
     def loss(log_temperature: float) -> float:
-        prior = (log_temperature / PRIOR) ** 2 / 2 if len(labels) < FEW else 0.0
-        return _loss(logits, labels, Calibration(float(np.exp(log_temperature)))) + prior / len(labels)
+        away = (log_temperature / PRIOR) ** 2 / 2 if prior else 0.0
+        return _loss(logits, labels, Calibration(float(np.exp(log_temperature)), floor)) + away / len(labels)
 
-    found = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded", options={"xatol": 1e-5})
+    found = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded", options={"xatol": tolerance})
     return float(np.exp(found.x))
 
 
@@ -93,11 +101,14 @@ def halves(groups: Int64, *, seed: int = 0) -> NDArray[np.bool_]:
 def cross_fit(
     logits: Float32, labels: Int64, groups: Int64, *, seed: int = 0
 ) -> tuple[Float32, tuple[Calibration, Calibration]]:
-    """Held-out probabilities float32 N×K, and the two calibrations that made them."""
+    """Held-out probabilities float32 N×K, and the two calibrations that made them.
+
+    Whether there is a floor is decided by all images, as it is for the calibration that ships.
+    """
     first = halves(groups, seed=seed)
     result = np.empty((logits.shape[0], logits.shape[2]), np.float32)
     fitted = []
     for part in (first, ~first):
-        fitted.append(fit(logits[~part], labels[~part]))
+        fitted.append(fit(logits[~part], labels[~part], few=len(labels) < FEW))
         result[part] = probabilities(logits[part], fitted[-1])
     return result, (fitted[0], fitted[1])

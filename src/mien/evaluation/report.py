@@ -14,7 +14,7 @@ from mien.errors import DataError
 
 FILE = "report.json"
 #: Raised where a figure changes its meaning; a cached evaluation of another format is made again.
-REPORT_FORMAT = 2
+REPORT_FORMAT = 3
 #: All images, and those without a near-duplicate in Training.
 Part = Literal["all", "leak_free"]
 

@@ -19,21 +19,25 @@ from mien.models.layers.residual import ResidualBlock
 def widen(old: CompactNet, new: CompactNet) -> None:
     """Give ``new``, which is fresh, weights with which it computes what ``old`` does, to rounding.
 
-    The stem keeps its width. Raises ValueError where ``new`` has fewer channels or blocks, or another number of stages.
+    In evaluation mode; the batch norm of a projection that was an identity (compact with a wider first stage) has yet
+    to learn its statistics. The stem keeps its width. Raises ValueError where ``new`` has fewer channels or blocks, or
+    another number of stages.
     """
     try:
         new.stem.load_state_dict(old.stem.state_dict())
     except RuntimeError:
         raise ValueError("expected a stem of the same channels") from None
     here, there = _stages(old), _stages(new)
-    if len(here) != len(there) or any(len(a) > len(b) for a, b in zip(here, there, strict=True)):
+    if len(here) != len(there) or any(len(a) > len(b) or bool(a) != bool(b) for a, b in zip(here, there, strict=False)):
         few = ", ".join(str(len(blocks)) for blocks in here)
-        raise ValueError(f"expected {len(here)} stages of at least {few} blocks")
+        raise ValueError(f"expected {len(here)} stages of at least {few} blocks, and none where it has none")
     for old_blocks, new_blocks in zip(here, there, strict=True):
         for source, block in zip(old_blocks, new_blocks, strict=False):
             _conv_bn(source.first, block.first)
             _conv_bn(source.second, block.second)
             if len(source.shortcut):
+                if not len(block.shortcut):
+                    raise ValueError("expected a first stage wider than the stem")
                 _conv_bn(_projection(source), _projection(block))
             elif len(block.shortcut):  # the old one passes its input on; the new one has to make it wider
                 weight = _layers(_projection(block))[0].weight

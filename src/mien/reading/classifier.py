@@ -55,11 +55,12 @@ class ModelMeta:
     @classmethod
     def parse(cls, raw: Mapping[str, str], *, where: str) -> "ModelMeta":
         """From the metadata map of an ONNX file. Raises ModelError that says what is missing or wrong."""
-        missing = [key for key in _REQUIRED if key not in raw]
+        required = (*_REQUIRED, "mien.floor") if raw.get("mien.format") == "2" else _REQUIRED
+        missing = [key for key in required if key not in raw]
         if missing:
             came = ", ".join(sorted(raw)) or "none"
             raise ModelError(
-                f"{where}: expected a model exported by mien with metadata {', '.join(_REQUIRED)}; got {came}",
+                f"{where}: expected a model exported by mien with metadata {', '.join(required)}; got {came}",
                 hint="make one with: mien export RUN -o FILE.onnx",
             )
         if raw["mien.format"] not in FORMATS:

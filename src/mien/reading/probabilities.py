@@ -12,12 +12,14 @@ et al. 2016, arXiv 1512.00567) added it:
 A class with a larger logit keeps a larger probability, so that the prediction stays.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.arrays import Float32
+from mien.errors import UsageError
 
 #: How softly p - floor is bent above 0.
 BEND = 0.25
@@ -34,6 +36,9 @@ class Calibration:
         temperature: above 0; above 1 makes probabilities more even.
         floor: of each class's probability, from 0 to below 1/K. 0: softmax(logits / temperature).
 
+    Raises:
+        UsageError: numbers out of these ranges.
+
     Examples:
         >>> import numpy as np
         >>> from mien.reading.probabilities import Calibration, probabilities
@@ -46,6 +51,12 @@ class Calibration:
 
     temperature: float = 1.0
     floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise UsageError(f"expected a positive temperature, got {self.temperature}")
+        if not 0 <= self.floor < 0.5:
+            raise UsageError(f"expected a floor from 0 to below 1 divided by the number of classes, got {self.floor}")
 
 
 def probabilities(logits: Float32, calibration: Calibration) -> Float32:

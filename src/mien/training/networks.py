@@ -193,14 +193,7 @@ def _weights_of_run(run: Path, network: nn.Module, recipe: Recipe, labels: Seque
 
     labels: of this recipe's data, which a run of expressions must share.
     """
-    its_recipe = _recipe_of(run)
-    if its_recipe.task != recipe.task:
-        hint = f"use model.init: ssl:{run}" if its_recipe.task == "masked_image" else None
-        raise RecipeError(
-            f"model.init: expected a run of task {recipe.task}, {run} is one of {its_recipe.task}", hint=hint
-        )
-    if its_recipe.model.name != recipe.model.name:
-        raise RecipeError(f"model.init: {run} holds a {its_recipe.model.name}, this recipe has {recipe.model.name}")
+    its_recipe = _recipe_of_same_network(run, recipe)
     theirs = read_meta(run).get("labels", SEVEN)
     if recipe.task == "expression" and list(theirs) != list(labels):
         raise RecipeError(
@@ -232,7 +225,7 @@ def _start_from_narrower(run: Path, network: nn.Module, recipe: Recipe, labels: 
     """Give a wider and deeper network what a run's computes. Raises RecipeError where it is not one."""
     if not isinstance(network, CompactNet):
         raise RecipeError(f"model.init: widened: expected model.name compact, nano or pico, got {recipe.model.name}")
-    its_args = _recipe_of(run).model.args
+    its_args = _recipe_of_same_network(run, recipe).model.args
     small = build_network(
         recipe.model_copy(update={"model": recipe.model.model_copy(update={"args": its_args})}), classes=len(labels)
     )
@@ -245,6 +238,19 @@ def _start_from_narrower(run: Path, network: nn.Module, recipe: Recipe, labels: 
             f"model.init: {run} cannot be widened to this recipe's model.args: {error}",
             hint=f"its own are {its_args or 'the defaults'}",
         ) from error
+
+
+def _recipe_of_same_network(run: Path, recipe: Recipe) -> Recipe:
+    """Of a run to start from. Raises RecipeError where it has another task or network."""
+    its_recipe = _recipe_of(run)
+    if its_recipe.task != recipe.task:
+        hint = f"use model.init: ssl:{run}" if its_recipe.task == "masked_image" else None
+        raise RecipeError(
+            f"model.init: expected a run of task {recipe.task}, {run} is one of {its_recipe.task}", hint=hint
+        )
+    if its_recipe.model.name != recipe.model.name:
+        raise RecipeError(f"model.init: {run} holds a {its_recipe.model.name}, this recipe has {recipe.model.name}")
+    return its_recipe
 
 
 def _recipe_of(run: Path) -> Recipe:

@@ -1,7 +1,7 @@
 """The most confident errors as a gallery, every error as a table, and the pairs that are most confused.
 
 Probabilities are those of ``mien evaluate``: a run directory, an ONNX file or a shipped reader, one view, the model's
-own temperature. Errors are sorted by the probability of the wrong prediction. A pair is (true, predicted), in this
+own calibration. Errors are sorted by the probability of the wrong prediction. A pair is (true, predicted), in this
 order; its proportion is of the true class's images, with Wilson's interval.
 
     errors.json                       counts, pairs, the most confident errors
