@@ -17,6 +17,7 @@ from mien.evaluation.predictors import RunPredictor, all_logits
 from mien.labels import EIGHT
 from mien.models import registry
 from mien.preprocess import Preprocess
+from mien.reading.probabilities import Calibration
 from mien.training import teachers
 from mien.training.device import channels
 from mien.training.module import FerModule
@@ -150,10 +151,11 @@ def test_an_ensemble_of_runs_that_differ_averages_what_each_says_by_itself(
     own = all_logits(run, run.preprocess.stack(images), tta=False)
     with torch.no_grad():
         others = other.eval()(torch.from_numpy(as_input(small, images))).numpy()[:, None]
-    expected = (probabilities(own, 2.0) + probabilities(others, 2.0)) / 2
+    soft = Calibration(temperature=2.0)
+    expected = (probabilities(own, soft) + probabilities(others, soft)) / 2
     np.testing.assert_allclose(answers.numpy(), expected, atol=0.02)  # enlarged to 64 first: some detail is lost
     # The order of the answers matters, and neither teacher alone would pass.
-    for wrong in (probabilities(own, 2.0), probabilities(others, 2.0), expected[::-1]):
+    for wrong in (probabilities(own, soft), probabilities(others, soft), expected[::-1]):
         assert np.abs(answers.numpy() - wrong).max() > 0.03
 
 
