@@ -9,7 +9,7 @@ import pytest
 from long_tests import ALL_COLLECTED
 
 ROOT = Path(__file__).parents[1]
-MOST = 18e6
+MOST = 20e6
 #: Reports of the shipped readers, the scoreboard and what it is drawn from, the log, measurements.
 MOST_RESULTS = 50
 
