@@ -54,10 +54,9 @@ def export_onnx(
     gate fails, UsageError and OutputError as :func:`check_target`.
     """
     check_target(path)
-    for one in (calibration, calibration_tta):
-        if one is not None and one.floor >= 1 / len(labels):
-            raise UsageError(f"expected a floor below 1/{len(labels)} for {len(labels)} classes, got {one.floor}")
-        if one is not None and one.floor and task != "expression":
+    for one in filter(None, (calibration, calibration_tta)):
+        one.check(len(labels))
+        if one.floor and task != "expression":
             raise UsageError(f"expected no floor for task {task}, got {one.floor}")
     network = network.eval()
     # A batch of two is the smallest that does not make the exporter fix the dimension.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mien.arrays import Float32, Int64
 from mien.errors import DataError
+from mien.evaluation.metrics import log_losses
 from mien.reading import probabilities as reading
 from mien.reading.probabilities import Calibration
 
@@ -20,6 +21,8 @@ RANGE = (0.05, 20.0)
 #: Images below which there is no floor and log T has a prior, and its standard deviation.
 FEW = 1000
 PRIOR = 0.5
+#: A label's probability counts as at least that.
+LEAST = 1e-12
 #: Floors from which the search starts, as parts of 1/K; the last one is the largest that is searched.
 STARTS = (1e-4, 1e-3, 0.01, 0.05, 0.15, 0.3, 0.5)
 
@@ -38,11 +41,13 @@ def fit(logits: Float32, labels: Int64, *, few: bool | None = None) -> Calibrati
     from scipy.optimize import minimize
 
     few = len(labels) < FEW if few is None else few
-    best = Calibration(_temperature(logits, labels, prior=few))
+    best = Calibration(fit_temperature(logits, labels, few=few))
     if few:
         return best
     floors = np.array(STARTS) / logits.shape[-1]
-    started = [Calibration(_temperature(logits, labels, floor=floor, tolerance=1e-2), floor) for floor in floors]
+    started = [
+        Calibration(fit_temperature(logits, labels, few=few, floor=floor, tolerance=1e-2), floor) for floor in floors
+    ]
     losses = [_loss(logits, labels, one) for one in started]
     start = started[int(np.argmin(losses))]
 
@@ -56,24 +61,21 @@ def fit(logits: Float32, labels: Int64, *, few: bool | None = None) -> Calibrati
     return Calibration(*np.exp(found.x).tolist()) if found.fun < _loss(logits, labels, best) else best
 
 
-def fit_temperature(logits: Float32, labels: Int64) -> float:
-    """The most probable temperature in 0.05-20 without a floor; the prior is for fewer than ``FEW`` images.
-
-    Raises DataError without labelled rows.
-    """
-    return _temperature(logits, labels, prior=len(labels) < FEW)
-
-
-def _temperature(
-    logits: Float32, labels: Int64, *, floor: float = 0.0, prior: bool = False, tolerance: float = 1e-5
+def fit_temperature(
+    logits: Float32, labels: Int64, *, few: bool | None = None, floor: float = 0.0, tolerance: float = 1e-5
 ) -> float:
+    """The most probable temperature in 0.05-20 for this floor; the prior is for few images.
+
+    few: as :func:`fit` takes it. tolerance: of log T. Raises DataError without labelled rows.
+    """
     from scipy.optimize import minimize_scalar
 
     if not len(labels) or labels.min() < 0:
         raise DataError(f"expected labelled rows to fit a temperature on, got {len(labels)}")
+    few = len(labels) < FEW if few is None else few
 
     def loss(log_temperature: float) -> float:
-        away = (log_temperature / PRIOR) ** 2 / 2 if prior else 0.0
+        away = (log_temperature / PRIOR) ** 2 / 2 if few else 0.0
         return _loss(logits, labels, Calibration(float(np.exp(log_temperature)), floor)) + away / len(labels)
 
     found = minimize_scalar(loss, bounds=tuple(np.log(RANGE)), method="bounded", options={"xatol": tolerance})
@@ -82,8 +84,7 @@ def _temperature(
 
 def _loss(logits: Float32, labels: Int64, calibration: Calibration) -> float:
     """The mean negative log-likelihood."""
-    chosen = probabilities(logits, calibration)[np.arange(len(labels)), labels]
-    return -float(np.log(np.maximum(chosen, 1e-12, dtype=np.float64)).mean())
+    return float(log_losses(labels, probabilities(logits, calibration), least=LEAST).mean())
 
 
 def halves(groups: Int64, *, seed: int = 0) -> NDArray[np.bool_]:

@@ -98,6 +98,12 @@ def confusion(y: ArrayLike, p: ArrayLike) -> Int64:
     return np.bincount(cells, minlength=k * (k + 1)).reshape(k, k + 1).astype(np.int64)
 
 
+def log_losses(y: Int64, p: NDArray[np.floating[Any]], *, least: float = _CLIP) -> Float64:
+    """Of each row, nats: minus the logarithm of its label's probability, which counts as at least ``least``."""
+    losses: Float64 = -np.log(np.maximum(p[np.arange(len(y)), y], least, dtype=np.float64))
+    return losses
+
+
 def ece(y: ArrayLike, p: ArrayLike, *, bins: int = BINS) -> float:
     """Expected calibration error of the scored rows, 0-1; NaN where there is none."""
     return reliability(y, p, bins=bins).ece
@@ -257,7 +263,7 @@ def _probability_figures(y: Int64, p: Float64, *, resamples: int, seed: int) -> 
     where, top, right = _binned(y, p, edges)
     gaps = np.zeros((len(y), BINS))
     gaps[np.arange(len(y)), where] = right - top  # ECE is the sum over bins of |mean over images of this column|
-    nll = -np.log(np.maximum(p[np.arange(len(y)), y], _CLIP))
+    nll = log_losses(y, p)
     brier = np.square(p - np.eye(p.shape[1])[y]).sum(1)
     rows = np.column_stack([nll, brier, gaps])
     drawn = bootstrap(

@@ -7,7 +7,6 @@ refused on loading.
 import hashlib
 import json
 import logging
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,19 +88,18 @@ class ModelMeta:
             or len(set(labels)) != len(labels)
         ):
             raise ModelError(f"{where}: expected two or more distinct labels, got {raw['mien.labels'][:120]}")
-        for value in (temperature, temperature_tta):
-            if not (math.isfinite(value) and value > 0):
-                raise ModelError(f"{where}: expected a positive temperature, got {value}")
-        for value in (floor, floor_tta):
-            if not 0 <= value < 1 / len(labels):
-                raise ModelError(f"{where}: expected a floor from 0 to below 1/{len(labels)}, got {value}")
+        try:
+            one, ten = Calibration(temperature, floor), Calibration(temperature_tta, floor_tta)
+            for each in (one, ten):
+                each.check(len(labels))
+        except UsageError as error:
+            raise ModelError(f"{where}: {error.message}") from error
         try:
             preprocess = Preprocess.from_json(raw["mien.preprocess"])
         except ModelError as error:
             raise ModelError(f"{where}: {error.message}", hint=error.hint) from error
         name = raw.get("mien.name", where)
         precision = raw.get("mien.precision", "fp32")
-        one, ten = Calibration(temperature, floor), Calibration(temperature_tta, floor_tta)
         return cls(name, labels, preprocess, one, ten, provenance, precision)
 
 

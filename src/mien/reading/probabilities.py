@@ -44,6 +44,7 @@ class Calibration:
         >>> from mien.reading.probabilities import Calibration, probabilities
         >>> logits = np.array([[3, 1, 0]], np.float32)
         >>> for calibration in Calibration(), Calibration(floor=0.04):
+        ...     calibration.check(classes=3)
         ...     print(probabilities(logits, calibration).round(2))
         [[0.84 0.11 0.04]]
         [[0.91 0.08 0.01]]
@@ -57,6 +58,18 @@ class Calibration:
             raise UsageError(f"expected a positive temperature, got {self.temperature}")
         if not 0 <= self.floor < 0.5:
             raise UsageError(f"expected a floor from 0 to below 1 divided by the number of classes, got {self.floor}")
+
+    def check(self, classes: int) -> None:
+        """Whether the floor fits a reader.
+
+        Args:
+            classes: how many it has.
+
+        Raises:
+            UsageError: the floor is not below 1/classes.
+        """
+        if self.floor >= 1 / classes:
+            raise UsageError(f"expected a floor from 0 to below 1/{classes}, got {self.floor}")
 
 
 def probabilities(logits: Float32, calibration: Calibration) -> Float32:

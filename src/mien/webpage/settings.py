@@ -20,7 +20,7 @@ from mien.onnx_file import metadata
 from mien.preprocess import Preprocess
 from mien.reading.annotate import UNSURE, hex_color_of
 from mien.reading.classifier import ModelMeta
-from mien.reading.probabilities import BEND
+from mien.reading.probabilities import BEND, Calibration
 from mien.results import table_columns
 from mien.video import smoothing, tracking
 from mien.video.settings import SMOOTH_S
@@ -99,7 +99,7 @@ def settings(
         | {
             "labels": orientation.ORIENTATIONS,
             "preprocess": asdict(Preprocess.from_json(turned["mien.preprocess"])),
-            "calibration": {"temperature": float(turned["mien.temperature"]), "floor": 0, "bend": BEND},
+            "calibration": _calibration(Calibration(float(turned["mien.temperature"]))),
             "sure_score": upright.SURE_SCORE,
             "sure": upright.SURE,
             "least_score": upright.LEAST_SCORE,
@@ -158,10 +158,14 @@ def _model(name: str, content: bytes) -> dict[str, Any]:
     return _told(model_path(name), content) | {
         "labels": meta.labels,
         "preprocess": asdict(meta.preprocess),
-        "calibration": {**asdict(meta.calibration), "bend": BEND},
+        "calibration": _calibration(meta.calibration),
         "columns": table_columns(meta.labels),
         "colours": {label: hex_color_of(label, meta.labels) for label in meta.labels},
     }
+
+
+def _calibration(calibration: Calibration) -> dict[str, float]:
+    return asdict(calibration) | {"bend": BEND}
 
 
 def settings_json(networks: Mapping[str, bytes], runtime: Mapping[str, bytes], readers: Mapping[str, bytes]) -> bytes:

@@ -161,7 +161,7 @@ def measure(
     halved = [[calibration.cross_fit(each, truth, groups, seed=s)[0] for s in range(HALVINGS)] for each in logits]
     ece = [np.mean([metrics.ece(truth, p) for p in each]) for each in halved]
     held_out = [each[0] for each in halved]
-    nll = [float(-np.log(np.maximum(p[groups, truth], 1e-12)).mean()) for p in held_out]
+    nll = [float(metrics.log_losses(truth, p, least=calibration.LEAST).mean()) for p in held_out]
     counts = metrics.resampled_counts(np.ones_like(groups))
     drawn = [np.repeat(groups, count) for count in counts]
     higher = [metrics.ece(truth[row], held_out[1][row]) - metrics.ece(truth[row], held_out[0][row]) for row in drawn]
