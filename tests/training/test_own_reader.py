@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from mien.reading.classifier import Classifier, model_bytes
 from mien.reading.reader import Reader
 from mien.training.exported import Exported
 from mien.training.networks import load_network, starting_network
-from mien.training.recipe import load_recipe
+from mien.training.recipe import load_recipe, parse_overrides
 
 CHANGES = {"epochs": "3", "optimizer.lr": "0.003", "precision": "fp32", "batch_size": "20"}
 SETS = [word for key, value in CHANGES.items() for word in ("--set", f"{key}={value}")]
@@ -90,6 +91,18 @@ def test_the_classifier_is_kept_for_the_same_labels_and_fresh_for_others() -> No
     assert all(torch.equal(same[name], other[name]) for name in same if not name.startswith("classifier."))
     with pytest.raises(RecipeError, match=r"nano is a nano, this recipe has compact"):
         starting_network(load_recipe("own-compact", overrides={"model.init": "reader:nano"}), pictures=lambda: pictures)
+
+
+@pytest.mark.parametrize("args", [{"depths": [1, 1]}, {"depths": [3, 3]}, {"stem": [8]}])
+def test_a_network_of_other_arguments_is_refused_with_the_readers(args: dict[str, list[int]]) -> None:
+    pictures = torch.zeros(4, 1, 48, 48)
+    theirs = Exported("nano").recipe.model.args
+    recipe = load_recipe("own", overrides={"model.args": json.dumps(theirs | args)})
+    with pytest.raises(RecipeError, match=r"nano does not fit this recipe's nano \(\S+\.weight") as caught:
+        starting_network(recipe, labels=SEVEN, pictures=lambda: pictures)
+    assert caught.value.hint is not None
+    given = shlex.split(caught.value.hint.partition("--set ")[2])
+    assert load_recipe("own", overrides=parse_overrides(given)).model.args == theirs
 
 
 def test_run_store_and_file_have_the_names(run: Path, reader: Path) -> None:

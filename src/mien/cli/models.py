@@ -76,24 +76,10 @@ def _network_table(networks: list[dict[str, Any]], *, wide: bool) -> "Table":
 
 
 def shipped_readers() -> list[dict[str, Any]]:
-    """name, summary, labels, input, temperature, floor and, where the file has them, parameters and accuracy."""
-    from mien.reading.classifier import SHIPPED, Classifier
+    """What ``mien.reading.classifier.describe`` says of each."""
+    from mien.reading.classifier import SHIPPED, Classifier, describe
 
-    readers = []
-    for name, summary in SHIPPED.items():
-        meta = Classifier.load(name, threads=1).meta
-        readers.append(
-            {
-                "name": name,
-                "summary": summary,
-                "labels": list(meta.labels),
-                "input": f"{meta.preprocess.input_size}×{meta.preprocess.input_size} {meta.preprocess.color}",
-                "temperature": round(meta.calibration.temperature, 4),
-                "floor": round(meta.calibration.floor, 4),
-            }
-            | {key: meta.provenance[key] for key in ("parameters", "valid_accuracy") if key in meta.provenance}
-        )
-    return readers
+    return [describe(name, Classifier.load(name, threads=1)) for name in SHIPPED]
 
 
 def registered_networks() -> list[dict[str, Any]] | None:

@@ -210,6 +210,20 @@ def model_name(model: str) -> str:
     return Path(model).stem
 
 
+def describe(model: str, classifier: Classifier) -> dict[str, Any]:
+    """What ``mien models --json`` and ``GET /v1/models`` say of a model; its parameters where the file does."""
+    meta, size = classifier.meta, classifier.preprocess.input_size
+    told = {
+        "name": model_name(model),
+        "summary": SHIPPED.get(model, meta.name),
+        "labels": list(meta.labels),
+        "input": f"{size}×{size} {meta.preprocess.color}",
+        "temperature": round(meta.calibration.temperature, 4),
+        "floor": round(meta.calibration.floor, 4),
+    }
+    return told | {key: meta.provenance[key] for key in ("parameters", "valid_accuracy") if key in meta.provenance}
+
+
 def model_bytes(model: str) -> bytes:
     """The file of a shipped reader, in fp32, or of a path. Raises UsageError or ModelError."""
     path, where = _locate(model)

@@ -63,24 +63,13 @@ def make_readers(settings: ReaderSettings) -> "dict[str, Reader]":
 
 
 def describe(settings: ReaderSettings) -> list[dict[str, Any]]:
-    """What ``GET /v1/models`` says of each model; the keys are those of ``mien models --json`` and ``sha256``."""
-    from mien.reading.classifier import SHIPPED, Classifier, model_name
+    """What ``GET /v1/models`` says of each model."""
+    from mien.reading import classifier
 
     described = []
     for model in settings.models:
-        classifier = Classifier.load(model, threads=1, device=settings.device, precision=settings.precision)
-        meta, size = classifier.meta, classifier.meta.preprocess.input_size
-        entry = {
-            "name": model_name(model),
-            "summary": SHIPPED.get(model, meta.name),
-            "labels": list(meta.labels),
-            "input": f"{size}×{size} {meta.preprocess.color}",
-            "temperature": round(meta.calibration.temperature, 4),
-            "floor": round(meta.calibration.floor, 4),
-            "sha256": classifier.digest,
-        }
-        kept = ("parameters", "valid_accuracy")
-        described.append(entry | {key: meta.provenance[key] for key in kept if key in meta.provenance})
+        loaded = classifier.Classifier.load(model, threads=1, device=settings.device, precision=settings.precision)
+        described.append(classifier.describe(model, loaded) | {"sha256": loaded.digest})
     return described
 
 

@@ -109,11 +109,12 @@ def start_from_reader(
     same = list(labels) == source.labels
     head = [name for name in own if name in state and own[name].shape != state[name].shape]
     head += [] if same else [name for name in own if name.startswith("classifier.") and name not in head]
-    missing = [name for name in own if name not in state]
-    if missing or any(not name.startswith("classifier.") for name in head):
+    wrong = sorted(own.keys() ^ state.keys()) or [name for name in head if not name.startswith("classifier.")]
+    if wrong:
+        others = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise RecipeError(
-            f"model.init: {reader} does not fit this recipe's {recipe.model.name} ({', '.join(missing or head)})",
-            hint="give the recipe the reader's model.args",
+            f"model.init: {reader} does not fit this recipe's {recipe.model.name} ({wrong[0]}{others})",
+            hint=f"give the recipe the reader's model.args: --set 'model.args={json.dumps(source.recipe.model.args)}'",
         )
     network.load_state_dict(own | {name: value for name, value in state.items() if name not in head})
     log.warning("%s: weights from %s; fresh: %s", recipe.name, reader, ", ".join(head) or "nothing")
