@@ -154,7 +154,13 @@ PAPER_B = Study(
             "cbam_resnet50", "CBAM-ResNet50", 0.7339, "measured by Pham et al. 2021", small=_SMALL | {"data.size": 48}
         ),
         _theirs("vgg_spinalnet", "VGGSpinalNet", 0.7445),
-        _theirs("lhcnet", "LHC-Net", 0.7442),
+        _theirs(
+            "lhcnet",
+            "LHC-Net",
+            0.7442,
+            "averages 62 views of a picture",
+            small=_SMALL | {"data.size": 48, "model.args.heads": [4, 4, 3, 3, 1]},  # grids of 12, 12, 6, 3 and 2 pixels
+        ),
         _theirs("emonext", "EmoNeXt", 0.7612, "the XLarge network", small=_SMALL | {"data.size": 64}),
         Arm(
             "dan",
