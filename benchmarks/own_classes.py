@@ -1,14 +1,14 @@
 """Readers of one's own classes on real tasks, by the commands that a user types, and the control of shuffled labels.
 
     python benchmarks/own_classes.py ../shared/data/faces -o out/own-classes [--task smile] [--recipe own-compact] \
-        [--start nano-fer2013.onnx]
+        [--start nano-wide.onnx]
 
 Tasks: ``smile``, GENKI-4K's smile or not (crops of 64 pixels, a folder a class); ``three``, LFW faces that students
 labelled happy, surprise or angry, under other names (crops of 112 pixels, a table with a column ``person``, which
 keeps people in one split); ``shuffled``, the folders of ``smile`` with the labels dealt anew,
 where held-out accuracy must be chance.
 --start: a reader to start from. The shipped ones have learnt from most of GENKI and LFW, so that their rows are not of
-new data; one that has seen FER2013 alone is in the history: ``git show ad673ec:src/mien/weights/nano.onnx``.
+new data; one that has seen FER2013 alone is in the history: ``git show e8bf146:results/fer2013/nano-wide.onnx``.
 Prints a Markdown table of the test split; CPU seconds are those of the training command with one thread.
 """
 

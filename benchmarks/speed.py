@@ -1,10 +1,10 @@
-"""Faces a second of the shipped readers, and of `fer` (PyPI) in the same run on the same core.
+"""Faces a second of the shipped readers, in fp32 and in int8, and of `fer` (PyPI) in the same run on the same core.
 
     python benchmarks/speed.py --store stores/fer2013 [--fer PYTHON] [--out results/bench.json]
 
 One thread, batch 1, the 48×48 crop fed straight to the classifier, as each library's own code does it: for mien that
-is normalising uint8 pixels, ONNX Runtime and the calibrated softmax; for fer it is scaling and its TensorFlow Lite
-interpreter (the crops are enlarged to its 64×64 before the clock starts). PYTHON is an interpreter that has fer,
+is normalising uint8 pixels, ONNX Runtime and the calibrated softmax; for fer it is scaling and its quantised network
+in TensorFlow Lite (the crops are enlarged to its 64×64 before the clock starts). PYTHON is an interpreter that has fer,
 tensorflow, pillow and pyarrow; this file runs itself there. Rounds alternate between the contestants, so that a busy
 machine slows all of them, and each contestant's figure is the median of its rounds.
 """
@@ -37,9 +37,11 @@ def crops(store: Path) -> np.ndarray:
 
 
 def mien_reader(name: str) -> Callable[[np.ndarray], object]:
+    """name: a shipped reader and its precision, "nano int8"."""
     from mien.reading.classifier import Classifier
 
-    classifier = Classifier.load(name, threads=1)
+    reader, precision = name.split()
+    classifier = Classifier.load(reader, threads=1, precision=precision)
     return lambda crop: classifier.probabilities(crop[None, None])
 
 
@@ -100,7 +102,8 @@ def main() -> None:
         else:
             serve(lambda: mien_reader(args.serve), images)
         return
-    names = {"compact": sys.executable, "nano": sys.executable} | ({"fer": args.fer} if args.fer else {})
+    forms = [f"{reader} {precision}" for reader in ("compact", "nano") for precision in ("fp32", "int8")]
+    names = dict.fromkeys(forms, sys.executable) | ({"fer": args.fer} if args.fer else {})
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core for all, inherited by the contestants
     processes = {}

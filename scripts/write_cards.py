@@ -54,7 +54,7 @@ def figures(reader: str) -> dict[str, Any]:
         "ten": results("fer2013", reader, "tta", "report.json"),
         "whole": results("fer2013", reader, "pipeline", "report.json"),
         "corrupted": run["mean_corruption_accuracy"],
-        "speed": results("bench.json")["faces_per_second"][reader],
+        "speed": {form: results("bench.json")["faces_per_second"][f"{reader} {form}"] for form in ("fp32", "int8")},
     }
 
 
