@@ -24,7 +24,7 @@ STORE = Path("my stores/fer")
             "mien train swin_t/pretrain --data 'my stores/fer' -o runs/swin_t-pretrain",
         ),
         ("lhcnet/paper-2", "train it first: mien train lhcnet/paper --data 'my stores/fer' -o runs/lhcnet-paper"),
-        ("nano", "model.init: expected a finished run, got runs/nano-fer2013, which does not exist; train it first"),
+        ("nano", "model.init: expected a finished run, got runs/nano-wide, which does not exist; train it first"),
         (
             "nano-base",
             "distill.runs: expected a finished run, got runs/compact-base, which does not exist; train it first: mien",
