@@ -4,11 +4,11 @@
 
 Operations are two for each multiply-accumulate of convolutions and matrix products, counted in the graph at the shape
 of the input. Bytes are those of weights and of every node's inputs and outputs, once each: what would move if nothing
-stayed in a cache. The core's peak is measured beside it: matrix products of 1024³ in
-ONNX Runtime, in float32 and in int8 (``MatMulInteger``), and copying 128 MB. The limit of a network is the larger of
-its operations at the peak and of its bytes at the copy's speed; the rest is lost to shapes that fill no vector unit, to
-depthwise convolutions, which read a number for each operation, and to the cost of a call. Where bytes stay in the
-cache, a network can be faster than this limit.
+stayed in a cache. The core's peak is measured beside it: matrix products of 1024³ in ONNX Runtime, in float32 and in
+int8 (``MatMulInteger``), and copying 128 MB. The limit of a network is the larger of its operations at the peak and of
+its bytes at the copy's speed; the rest is lost to shapes that fill no vector unit, to depthwise convolutions, which
+read a number for each operation, and to the cost of a call. Where bytes stay in the cache, a network can be faster than
+this limit.
 """
 
 import argparse
