@@ -17,7 +17,7 @@ import onnxruntime as ort
 from mien.evaluation.costs import sha256
 from mien.pages.environment import render
 from mien.reading.classifier import SHIPPED, Classifier
-from mien.training.recipe import ModelSection
+from mien.training.recipe import ModelSection, load_recipe
 from mien.weights import SUMS
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +32,8 @@ def results(*parts: str) -> Any:
 
 
 def without_paths(command: str) -> str:
-    """Files outside of the checkout by their names alone: "--fer /home/me/bin/python" is "--fer python"."""
+    """Files outside of the checkout by their names alone; another interpreter by what it is for."""
+    command = re.sub(r"--fer \S+", "--fer PYTHON_WITH_FER", command)
     return re.sub(r"(?<![^\s=])[/~]\S*/(?=\S)", "", command)
 
 
@@ -80,6 +81,27 @@ def outside(name: str) -> dict[str, Any] | None:
     }
 
 
+def stages(name: str) -> list[dict[str, Any]]:
+    """The trained recipes that a reader's weights come from, the first one first."""
+    found: dict[str, dict[str, Any]] = {}
+    waiting = [name]
+    for stage in waiting:  # grows while it is walked: each recipe is followed by those it starts from
+        recipe = load_recipe(ROOT / "recipes" / f"{stage}.yaml")
+        before = [recipe.needs.get(str(run), run.name) for run in recipe.model.start[1]]
+        waiting += before
+        distill, degrade = recipe.distill, recipe.augment.degrade
+        found.pop(stage, None)  # those that two stages start from move behind both
+        found[stage] = {
+            "name": stage,
+            "before": before,
+            "epochs": recipe.epochs,
+            "distilled": 100 * distill.weight if distill else 0,
+            "teachers": [recipe.needs.get(str(run), Path(run).name) for run in distill.runs] if distill else [],
+            "degraded": 100 * degrade,
+        }
+    return [stage for stage in reversed(found.values()) if stage["epochs"]]
+
+
 def card(name: str) -> str:
     """The card of a shipped reader."""
     meta = Classifier.load(name, threads=1).meta
@@ -92,7 +114,7 @@ def card(name: str) -> str:
         meta=meta,
         told=meta.provenance,
         origins=meta.provenance.get("origins", []),
-        teachers=[Path(run).name for run in (meta.provenance["recipe"]["distill"] or {"runs": []})["runs"]],
+        stages=stages(name),
         started_kind=kind,
         started=[run.name for run in runs],
         shares=section.shares if "*" in section.init else [],

@@ -70,7 +70,7 @@ def full_disk(job: Job, home: Path, wanted: dict[str, Any]) -> str:
             assert status == job.status, said.read_text()[-1500:]
             assert tree(place, job.same) == wanted, f"another outcome after a full disk of {kilobytes} KB"
     assert ended, "no disk was too small"
-    return f"{ended} of 4 disks of 4 to 160 KB: one line, no file; with room, the outcome of an undisturbed call"
+    return f"{ended} of 4 disks of 4 to 160 KB filled up: one-line error, no output file; with space, the usual output"
 
 
 def read_only(job: Job, home: Path, wanted: dict[str, Any]) -> str:
@@ -80,7 +80,7 @@ def read_only(job: Job, home: Path, wanted: dict[str, Any]) -> str:
         status, _ = run(job.words(place), said)
         assert status == 2, (status, said.read_text()[-500:])
         one_line(said)
-    return "exit status 2, one line"
+    return "exit status 2, one-line error"
 
 
 def two_at_once(job: Job, home: Path, wanted: dict[str, Any]) -> str:
@@ -100,7 +100,7 @@ def two_at_once(job: Job, home: Path, wanted: dict[str, Any]) -> str:
         got = tree(place, job.same)
         assert got == wanted, f"{sorted({**got, **wanted})} differ after two calls at once, which ended with {ended}"
         shutil.rmtree(place)
-    return f"5 pairs: the outcome of one call; in {refused} of them one call was refused in one line"
+    return f"5 pairs: the usual output; in {refused} of them the second call was refused with a one-line error"
 
 
 def clock_set_back(job: Job, home: Path, wanted: dict[str, Any]) -> str:
@@ -119,7 +119,7 @@ def clock_set_back(job: Job, home: Path, wanted: dict[str, Any]) -> str:
         assert status == job.status, said.read_text()[-1500:]
         assert tree(place, job.same) == wanted, "another outcome where files are from tomorrow"
         shutil.rmtree(place)
-    return f"{kills} kills, then files that are a day younger than now: the outcome of an undisturbed call"
+    return f"{kills} kills, then files dated one day in the future: the usual output"
 
 
 def check_all(home: Path, *, only: list[str] | None = None) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ class ReaderOptions:
     """The keyword arguments of :class:`mien.Reader`, which may be given to several models.
 
     Attributes:
-        detector: ``"yunet"``, ``"centerface"`` (extra ``thorough``; slower, finds more small faces), ``"none"`` (each
+        detector: ``"yunet"``, ``"centerface"`` (extra ``thorough``; slower), ``"none"`` (each
             picture is one face crop), or an object with ``detect(rgb)``.
         threads: of each network, and how many pictures of a stream are worked on at once; at most one a core; None: all
             cores.
