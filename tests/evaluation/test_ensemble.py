@@ -98,4 +98,8 @@ def test_equals_and_members_without_any_answer_are_not_warned_of(small_store: Pa
         [read_predictions_file(f) for f in files], Store.open(small_store), "public_test", tmp_path / "o"
     )
     assert [mark["mean_confidence"] for mark in report["model"]["members"]] == [0.6571, 0.6314, None]
-    assert not any("mean confidence" in line for line in notes(Report.model_validate(report)))
+    lines = notes(Report.model_validate(report))
+    assert not any("mean confidence" in line for line in lines)
+    assert [mark["without_answer"] for mark in report["model"]["members"]] == [0, 0, 70]
+    empty = "warning: 70 rows of none.csv have no answer: there the mean is that of the other files"
+    assert [line for line in lines if "no answer" in line] == [empty]

@@ -144,6 +144,15 @@ def test_what_cannot_be_grouped_by(small_store: Path, tmp_path: Path, spec: str,
         load_groups(spec.format(file=tmp_path / "t.csv"), store, "public_test", paths)
 
 
+def test_a_column_may_have_a_colon_and_no_group_the_name_of_none(small_store: Path, tmp_path: Path) -> None:
+    store = Store.open(small_store)
+    paths, table = store.read("public_test").paths, tmp_path / "t.csv"
+    table.write_text("path,age:band,odd\n" + "".join(f"{path},old,(no group)\n" for path in paths))
+    assert load_groups(f"{table}:age:band", store, "public_test", paths) == ("age:band", ["old"] * len(paths))
+    with pytest.raises(DataError, match=r"expected no group named '\(no group\)', which stands for images without"):
+        load_groups(f"{table}:odd", store, "public_test", paths)
+
+
 def test_ages_want_bands(small_store: Path, tmp_path: Path) -> None:
     store = Store.open(small_store)
     paths = store.read("public_test").paths

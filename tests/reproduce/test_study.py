@@ -144,6 +144,7 @@ def test_a_study_is_run_interrupted_and_gone_on_with(
     assert [row["arm"] for row in table["rows"]] == [arm.key for arm in PAPER_A.arms]
     assert (table["scored_on"], table["selected_on"]) == ("private_test", "public_test")
     text = (home / "table.md").read_text()
+    assert "- Trained in fp32 (the recipe says so)." in text
     for row in table["rows"]:
         ours = table["figures"]["as_trained"]["all"][row["arm"]]["accuracy"]
         assert f"| {row['title']} |" in text
@@ -184,6 +185,8 @@ def test_a_study_is_run_interrupted_and_gone_on_with(
     assert "swin_t_se_sam, which failed" in table["not_run"]
     assert "swin_t_se, which was not asked for" in table["not_run"]
     assert "no luck" in (home / "table.md").read_text()
+    drawn = {file.name for file in home.glob("*.png")}  # nothing of the table with four arms
+    assert drawn == {"curves_all.png", "figure2.png"}
 
 
 @pytest.mark.long

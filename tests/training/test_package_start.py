@@ -20,7 +20,7 @@ from mien.models.packaged import packages
 from mien.models.packaged.packages import Backbone
 from mien.pages.environment import render
 from mien.reading.classifier import Classifier
-from mien.training.networks import starting_network
+from mien.training.networks import origins, starting_network
 from tiny_networks import Tiny, tiny_recipe
 from tiny_runs import TrainTiny, same
 
@@ -120,6 +120,7 @@ def test_where_weights_come_from_travels_on(
     file = tmp_path / "pupil.onnx"
     export_run(pupil.path, file, name=None)
     assert Classifier.load(str(file), threads=1).meta.provenance["origins"] == [start, teacher]
+    assert origins(recipe_from(f"reader:{file}")) == [start, teacher]  # a file has no other record of them
     lines = render("origins.md.j2", origins=origins_of(pupil.path)).splitlines()
     for line, words in zip(
         lines, ("Initialised with the weights", "A teacher was initialised with the weights"), strict=True

@@ -11,6 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from mien.atomic import keep_input
 from mien.errors import UsageError
 from mien.labels import EIGHT, SEVEN, coded
+from mien.showable import one_line, showable
 
 if TYPE_CHECKING:
     from mien.evaluation.report import Figure, Gap, Report
@@ -141,6 +142,11 @@ def notes(report: "Report") -> list[str]:
             f"warning: the files differ in mean confidence ({each}), and a more confident one weighs more in the mean; "
             "calibrate all of them or none"
         )
+    lines += [
+        f"warning: {one.without_answer:,} rows of {one.file} have no answer: there the mean is that of the other files"
+        for one in report.model.members or ()
+        if one.without_answer
+    ]
     file = report.predictions
     if file is not None and file.missing:
         lines.append(f"warning: {file.missing:,} images are missing from the file and count as wrong")
@@ -166,8 +172,9 @@ def headline(report: "Report") -> list[str]:
     lines = [about, *(set_cell_size(title, wide) + "".join(f"{cell:>26}" for cell in cells) for title, cells in rows)]
     for name, groups in (report.groups or {}).items():
         if (gap := groups["all"].gaps.accuracy) is not None:
-            where = f"{gap.highest} over {gap.lowest}, p {gap.p:.4f}"
-            lines.append(f"{('gap by ' + name)[:19]:{wide}}{_interval(gap):>26}  {where}")
+            highest, lowest = (one_line(showable(group), most=40) for group in (gap.highest, gap.lowest))
+            where = f"{highest} over {lowest}, p {gap.p:.4f}"
+            lines.append(f"{('gap by ' + one_line(showable(name)))[:19]:{wide}}{_interval(gap):>26}  {where}")
     failures = [found.failures for found in report.figures.values()]
     if failures[0]:
         lines.append(f"{'no answer (wrong)':{wide}}" + "".join(f"{number:>26,}" for number in failures))

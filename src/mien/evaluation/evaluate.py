@@ -188,7 +188,9 @@ def evaluate_file(
     marks: list[dict[str, Any]] = [{"file": path.name, "sha256": sha256(path)} for path in paths]
     file = marks[0]
     if len(members) > 1:
-        marks = [m | {"mean_confidence": one.mean_confidence()} for m, one in zip(marks, members, strict=True)]
+        for mark, one in zip(marks, members, strict=True):
+            empty = int(np.isnan(one.probabilities).any(1).sum())
+            mark |= {"mean_confidence": one.mean_confidence(), "without_answer": empty}
         file = {"file": " + ".join(path.name for path in paths), "members": marks}
     head = {
         "model": {"kind": "predictions", "name": name or " + ".join(path.stem for path in paths)} | file,

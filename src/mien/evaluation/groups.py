@@ -52,10 +52,12 @@ def load_groups(
     paths: the N images wanted; rows: where they stand in the split, all of it where None. Raises DataError for what
     cannot be used.
     """
-    file, colon, column = spec.rpartition(":")
-    if colon and not (file and column.strip()):
+    colons = [place for place, letter in enumerate(spec) if letter == ":"]
+    colon = next((place for place in colons if Path(spec[:place]).is_file()), colons[-1] if colons else None)
+    file, column = ("", spec) if colon is None else (spec[:colon], spec[colon + 1 :])
+    if colon is not None and not (file and column.strip()):
         raise DataError(f"--group-by: expected COLUMN or FILE:COLUMN, got {spec!r}")
-    if colon:
+    if colon is not None:
         sources = _chosen(store_column(store, split, "source"), rows) if len(set(paths)) < len(paths) else None
         name, groups = column.strip(), _from_file(Path(file), column, paths, sources)
     else:
@@ -63,6 +65,11 @@ def load_groups(
     found = sorted({group for group in groups if group is not None})
     if not found:
         raise DataError(f"--group-by {spec}: expected groups of the images in {split}, got none of them")
+    if UNKNOWN in found:
+        raise DataError(
+            f"--group-by {spec}: expected no group named {UNKNOWN!r}, which stands for images without a group",
+            hint="give it another name, or leave its cells empty",
+        )
     if len(found) > MOST:
         raise DataError(
             f"--group-by {spec}: expected at most {MOST} groups, got {len(found)} ({', '.join(found[:4])}, …)",

@@ -90,7 +90,7 @@ def read_predictions_file(
 
 
 def mean_of(members: Sequence[Predictions]) -> Predictions:
-    """An ensemble of files: the mean of their probabilities. An image that some lack a prediction for has the others'.
+    """An ensemble of files: the mean of their probabilities; where a row of some is empty, that of the others.
 
     A member with higher confidence weighs more: members are to be calibrated all, or none.
     Raises DataError where a member has no probabilities, other classes or other images than the first.
@@ -110,7 +110,8 @@ def mean_of(members: Sequence[Predictions]) -> Predictions:
         if strange := set(images) ^ set(row_of):
             raise DataError(
                 f"expected the same images in {first.file} and {member.file}, only one of them has "
-                f"{next(iter(strange))[1]!r}"
+                f"{next(iter(strange))[1]!r}",
+                hint="predict the same split with each tool, without --limit; a row without an answer may be empty",
             )
         stacked[number, [row_of[image] for image in images]] = member.probabilities
     given = ~np.isnan(stacked).any(axis=2, keepdims=True)

@@ -120,6 +120,10 @@ def load_predictor(
     from mien.reading.classifier import SHIPPED
 
     path = Path(model)
+    if model not in SHIPPED and not path.exists() and path.suffix.lower() != ".onnx":
+        raise UsageError(
+            f"unknown model {model!r}", hint=f"give a run directory, one of {', '.join(SHIPPED)}, or a FILE.onnx"
+        )
     if path.is_dir() and model not in SHIPPED:
         if not (path / "recipe.yaml").is_file():
             raise DataError(f"expected a run directory (recipe.yaml, best.ckpt), got {path}")

@@ -186,11 +186,12 @@ class Calibration(Section):
 
 
 class Member(Section):
-    """One file of an ensemble."""
+    """A file of an ensemble. without_answer: its empty rows, for which the mean is that of the other files."""
 
     file: str
     sha256: str
     mean_confidence: float | None
+    without_answer: int = 0
 
 
 class Model(Section):

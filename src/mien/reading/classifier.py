@@ -278,7 +278,10 @@ def _check_alone(data: bytes, where: str) -> None:
     try:
         more = outside_or_endless(parse_model(data))
     except ValueError as error:
-        raise ModelError(f"{where}: expected an ONNX model, got another file") from error
+        raise ModelError(
+            f"{where}: expected an ONNX model, got another file, or one that was cut off",
+            hint="export or copy it again",
+        ) from error
     if more is not None:
         raise ModelError(f"{where}: expected a network in one file without loops, got {more}")
 

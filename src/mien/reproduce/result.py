@@ -33,7 +33,8 @@ class Scores(Section):
 class Row(Section):
     """An arm. published: the paper's figures. tried_rates: learning rate → validated; one of ``seeds`` a run.
 
-    changed: what differs from the shipped recipe.
+    changed: what differs from the shipped recipe. precision, precision_because: of the first run's training, and why;
+    the first arm's holds for those after it ("chosen by the caller").
     """
 
     arm: str
@@ -51,6 +52,8 @@ class Row(Section):
     runs: list[str]
     seconds: list[float | None]
     device: str | None
+    precision: Literal["fp32", "bf16"] | None = None
+    precision_because: str | None = None
 
 
 class Table(Section):

@@ -114,6 +114,10 @@ def draw(chosen: Study, table: dict[str, Any], outcome: Outcome, home: Path) -> 
             if len(table["rows"]) > 1:
                 name = f"differences_{reading}_{part}"
                 figures[name] = curves.differences_figure(table, reading=reading, part=part)
+    for kind in ("curves*", "differences_*"):  # of an earlier call with other arms
+        for file in home.glob(f"{kind}.[ps][nv]g"):
+            if file.stem not in figures:
+                file.unlink()
     return {name: save(figure, home / name) for name, figure in figures.items()}
 
 

@@ -67,6 +67,8 @@ def tabulate(study: Study, preset: Preset, name: str, store: Store, splits: Spli
                 "runs": [done.run.directory.name for done in runs],
                 "seconds": [done.meta["result"].get("seconds_of_last_start") for done in runs],
                 "device": runs[0].meta.get("device"),
+                "precision": runs[0].meta.get("precision"),
+                "precision_because": runs[0].meta.get("precision_because"),
             }
         )
     return {
@@ -175,6 +177,8 @@ def facts(table: Mapping[str, Any]) -> list[str]:
         "row.",
         "Published figures are on the papers' own data and test sets; do not compare them with results on other data.",
     ]
+    used = {row["precision"]: row["precision_because"] for row in reversed(table["rows"])}
+    result += [f"Trained in {precision} ({why})." for precision, why in used.items() if precision]
     if table["scored_on"] == table["selected_on"]:
         result.append("Selected and scored on the same split: slightly optimistic, equally for every arm.")
     if table["blind"]:

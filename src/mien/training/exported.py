@@ -26,6 +26,7 @@ from mien.training.recipe import Recipe, parse_recipe
 
 log = logging.getLogger(__name__)
 
+_HINT = "readers of compact and nano can be trained further; of others keep the run: model.init: run:DIR"
 #: Pictures that are compared, and how far a probability may be from the file's, whose weights may have 16 bits.
 PICTURES, TOLERANCE = 256, 5e-3
 
@@ -33,7 +34,8 @@ PICTURES, TOLERANCE = 256, 5e-3
 class Exported:
     """What an ONNX file of ``mien export`` holds. reader: the name of a shipped reader, or a path.
 
-    recipe, labels, provenance: from its metadata. Raises UsageError, ModelError or RecipeError for a file that is none.
+    recipe, labels, provenance: from its metadata; origins: of the packaged weights that it descends from. Raises
+    UsageError, ModelError or RecipeError for a file that is none.
     """
 
     def __init__(self, reader: str) -> None:
@@ -47,6 +49,7 @@ class Exported:
             self.provenance: dict[str, Any] = json.loads(about["mien.provenance"])
             self.labels: list[str] = json.loads(about["mien.labels"])
             recipe = self.provenance["recipe"]
+            self.origins: list[dict[str, str]] = [dict(origin) for origin in self.provenance.get("origins", [])]
         except (KeyError, ValueError, TypeError) as error:
             raise RecipeError(f"model.init: expected a file of mien export with its recipe, got {reader}") from error
         if about.get("mien.precision", "fp32") != "fp32":
@@ -147,7 +150,7 @@ def _unfold(network: nn.Module, weights: dict[str, Tensor]) -> None:
         if name not in left:
             raise RecipeError(
                 f"model.init: reader: expected a network whose batch norms follow convolutions, the file has no {name}",
-                hint="readers of compact and nano can be trained further; of others keep the run: model.init: run:DIR",
+                hint=_HINT,
             )
         return left.pop(name)
 
@@ -160,7 +163,9 @@ def _unfold(network: nn.Module, weights: dict[str, Tensor]) -> None:
             before = (name, module) if isinstance(module, nn.Conv2d) and module.bias is None else None
         elif isinstance(module, nn.BatchNorm2d):
             if before is None or before[1].out_channels != module.num_features:
-                raise RecipeError(f"model.init: reader: expected a convolution without bias before {name}")
+                raise RecipeError(
+                    f"model.init: reader: expected a convolution without bias before the batch norm {name}", hint=_HINT
+                )
             assert module.running_mean is not None
             assert module.running_var is not None
             module.weight.fill_(1.0)

@@ -19,7 +19,7 @@ from mien.models.packaged.packages import backbone, start_from_package
 from mien.models.widening import widen
 from mien.preprocess import Preprocess
 from mien.showable import one_line, short
-from mien.training.exported import start_from_reader
+from mien.training.exported import Exported, start_from_reader
 from mien.training.recipe import Recipe, load_recipe
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,10 @@ def _network_state(checkpoint: Path) -> dict[str, Tensor]:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         return {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
     except Exception as error:  # zip, pickle, the file system, another content: no base in common
-        raise DataError(f"expected a complete checkpoint of mien, cannot read {checkpoint}") from error
+        raise DataError(
+            f"expected a complete checkpoint of mien, cannot read {checkpoint}",
+            hint="it is damaged or was cut off: copy it again, or train the run again",
+        ) from error
 
 
 def weights_digest(run: Path) -> str:
@@ -295,6 +298,8 @@ def origins(recipe: Recipe, run: Path | None = None) -> list[dict[str, str]]:
     found = [backbone(recipe.model.package).origin() | {"role": "start"}] if recipe.model.package else []
     for start in recipe.model.start[1]:
         found += read_meta(start).get("origins", [])
+    if recipe.model.reader:
+        found += Exported(recipe.model.reader).origins
     for teacher in recipe.distill.runs if recipe.distill else []:
         found += [origin | {"role": "teacher"} for origin in read_meta(Path(teacher)).get("origins", [])]
     return [origin for number, origin in enumerate(found) if origin not in found[:number]]

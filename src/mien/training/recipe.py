@@ -29,6 +29,7 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
+_START = r"^(scratch|imagenet|run:.+|mean:[^,]+(,[^,]+)+|(widened|ssl|package|reader):.+)$"
 _SHARE = re.compile(r"(?:(\d*\.?\d+)\*)?(.+)")
 
 
@@ -49,10 +50,16 @@ class ModelSection(Section):
     name: str
     args: dict[str, Any] = Field(default_factory=dict)
     logit_adjustment: float = Field(default=0.0, ge=0, le=1)
-    init: str = Field(
-        default="scratch",
-        pattern=r"^(scratch|imagenet|run:.+|mean:[^,]+(,[^,]+)+|(widened|ssl|package|reader):.+)$",
-    )
+    init: str = Field(default="scratch", json_schema_extra={"pattern": _START})
+
+    @field_validator("init", mode="before")
+    @classmethod
+    def _one_start(cls, raw: Any) -> Any:
+        if not isinstance(raw, str) or not re.search(_START, raw):
+            raise ValueError(
+                "expected scratch, imagenet, run:DIR, mean:DIR,DIR, widened:DIR, ssl:DIR, package:NAME or reader:NAME"
+            )
+        return raw
 
     @property
     def start(self) -> tuple[str, list[Path]]:
@@ -352,7 +359,7 @@ def load_recipe(path: str | Path, *, overrides: Mapping[str, str] | None = None)
     check_kind(raw, origin=str(file), build=False)
     for key, value in (overrides or {}).items():
         set_key(raw, key, parse_value(key, value))
-    return parse_recipe(raw, origin=str(file))
+    return parse_recipe(raw, origin=f"{file} with --set" if overrides else str(file))
 
 
 def parse_recipe(raw: Mapping[str, Any], *, origin: str) -> Recipe:

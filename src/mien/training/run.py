@@ -187,6 +187,8 @@ def train(
         return precision_of_run(asked, measured, begun=begun)
 
     recipe, why = processes.decided(decide) if processes.all_run_already else decide()
+    if asked.precision == "auto" and not go_on and rank == 0:
+        log.warning("note: computes in %s (%s)", recipe.precision, why)
     if synced_norms:
         network = synced(network, device)
     teachers = [load_teacher(path, preprocess, labels=labels) for path in recipe.distill.runs] if recipe.distill else []

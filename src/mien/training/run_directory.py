@@ -84,6 +84,8 @@ def check_same_run(run: Path, recipe: Recipe, store: Store, *, devices: int, syn
     if recipe.epochs > before.epochs and not differences(before, recipe.model_copy(update={"epochs": before.epochs})):
         _check_more_epochs(run, before)
     elif changed:
+        if recipe.epochs > before.epochs:  # by itself that may be allowed: what else changed is what is wrong
+            changed = [one for one in changed if not one.startswith("epochs ")]
         raise UsageError(
             f"--resume: {run} was started with another recipe: {'; '.join(changed)}",
             hint="resume with the same: repeat its --set options",

@@ -135,6 +135,9 @@ def test_what_cannot_be_looked_into(tmp_path: Path, trained_run: Path, small_sto
         choose_device("tpu")
     with pytest.raises(DataError, match="split"):
         features(Settings([str(trained_run)], store, "nowhere", tmp_path))
+    for few in (1, 2):
+        with pytest.raises(DataError, match="two classes or more with two images or more each"):
+            features(Settings([str(trained_run)], store, "public_test", tmp_path, limit=few, device="cpu"))
     assert unique_names(["a", "b", "a"]) == ["a", "b", "a-2"]
     assert unique_names(["a", "a", "a-2"]) == ["a", "a-3", "a-2"]
     assert unique_names(["a", "a-pairs"]) == ["a", "a-pairs-2"]  # errors-a-pairs.png is one of a's files

@@ -83,16 +83,21 @@ def with_intervals(features: Float, labels: Int, weights: Float) -> tuple[dict[s
     return {key: with_percentiles(values[key], shifted[key]) for key in MEASURES}, shifted
 
 
-def _checked(features: Float, labels: Int) -> Float:
-    features = np.asarray(features, np.float64)
-    if features.ndim != 2 or len(features) != len(labels):
-        raise DataError(f"expected N×D features and N labels, got {features.shape} and {len(labels)}")
+def check_classes(labels: Int) -> None:
+    """Raises DataError for fewer than two classes, or one of a single image: nothing lies within or between them."""
     counts = np.unique(labels, return_counts=True)[1]
     if len(counts) < 2 or counts.min() < 2:
         raise DataError(
             f"expected two classes or more with two images or more each, got classes of {counts.tolist()}",
             hint="analyse more images: raise --limit",
         )
+
+
+def _checked(features: Float, labels: Int) -> Float:
+    features = np.asarray(features, np.float64)
+    if features.ndim != 2 or len(features) != len(labels):
+        raise DataError(f"expected N×D features and N labels, got {features.shape} and {len(labels)}")
+    check_classes(labels)
     if not np.isfinite(features).all():
         raise DataError("expected finite features, got NaN or infinity")
     return features - features.mean(0)  # about the origin: differences of squares keep their digits

@@ -35,6 +35,7 @@ def features(settings: Settings, *, resamples: int = clusters.RESAMPLES) -> dict
     """
 
     def measure(name: str, network: Network, split: Split, advance: Advance) -> dict[str, Any]:
+        clusters.check_classes(split.labels)
         weights = clusters.resample_weights(split.labels, resamples=resamples, seed=settings.seed)
         found = read_features(network, split, advance)
         stem, title = settings.out / f"features-{name}", f"{name} on {split.name}"

@@ -180,7 +180,8 @@ def same_labels(models: Mapping[str, Any]) -> tuple[str, ...]:
     first, *others = models.values()
     for other in others:
         if other.labels != first.labels:
-            raise UsageError(f"expected runs of one label set, got {first.labels} and {other.labels} ({other.name})")
+            shown = (f"{', '.join(one.labels)} ({one.name})" for one in (first, other))
+            raise UsageError(f"expected runs of one label set, got {' and '.join(shown)}")
     return tuple(first.labels)
 
 
