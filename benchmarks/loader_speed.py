@@ -47,7 +47,7 @@ def trained(loop: OwnLoop, *, steps: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", required=True)
-    parser.add_argument("--recipes", nargs="+", default=["nano", "compact"])
+    parser.add_argument("--recipes", nargs="+", default=["nano-base", "nano", "compact"])
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10, help="training steps a round")
@@ -92,7 +92,8 @@ def main() -> None:
     if options.out:
         about = {
             "what": "images a second: reading a store once, drawing batches from memory, training",
-            "command": f"python benchmarks/loader_speed.py --store {options.store} --threads {options.threads}",
+            "command": f"python benchmarks/loader_speed.py --store {options.store} --threads {options.threads} "
+            f"--recipes {' '.join(options.recipes)} --out results/loader_speed.json",
             "device": device_name(device), "threads": options.threads, "torch": torch.__version__,
             "rounds": options.rounds, "batch_size": size, "rows": rows,
         }  # fmt: skip

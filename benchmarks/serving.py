@@ -1,6 +1,6 @@
 """What the service costs and bears: throughput beside ``mien read``, overload, memory.
 
-    python benchmarks/serving.py throughput PHOTO.jpg [--repeats 3] [--pictures 60] [--cores 1]
+    python benchmarks/serving.py throughput PHOTO.jpg [--repeats 3] [--pictures 400] [--cores 1] [--clients 16]
     python benchmarks/serving.py overload PHOTO.jpg --locust /path/to/locust [--seconds 30] [--times 4]
     python benchmarks/serving.py memory [--requests 10000]
 
@@ -90,7 +90,7 @@ def send(port: int, pictures: list[bytes], *, clients: int) -> list[tuple[int, b
     return answers
 
 
-def throughput(photo: Path, *, repeats: int, pictures: int, model: str, cores: int) -> dict[str, Any]:
+def throughput(photo: Path, *, repeats: int, pictures: int, model: str, cores: int, clients: int) -> dict[str, Any]:
     """Service beside command."""
     mine = sorted(os.sched_getaffinity(0))
     pin, others = ",".join(map(str, mine[:cores])), set(mine[cores:])
@@ -107,7 +107,7 @@ def throughput(photo: Path, *, repeats: int, pictures: int, model: str, cores: i
             send(port, [data] * 4, clients=2)
             for _ in range(repeats):
                 start, before = time.monotonic(), cpu(pid)
-                answers = send(port, [data] * pictures, clients=8)
+                answers = send(port, [data] * pictures, clients=clients)
                 wall, spent = time.monotonic() - start, cpu(pid) - before
                 assert {status for status, _ in answers} == {200}
                 row = {"service_per_s": pictures / wall, "service_cpu_ms": 1000 * spent / pictures}
@@ -119,7 +119,14 @@ def throughput(photo: Path, *, repeats: int, pictures: int, model: str, cores: i
     told = {key: round(statistics.median(row[key] for row in rows), 2) for key in rows[0]}
     told["ratio_per_s"] = round(statistics.median(row["service_per_s"] / row["read_per_s"] for row in rows), 3)
     told["ratio_cpu"] = round(statistics.median(row["read_cpu_ms"] / row["service_cpu_ms"] for row in rows), 3)
-    return told | {"cores": cores, "photo": photo.name, "model": model, "pictures": pictures, "repeats": repeats}
+    return told | {
+        "cores": cores,
+        "clients": clients,
+        "photo": photo.name,
+        "model": model,
+        "pictures": pictures,
+        "repeats": repeats,
+    }
 
 
 def command(path: Path, pin: str, *options: str) -> tuple[float, float]:
@@ -215,7 +222,8 @@ def main() -> None:
     parser.add_argument("photo", type=Path, nargs="?")
     parser.add_argument("--model", default="compact")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=60)
+    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--locust", default="locust")
@@ -228,7 +236,12 @@ def main() -> None:
         told = overload(given.photo, locust=given.locust, seconds=given.seconds, times=given.times, model=given.model)
     else:
         told = throughput(
-            given.photo, repeats=given.repeats, pictures=given.pictures, model=given.model, cores=given.cores
+            given.photo,
+            repeats=given.repeats,
+            pictures=given.pictures,
+            model=given.model,
+            cores=given.cores,
+            clients=given.clients,
         )
     print(json.dumps(told, indent=2))
 

@@ -68,7 +68,7 @@ class BlockTimer(L.Callback):
 def recipe_from_scratch(name: str, **changes: str) -> Recipe:
     """A shipped recipe from fresh weights, without what a loop of timm's parts has not: teachers, votes, degradation.
 
-    changes: dotted keys with __ for the dot.
+    A recipe that trains nothing (``epochs: 0``) gets one epoch. changes: dotted keys with __ for the dot.
     """
     plain = {
         "model.init": "scratch",
@@ -77,6 +77,8 @@ def recipe_from_scratch(name: str, **changes: str) -> Recipe:
         "augment.degrade": "0",
         "accumulate": "1",
     }
+    if not load_recipe(name).epochs:
+        plain |= {"epochs": "1", "model.logit_adjustment": "0"}
     return load_recipe(name, overrides=plain | {key.replace("__", "."): value for key, value in changes.items()})
 
 

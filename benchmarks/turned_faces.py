@@ -16,6 +16,7 @@ import io
 import json
 import sys
 import time
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from mien.imaging import load_rgb
 def proportion(hits: int, n: int) -> dict[str, Any]:
     """A proportion with its 95 % Wilson interval."""
     interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return {"share": round(hits / n, 4), "interval": [round(interval.low, 4), round(interval.high, 4)], "n": n}
+    return {"share": round(hits / n, 6), "interval": [round(interval.low, 6), round(interval.high, 6)], "n": n}
 
 
 def scenes(folder: Path, grounds: list[Image.Image], n: int, random: np.random.Generator) -> list[np.ndarray]:
@@ -133,6 +134,7 @@ def main() -> None:
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "model": "nano",
         "detector": args.detector,
+        "date": date.today().isoformat(),
     }
     for name, reader in readers.items():
         result[name] = {"scenes": turned(composed, reader)}

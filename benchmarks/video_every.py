@@ -47,7 +47,8 @@ def main() -> None:
     args = parser.parse_args()
     reader = Reader(args.model, detector=args.detector, threads=1)
     report: dict[str, Any] = {
-        "command": f"python benchmarks/video_every.py CLIPS --detector {args.detector} --model {args.model}",
+        "command": f"python benchmarks/video_every.py CLIPS --detector {args.detector} --model {args.model} "
+        f"--every {' '.join(map(str, args.every))} --out results/video_every.json",
         "clips": {},
     }
     for clip in args.clips:

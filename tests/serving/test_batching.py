@@ -16,9 +16,10 @@ from service import eventually, png, problem_of, running
 
 from mien.errors import UsageError
 from mien.reading.reader import Reader
+from mien.serving import worker
 from mien.serving.frames import Frame, pack, read_frame
 from mien.serving.settings import ReaderSettings
-from mien.serving.worker import serve
+from mien.serving.worker import BATCH, serve
 
 
 class _Done(Exception):
@@ -78,14 +79,27 @@ def run(model: Path, jobs: list[str], *, max_wait: float, delay: float = 0.0) ->
     return [frame for frame in frames if frame is not None], [size for size in sizes if size]
 
 
-def test_what_waits_together_is_one_batch_and_answers_are_the_readers(tiny_model: Path) -> None:
+def test_what_waits_together_is_batched_and_answers_are_the_readers(tiny_model: Path) -> None:
     frames, sizes = run(tiny_model, ["a"] * 9, max_wait=60)
     assert sum(sizes) == 9
-    assert max(sizes) >= 8  # the Reader does not hold the first picture of a stream back
+    assert max(sizes) == 4  # the Reader does not hold the first picture of a stream back
     reader = Reader(tiny_model, detector="none")
     expected = [reader.read(png(i), name=f"{i}.png").to_dict() for i in range(9)]
     assert [json.loads(body) for _, body in frames] == expected
     assert [header["id"] for header, _ in frames] == list(range(9))
+
+
+def test_half_of_what_waits_is_answered_while_the_rest_is_read(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that clients who wait for their answers send the next pictures in time."""
+    _, few = run(tiny_model, ["a"] * 5, max_wait=60)
+    assert len(few) >= 3
+    _, many = run(tiny_model, ["a"] * 17, max_wait=60)
+    assert max(many) == BATCH
+    monkeypatch.setattr(worker, "BATCH", 16)  # the control
+    _, large = run(tiny_model, ["a"] * 17, max_wait=60)
+    assert max(large) > BATCH
 
 
 def test_no_face_waits_longer_than_the_limit(tiny_model: Path) -> None:
@@ -93,7 +107,7 @@ def test_no_face_waits_longer_than_the_limit(tiny_model: Path) -> None:
     _, alone = run(tiny_model, ["a"] * 4, max_wait=0.01, delay=0.03)
     assert alone == [1, 1, 1, 1]
     _, together = run(tiny_model, ["a"] * 4, max_wait=60, delay=0.03)
-    assert max(together) >= 3
+    assert max(together) >= 2
 
 
 def test_pictures_of_two_models_keep_their_own(tiny_model: Path) -> None:
