@@ -67,7 +67,7 @@ def make_readers(settings: ReaderSettings) -> "dict[str, Reader]":
     return {model_name(model): Reader(model, **options) for model in settings.models}
 
 
-def describe(settings: ReaderSettings) -> list[dict[str, Any]]:
+def describe_models(settings: ReaderSettings) -> list[dict[str, Any]]:
     """What ``GET /v1/models`` says of each model."""
     from mien.reading import classifier
 
@@ -93,7 +93,7 @@ def main() -> None:
     settings = ReaderSettings(**options)
     try:
         readers = make_readers(settings)
-        _send(replies, {"models": describe(settings)})
+        _send(replies, {"models": describe_models(settings)})
     except MienError as error:
         _send(replies, {"error": type(error).__name__, "message": error.message, "hint": error.hint})
         return
