@@ -11,6 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 from mien.errors import OutputError, UsageError
@@ -105,6 +106,18 @@ def _remove_free(halves: list[str]) -> None:
                 free = lock(stream)
             if free:
                 os.unlink(half)
+
+
+def remove_old(files: Iterable[Path]) -> None:
+    """Take away what an earlier call wrote and this one would not replace; what is not there is passed over.
+
+    Raises OutputError.
+    """
+    for file in files:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"expected to replace {file}, failed: {error.strerror}") from error
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:

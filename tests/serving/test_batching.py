@@ -82,7 +82,7 @@ def run(model: Path, jobs: list[str], *, max_wait: float, delay: float = 0.0) ->
 def test_what_waits_together_is_batched_and_answers_are_the_readers(tiny_model: Path) -> None:
     frames, sizes = run(tiny_model, ["a"] * 9, max_wait=60)
     assert sum(sizes) == 9
-    assert max(sizes) == 4  # the Reader does not hold the first picture of a stream back
+    assert max(sizes) == BATCH  # the Reader does not hold the first picture of a stream back
     reader = Reader(tiny_model, detector="none")
     expected = [reader.read(png(i), name=f"{i}.png").to_dict() for i in range(9)]
     assert [json.loads(body) for _, body in frames] == expected
@@ -103,7 +103,7 @@ def test_half_of_what_waits_is_answered_while_the_rest_is_read(
 
 
 def test_no_face_waits_longer_than_the_limit(tiny_model: Path) -> None:
-    """Four pictures of 30 ms: with a limit of 10 ms each is a batch of its own; with a long one they are together."""
+    """Four pictures of 30 ms: with a limit of 10 ms each is a batch of its own; with a long one two are together."""
     _, alone = run(tiny_model, ["a"] * 4, max_wait=0.01, delay=0.03)
     assert alone == [1, 1, 1, 1]
     _, together = run(tiny_model, ["a"] * 4, max_wait=60, delay=0.03)

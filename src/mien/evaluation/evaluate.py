@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 import mien
 from mien import drawing
-from mien.atomic import make_folder, write_text
+from mien.atomic import make_folder, remove_old, write_text
 from mien.commit import checkout_commit
 from mien.data.near_duplicates import groups_within
 from mien.data.store import Split, Store, spread
-from mien.errors import OutputError, UsageError
+from mien.errors import UsageError
 from mien.evaluation import calibration, metrics, page, page_figures, protocol
 from mien.evaluation.costs import sha256
 from mien.evaluation.groups import load_groups, store_column
@@ -254,12 +254,7 @@ def _clear(out: Path) -> None:
     Only files with the names of ours; other files in the directory stay. Raises OutputError.
     """
     old = [out / FILE, out / "report.html"]
-    old += [file for file in sorted(out.iterdir()) if page_figures.is_ours(file.name)]
-    try:
-        for file in old:
-            file.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"expected to replace {file}, failed: {error.strerror}") from error
+    remove_old([*old, *(file for file in sorted(out.iterdir()) if page_figures.is_ours(file.name))])
 
 
 def _single_crop(ten: Predictions, single: Predictions, *, seed: int) -> dict[str, Any]:

@@ -17,8 +17,8 @@ class ReaderOptions:
     """The keyword arguments of :class:`mien.Reader`, which may be given to several models.
 
     Attributes:
-        detector: ``"yunet"``, ``"centerface"`` (extra ``thorough``; slower), ``"none"`` (each
-            picture is one face crop), or an object with ``detect(rgb)``.
+        detector: ``"yunet"``, ``"centerface"`` (extra ``thorough``; slower), ``"none"`` (each picture is one
+            face crop), or an object with ``detect(rgb)``.
         threads: of each network, and how many pictures of a stream are worked on at once; at most one a core; None: all
             cores.
         detect_size: longer side of the picture for face detection, in pixels; None: chosen for each picture.

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mien.atomic import remove_abandoned_in, write_text
+from mien.atomic import remove_abandoned_in, remove_old, write_text
 from mien.data.build.balance_figure import balance_figure
 from mien.data.store import Store
 from mien.documents import parse_value
@@ -114,10 +114,9 @@ def draw(chosen: Study, table: dict[str, Any], outcome: Outcome, home: Path) -> 
             if len(table["rows"]) > 1:
                 name = f"differences_{reading}_{part}"
                 figures[name] = curves.differences_figure(table, reading=reading, part=part)
-    for kind in ("curves*", "differences_*"):  # of an earlier call with other arms
-        for file in home.glob(f"{kind}.[ps][nv]g"):
-            if file.stem not in figures:
-                file.unlink()
+    # An earlier call with other arms may have drawn more.
+    for kind in ("curves*", "differences_*"):
+        remove_old([file for file in home.glob(f"{kind}.[ps][nv]g") if file.stem not in figures])
     return {name: save(figure, home / name) for name, figure in figures.items()}
 
 
